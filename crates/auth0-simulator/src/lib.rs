@@ -1,0 +1,1 @@
+//! A stateful Auth0 over HTTP for tests, demos and trials

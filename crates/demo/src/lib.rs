@@ -1,0 +1,1 @@
+//! make demo: rotations on a real control plane while applications log in

@@ -1,0 +1,1 @@
+//! Rotates Auth0 client secrets.
