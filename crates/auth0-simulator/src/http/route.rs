@@ -1,0 +1,89 @@
+//! From method and path to an operation.
+
+use hyper::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::error::ApiError;
+use crate::operation::Operation;
+
+/// Where a request goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) operation: Operation,
+    /// The decoded client id in the path, or why it can't be one.
+    pub(crate) client_id: Option<Result<String, ApiError>>,
+}
+
+/// Finds the operation. Ids are percent-decoded segment by segment, so `%2F` belongs to an id.
+pub(crate) fn route(method: &Method, path: &str) -> Route {
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let (operation, id) = match (method, segments.as_slice()) {
+        (&Method::POST, ["oauth", "token"]) => (Operation::Token, None),
+        (&Method::POST, ["oauth", "revoke"]) => (Operation::Revoke, None),
+        (&Method::GET, ["api", "v2", "clients"]) => (Operation::ListClients, None),
+        (&Method::POST, ["api", "v2", "clients"]) => (Operation::CreateClient, None),
+        (&Method::GET, ["api", "v2", "clients", id]) => (Operation::GetClient, Some(*id)),
+        (&Method::PATCH, ["api", "v2", "clients", id]) => (Operation::UpdateClient, Some(*id)),
+        (&Method::DELETE, ["api", "v2", "clients", id]) => (Operation::DeleteClient, Some(*id)),
+        (&Method::POST, ["api", "v2", "clients", id, "rotate-secret"]) => {
+            (Operation::RotateSecret, Some(*id))
+        }
+        _ => (Operation::Unknown, None),
+    };
+    Route { operation, client_id: id.map(decode) }
+}
+
+fn decode(segment: &str) -> Result<String, ApiError> {
+    let bad_escape = segment.split('%').skip(1).any(|rest| {
+        let digits = rest.as_bytes().get(..2);
+        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    let decoded = percent_decode_str(segment).decode_utf8();
+    match decoded {
+        Ok(id) if !id.is_empty() && !bad_escape => Ok(id.into_owned()),
+        _ => Err(ApiError::invalid_uri("'The id is not a percent-encoded text' on property id")),
+    }
+}
+
+/// The path as fault patterns see it.
+pub(crate) fn decoded_path(path: &str) -> String {
+    percent_decode_str(path).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(path: &str) -> Option<Result<String, ApiError>> {
+        route(&Method::GET, path).client_id
+    }
+
+    #[test]
+    fn every_operation_has_its_place() {
+        for (method, path, operation) in [
+            (Method::POST, "/oauth/token", Operation::Token),
+            (Method::GET, "/oauth/token", Operation::Unknown),
+            (Method::POST, "/oauth/revoke", Operation::Revoke),
+            (Method::GET, "/api/v2/clients", Operation::ListClients),
+            (Method::POST, "/api/v2/clients", Operation::CreateClient),
+            (Method::GET, "/api/v2/clients/a", Operation::GetClient),
+            (Method::PATCH, "/api/v2/clients/a", Operation::UpdateClient),
+            (Method::DELETE, "/api/v2/clients/a", Operation::DeleteClient),
+            (Method::POST, "/api/v2/clients/a/rotate-secret", Operation::RotateSecret),
+            (Method::PUT, "/api/v2/clients/a", Operation::Unknown),
+            (Method::GET, "/api/v2/clients/a/credentials", Operation::Unknown),
+            (Method::GET, "/", Operation::Unknown),
+        ] {
+            assert_eq!(route(&method, path).operation, operation, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn ids_are_decoded() {
+        assert_eq!(id("/api/v2/clients/a%2Fb%20c"), Some(Ok("a/b c".into())));
+        assert_eq!(id("/api/v2/clients/tpc_%C3%BC"), Some(Ok("tpc_ü".into())));
+        for bad in ["", "%", "%2", "%zz", "%ff"] {
+            assert!(matches!(id(&format!("/api/v2/clients/{bad}")), Some(Err(_))), "{bad}");
+        }
+    }
+}
