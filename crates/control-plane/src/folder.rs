@@ -1,8 +1,8 @@
 //! The data folder and what removes it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 
@@ -30,6 +30,7 @@ impl DataFolder {
         let parent = std::env::temp_dir();
         let folder = tempfile::Builder::new()
             .prefix("control-plane-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(&parent)
             .context("create a folder in", &parent)?;
         let (guardian, pipe) = spawn_folder_guardian(folder.path())

@@ -25,8 +25,8 @@ pub(crate) struct Guarded {
 impl Guarded {
     /// Starts `program`: its path, arguments, environment and folder count, its streams don't.
     ///
-    /// The program's output is appended to `log`. When it has to end, it gets SIGTERM, and
-    /// SIGKILL after `grace`, which is rounded up to seconds. `errors` takes what the guardian
+    /// The program's output is appended to `log`. `grace` is the time between SIGTERM and SIGKILL
+    /// in [`terminate`](Self::terminate), rounded up to seconds. `errors` takes what the guardian
     /// itself has to say and stays open until the program is gone.
     pub(crate) fn spawn(
         program: &Command,
@@ -73,15 +73,18 @@ impl Guarded {
 
     /// Ends the program by SIGTERM, or by SIGKILL once its grace is over, and waits for that.
     pub(crate) fn terminate(&mut self) -> io::Result<ExitStatus> {
-        self.lifeline = None;
-        self.guardian.wait()
+        self.order("terminate\n")
     }
 
     /// Ends the program by SIGKILL and waits for that.
     pub(crate) fn kill(&mut self) -> io::Result<ExitStatus> {
+        self.order("kill\n")
+    }
+
+    fn order(&mut self, line: &str) -> io::Result<ExitStatus> {
         if let Some(mut lifeline) = self.lifeline.take() {
             // It fails when the program has ended already.
-            let _ = lifeline.write_all(b"kill\n");
+            let _ = lifeline.write_all(line.as_bytes());
         }
         self.guardian.wait()
     }
@@ -124,33 +127,84 @@ fn read_pid(guardian: &mut Child) -> io::Result<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::time::Instant;
+
     use super::*;
 
+    /// Runs `script`, which says "ready" when it is.
     fn guarded(script: &str, log: &Path) -> Guarded {
         let mut program = Command::new("/bin/sh");
         program.args(["-c", script]);
-        Guarded::spawn(&program, log, Duration::from_secs(1), Stdio::null()).unwrap()
+        let guarded = Guarded::spawn(&program, log, Duration::from_secs(1), Stdio::null()).unwrap();
+        eventually(|| fs::read_to_string(log).is_ok_and(|text| text.starts_with("ready\n")));
+        guarded
+    }
+
+    fn eventually(condition: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !condition() {
+            assert!(start.elapsed() < Duration::from_secs(30), "not within 30 s");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether the process runs. One that has ended but that nobody has waited for doesn't.
+    fn is_alive(pid: u32) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+        let is_zombie = stat.is_ok_and(|stat| stat.contains(") Z "));
+        let mut kill = Command::new("/bin/sh");
+        kill.args(["-c", "kill -0 \"$1\"", "sh"]).arg(pid.to_string()).stderr(Stdio::null());
+        !is_zombie && kill.status().unwrap().success()
     }
 
     #[test]
     fn passes_on_output_and_status() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
-        let mut guarded = guarded("echo out; echo err >&2; exit 7", &log);
+        let mut guarded = guarded("echo ready; echo error >&2; exit 7", &log);
         assert_eq!(guarded.guardian.wait().unwrap().code(), Some(7));
-        assert_eq!(std::fs::read_to_string(&log).unwrap(), "out\nerr\n");
+        assert_eq!(fs::read_to_string(&log).unwrap(), "ready\nerror\n");
     }
 
     #[test]
-    fn terminates_then_kills() {
+    fn terminates_a_program_that_listens() {
         let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("log");
-        let mut polite = guarded("trap 'exit 3' TERM; while :; do sleep 0.01; done", &log);
-        let mut stubborn = guarded("trap '' TERM; while :; do sleep 0.01; done", &log);
-        assert!(polite.ended().unwrap().is_none());
-        assert_eq!(stubborn.terminate().unwrap().code(), Some(128 + 9));
-        // Its shell may not have come to its trap when it was asked at once: by now it has.
-        assert_eq!(polite.terminate().unwrap().code(), Some(3));
+        let script = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut guarded = guarded(script, &folder.path().join("log"));
+        assert!(guarded.ended().unwrap().is_none());
+        assert_eq!(guarded.terminate().unwrap().code(), Some(3));
+    }
+
+    #[test]
+    fn kills_a_program_that_doesnt() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut guarded = guarded(script, &folder.path().join("log"));
+        assert_eq!(guarded.terminate().unwrap().code(), Some(128 + 9));
+    }
+
+    #[test]
+    fn a_program_ends_with_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut guarded = guarded(script, &folder.path().join("log"));
+        let pid = guarded.pid();
+        assert!(is_alive(pid));
+        // As the kernel does when the owner is killed.
+        drop(guarded.lifeline.take());
+        eventually(|| !is_alive(pid));
+    }
+
+    #[test]
+    fn a_program_goes_on_without_its_guardian_until_its_owner_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut guarded = guarded("echo ready; exec sleep 600", &folder.path().join("log"));
+        guarded.guardian.kill().unwrap();
+        guarded.guardian.wait().unwrap();
+        assert!(is_alive(guarded.pid()));
+        drop(guarded.lifeline.take());
+        eventually(|| !is_alive(guarded.pid()));
     }
 
     #[test]
@@ -161,6 +215,6 @@ mod tests {
         let mut guarded =
             Guarded::spawn(&program, &log, Duration::from_secs(1), Stdio::null()).unwrap();
         assert_eq!(guarded.guardian.wait().unwrap().code(), Some(127));
-        assert!(std::fs::read_to_string(&log).unwrap().contains("/no/such/program"));
+        assert!(fs::read_to_string(&log).unwrap().contains("/no/such/program"));
     }
 }

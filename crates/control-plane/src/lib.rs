@@ -15,8 +15,10 @@
 //! # }
 //! ```
 //!
-//! No kubelet, scheduler or controller manager runs: nothing starts pods, no default service
-//! accounts appear in namespaces, and nothing collects the dependents of a deleted owner.
+//! No kubelet, scheduler or controller manager runs. So nothing starts pods, a deleted namespace
+//! stays `Terminating`, the dependents of a deleted owner stay, namespaces get no service account
+//! `default`, and the cluster roles `admin`, `edit` and `view`, which are aggregated from others,
+//! are empty: bind roles of your own, or `system:aggregate-to-view` and the like.
 //!
 //! The servers end with the process that started them, even if that is killed by SIGKILL, and
 //! their data folder goes with them. Everything listens on loopback or on a Unix socket in the

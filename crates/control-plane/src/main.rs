@@ -129,7 +129,9 @@ async fn start(options: Start) -> Result<(), Box<dyn Error>> {
     };
     let copy = options.kubeconfig.map(|path| Copy::new(control_plane.kubeconfig_path(), path));
     let copy = copy.transpose()?;
-    greet(&control_plane, copy.as_ref())?;
+    let client = kube::Client::try_from(control_plane.client_config())?;
+    let version = client.apiserver_version().await?.git_version;
+    greet(&control_plane, &version, copy.as_ref())?;
     let result = tokio::select! {
         error = failure(&control_plane) => Err(error.into()),
         _ = interrupt.recv() => Ok(()),
@@ -149,10 +151,10 @@ async fn failure(control_plane: &ControlPlane) -> control_plane::Error {
     }
 }
 
-fn greet(control_plane: &ControlPlane, copy: Option<&Copy>) -> std::io::Result<()> {
+fn greet(control_plane: &ControlPlane, version: &str, copy: Option<&Copy>) -> std::io::Result<()> {
     let kubeconfig = copy.map_or(control_plane.kubeconfig_path(), |copy| &copy.path);
     let mut out = std::io::stdout().lock();
-    writeln!(out, "Kubernetes {} is ready.\n", control_plane::kubernetes_version())?;
+    writeln!(out, "Kubernetes {version} is ready.\n")?;
     writeln!(out, "  export KUBECONFIG={}", kubeconfig.display())?;
     writeln!(out, "  kubectl get namespaces\n")?;
     let kubectl = control_plane.assets_dir().join(Binary::Kubectl.name());

@@ -20,12 +20,7 @@ impl Toolchain {
     /// Finds Go on PATH or at its usual place; `binary` is named in errors.
     pub(crate) fn find(binary: &'static str) -> Result<Self, AssetsError> {
         let needed = modules::go_version();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let go = std::env::split_paths(&path)
-            .map(|folder| folder.join("go"))
-            .chain([PathBuf::from(USUAL_PLACE)])
-            .find(|go| is_executable(go))
-            .ok_or(AssetsError::NoGo { binary, needed })?;
+        let go = search().ok_or(AssetsError::NoGo { binary, needed })?;
         let toolchain = Self { go };
         let found = toolchain.version();
         if parse(&found) < parse(needed) {
@@ -73,6 +68,12 @@ impl Toolchain {
             Err(error) => error.to_string(),
         }
     }
+}
+
+fn search() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("go"));
+    on_path.chain([PathBuf::from(USUAL_PLACE)]).find(|go| is_executable(go))
 }
 
 /// The numbers of `1.26.0`; none for what isn't a version. A release candidate (`1.27rc1`) counts

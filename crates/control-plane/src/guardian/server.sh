@@ -2,10 +2,12 @@
 # owner's end of the pipe that is stdin here.
 #
 #   $1  file that takes the server's output
-#   $2  seconds between SIGTERM and SIGKILL
+#   $2  seconds between SIGTERM and SIGKILL when the owner asks for the end
 #   $3… the server and its arguments
 #
-# stdin:  the line "kill" asks for SIGKILL at once, the end of input for SIGTERM
+# stdin:  the line "terminate" asks for SIGTERM and then SIGKILL, the line "kill" for SIGKILL. At
+#         the end of input, when the owner is gone, the server has 2 seconds: nobody waits for
+#         its answers any more, and an API server whose etcd ends with it would use up its time
 # stdout: one line, the server's process id
 # stderr: the pipe that the folder's guardian reads. It is open here until the server is gone, so
 #         that the folder goes last
@@ -21,10 +23,16 @@ exec 3<&0 </dev/null
 "$@" >>"$log" 2>&1 3<&- &
 server=$!
 
+# The watcher must not hold stderr. It holds stdin, and the server doesn't.
 (
-    order=term
-    read -r order <&3 || order=term
-    if [ "$order" != kill ]; then
+    order=
+    read -r order <&3
+    case $order in
+    kill) grace=0 ;;
+    terminate) ;;
+    *) grace=2 ;;
+    esac
+    if [ "$grace" -gt 0 ]; then
         kill -TERM "$server"
         tenths=0
         while [ "$tenths" -lt "$((grace * 10))" ]; do
