@@ -137,12 +137,12 @@ impl State {
         let stopped = action
             .is_some_and(|action| action.when() == When::Before && *action != Action::ExpiredToken);
         let (outcome, budget) = if stopped {
-            (None, self.ordered_budget(call, action, now))
+            (None, self.ordered_budget(action, now))
         } else {
             let (outcome, budget) = self.consult(call, action, now);
             (Some(outcome), budget)
         };
-        let sent = answer(outcome.as_ref(), action, budget);
+        let sent = answer(call.route.operation, outcome.as_ref(), action, budget);
         let outcome = outcome
             .unwrap_or_else(|| Outcome::new(StatusCode::OK, Payload::Empty, AuditKind::Faulted));
         self.write_down(
@@ -157,20 +157,11 @@ impl State {
     }
 
     /// Headers of a 429 that a fault ordered.
-    fn ordered_budget(
-        &self,
-        call: &Call,
-        action: Option<&Action>,
-        now: SystemTime,
-    ) -> Option<Budget> {
-        match action {
-            Some(Action::RateLimited { reset_in_s, .. })
-                if call.route.operation.is_management() =>
-            {
-                Some(self.limiter.refuse(now, Duration::from_secs(*reset_in_s)))
-            }
-            _ => None,
-        }
+    fn ordered_budget(&self, action: Option<&Action>, now: SystemTime) -> Option<Budget> {
+        let Some(Action::RateLimited { reset_in_s, .. }) = action else {
+            return None;
+        };
+        Some(self.limiter.refuse(now, Duration::from_secs(*reset_in_s)))
     }
 
     fn consult(

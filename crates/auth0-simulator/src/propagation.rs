@@ -72,6 +72,12 @@ impl Default for Propagation {
     }
 }
 
+impl From<Propagation> for RangeInclusive<Duration> {
+    fn from(window: Propagation) -> Self {
+        window.min..=window.max
+    }
+}
+
 impl FromStr for Propagation {
     type Err = String;
 

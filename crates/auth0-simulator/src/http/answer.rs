@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{Outcome, Payload};
 use crate::error::ApiError;
 use crate::faults::Action;
+use crate::operation::Operation;
 use crate::ratelimit::Budget;
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -92,6 +93,7 @@ pub(crate) type Answer = Result<Response<AnswerBody>, Cut>;
 /// Dresses an outcome for the wire. `None`: a fault struck before the tenant looked at the
 /// request.
 pub(crate) fn answer(
+    operation: Operation,
     outcome: Option<&Outcome>,
     action: Option<&Action>,
     budget: Option<Budget>,
@@ -102,8 +104,11 @@ pub(crate) fn answer(
     let mut response = match action {
         None | Some(Action::ExpiredToken | Action::Delay { .. }) => plain(status, payload),
         Some(Action::Cut { .. }) => return Err(Cut),
-        Some(Action::RateLimited { .. }) => error(&ApiError::too_many_requests()),
-        Some(Action::Status { status, .. }) => error(&ApiError::server_error(code(*status))),
+        Some(Action::RateLimited { .. }) => too_many_requests(operation),
+        Some(Action::Status { status, .. }) => {
+            let error = ApiError::server_error(code(*status));
+            plain(error.status, &Payload::Json(error.body()))
+        }
         Some(Action::Html { status, .. }) => {
             make(code(*status), "text/html; charset=utf-8", AnswerBody::whole(HTML))
         }
@@ -194,8 +199,17 @@ fn plain(status: StatusCode, payload: &Payload) -> Response<AnswerBody> {
     }
 }
 
-fn error(error: &ApiError) -> Response<AnswerBody> {
-    make(error.status, JSON, AnswerBody::whole(error.body().to_string()))
+/// Each of Auth0's two APIs says it in its own shape.
+fn too_many_requests(operation: Operation) -> Response<AnswerBody> {
+    let error = ApiError::too_many_requests();
+    let body = match operation {
+        Operation::Token | Operation::Revoke => json!({
+            "error": "too_many_requests",
+            "error_description": "Rate limit exceeded. Please retry after some time.",
+        }),
+        _ => error.body(),
+    };
+    plain(error.status, &Payload::Json(body))
 }
 
 fn make(status: StatusCode, media_type: &'static str, body: AnswerBody) -> Response<AnswerBody> {

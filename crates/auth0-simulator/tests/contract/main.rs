@@ -1,8 +1,17 @@
-//! The simulator over HTTP, as clients of Auth0 meet it.
+//! The simulator as its users meet it: over HTTP, through the library, as a program.
 
 // Every function here belongs to a test.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
+mod admin;
 mod clients;
+mod faults;
+mod library;
+mod oauth;
+mod program;
+mod propagation;
+mod python;
+mod rate_limit;
+mod tls;

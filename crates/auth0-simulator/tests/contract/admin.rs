@@ -1,0 +1,161 @@
+//! The admin interface.
+
+use auth0_simulator::Operation;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{API, APP, APP_SECRET, Answer, Tenant, immediate, names};
+
+impl Tenant {
+    async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let request = self.http.request(method, format!("{}{path}", self.simulator.admin_url()));
+        self.send(body.into_iter().fold(request, |request, body| request.json(&body))).await
+    }
+}
+
+#[tokio::test]
+async fn it_lives_apart_from_auth0s_paths() {
+    let tenant = Tenant::start(immediate()).await;
+    let health = tenant.admin(Method::GET, "/healthz", None).await;
+    assert_eq!((health.status.as_u16(), health.body), (200, json!({"status": "ok"})));
+    for path in ["/healthz", "/values", "/clients", "/audit"] {
+        assert_eq!(tenant.send(tenant.request(Method::GET, path)).await.status, 404, "{path}");
+    }
+    let token_there = tenant.admin(Method::POST, "/oauth/token", None).await;
+    assert_eq!(token_there.status, 404);
+    assert!(token_there.body["error"].as_str().unwrap().contains("/faults"));
+    assert_eq!(tenant.simulator.counters().requests(Operation::Token), 0);
+}
+
+#[tokio::test]
+async fn clients_are_seeded_replaced_listed_and_deleted() {
+    let tenant = Tenant::start(immediate()).await;
+    let seed = json!({"client_secret": "given", "scopes": ["read:clients"], "name": "Shop"});
+    let put = tenant.admin(Method::PUT, "/clients/shop", Some(seed)).await;
+    assert_eq!(put.status, 200, "{:?}", put.body);
+    assert_eq!(put.body["client_secret"], "given");
+    assert_eq!(put.body["client"]["name"], "Shop");
+    assert!(tenant.simulator.accepts("shop", "given"));
+    let token = tenant.token_of("shop", "given").await;
+    assert_eq!(tenant.get(&token, "/clients").await.status, 200);
+
+    let generated = tenant.admin(Method::POST, "/clients", Some(json!({}))).await;
+    assert_eq!(generated.body["client_id"].as_str().unwrap().len(), 32);
+    let replaced = tenant.admin(Method::PUT, "/clients/shop", Some(json!({}))).await;
+    assert_ne!(replaced.body["client_secret"], "given");
+    assert!(!tenant.simulator.accepts("shop", "given"));
+
+    let list = tenant.admin(Method::GET, "/clients", None).await;
+    assert_eq!(list.body["clients"].as_array().unwrap().len(), 4);
+    assert_eq!(tenant.admin(Method::DELETE, "/clients/shop", None).await.status, 204);
+    let gone = tenant.admin(Method::GET, "/clients/shop", None).await;
+    assert_eq!(gone.status, 404);
+    assert!(gone.body["error"].as_str().unwrap().contains("\"shop\""));
+}
+
+#[tokio::test]
+async fn seeds_that_cant_be_are_refused_with_a_reason() {
+    let tenant = Tenant::start(immediate()).await;
+    for (body, hint) in [
+        (json!({"fields": {"colour": "red"}}), "colour"),
+        (json!({"client_secret": ""}), "empty"),
+        (json!({"client_id": "other"}), "path"),
+        (json!({"secret": "x"}), "unknown field `secret`"),
+    ] {
+        let answer = tenant.admin(Method::PUT, "/clients/a", Some(body.clone())).await;
+        assert!(answer.status.is_client_error(), "{body}");
+        assert!(answer.body["error"].as_str().unwrap().contains(hint), "{:?}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn the_dashboard_rotates_to_a_new_or_a_given_value() {
+    let tenant = Tenant::start(immediate()).await;
+    let path = format!("/clients/{APP}/rotate");
+    let rotated = tenant.admin(Method::POST, &path, None).await;
+    assert_eq!(rotated.body["client_secret"].as_str().unwrap().len(), 64);
+    assert_eq!(rotated.body["secret_changes"], 1);
+    let body = json!({"client_secret": "given"});
+    let given = tenant.admin(Method::POST, &path, Some(body.clone())).await;
+    assert_eq!(given.body["client_secret"], "given");
+    let asked = |value: &'static str| {
+        let path = format!("/clients/{APP}/accepts");
+        let body = json!({"client_secret": value});
+        let tenant = &tenant;
+        async move { tenant.admin(Method::POST, &path, Some(body)).await.body }
+    };
+    assert_eq!(asked("given").await, json!({"accepted": true}));
+    assert_eq!(asked(APP_SECRET).await, json!({"accepted": false}));
+    assert_eq!(tenant.simulator.counters().client(APP).effects.dashboard_changes, 2);
+    let unknown = tenant.admin(Method::POST, "/clients/nobody/rotate", Some(body)).await;
+    assert_eq!(unknown.status, 404);
+    let wrong = tenant.admin(Method::POST, &path, Some(json!({"value": "hush-hush"}))).await;
+    assert_eq!(wrong.status, 400);
+    assert!(!wrong.body.to_string().contains("hush"));
+}
+
+#[tokio::test]
+async fn scopes_are_replaced() {
+    let tenant = Tenant::start(immediate()).await;
+    let path = format!("/clients/{APP}/scopes");
+    let body = json!({"scopes": ["read:clients"]});
+    assert_eq!(tenant.admin(Method::PUT, &path, Some(body)).await.status, 204);
+    let token = tenant.token_of(APP, APP_SECRET).await;
+    assert_eq!(tenant.rotate(&token, APP).await.status, 403);
+}
+
+#[tokio::test]
+async fn faults_are_ordered_listed_and_taken_back() {
+    let tenant = Tenant::start(immediate()).await;
+    let token = tenant.token().await;
+    let fault = json!({
+        "match": {"operation": "clients.rotate_secret", "client_id": APP},
+        "action": {"kind": "status", "status": 503},
+        "times": 2,
+    });
+    let ordered = tenant.admin(Method::POST, "/faults", Some(fault.clone())).await;
+    assert_eq!((ordered.status.as_u16(), &ordered.body), (201, &json!({"id": 1})));
+    assert_eq!(tenant.rotate(&token, APP).await.status, 503);
+    let left = tenant.admin(Method::GET, "/faults", None).await.body["faults"][0].clone();
+    assert_eq!((&left["struck"], &left["times"]), (&json!(1), &json!(1)));
+    assert_eq!(left["match"], fault["match"]);
+    assert_eq!(tenant.admin(Method::DELETE, "/faults/1", None).await.status, 204);
+    assert_eq!(tenant.admin(Method::DELETE, "/faults/1", None).await.status, 404);
+    assert_eq!(tenant.rotate(&token, APP).await.status, 200);
+    tenant.admin(Method::POST, "/faults", Some(fault)).await;
+    assert_eq!(tenant.admin(Method::DELETE, "/faults", None).await.status, 204);
+    assert_eq!(tenant.rotate(&token, APP).await.status, 200);
+
+    for (bad, hint) in [
+        (json!({"action": {"kind": "status", "status": 404}}), "500 to 599"),
+        (json!({"action": {"kind": "explode"}}), "cut"),
+        (json!({"match": {"operation": "rotate"}, "action": {"kind": "secret_empty"}}), "use one"),
+    ] {
+        let answer = tenant.admin(Method::POST, "/faults", Some(bad)).await;
+        assert!(answer.status.is_client_error());
+        assert!(answer.body["error"].as_str().unwrap().contains(hint), "{:?}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn counters_audit_and_values_can_be_read() {
+    let tenant = Tenant::start(immediate()).await;
+    tenant.login(APP, APP_SECRET, API).await;
+    tenant.login(APP, "wrong", API).await;
+    let counters = tenant.admin(Method::GET, "/counters", None).await.body;
+    assert_eq!(names(&counters), ["clients", "effects", "faults", "operations"]);
+    assert_eq!(counters["clients"][APP]["logins_refused"], 1);
+    assert_eq!(counters["operations"]["token"]["by_status"], json!({"200": 1, "401": 1}));
+
+    let audit = tenant.admin(Method::GET, "/audit?since=1", None).await.body;
+    assert_eq!(audit["last"], 2);
+    assert_eq!(audit["entries"][0]["kind"], "failed_login");
+    assert_eq!(audit["entries"][0]["seq"], 2);
+    let bad = tenant.admin(Method::GET, "/audit?since=yesterday", None).await;
+    assert_eq!(bad.status, 400);
+    assert!(bad.body["error"].is_string());
+
+    let values = tenant.admin(Method::GET, "/values", None).await.body;
+    assert!(values["secrets"].as_array().unwrap().contains(&json!(APP_SECRET)));
+    assert_eq!(values["tokens"].as_array().unwrap().len(), 1);
+}

@@ -1,0 +1,159 @@
+//! The token and the revocation endpoint.
+
+use auth0_simulator::{ClientSeed, ManualClock, WrongSecret};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use serde_json::json;
+use std::time::Duration;
+
+use crate::support::{API, APP, APP_SECRET, MANAGER, MANAGER_SECRET, Tenant, immediate};
+
+#[tokio::test]
+async fn a_token_is_given_for_forms_and_json() {
+    let tenant = Tenant::start(immediate()).await;
+    let audience = tenant.simulator.audience();
+    assert_eq!(audience, "https://acme.eu.auth0.com/api/v2/");
+    let form = tenant.login(MANAGER, MANAGER_SECRET, &audience).await;
+    assert_eq!(form.status, 200);
+    assert_eq!(form.body["token_type"], "Bearer");
+    assert_eq!(form.body["expires_in"], 86_400);
+    let scopes: Vec<&str> = form.body["scope"].as_str().unwrap().split(' ').collect();
+    assert!(scopes.contains(&"update:client_keys") && scopes.contains(&"read:clients"));
+    assert_eq!(form.header("cache-control"), Some("no-store"));
+    let body = json!({
+        "grant_type": "client_credentials", "client_id": MANAGER,
+        "client_secret": MANAGER_SECRET, "audience": audience, "organization": null,
+    });
+    let json = tenant.send(tenant.request(Method::POST, "/oauth/token").json(&body)).await;
+    assert_eq!(json.body["scope"], form.body["scope"]);
+    assert_ne!(json.body["access_token"], form.body["access_token"]);
+}
+
+#[tokio::test]
+async fn a_client_may_prove_itself_by_http_basic() {
+    let tenant = Tenant::start(immediate()).await;
+    let form = [("grant_type", "client_credentials"), ("audience", API)];
+    let request = tenant.request(Method::POST, "/oauth/token").form(&form);
+    let answer = tenant.send(request.basic_auth(APP, Some(APP_SECRET))).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["scope"]), (200, &json!("read:things")));
+    let revoke = |value: &'static str| {
+        let request = tenant.request(Method::POST, "/oauth/revoke").form(&[("token", "t")]);
+        tenant.send(request.basic_auth(APP, Some(value)))
+    };
+    assert_eq!(revoke(APP_SECRET).await.status, 200);
+    assert_eq!(revoke("wrong").await.refusal(), (401, "invalid_client"));
+}
+
+#[tokio::test]
+async fn basic_credentials_may_be_percent_encoded() {
+    let tenant = Tenant::start(immediate()).await;
+    tenant.simulator.add_client(ClientSeed::new("odd").secret("a:b c")).unwrap();
+    let request = tenant.request(Method::POST, "/oauth/revoke").form(&[("token", "t")]);
+    let basic = format!("Basic {}", STANDARD.encode("odd:a%3Ab%20c"));
+    assert_eq!(tenant.send(request.header("authorization", basic)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_refused_as_the_switch_says() {
+    for (switch, error, text) in [
+        (WrongSecret::AccessDenied, "access_denied", "Unauthorized"),
+        (WrongSecret::InvalidClient, "invalid_client", "Client authentication failed"),
+    ] {
+        let tenant = Tenant::start(immediate().wrong_secret(switch)).await;
+        for (id, secret) in [(APP, "wrong"), ("nobody", APP_SECRET)] {
+            let answer = tenant.login(id, secret, API).await;
+            assert_eq!(answer.refusal(), (401, error));
+            assert_eq!(answer.body, json!({"error": error, "error_description": text}));
+        }
+        assert_eq!(tenant.revoke(APP, "wrong").await.refusal(), (401, "invalid_client"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_granted_is_forbidden_not_unauthorized() {
+    let tenant = Tenant::start(immediate()).await;
+    let audience = tenant.simulator.audience();
+    let no_grant = tenant.login(APP, APP_SECRET, &audience).await;
+    assert_eq!(no_grant.refusal(), (403, "access_denied"));
+    let off = ClientSeed::new("off").secret("s").field("grant_types", json!([]));
+    tenant.simulator.add_client(off).unwrap();
+    let not_allowed = tenant.login("off", "s", API).await;
+    assert_eq!(not_allowed.refusal(), (403, "unauthorized_client"));
+    let form = [("grant_type", "telepathy"), ("client_id", APP), ("client_secret", APP_SECRET)];
+    let unknown = tenant.oauth("/oauth/token", &form).await;
+    assert_eq!(unknown.refusal(), (403, "unsupported_grant_type"));
+    let counts = tenant.simulator.counters();
+    assert_eq!(counts.client(APP).logins_refused, 0, "the secret was right");
+    assert_eq!(counts.client(APP).logins_failed, 2);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named() {
+    let tenant = Tenant::start(immediate()).await;
+    for (path, form, missing) in [
+        ("/oauth/token", vec![("client_id", APP), ("client_secret", APP_SECRET)], "grant_type"),
+        ("/oauth/token", vec![("grant_type", "client_credentials")], "client_id"),
+        ("/oauth/revoke", vec![("client_id", APP), ("client_secret", APP_SECRET)], "token"),
+        ("/oauth/revoke", vec![("token", "t"), ("client_secret", APP_SECRET)], "client_id"),
+        ("/oauth/revoke", vec![], "client_id"),
+    ] {
+        let answer = tenant.oauth(path, &form).await;
+        assert_eq!(answer.refusal(), (400, "invalid_request"), "{path} {form:?}");
+        let text = answer.body["error_description"].as_str().unwrap();
+        assert_eq!(text, format!("Missing required parameter: {missing}"));
+    }
+    for body in ["{", "[]", r#"{"grant_type": 1}"#] {
+        let request = tenant.request(Method::POST, "/oauth/token").body(body);
+        let answer = tenant.send(request.header("content-type", "application/json")).await;
+        assert_eq!(answer.refusal(), (400, "invalid_request"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn revoking_says_whether_the_secret_is_accepted_and_mints_nothing() {
+    let tenant = Tenant::start(immediate()).await;
+    let answer = tenant.revoke(APP, APP_SECRET).await;
+    assert_eq!((answer.status.as_u16(), &answer.body), (200, &json!("")));
+    let body = json!({"client_id": APP, "client_secret": APP_SECRET, "token": "t"});
+    let json = tenant.send(tenant.request(Method::POST, "/oauth/revoke").json(&body)).await;
+    assert_eq!(json.status, 200);
+    let without = tenant.oauth("/oauth/revoke", &[("client_id", APP), ("token", "t")]).await;
+    assert_eq!(without.refusal(), (401, "invalid_client"));
+    assert_eq!(tenant.revoke(APP, "wrong").await.status, 401);
+    assert!(tenant.simulator.values_ever().tokens.is_empty());
+    let counts = tenant.simulator.counters().client(APP);
+    assert_eq!((counts.revocations_accepted, counts.revocations_refused), (2, 2));
+}
+
+#[tokio::test]
+async fn assertions_are_refused_with_a_word_about_why() {
+    let tenant = Tenant::start(immediate()).await;
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", APP),
+        ("audience", API),
+        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+        ("client_assertion", "a.b.c"),
+    ];
+    let answer = tenant.oauth("/oauth/token", &form).await;
+    assert_eq!(answer.refusal(), (401, "invalid_client"));
+    assert!(answer.body["error_description"].as_str().unwrap().contains("private_key_jwt"));
+}
+
+#[tokio::test]
+async fn tokens_expire() {
+    let clock = ManualClock::default();
+    let ttl = Duration::from_secs(60);
+    let tenant = Tenant::start(immediate().clock(clock.clone()).token_ttl(ttl)).await;
+    let login = tenant.login(MANAGER, MANAGER_SECRET, &tenant.simulator.audience()).await;
+    assert_eq!(login.body["expires_in"], 60);
+    let token = login.body["access_token"].as_str().unwrap();
+    let path = format!("/clients/{APP}");
+    clock.advance(Duration::from_secs(59));
+    assert_eq!(tenant.get(token, &path).await.status, 200);
+    clock.advance(Duration::from_secs(1));
+    let expired = tenant.get(token, &path).await;
+    assert_eq!(expired.status, 401);
+    assert_eq!(expired.body["message"], "Expired token received for JSON Web Token validation");
+}

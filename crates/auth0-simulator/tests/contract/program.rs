@@ -1,0 +1,190 @@
+//! The program: its ready file, its ends, its files, and that it prints no value.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_auth0-simulator"));
+    command.args(["--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+struct Running {
+    child: Child,
+    ready: Value,
+    http: reqwest::Client,
+    // Holds the files until the program has ended.
+    _directory: TempDir,
+}
+
+impl Running {
+    async fn start(arguments: &[&str], clients: Option<Value>, stdin: Stdio) -> Self {
+        let directory = TempDir::new().unwrap();
+        let ready_file = directory.path().join("ready.json");
+        let mut command = command();
+        command.args(arguments).arg("--ready-file").arg(&ready_file).stdin(stdin);
+        if let Some(clients) = clients {
+            let path = directory.path().join("clients.json");
+            std::fs::write(&path, clients.to_string()).unwrap();
+            command.arg("--clients").arg(path);
+        }
+        let mut child = command.spawn().unwrap();
+        let ready = ready(&ready_file, &mut child).await;
+        Self { child, ready, http: reqwest::Client::new(), _directory: directory }
+    }
+
+    fn at(&self, which: &str, path: &str) -> String {
+        format!("{}{path}", self.ready[which].as_str().unwrap())
+    }
+
+    async fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().await.unwrap();
+        assert!(sent.success());
+    }
+
+    async fn output(self) -> Output {
+        tokio::time::timeout(DEADLINE, self.child.wait_with_output()).await.unwrap().unwrap()
+    }
+}
+
+async fn ready(path: &Path, child: &mut Child) -> Value {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Ok(text) = std::fs::read(path) {
+            return serde_json::from_slice(&text).unwrap();
+        }
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was ready");
+        assert!(Instant::now() < deadline, "it never became ready");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn it_says_where_it_listens_and_ends_on_a_signal() {
+    for signal in ["TERM", "INT"] {
+        let running = Running::start(&["--domain", "shop.example"], None, Stdio::null()).await;
+        assert_eq!(running.ready["domain"], "shop.example");
+        assert_eq!(running.ready["audience"], "https://shop.example/api/v2/");
+        assert_eq!(running.ready["pid"], running.child.id().unwrap());
+        let health = running.http.get(running.at("admin_url", "/healthz")).send().await.unwrap();
+        assert_eq!(health.status(), 200);
+        running.signal(signal).await;
+        let output = running.output().await;
+        assert!(output.status.success(), "{output:?}");
+        assert!(output.stdout.is_empty());
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert!(log.contains(&format!("SIG{signal}")), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn it_ends_with_stdin_when_asked_to() {
+    let mut running = Running::start(&["--exit-on-stdin-eof"], None, Stdio::piped()).await;
+    assert!(running.child.try_wait().unwrap().is_none());
+    drop(running.child.stdin.take());
+    assert!(running.output().await.status.success());
+}
+
+#[tokio::test]
+async fn no_value_is_printed_in_text_or_json() {
+    for format in ["text", "json"] {
+        let clients = json!([{
+            "client_id": "shop", "client_secret": "seeded-value-of-shop",
+            "scopes": ["update:client_keys", "read:client_keys"],
+        }]);
+        let arguments = ["--log", "trace", "--log-format", format, "--propagation", "0s..0s"];
+        let running = Running::start(&arguments, Some(clients), Stdio::null()).await;
+        exercise(&running).await;
+        let values: Value = read(&running, "/values").await;
+        let values: Vec<String> = ["secrets", "tokens"]
+            .iter()
+            .flat_map(|kind| values[kind].as_array().unwrap())
+            .map(|value| value.as_str().unwrap().to_string())
+            .collect();
+        assert_eq!(values.len(), 4, "three secrets and a token");
+        running.signal("TERM").await;
+        let output = running.output().await;
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert!(log.contains("clients.rotate_secret"), "{log}");
+        assert_eq!(log.lines().all(|line| line.starts_with('{')), format == "json");
+        assert!(output.stdout.is_empty());
+        for value in values.iter().map(String::as_str).chain(["guessed-value"]) {
+            assert!(!log.contains(value), "a value is in the {format} log");
+        }
+    }
+}
+
+async fn read(running: &Running, path: &str) -> Value {
+    let answer = running.http.get(running.at("admin_url", path)).send().await.unwrap();
+    answer.json().await.unwrap()
+}
+
+/// Logs in, rotates, fails, and breaks an answer.
+async fn exercise(running: &Running) {
+    let login = |secret: &'static str| {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", "shop"),
+            ("client_secret", secret),
+            ("audience", "https://acme.eu.auth0.com/api/v2/"),
+        ];
+        running.http.post(running.at("url", "/oauth/token")).form(&form).send()
+    };
+    assert_eq!(login("guessed-value").await.unwrap().status(), 401);
+    let token: Value = login("seeded-value-of-shop").await.unwrap().json().await.unwrap();
+    let token = token["access_token"].as_str().unwrap();
+    let fault = json!({"action": {"kind": "malformed_json"}, "skip": 1});
+    let ordered = running.http.post(running.at("admin_url", "/faults")).json(&fault);
+    assert_eq!(ordered.send().await.unwrap().status(), 201);
+    for _ in 0..2 {
+        let rotate = running.http.post(running.at("url", "/api/v2/clients/shop/rotate-secret"));
+        assert_eq!(rotate.bearer_auth(token).send().await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_and_ends_it() {
+    let directory = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| -> PathBuf {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let bad_yaml = write("bad.yaml", "- {client_id: a, client_secret: [hush-hush]}");
+    let bad_field = write("field.yaml", "- {client_id: a, fields: {colour: red}}");
+    let missing = directory.path().join("missing.yaml");
+    for (flag, value, hint) in [
+        ("--clients", bad_yaml.to_str().unwrap(), "wrong type at line 1"),
+        ("--clients", bad_field.to_str().unwrap(), "colour"),
+        ("--clients", missing.to_str().unwrap(), "can't read"),
+        ("--rate-limit", "fast", "16/50"),
+        ("--domain", "https://x/", "without scheme"),
+        ("--log", "=,=", "filter"),
+    ] {
+        let output = command().args([flag, value]).output().await.unwrap();
+        assert!(!output.status.success(), "{flag} {value}");
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert!(log.contains(hint), "{flag} {value}: {log}");
+        assert!(!log.contains("hush"));
+    }
+}
+
+#[tokio::test]
+async fn flags_may_come_from_the_environment() {
+    let directory = TempDir::new().unwrap();
+    let ready_file = directory.path().join("ready.json");
+    let mut command = command();
+    command.env("AUTH0_SIMULATOR_READY_FILE", &ready_file).env("AUTH0_SIMULATOR_DOMAIN", "e.test");
+    let mut child = command.spawn().unwrap();
+    assert_eq!(ready(&ready_file, &mut child).await["domain"], "e.test");
+    child.kill().await.unwrap();
+}

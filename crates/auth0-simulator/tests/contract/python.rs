@@ -1,0 +1,112 @@
+//! Auth0's own Python client, unchanged, works against the simulator.
+//!
+//! It is installed once per version of the library and of Python, outside the checkout, from the
+//! exact versions in `tests/python/requirements.txt`.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::support::{MANAGER, MANAGER_SECRET, Tenant, immediate};
+use crate::tls::certificates;
+
+const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
+
+/// Runs a command to its end; a failure shows what it printed.
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| {
+        panic!(
+            "{command:?} can't be run: {error}. The test of Auth0's Python client needs python3 \
+             with venv and pip; on Debian and Ubuntu: apt-get install python3 python3-venv"
+        )
+    });
+    assert!(
+        output.status.success(),
+        "{command:?} failed (it needs python3 with venv and pip, and the network for the first \
+         run):\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+fn cache() -> PathBuf {
+    let given = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = given("XDG_CACHE_HOME")
+        .or_else(|| given("HOME").map(|home| home.join(".cache")))
+        .expect("HOME or XDG_CACHE_HOME names an absolute path");
+    base.join("auth0-rotator")
+}
+
+/// The interpreter of an environment that has the requirements.
+fn python() -> PathBuf {
+    let version = "import sys; print('%d.%d' % sys.version_info[:2])";
+    let version = run(Command::new("python3").args(["-c", version])).stdout;
+    let version = String::from_utf8(version).unwrap();
+    let library = REQUIREMENTS.lines().find_map(|line| line.strip_prefix("auth0-python=="));
+    let name = format!("python-{}-auth0-{}", version.trim(), library.unwrap());
+    let cache = cache();
+    fs::create_dir_all(&cache).unwrap();
+    let environment = cache.join(&name);
+
+    // One at a time, in other checkouts too; the lock goes with the file handle.
+    let lock = File::create(cache.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    install(&environment);
+    environment.join("bin").join("python")
+}
+
+fn install(environment: &Path) {
+    // Written last: what is there without it is the remains of an installation that was killed.
+    let done = environment.join("installed-requirements.txt");
+    if fs::read_to_string(&done).is_ok_and(|installed| installed == REQUIREMENTS) {
+        return;
+    }
+    if environment.exists() {
+        fs::remove_dir_all(environment).unwrap();
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(environment));
+    let requirements = TempDir::new().unwrap();
+    let file = requirements.path().join("requirements.txt");
+    fs::write(&file, REQUIREMENTS).unwrap();
+    run(Command::new(environment.join("bin").join("python"))
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(["--no-deps", "--requirement"])
+        .arg(&file));
+    fs::write(&done, REQUIREMENTS).unwrap();
+}
+
+#[tokio::test]
+async fn auth0s_python_client_works_unchanged() {
+    let made = certificates();
+    let builder = immediate().domain("localhost:{port}").tls(made.certificate, made.key);
+    let tenant = Tenant::start(builder).await;
+    let directory = TempDir::new().unwrap();
+    let authority = directory.path().join("authority.pem");
+    fs::write(&authority, made.authority).unwrap();
+
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/contract.py");
+    let (domain, admin_url) = (tenant.simulator.domain(), tenant.simulator.admin_url().to_owned());
+    let running = tokio::task::spawn_blocking(move || {
+        run(Command::new(python())
+            .arg("-B")
+            .arg(script)
+            .env("DOMAIN", domain)
+            .env("ADMIN_URL", admin_url)
+            .env("CLIENT_ID", MANAGER)
+            .env("CLIENT_SECRET", MANAGER_SECRET)
+            .env("SSL_CERT_FILE", &authority)
+            .env("REQUESTS_CA_BUNDLE", &authority)
+            .env("NO_PROXY", "localhost,127.0.0.1"))
+    });
+    running.await.unwrap();
+    let names: Vec<String> = tenant
+        .simulator
+        .audit_log(0)
+        .iter()
+        .filter_map(|entry| entry.auth0_client.as_ref()?["name"].as_str().map(Into::into))
+        .collect();
+    assert!(names.iter().any(|name| name == "auth0-python"), "{names:?}");
+}

@@ -1,0 +1,173 @@
+"""auth0-python, unchanged, against the simulator.
+
+Environment: DOMAIN and ADMIN_URL of the simulator, CLIENT_ID and CLIENT_SECRET of a client that
+may do everything, and the authority of its certificate in SSL_CERT_FILE (httpx) and
+REQUESTS_CA_BUNDLE (requests). Ends with 0 when everything is as expected.
+"""
+
+import os
+import time
+
+import requests
+from auth0.authentication import GetToken, RevokeToken
+from auth0.authentication.exceptions import Auth0Error, RateLimitError
+from auth0.management import ManagementClient
+from auth0.management.core.api_error import ApiError
+from auth0.management.errors import (
+    BadRequestError,
+    ForbiddenError,
+    NotFoundError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
+
+DOMAIN = os.environ["DOMAIN"]
+ADMIN_URL = os.environ["ADMIN_URL"]
+CLIENT_ID = os.environ["CLIENT_ID"]
+CLIENT_SECRET = os.environ["CLIENT_SECRET"]
+AUDIENCE = f"https://{DOMAIN}/api/v2/"
+
+# The library tries again by itself; here the first answer counts.
+ONCE = {"max_retries": 0}
+
+
+def raised(expected, call):
+    """The error of the expected class that the call raises."""
+    try:
+        call()
+    except expected as error:
+        assert type(error) is expected, f"{type(error)} instead of {expected}"
+        return error
+    raise AssertionError(f"{expected.__name__} was not raised")
+
+
+def order(**fault):
+    response = requests.post(f"{ADMIN_URL}/faults", json=fault, timeout=10)
+    assert response.status_code == 201, response.text
+
+
+def grant_and_revocation():
+    token = GetToken(DOMAIN, CLIENT_ID, client_secret=CLIENT_SECRET)
+    answer = token.client_credentials(AUDIENCE)
+    assert answer["token_type"] == "Bearer" and answer["expires_in"] == 86400, answer.keys()
+    assert "update:client_keys" in answer["scope"].split(" ")
+
+    wrong = GetToken(DOMAIN, CLIENT_ID, client_secret="wrong")
+    error = raised(Auth0Error, lambda: wrong.client_credentials(AUDIENCE))
+    assert (error.status_code, error.error_code) == (401, "access_denied"), error
+    assert error.message == "Unauthorized"
+
+    error = raised(Auth0Error, lambda: token.client_credentials("https://elsewhere"))
+    assert (error.status_code, error.error_code) == (403, "access_denied"), error
+
+    revoke = RevokeToken(DOMAIN, CLIENT_ID, client_secret=CLIENT_SECRET)
+    assert revoke.revoke_refresh_token("whatever") == ""
+    wrong = RevokeToken(DOMAIN, CLIENT_ID, client_secret="wrong")
+    error = raised(Auth0Error, lambda: wrong.revoke_refresh_token("whatever"))
+    assert (error.status_code, error.error_code) == (401, "invalid_client"), error
+    error = raised(Auth0Error, lambda: revoke.revoke_refresh_token(""))
+    assert (error.status_code, error.error_code) == (400, "invalid_request"), error
+
+    order(match={"operation": "token"}, action={"kind": "rate_limited", "reset_in_s": 30})
+    error = raised(RateLimitError, lambda: token.client_credentials(AUDIENCE))
+    assert (error.status_code, error.error_code) == (429, "too_many_requests"), error
+    assert 0 < error.reset_at - time.time() <= 31, error.reset_at
+
+
+def create_get_update_rotate_delete(management):
+    created = management.clients.create(
+        name="checkout",
+        app_type="non_interactive",
+        client_metadata={"team": "shop"},
+        grant_types=["client_credentials"],
+    )
+    client_id, first = created.client_id, created.client_secret
+    assert len(client_id) == 32 and len(first) == 64
+    assert created.token_endpoint_auth_method == "client_secret_post"
+
+    got = management.clients.get(client_id)
+    assert got.client_secret == first and got.client_metadata == {"team": "shop"}
+    some = management.clients.get(client_id, fields="client_id,name", include_fields=True)
+    assert some.name == "checkout" and some.client_secret is None
+    rest = management.clients.get(client_id, fields="client_secret", include_fields=False)
+    assert rest.name == "checkout" and rest.client_secret is None
+
+    updated = management.clients.update(client_id, description="pays", client_secret="staged")
+    assert updated.description == "pays"
+    assert management.clients.get(client_id).client_secret == "staged"
+    assert RevokeToken(DOMAIN, client_id, client_secret="staged").revoke_refresh_token("x") == ""
+
+    rotated = management.clients.rotate_secret(client_id)
+    assert rotated.client_id == client_id and rotated.client_secret not in (first, "staged")
+    assert management.clients.get(client_id).client_secret == rotated.client_secret
+    fresh = RevokeToken(DOMAIN, client_id, client_secret=rotated.client_secret)
+    assert fresh.revoke_refresh_token("x") == ""
+
+    management.clients.delete(client_id)
+    error = raised(NotFoundError, lambda: management.clients.get(client_id))
+    assert error.body["errorCode"] == "inexistent_client", error.body
+
+
+def paging(management):
+    names = {f"page-{number}" for number in range(7)}
+    ids = [management.clients.create(name=name).client_id for name in sorted(names)]
+    pager = management.clients.list(per_page=3, fields="client_id,name", include_fields=True)
+    assert pager.response.limit == 3 and pager.response.total >= 7
+    assert len(pager.items) == 3 and pager.items[0].client_secret is None
+    listed = [client.name for client in pager]
+    assert names <= set(listed) and len(listed) == len(set(listed)) == pager.response.total
+    for client_id in ids:
+        management.clients.delete(client_id)
+
+
+def errors(management):
+    clients = management.clients
+    error = raised(NotFoundError, lambda: clients.rotate_secret("nobody"))
+    assert error.body["errorCode"] == "inexistent_client", error.body
+    error = raised(BadRequestError, lambda: clients.update(CLIENT_ID, name="<a>"))
+    assert error.body["errorCode"] == "invalid_body", error.body
+    error = raised(BadRequestError, lambda: clients.list(per_page=101))
+    assert error.body["statusCode"] == 400, error.body
+
+    stranger = ManagementClient(domain=DOMAIN, token="made.up")
+    error = raised(UnauthorizedError, lambda: stranger.clients.get(CLIENT_ID))
+    assert error.body["error"] == "Unauthorized", error.body
+
+    requests.put(
+        f"{ADMIN_URL}/clients/reader",
+        json={"client_secret": "reads", "scopes": ["read:clients"]},
+        timeout=10,
+    ).raise_for_status()
+    reader = ManagementClient(domain=DOMAIN, client_id="reader", client_secret="reads")
+    assert reader.clients.get(CLIENT_ID).client_secret is None
+    error = raised(ForbiddenError, lambda: reader.clients.rotate_secret(CLIENT_ID))
+    assert error.body["errorCode"] == "insufficient_scope", error.body
+    assert "update:client_keys" in error.body["message"], error.body
+
+    limited = {"kind": "rate_limited", "reset_in_s": 30}
+    order(match={"operation": "clients.get"}, action=limited)
+    get = lambda: clients.get(CLIENT_ID, request_options=ONCE)
+    error = raised(TooManyRequestsError, get)
+    assert error.body["errorCode"] == "too_many_requests", error.body
+    assert error.headers["x-ratelimit-remaining"] == "0", error.headers
+    assert 0 < int(error.headers["x-ratelimit-reset"]) - time.time() <= 31, error.headers
+    assert error.headers["retry-after"] == "30", error.headers
+
+    order(match={"operation": "clients.get"}, action={"kind": "html", "status": 502})
+    error = raised(ApiError, get)
+    assert error.status_code == 502, error
+
+
+def main():
+    grant_and_revocation()
+    # Gets its token from the client credentials by itself.
+    management = ManagementClient(
+        domain=DOMAIN, client_id=CLIENT_ID, client_secret=CLIENT_SECRET
+    )
+    create_get_update_rotate_delete(management)
+    paging(management)
+    errors(management)
+
+
+if __name__ == "__main__":
+    main()
