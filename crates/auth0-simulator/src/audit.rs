@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::operation::Operation;
 
-/// The longest `Auth0-Client` and `User-Agent` that are kept.
-const LONGEST_HEADER: usize = 4_096;
+/// The longest text of a request that is kept: ids, `Auth0-Client`, `User-Agent`.
+const LONGEST: usize = 1_024;
 
 /// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +130,7 @@ impl AuditLog {
 
 /// Decodes an `Auth0-Client` header: base64 of `{"name","version","env"}`.
 pub(crate) fn decode_auth0_client(header: &str) -> Option<Value> {
-    if header.len() > LONGEST_HEADER {
+    if header.len() > LONGEST {
         return None;
     }
     let bytes = STANDARD
@@ -140,9 +140,9 @@ pub(crate) fn decode_auth0_client(header: &str) -> Option<Value> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// A header as it is kept: cut to a bounded length.
-pub(crate) fn bounded(header: &str) -> String {
-    header.chars().take(LONGEST_HEADER).collect()
+/// What a request said as it is kept: cut to a bounded length.
+pub(crate) fn bounded(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
 }
 
 #[cfg(test)]

@@ -80,7 +80,8 @@ impl Engine {
         Self { state: Mutex::new(state), clock }
     }
 
-    /// The state. A panic while it was held leaves it as it is: each change is one statement.
+    /// The state, also after a panic in somebody who held it: that request is lost, and the next
+    /// one is to be answered.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -213,7 +214,7 @@ impl State {
     ) {
         let created = outcome.client_id.is_some();
         let entry = AuditEntry {
-            client_id: outcome.client_id.or_else(|| call.client_id.clone()),
+            client_id: outcome.client_id.or_else(|| call.client_id.as_deref().map(audit::bounded)),
             token_client_id: outcome.token_client_id,
             status: status.map(|status| status.as_u16()),
             error: outcome.error,

@@ -23,6 +23,7 @@ const CONNECTIONS: usize = 4_096;
 const MOST_HEADERS: usize = 100;
 const LARGEST_HEAD: usize = 64 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Left for answers that are under way when the server stops.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -94,7 +95,7 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_headers(MOST_HEADERS)
-            .max_buf_size(LARGEST_HEAD)
+            .max_header_size(LARGEST_HEAD)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
@@ -122,10 +123,11 @@ async fn answer(
     mut stop: watch::Receiver<bool>,
 ) -> Answer {
     let (head, body) = request.into_parts();
-    let body = match Limited::new(body, body_limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(body_limit),
-        Err(_) => return Err(Cut),
+    let read = Limited::new(body, body_limit).collect();
+    let body = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(body_limit),
+        Ok(Err(_)) | Err(_) => return Err(Cut),
     };
     let request = Request { method: head.method, uri: head.uri, headers: head.headers, body };
     let handling = tokio::spawn(async move {

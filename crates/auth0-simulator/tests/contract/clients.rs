@@ -200,6 +200,16 @@ async fn bodies_are_bounded() {
 }
 
 #[tokio::test]
+async fn heads_are_bounded() {
+    let tenant = Tenant::start(immediate()).await;
+    let request = tenant.request(Method::GET, "/api/v2/clients");
+    let many = (0..200).fold(request, |request, number| request.header(format!("x-{number}"), "v"));
+    assert_eq!(tenant.send(many).await.status, 431);
+    let large = tenant.request(Method::GET, "/api/v2/clients").header("x", "v".repeat(100_000));
+    assert_eq!(tenant.send(large).await.status, 431);
+}
+
+#[tokio::test]
 async fn clients_are_created_read_changed_and_deleted() {
     let tenant = Tenant::start(immediate()).await;
     let token = tenant.token().await;

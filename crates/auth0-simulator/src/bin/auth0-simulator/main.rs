@@ -3,7 +3,7 @@
 mod cli;
 mod files;
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
 use auth0_simulator::Simulator;
@@ -40,7 +40,10 @@ fn start_logging(cli: &Cli) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&cli.log).map_err(|error| {
         format!("--log {:?} is not a filter ({error}): write a level or target=level", cli.log)
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match cli.log_format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
