@@ -1,1 +1,15 @@
-//! Rotates Auth0 client secrets.
+//! Rotates Auth0 client secrets and keeps Kubernetes Secrets in step.
+//!
+//! - [`api`]: the custom resources.
+//! - [`auth0`]: Auth0's Management API and authentication.
+//! - [`controller`]: observe, decide, act. What to do is decided in the crate `rotation`.
+//! - [`cli`], [`run`], [`server`], [`metrics`], [`telemetry`]: the process around it.
+
+pub mod api;
+pub mod auth0;
+pub mod cli;
+pub mod controller;
+pub mod metrics;
+pub mod run;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,208 @@
+//! From the start of a rotation to the moment its secret is published as the current one.
+
+use super::{Next, Pass};
+use crate::{
+    decision::{Purpose, Step, Value, publish},
+    observation::SecretSeen,
+    status::{Cause, Outcome, Phase, Rotation, Strategy},
+};
+
+impl Pass<'_> {
+    /// Recorded, nothing changed at Auth0. The client is read first: it may not be one to rotate.
+    pub(super) fn started(&mut self, rotation: &Rotation) -> Next {
+        let seen = match self.read() {
+            Err(next) => return next,
+            Ok(seen) => seen,
+        };
+        match rotation.strategy {
+            Strategy::Rotate => self.rotate_secret(rotation),
+            Strategy::Staged => self.stage(rotation, seen),
+        }
+    }
+
+    fn rotate_secret(&mut self, rotation: &Rotation) -> Next {
+        let marked = rotation.cause != Cause::Initial || self.seen.initialized;
+        if !self.seen.held || !marked {
+            return Step::Hold.into();
+        }
+        self.record_attempt();
+        Step::RotateSecret.into()
+    }
+
+    fn record_attempt(&mut self) {
+        let now = self.now;
+        self.rotation_mut(|rotation| {
+            rotation.phase = Phase::Activating;
+            rotation.activating_at = Some(now);
+            rotation.attempts = rotation.attempts.saturating_add(1);
+        });
+    }
+
+    /// Publishes the pair of current and next. Where Auth0 has a current value that the target
+    /// Secret doesn't, that one takes its place: it is what logs in until activation.
+    fn stage(&mut self, rotation: &Rotation, seen: SecretSeen) -> Next {
+        if rotation.cause == Cause::Initial && !self.seen.initialized {
+            return Step::Hold.into();
+        }
+        let next = (rotation.number, Value::Fresh);
+        let Some(held) = self.held() else {
+            // Nothing to keep: the next secret is the only one.
+            return publish(Purpose::Stage, next, None).into();
+        };
+        let staged =
+            held.fallback == Some(rotation.number) || held.current == Some(rotation.number);
+        if staged {
+            let now = self.now;
+            self.rotation_mut(|rotation| {
+                rotation.phase = Phase::Staging;
+                rotation.staged_at = Some(now);
+            });
+            return Step::Record.into();
+        }
+        let value = match seen {
+            // The answer that was given up for lost can be read after all.
+            SecretSeen::Other if rotation.skip_staging => return self.publish_read_back(rotation),
+            SecretSeen::Other => Value::Auth0,
+            _ => Value::Current,
+        };
+        publish(Purpose::Stage, (held.current.unwrap_or(0), value), Some(next)).into()
+    }
+
+    /// The pair is out: wait until consumers have it.
+    pub(super) fn staging(&mut self, rotation: &Rotation) -> Next {
+        let staged_at = rotation.staged_at.unwrap_or(self.now);
+        let alone = self.held().is_some_and(|held| held.current == Some(rotation.number));
+        let until = staged_at + self.policy.terms.staging_period.to_delta();
+        if self.now < until && !rotation.skip_staging && !alone {
+            return Next::rest_until(until);
+        }
+        self.record_attempt();
+        Step::SetSecret(rotation.number).into()
+    }
+
+    /// A change at Auth0 was recorded, and perhaps made.
+    pub(super) fn activating(&mut self, rotation: &Rotation) -> Next {
+        match rotation.strategy {
+            Strategy::Rotate => self.activating_by_rotate(rotation),
+            Strategy::Staged => self.activating_by_patch(rotation),
+        }
+    }
+
+    fn activating_by_rotate(&mut self, rotation: &Rotation) -> Next {
+        let held = self.held();
+        if held.is_some_and(|held| held.current == Some(rotation.number)) {
+            self.enter_confirming();
+            return Step::Record.into();
+        }
+        let seen = match self.read() {
+            Err(next) => return next,
+            Ok(seen) => seen,
+        };
+        if rotation.cause == Cause::Drift && seen != SecretSeen::Other {
+            // Whoever changed it has changed it back.
+            self.status.end_rotation(Outcome::Superseded, self.now);
+            return Step::Record.into();
+        }
+        let window_over = rotation.activating_at.unwrap_or(self.now) + self.window();
+        match seen {
+            SecretSeen::Other => self.publish_read_back(rotation),
+            SecretSeen::Unreadable => {
+                self.take_over();
+                Step::Record.into()
+            }
+            // Unchanged, as far as Auth0 shows; it may still be on its way.
+            SecretSeen::Current | SecretSeen::Fallback if self.now < window_over => {
+                Next::rest_until(window_over)
+            }
+            SecretSeen::Current | SecretSeen::Fallback => {
+                self.record_attempt();
+                Step::RotateSecret.into()
+            }
+        }
+    }
+
+    /// The outcome of `rotate-secret` can't be known: go on as Staged, which doesn't have to know.
+    /// Its wait is left out, for what consumers have may be dead already.
+    fn take_over(&mut self) {
+        self.rotation_mut(|rotation| {
+            rotation.strategy = Strategy::Staged;
+            rotation.phase = Phase::Started;
+            rotation.skip_staging = true;
+            rotation.message = Some(
+                "the answer of rotate-secret was lost and could not be read back; a new value was \
+                 published and set instead"
+                    .into(),
+            );
+        });
+    }
+
+    fn activating_by_patch(&mut self, rotation: &Rotation) -> Next {
+        let n = rotation.number;
+        let Some(held) = self.held() else {
+            // The staged value is gone from the target Secret, and may be the one at Auth0.
+            return match self.read() {
+                Err(next) => next,
+                Ok(SecretSeen::Unreadable) => {
+                    self.rotation_mut(|rotation| rotation.phase = Phase::Started);
+                    Step::Record.into()
+                }
+                Ok(_) => self.publish_read_back(rotation),
+            };
+        };
+        if held.current == Some(n) && (held.fallback.is_some() || self.seen.secret_set) {
+            self.enter_confirming();
+            return Step::Record.into();
+        }
+        let staged = held.current == Some(n) || held.fallback == Some(n);
+        if !staged {
+            // A read-back replaced the pair: what Auth0 has is published under this number or none.
+            self.rotation_mut(|rotation| rotation.phase = Phase::Started);
+            return Step::Record.into();
+        }
+        if !self.seen.secret_set {
+            return Step::SetSecret(n).into();
+        }
+        publish(
+            Purpose::Promote,
+            (n, Value::Fallback),
+            held.current.map(|number| (number, Value::Current)),
+        )
+        .into()
+    }
+
+    /// The answer of `rotate-secret`, before anything else.
+    pub(super) fn publish_answer(&self) -> Next {
+        let number = self.activating_number().unwrap_or_else(|| self.fresh_number());
+        self.publish_new(Purpose::Answer, number, Value::Answer)
+    }
+
+    /// What `rotate-secret` must have returned, as Auth0 shows it.
+    pub(super) fn publish_read_back(&self, rotation: &Rotation) -> Next {
+        self.publish_new(Purpose::ReadBack, rotation.number, Value::Auth0)
+    }
+
+    /// A new value first, and the one that was current until now behind it.
+    fn publish_new(&self, purpose: Purpose, number: u64, value: Value) -> Next {
+        let superseded = self
+            .held()
+            .and_then(|held| held.current)
+            .filter(|current| *current < number)
+            .map(|current| (current, Value::Current));
+        publish(purpose, (number, value), superseded).into()
+    }
+
+    fn activating_number(&self) -> Option<u64> {
+        let rotation = self.status.rotation.as_ref()?;
+        let published = self.held().is_some_and(|held| held.current >= Some(rotation.number));
+        (rotation.phase == Phase::Activating && !published).then_some(rotation.number)
+    }
+
+    /// The call that was recorded certainly changed nothing: it need not be read back.
+    pub(super) fn activation_did_not_happen(&mut self) {
+        self.rotation_mut(|rotation| {
+            if rotation.phase == Phase::Activating && rotation.strategy == Strategy::Rotate {
+                rotation.phase = Phase::Started;
+            }
+        });
+    }
+}

@@ -1,0 +1,134 @@
+//! What the conditions say once it is clear what happens next.
+
+use super::{Next, Pass};
+use crate::{
+    condition::{self, Truth, kind},
+    decision::{Decision, Step},
+    observation::Target,
+    status::{Phase, Rotation, Status},
+    trouble::{Class, Trouble},
+};
+
+impl Pass<'_> {
+    pub(super) fn conclude(mut self, next: Next) -> Decision {
+        // While there is more to do in this pass, conditions stay: they speak of what is at rest.
+        if next.step == Step::Rest {
+            self.say_ready();
+            self.say_stalled();
+            self.say_reconciling();
+        } else if self.status.rotation != self.seen.status.rotation {
+            self.say_reconciling();
+        }
+        Decision { status: self.status, step: next.step, wake: next.wake }
+    }
+
+    pub(super) fn conclude_failed(mut self, trouble: &Trouble) -> Status {
+        let generation = self.status.observed_generation;
+        let (reason, message) = (trouble.reason, trouble.message.as_str());
+        match trouble.class {
+            Class::Conflict => return self.status,
+            Class::Retry | Class::Throttled { .. } => {
+                self.say(kind::RECONCILING, true, reason, message);
+            }
+            Class::Invalid | Class::Fatal => {
+                self.say(kind::STALLED, true, reason, message);
+                self.say(kind::RECONCILING, false, reason, message);
+            }
+        }
+        // What consumers have is as good as it was, unless it is gone.
+        let known = condition::find(&self.status.conditions, kind::READY).is_some();
+        if !known || !self.is_published() {
+            condition::set(
+                &mut self.status.conditions,
+                kind::READY,
+                false,
+                reason,
+                message,
+                generation,
+                self.now,
+            );
+        }
+        self.status
+    }
+
+    fn is_published(&self) -> bool {
+        match &self.seen.target {
+            Target::Held(held) => held.has_current && self.status.current.is_some(),
+            Target::Absent | Target::Refused(_) => false,
+        }
+    }
+
+    fn say(&mut self, kind: &str, status: impl Into<Truth>, reason: &str, message: &str) {
+        let generation = self.status.observed_generation;
+        condition::set(
+            &mut self.status.conditions,
+            kind,
+            status,
+            reason,
+            message,
+            generation,
+            self.now,
+        );
+    }
+
+    fn say_ready(&mut self) {
+        if self.unconfirmed {
+            self.say(
+                kind::READY,
+                false,
+                "NotConfirmed",
+                "Auth0 still refuses the published secret although its propagation window is over; \
+                 the previous secret is kept and Auth0 is asked again",
+            );
+        } else if self.is_published() {
+            self.say(kind::READY, true, "Published", "the target Secret holds the client's secret");
+        } else if let Some(refusal) = self.stalled.clone() {
+            self.say(kind::READY, false, refusal.reason, &refusal.message);
+        } else {
+            self.say(kind::READY, false, "NotPublished", "the target Secret holds no secret yet");
+        }
+    }
+
+    fn say_stalled(&mut self) {
+        match self.stalled.clone() {
+            Some(refusal) => self.say(kind::STALLED, true, refusal.reason, &refusal.message),
+            None => self.say(kind::STALLED, false, "Progressing", ""),
+        }
+    }
+
+    fn say_reconciling(&mut self) {
+        match &self.status.rotation {
+            _ if self.stalled.is_some() => self.say(kind::RECONCILING, false, "Stalled", ""),
+            Some(rotation) => {
+                let (reason, message) = progress(rotation);
+                self.say(kind::RECONCILING, true, reason, &message);
+            }
+            None if self.policy.terms.suspend => {
+                self.say(
+                    kind::RECONCILING,
+                    false,
+                    "Suspended",
+                    "spec.suspend is true: no rotation is started",
+                );
+            }
+            None => self.say(kind::RECONCILING, false, "Idle", ""),
+        }
+    }
+}
+
+fn progress(rotation: &Rotation) -> (&'static str, String) {
+    let (reason, what) = match rotation.phase {
+        Phase::Started => ("Started", "started"),
+        Phase::Staging => {
+            ("Staging", "the next secret is published; consumers are given time to see it")
+        }
+        Phase::Activating => ("Activating", "the secret is being changed at Auth0"),
+        Phase::Confirming => {
+            ("Confirming", "the new secret is published; waiting until Auth0 accepts it")
+        }
+        Phase::Grace => {
+            ("Grace", "Auth0 accepts the new secret; the previous one is kept as a fallback")
+        }
+    };
+    (reason, format!("rotation {}: {what}", rotation.number))
+}

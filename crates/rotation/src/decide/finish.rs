@@ -1,0 +1,131 @@
+//! From the published secret to the end of the rotation: confirm, keep, retire.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Next, Pass};
+use crate::{
+    decision::{Purpose, Step, Value, publish},
+    observation::SecretSeen,
+    status::{Outcome, Phase, Rotation},
+};
+
+impl Pass<'_> {
+    /// The new secret is published as the current one.
+    pub(super) fn enter_confirming(&mut self) {
+        let now = self.now;
+        self.status.last_rotation_time = Some(now);
+        if let Some(rotation) = &mut self.status.rotation {
+            rotation.phase = Phase::Confirming;
+            rotation.activated_at = Some(now);
+            if self.status.current != Some(rotation.number) {
+                self.status.previous = self.status.current.replace(rotation.number);
+            }
+        }
+        self.replan_interval();
+    }
+
+    /// An interval is counted from the last change.
+    pub(super) fn replan_interval(&mut self) {
+        let Some(schedule) =
+            self.policy.schedule.as_ref().filter(|schedule| schedule.is_interval())
+        else {
+            return;
+        };
+        let last = self.status.last_rotation_time;
+        self.status.next_rotation_time = schedule.next(self.now, last, &self.policy.terms.seed);
+    }
+
+    /// Auth0 has to be seen to accept the new secret.
+    pub(super) fn confirming(&mut self, rotation: &Rotation) -> Next {
+        if self.seen.held {
+            return Step::Release.into();
+        }
+        match self.seen.accepted {
+            Some(true) => {
+                let now = self.now;
+                let retire_at = self.retire_time(rotation);
+                self.rotation_mut(|rotation| {
+                    rotation.phase = Phase::Grace;
+                    rotation.confirmed_at.get_or_insert(now);
+                    rotation.retire_at = Some(retire_at);
+                });
+                Step::Record.into()
+            }
+            Some(false) => self.refused(rotation),
+            None => {
+                let ask_at = self.next_question(rotation);
+                self.unconfirmed =
+                    self.seen.refused_at.is_some_and(|at| at >= self.window_end(rotation));
+                if self.now >= ask_at { Step::AskAccepted.into() } else { Next::rest_until(ask_at) }
+            }
+        }
+    }
+
+    /// Auth0 refuses the new secret. Within the propagation window that is to be expected; past
+    /// it someone may have set another one.
+    fn refused(&mut self, rotation: &Rotation) -> Next {
+        if self.now < self.window_end(rotation) {
+            return Next::rest_until(self.question_after(rotation, self.now));
+        }
+        match self.read() {
+            Err(next) => next,
+            Ok(SecretSeen::Other) => self.follow_drift(),
+            Ok(_) => {
+                self.unconfirmed = true;
+                Next::rest_until(self.question_after(rotation, self.now))
+            }
+        }
+    }
+
+    /// The previous secret stays until its time is over; then Auth0 is asked once more.
+    pub(super) fn grace(&mut self, rotation: &Rotation) -> Next {
+        if self.seen.held {
+            return Step::Release.into();
+        }
+        let Some(held) = self.held() else { return Step::Record.into() };
+        if held.fallback.is_none() {
+            self.status.previous = None;
+            self.status.end_rotation(Outcome::Completed, self.now);
+            return Step::Record.into();
+        }
+        let retire_at = self.retire_time(rotation);
+        self.rotation_mut(|rotation| rotation.retire_at = Some(retire_at));
+        if self.now < retire_at {
+            return Next::rest_until(retire_at);
+        }
+        match self.seen.accepted {
+            None => Step::AskAccepted.into(),
+            Some(true) => publish(Purpose::Retire, (rotation.number, Value::Current), None).into(),
+            Some(false) => {
+                self.rotation_mut(|rotation| rotation.phase = Phase::Confirming);
+                self.refused(rotation)
+            }
+        }
+    }
+
+    /// The grace period is what the spec says now, and never shorter than the propagation window.
+    fn retire_time(&self, rotation: &Rotation) -> DateTime<Utc> {
+        let grace = self.policy.terms.grace_period.to_delta().max(self.window());
+        rotation.activated_at.unwrap_or(self.now) + grace
+    }
+
+    fn window_end(&self, rotation: &Rotation) -> DateTime<Utc> {
+        rotation.activated_at.unwrap_or(self.now) + self.window()
+    }
+
+    fn next_question(&self, rotation: &Rotation) -> DateTime<Utc> {
+        let activated_at = rotation.activated_at.unwrap_or(self.now);
+        match self.seen.refused_at.filter(|at| *at >= activated_at) {
+            None => self.now,
+            Some(refused_at) => self.question_after(rotation, refused_at),
+        }
+    }
+
+    /// A refused question leaves an entry in the tenant's log: the time between questions doubles,
+    /// from a fifteenth of the propagation window to ten windows.
+    fn question_after(&self, rotation: &Rotation, refused_at: DateTime<Utc>) -> DateTime<Utc> {
+        let waited = refused_at - rotation.activated_at.unwrap_or(refused_at);
+        let shortest = (self.window() / 15).max(TimeDelta::milliseconds(10));
+        refused_at + waited.clamp(shortest, shortest.max(self.window() * 10))
+    }
+}

@@ -1,0 +1,111 @@
+//! What the machine answers.
+
+use chrono::{DateTime, Utc};
+
+use crate::status::Status;
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The status to store before the step, when it differs from the stored one. For a step that
+    /// changes something at Auth0 it is the durable record of the intent.
+    pub status: Status,
+    /// What to do once the status is stored.
+    pub step: Step,
+    /// When to look again if nothing happens before. Only a decision to rest has one.
+    pub wake: Option<DateTime<Utc>>,
+}
+
+/// The one thing to do before looking again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing; the pass is over.
+    Rest,
+    /// Nothing but storing the status, then decide again.
+    Record,
+    /// Read the client at Auth0.
+    ReadClient,
+    /// Ask Auth0 whether it accepts the target Secret's current value.
+    AskAccepted,
+    /// Put our finalizer on the resource, and mark it as initialized.
+    Hold,
+    /// Take our finalizer off the resource.
+    Release,
+    /// Call `rotate-secret` and keep the answer in hand; never repeated by itself.
+    RotateSecret,
+    /// Set the client's secret to the value of that number in the target Secret.
+    SetSecret(u64),
+    /// Write the target Secret.
+    Publish(Publication),
+}
+
+/// The contents of the target Secret, in symbols.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The value to try first.
+    pub current: Numbered,
+    /// The value to try second.
+    pub fallback: Option<Numbered>,
+}
+
+/// A value and its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Numbered {
+    /// The number it has, or is given.
+    pub number: u64,
+    /// Where the value comes from.
+    pub value: Value,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// The target Secret's present current value.
+    Current,
+    /// The target Secret's present fallback.
+    Fallback,
+    /// The answer of `rotate-secret` that this process holds.
+    Answer,
+    /// What Auth0 said in this pass that the client's secret is.
+    Auth0,
+    /// A new one from the operating system's generator: 64 characters of `[A-Za-z0-9_-]`.
+    Fresh,
+}
+
+/// What a publication is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// The client's present secret, for the first time.
+    Import,
+    /// The answer of `rotate-secret`.
+    Answer,
+    /// A secret that Auth0 has and nobody here was told of, read back: the outcome of a
+    /// `rotate-secret` whose answer was lost, or a change that someone else made.
+    ReadBack,
+    /// The pair of current and next, before activation.
+    Stage,
+    /// The pair of new and previous, after activation.
+    Promote,
+    /// The new secret alone, after the grace period.
+    Retire,
+    /// The target Secret was edited or deleted.
+    Repair,
+    /// The same values, as the spec now wants them written.
+    Render,
+}
+
+/// The step that writes these values, each with its number.
+pub(crate) fn publish(
+    purpose: Purpose,
+    current: (u64, Value),
+    fallback: Option<(u64, Value)>,
+) -> Step {
+    let numbered = |(number, value)| Numbered { number, value };
+    Step::Publish(Publication {
+        purpose,
+        current: numbered(current),
+        fallback: fallback.map(numbered),
+    })
+}

@@ -1,0 +1,87 @@
+//! What the machine is told: facts about the resource, its target Secret and Auth0, never a value.
+
+use chrono::{DateTime, Utc};
+
+use crate::{request::Request, status::Status, trouble::Refusal};
+
+/// All that [`crate::decide()`] knows.
+///
+/// Resource and target are read from the API server in the same pass. What needs a question to
+/// Auth0 is absent until [`crate::Step`] asks for it, and is forgotten when the pass ends.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The generation of the resource's spec.
+    pub generation: i64,
+    /// The status of the resource as it is stored.
+    pub status: Status,
+    /// The request that stands in the resource's annotation.
+    pub request: Option<Request>,
+    /// The resource is marked as one whose initial rotation has been started.
+    pub initialized: bool,
+    /// Our finalizer is on the resource: an answer of `rotate-secret` may be outstanding.
+    pub held: bool,
+    /// The resource is being deleted.
+    pub deleting: bool,
+    /// What the target Secret holds.
+    pub target: Target,
+    /// What Auth0 says of the client.
+    pub client: Reading,
+    /// Whether Auth0 accepts the target Secret's current value.
+    pub accepted: Option<bool>,
+    /// When Auth0 was last asked that and refused, as far as this process remembers.
+    pub refused_at: Option<DateTime<Utc>>,
+    /// This process holds a value that `rotate-secret` returned and that isn't published yet.
+    pub answer_in_hand: bool,
+    /// Auth0 acknowledged in this pass that it has the value numbered after the rotation in progress.
+    pub secret_set: bool,
+}
+
+/// The target Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// There is none.
+    Absent,
+    /// There is one that may not be written.
+    Refused(Refusal),
+    /// There is one, and it is ours to write.
+    Held(Held),
+}
+
+/// What a target Secret that is ours holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The number of the value to try first. `None`: there is no value, or its number is unknown.
+    pub current: Option<u64>,
+    /// The number of the value to try second. `None`: there is no value, or its number is unknown.
+    pub fallback: Option<u64>,
+    /// There is a value to try first, whatever its number.
+    pub has_current: bool,
+    /// Someone else wrote values or numbers since we did: neither can be relied on.
+    pub edited: bool,
+    /// Keys, labels and annotations are what the spec asks for.
+    pub faithful: bool,
+}
+
+/// What Auth0's Management API says of the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It has not been asked in this pass.
+    NotAsked,
+    /// The client may not be rotated; the refusal says why.
+    Refused(Refusal),
+    /// The client can be rotated.
+    Found(SecretSeen),
+}
+
+/// How the client's secret at Auth0 compares with the values in the target Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SecretSeen {
+    /// It is the current one.
+    Current,
+    /// It is the fallback.
+    Fallback,
+    /// The target Secret doesn't have it.
+    Other,
+    /// The Management API doesn't tell: a scope is missing, or the answer carried no secret.
+    Unreadable,
+}

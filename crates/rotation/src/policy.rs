@@ -1,0 +1,104 @@
+//! What the author of a resource wants, checked.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    schedule::{Schedule, ScheduleError},
+    span::Span,
+    status::Strategy,
+    trouble::Refusal,
+};
+
+/// What the spec of a resource and the operator's flags ask for.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub(crate) terms: Terms,
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// The parts of a [`Policy`] that are taken as they are.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How secrets are changed.
+    pub strategy: Strategy,
+    /// How long the pair of current and next is out before activation.
+    pub staging_period: Span,
+    /// How long the previous secret stays after activation.
+    pub grace_period: Span,
+    /// How long Auth0 may take to accept a new secret and to refuse the old one.
+    pub propagation_window: Span,
+    /// Start a rotation of a resource that is new, instead of importing its present secret.
+    pub rotate_initially: bool,
+    /// Start no rotation.
+    pub suspend: bool,
+    /// What makes this resource's jitter its own: its UID.
+    pub seed: String,
+}
+
+impl Policy {
+    /// Checks what is wanted. What is wrong becomes a refusal to start rotations: one that is in
+    /// progress ends by the terms that remain valid.
+    pub fn new(
+        terms: Terms,
+        schedule: Result<Option<Schedule>, ScheduleError>,
+        now: DateTime<Utc>,
+    ) -> Policy {
+        let (schedule, mut refusal) = match schedule {
+            Ok(schedule) => (schedule, None),
+            Err(error) => (None, Some(Refusal::new("InvalidSchedule", error.to_string()))),
+        };
+        if terms.grace_period < terms.propagation_window {
+            refusal = Some(Refusal::new(
+                "GracePeriodTooShort",
+                format!(
+                    "spec.gracePeriod is {}, shorter than Auth0's propagation window of {window}, in \
+                     which either secret may be the accepted one: set it to {window} or more",
+                    terms.grace_period,
+                    window = terms.propagation_window,
+                ),
+            ));
+        }
+        if let Some(schedule) = schedule.as_ref().filter(|_| refusal.is_none()) {
+            refusal = too_tight(&terms, schedule, now);
+        }
+        Policy { terms, schedule: schedule.filter(|_| refusal.is_none()), refusal }
+    }
+
+    /// Adds a refusal to start rotations that was found elsewhere.
+    #[must_use]
+    pub fn refuse(mut self, refusal: Option<Refusal>) -> Policy {
+        if let Some(refusal) = refusal {
+            self.schedule = None;
+            self.refusal.get_or_insert(refusal);
+        }
+        self
+    }
+
+    /// Why no rotation can be started under this policy, if so.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+}
+
+/// A schedule must leave a rotation the time to end before the next one is due.
+fn too_tight(terms: &Terms, schedule: &Schedule, now: DateTime<Utc>) -> Option<Refusal> {
+    let staging = match terms.strategy {
+        Strategy::Rotate => Span::ZERO,
+        Strategy::Staged => terms.staging_period,
+    };
+    let needed = staging.to_delta() + terms.grace_period.to_delta();
+    let gap = schedule.shortest_gap(now);
+    (gap <= needed).then(|| {
+        Refusal::new(
+            "ScheduleTooTight",
+            format!(
+                "the schedule can fire {}s after the time before (jitter taken off), but a rotation \
+                 takes {}s to end (staging period and grace period): rotate less often, or shorten \
+                 the grace period",
+                gap.num_seconds(),
+                needed.num_seconds(),
+            ),
+        )
+    })
+}

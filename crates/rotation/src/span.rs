@@ -1,0 +1,182 @@
+//! A length of time as people write it in a manifest: `30s`, `3m`, `1h30m`, `720h`.
+
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+
+use chrono::TimeDelta;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A length of time between zero and [`Span::MAX`], in whole milliseconds.
+///
+/// Written as Go and Kubernetes write durations, without fractions and signs: one to four
+/// numbers of at most six digits, each with a unit of `ms`, `s`, `m` or `h`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(Duration);
+
+/// Why a text is not a [`Span`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SpanError {
+    /// The text does not follow the grammar.
+    #[error("not a duration: write numbers with units of h, m, s or ms, such as 30s, 3m or 1h30m")]
+    Malformed,
+    /// The text is longer than [`Span::MAX`].
+    #[error("longer than {max}, the longest duration that is taken", max = Span::MAX)]
+    TooLong,
+}
+
+impl Span {
+    /// Ten years of 365 days; longer ones are taken for a slip of the finger.
+    pub const MAX: Span = Span::from_secs(87_600 * 3600);
+    /// No time at all.
+    pub const ZERO: Span = Span(Duration::ZERO);
+    /// The grammar, as the custom resource definitions state it.
+    pub const PATTERN: &'static str = "^([0-9]{1,6}(ms|s|m|h)){1,4}$";
+
+    /// A span of whole seconds.
+    pub const fn from_secs(seconds: u64) -> Span {
+        Span(Duration::from_secs(seconds))
+    }
+
+    /// A span of whole milliseconds.
+    pub const fn from_millis(milliseconds: u64) -> Span {
+        Span(Duration::from_millis(milliseconds))
+    }
+
+    /// For timers.
+    pub const fn to_std(self) -> Duration {
+        self.0
+    }
+
+    /// For arithmetic with points in time.
+    pub fn to_delta(self) -> TimeDelta {
+        // A span is at most ten years, which a TimeDelta holds with ease.
+        TimeDelta::from_std(self.0).unwrap_or(TimeDelta::MAX)
+    }
+
+    /// Whether this is no time at all.
+    pub const fn is_zero(self) -> bool {
+        self.0.is_zero()
+    }
+}
+
+impl FromStr for Span {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Span, SpanError> {
+        let mut rest = text;
+        let mut total: u64 = 0;
+        for _ in 0..4 {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            if digits == 0 || digits > 6 {
+                return Err(SpanError::Malformed);
+            }
+            let (number, tail) = rest.split_at(digits);
+            let number: u64 = number.parse().map_err(|_| SpanError::Malformed)?;
+            // "ms" before "m": the longer unit first.
+            let (unit, tail) = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)]
+                .into_iter()
+                .find_map(|(name, unit)| tail.strip_prefix(name).map(|tail| (unit, tail)))
+                .ok_or(SpanError::Malformed)?;
+            total += number * unit;
+            rest = tail;
+            if rest.is_empty() {
+                let span = Span::from_millis(total);
+                return if span <= Span::MAX { Ok(span) } else { Err(SpanError::TooLong) };
+            }
+        }
+        Err(SpanError::Malformed)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = self.0.as_millis();
+        let parts = [
+            (total / 3_600_000, "h"),
+            (total / 60_000 % 60, "m"),
+            (total / 1000 % 60, "s"),
+            (total % 1000, "ms"),
+        ];
+        if total == 0 {
+            return f.write_str("0s");
+        }
+        parts
+            .iter()
+            .filter(|(number, _)| *number > 0)
+            .try_for_each(|(number, unit)| write!(f, "{number}{unit}"))
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "Span".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "maxLength": 32, "pattern": Span::PATTERN })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_people_write() {
+        for (text, milliseconds) in [
+            ("0s", 0),
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("3m", 180_000),
+            ("1h30m", 5_400_000),
+            ("720h", 2_592_000_000),
+            ("1m30s500ms", 90_500),
+        ] {
+            assert_eq!(text.parse(), Ok(Span::from_millis(milliseconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_duration_and_says_how_to_write_one() {
+        for text in
+            ["", " ", "-5m", "+5m", "5", "h", "1d", "1.5h", "1h ", "٣s", "1h1m1s1ms1h", "1000000s"]
+        {
+            assert_eq!(text.parse::<Span>(), Err(SpanError::Malformed), "{text:?}");
+        }
+        assert_eq!("87600h1ms".parse::<Span>(), Err(SpanError::TooLong));
+        assert_eq!("999999h".parse::<Span>(), Err(SpanError::TooLong));
+        assert!(SpanError::TooLong.to_string().contains("87600h"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_reads_back(milliseconds in 0..=Span::MAX.0.as_millis() as u64) {
+            let span = Span::from_millis(milliseconds);
+            prop_assert_eq!(span.to_string().parse(), Ok(span));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,40}") {
+            let _ = text.parse::<Span>();
+        }
+    }
+}

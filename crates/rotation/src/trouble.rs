@@ -1,0 +1,55 @@
+//! What can go wrong, in the terms that drive what happens next.
+
+use chrono::{DateTime, Utc};
+
+/// What a failure means for what happens next. The class alone drives requeue, condition, Event
+/// and metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// It may pass by itself: try again, with backoff.
+    Retry,
+    /// The other side named a time before which trying again is pointless.
+    Throttled {
+        /// That time.
+        until: DateTime<Utc>,
+    },
+    /// A person has to change something.
+    Invalid,
+    /// What was read is out of date: read again at once.
+    Conflict,
+    /// It can't be helped from here; a person has to look.
+    Fatal,
+}
+
+/// A failure on the way of a pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {message}")]
+pub struct Trouble {
+    /// What it means for what happens next.
+    pub class: Class,
+    /// A word for programs.
+    pub reason: &'static str,
+    /// A sentence for people: what happened and, when they have to act, what to do. It is stable
+    /// over repetitions, so that a retry writes no new status.
+    pub message: String,
+    /// The call that failed certainly changed nothing.
+    pub unchanged: bool,
+    /// The tenant, and not this resource, is what fails.
+    pub tenant: bool,
+}
+
+/// Why something is not done, and what a person can change about that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A word for programs.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal { reason, message: message.into() }
+    }
+}

@@ -1,0 +1,47 @@
+//! The custom resources, group `auth0-rotator.dev`, version `v1alpha1`.
+
+mod crds;
+mod rotation;
+mod tenant;
+
+pub use crds::{crds, crds_yaml};
+pub use rotation::{
+    ClientSecretRotation, ClientSecretRotationSpec, DeletionPolicy, Initial, Keys, ListFormat,
+    ScheduleSpec, StagingSpec, TargetSpec, TenantKind, TenantRef,
+};
+pub use tenant::{
+    Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, ClientSecretCredentials, CredentialsSpec,
+    RateLimitSpec, Scopes, SecretRef,
+};
+
+/// The API group of the custom resources, and the prefix of labels and annotations.
+pub const GROUP: &str = "auth0-rotator.dev";
+
+/// Annotation on a `ClientSecretRotation`: what is asked for, `<verb>/<any text>`.
+pub const REQUEST_ANNOTATION: &str = "auth0-rotator.dev/request";
+
+/// Annotation on a `ClientSecretRotation`: its initial rotation was started, whatever its status
+/// says. It outlives a status that is wiped or not restored.
+pub const INITIALIZED_ANNOTATION: &str = "auth0-rotator.dev/initialized";
+
+/// Finalizer on a `ClientSecretRotation` while an answer of `rotate-secret` may be outstanding.
+pub const ROTATION_FINALIZER: &str = "auth0-rotator.dev/rotation-in-progress";
+
+/// Annotation on a target Secret: the `ClientSecretRotation` that it belongs to.
+pub const OWNER_ANNOTATION: &str = "auth0-rotator.dev/rotation";
+
+/// Annotation on a target Secret: the number of the value to try first.
+pub const CURRENT_ANNOTATION: &str = "auth0-rotator.dev/current";
+
+/// Annotation on a target Secret: the number of the value to try second.
+pub const FALLBACK_ANNOTATION: &str = "auth0-rotator.dev/fallback";
+
+/// Annotation on a target Secret: the keys of those two values, separated by a comma. A spec that
+/// now wants other keys doesn't make them unfindable.
+pub const KEYS_ANNOTATION: &str = "auth0-rotator.dev/keys";
+
+/// Label on a target Secret, by which it is watched.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+
+/// The value of [`MANAGED_BY_LABEL`], and the name under which fields are applied.
+pub const MANAGER: &str = "auth0-rotator";

@@ -1,0 +1,139 @@
+//! `Auth0Tenant`: where an Auth0 tenant is and how the operator signs in to its Management API.
+
+#![expect(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "KubeSchema's helper types; printcolumn is repeated"
+)]
+
+use kube::{CustomResource, KubeSchema};
+use rotation::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An Auth0 tenant that the resources of one namespace may use.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[kube(
+    group = "auth0-rotator.dev",
+    version = "v1alpha1",
+    kind = "Auth0Tenant",
+    plural = "auth0tenants",
+    namespaced,
+    status = "Auth0TenantStatus",
+    shortname = "a0t",
+    category = "auth0",
+    doc = "An Auth0 tenant: where it is, and how to sign in to its Management API. For the resources \
+           of its own namespace.",
+    printcolumn(name = "Domain", type_ = "string", json_path = ".spec.domain"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Auth0TenantSpec {
+    /// The tenant's canonical domain, such as acme.eu.auth0.com, or a custom one.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub domain: String,
+    /// The audience of Management API tokens, such as https://acme.eu.auth0.com/api/v2/. By default
+    /// it follows from the domain; needed with a custom domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub audience: Option<String>,
+    /// The base URL to call. By default https:// and the domain; for a proxy or a simulator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("isURL(self)").message("endpoint must be a URL, such as https://acme.eu.auth0.com"))]
+    pub endpoint: Option<String>,
+    /// Certificate authorities to trust for this tenant, in PEM; those of the system when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 262_144))]
+    pub ca_bundle: Option<String>,
+    /// How to sign in to the Management API.
+    pub credentials: CredentialsSpec,
+    /// How much of the tenant's rate limit to use.
+    #[serde(default)]
+    pub rate_limit: RateLimitSpec,
+}
+
+/// How to sign in to the Management API.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialsSpec {
+    /// With a client secret.
+    pub client_secret: ClientSecretCredentials,
+}
+
+/// A machine-to-machine application's client ID and secret.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientSecretCredentials {
+    /// A Secret of the same namespace with the keys client_id and client_secrets (a list, tried in
+    /// order) or client_secret.
+    pub secret_ref: SecretRef,
+}
+
+/// A Secret by name.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct SecretRef {
+    /// The name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// How much of the tenant's rate limit to use. The limit is shared with everything else that uses
+/// the tenant's Management API.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RateLimitSpec {
+    /// Requests per second in the long run.
+    #[schemars(range(min = 1, max = 1000))]
+    pub requests_per_second: u32,
+    /// Requests at once.
+    #[schemars(range(min = 1, max = 1000))]
+    pub burst: u32,
+}
+
+/// The status of an `Auth0Tenant`.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Auth0TenantStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready: the Management API gave a token with the scopes that rotations need.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The scopes of the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Scopes>,
+}
+
+/// The scopes of a tenant's token that matter here.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scopes {
+    /// Those that the token has.
+    #[serde(default)]
+    pub granted: Vec<String>,
+    /// Those that would be used, and that the token doesn't have.
+    #[serde(default)]
+    pub missing: Vec<String>,
+}
+
+impl Default for RateLimitSpec {
+    /// The rate limit of Auth0's free plan: 2 requests per second with a burst of 2.
+    fn default() -> Self {
+        RateLimitSpec { requests_per_second: 2, burst: 2 }
+    }
+}

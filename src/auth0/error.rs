@@ -1,0 +1,145 @@
+//! What can go wrong with Auth0, closed and classified.
+
+use chrono::{DateTime, Utc};
+use rotation::{Class, Trouble};
+
+/// A failed call to Auth0.
+///
+/// No variant carries text that came from Auth0, from a response or from a request: what is shown
+/// to people is written here.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Auth0Error {
+    /// The tenant's configuration can't be used; the text says what to change.
+    #[error("{0}")]
+    Configuration(String),
+    /// The credentials can't be read; the text says what to change.
+    #[error("{0}")]
+    Credentials(String),
+    /// No connection was made: nothing was sent.
+    #[error("Auth0 can't be reached: check the tenant's endpoint, the network and the CA bundle")]
+    Unreachable,
+    /// The call was sent, and its answer did not come whole or in time.
+    #[error("Auth0 did not answer in time, or its answer was cut off")]
+    NoAnswer,
+    /// The tenant's rate limit is used up, by us or others.
+    #[error("the tenant's rate limit is used up")]
+    Throttled {
+        /// When calls may be made again.
+        until: DateTime<Utc>,
+    },
+    /// Auth0, or what stands before it, failed.
+    #[error("Auth0 answered with status {0}")]
+    Unavailable(u16),
+    /// The answer is none that Auth0 documents.
+    #[error(
+        "Auth0's answer can't be understood ({0}): check that the endpoint is Auth0's, or a proxy for it"
+    )]
+    Garbled(Garbled),
+    /// Auth0 refused all secrets of the tenant's management client.
+    #[error(
+        "Auth0 refuses the credentials of the tenant's management client: put its client ID and its \
+         present secret into the credentials Secret"
+    )]
+    CredentialsRefused,
+    /// Auth0 knows the management client and gives it no token.
+    #[error(
+        "Auth0 gives the tenant's management client no token (status 403): authorize it for the \
+         Management API, and check the tenant's audience"
+    )]
+    TokenForbidden,
+    /// The token was refused although it is not expired.
+    #[error("Auth0 refused the Management API token")]
+    TokenRefused,
+    /// The token lacks a scope.
+    #[error("the tenant's management client lacks the scope {0}: grant it in Auth0's dashboard")]
+    MissingScope(&'static str),
+    /// There is no such client.
+    #[error("Auth0 has no client with this ID: check spec.clientId and the tenant")]
+    ClientNotFound,
+    /// Auth0 refused the request as such.
+    #[error("Auth0 refused the request with status {0}")]
+    Rejected(u16),
+}
+
+/// How an answer fails to be one.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Garbled {
+    /// The body is longer than is read.
+    #[error("it is too long")]
+    TooLong,
+    /// The body isn't the JSON that is documented.
+    #[error("it is not the JSON that was expected")]
+    NotJson,
+    /// The answer speaks of another client.
+    #[error("it is about another client")]
+    OtherClient,
+    /// The secret in it can't be one.
+    #[error("its client secret is malformed")]
+    Secret,
+    /// The status is neither success nor error.
+    #[error("unexpected status {0}")]
+    Status(u16),
+}
+
+impl Auth0Error {
+    /// What the failure means for what happens next.
+    pub fn class(&self) -> Class {
+        match self {
+            Auth0Error::Throttled { until } => Class::Throttled { until: *until },
+            Auth0Error::Unreachable
+            | Auth0Error::NoAnswer
+            | Auth0Error::Unavailable(_)
+            | Auth0Error::Garbled(_)
+            | Auth0Error::TokenRefused => Class::Retry,
+            Auth0Error::Configuration(_)
+            | Auth0Error::Credentials(_)
+            | Auth0Error::CredentialsRefused
+            | Auth0Error::TokenForbidden
+            | Auth0Error::MissingScope(_)
+            | Auth0Error::ClientNotFound
+            | Auth0Error::Rejected(_) => Class::Invalid,
+        }
+    }
+
+    /// A word for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Auth0Error::Configuration(_) => "InvalidTenant",
+            Auth0Error::Credentials(_) => "CredentialsUnreadable",
+            Auth0Error::Unreachable => "Unreachable",
+            Auth0Error::NoAnswer => "NoAnswer",
+            Auth0Error::Throttled { .. } => "Throttled",
+            Auth0Error::Unavailable(_) => "Unavailable",
+            Auth0Error::Garbled(_) => "GarbledAnswer",
+            Auth0Error::CredentialsRefused => "CredentialsRefused",
+            Auth0Error::TokenForbidden => "TokenForbidden",
+            Auth0Error::TokenRefused => "TokenRefused",
+            Auth0Error::MissingScope(_) => "MissingScope",
+            Auth0Error::ClientNotFound => "ClientNotFound",
+            Auth0Error::Rejected(_) => "Rejected",
+        }
+    }
+
+    /// Whether the call certainly changed nothing at Auth0. A server that failed, or an answer
+    /// that can't be understood, says nothing about that.
+    pub fn unchanged(&self) -> bool {
+        !matches!(self, Auth0Error::NoAnswer | Auth0Error::Unavailable(_) | Auth0Error::Garbled(_))
+    }
+
+    /// Whether the tenant fails, and not one client of it.
+    pub fn is_of_tenant(&self) -> bool {
+        !matches!(self, Auth0Error::ClientNotFound | Auth0Error::Rejected(_))
+    }
+}
+
+impl From<&Auth0Error> for Trouble {
+    fn from(error: &Auth0Error) -> Trouble {
+        Trouble {
+            class: error.class(),
+            reason: error.reason(),
+            message: error.to_string(),
+            unchanged: error.unchanged(),
+            tenant: error.is_of_tenant(),
+        }
+    }
+}

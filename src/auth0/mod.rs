@@ -1,0 +1,22 @@
+//! Auth0 as the operator meets it: the Management API and the authentication of one tenant.
+//!
+//! # Architecture invariants
+//!
+//! - `rotate-secret` is called once per call of [`Tenant::rotate_secret`], whatever happens.
+//! - No error carries text from a request or a response, so none can carry a secret.
+//! - Nothing here knows Kubernetes.
+
+mod error;
+mod limits;
+mod secret;
+mod tenant;
+mod token;
+mod transport;
+
+pub use error::{Auth0Error, Garbled};
+pub use secret::{ClientSecret, NotASecret};
+pub use tenant::{
+    ClientFacts, ClientKind, ClientPage, READ_CLIENTS, READ_KEYS, Tenant, UPDATE_KEYS,
+};
+pub use token::{Credentials, CredentialsSource};
+pub use transport::Endpoint;

@@ -1,0 +1,95 @@
+//! The value of a client secret: it can't be printed, and it is wiped when it goes.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use subtle::ConstantTimeEq as _;
+
+/// The longest value that is taken, in bytes. Auth0's own are 64 characters.
+const LIMIT: usize = 4096;
+
+/// The value of a client secret.
+///
+/// `Debug` prints no part of it, there is no `Display`, comparison takes the same time wherever
+/// two values differ, and the memory is wiped on drop.
+#[derive(Clone)]
+pub struct ClientSecret(SecretString);
+
+/// A text that can't be a client secret.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NotASecret {
+    /// There is nothing in it.
+    #[error("the client secret is empty")]
+    Empty,
+    /// It has control characters, or is longer than 4096 bytes.
+    #[error("the client secret has control characters or more than {LIMIT} bytes")]
+    Unprintable,
+}
+
+impl ClientSecret {
+    /// Takes a value that came from outside.
+    ///
+    /// # Errors
+    /// When it is empty, longer than 4096 bytes, or has control characters (which a list of lines
+    /// couldn't hold).
+    pub fn new(value: SecretString) -> Result<ClientSecret, NotASecret> {
+        let text = value.expose_secret();
+        if text.is_empty() {
+            return Err(NotASecret::Empty);
+        }
+        if text.len() > LIMIT || text.chars().any(char::is_control) {
+            return Err(NotASecret::Unprintable);
+        }
+        Ok(ClientSecret(value))
+    }
+
+    /// The value itself: for a request to Auth0 or the target Secret, and nowhere else.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl PartialEq for ClientSecret {
+    fn eq(&self, other: &ClientSecret) -> bool {
+        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
+    }
+}
+
+impl Eq for ClientSecret {}
+
+impl fmt::Debug for ClientSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientSecret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Result<ClientSecret, NotASecret> {
+        ClientSecret::new(text.into())
+    }
+
+    #[test]
+    fn it_does_not_print_its_value() {
+        let secret = secret("s3cr3t-value").unwrap();
+        assert!(!format!("{secret:?} {secret:#?}").contains("s3cr"));
+    }
+
+    #[test]
+    fn it_compares_by_value() {
+        assert_eq!(secret("abc"), secret("abc"));
+        assert_ne!(secret("abc"), secret("abd"));
+        assert_ne!(secret("abc"), secret("abcd"));
+    }
+
+    #[test]
+    fn what_a_list_could_not_hold_is_refused() {
+        assert_eq!(secret(""), Err(NotASecret::Empty));
+        for text in ["a\nb", "a\0", "\u{7f}", &"x".repeat(LIMIT + 1)] {
+            assert_eq!(secret(text), Err(NotASecret::Unprintable));
+        }
+        assert!(secret(&"x".repeat(LIMIT)).is_ok());
+    }
+}

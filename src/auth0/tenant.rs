@@ -1,0 +1,340 @@
+//! The operations of one tenant.
+
+use chrono::{DateTime, Utc};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use secrecy::SecretString;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use super::{
+    error::{Auth0Error, Garbled},
+    limits::Limits,
+    secret::{ClientSecret, NotASecret},
+    token::{self, CredentialsSource, Token},
+    transport::{Answer, Endpoint, Transport},
+};
+
+/// The scope that rotating needs.
+pub const UPDATE_KEYS: &str = "update:client_keys";
+/// The scope that reading a client needs.
+pub const READ_CLIENTS: &str = "read:clients";
+/// The scope that reading a client's secret needs.
+pub const READ_KEYS: &str = "read:client_keys";
+/// Another scope that allows to read a client's secret.
+const READ_CREDENTIALS: &str = "read:client_credentials";
+
+/// One Auth0 tenant: its Management API and its authentication.
+pub struct Tenant {
+    transport: Transport,
+    limits: Limits,
+    audience: String,
+    credentials: Box<dyn CredentialsSource>,
+    token: Mutex<Option<Token>>,
+}
+
+/// What the Management API says of a client.
+#[derive(Clone, Debug)]
+pub struct ClientFacts {
+    /// The client's ID.
+    pub client_id: String,
+    /// How the client authenticates.
+    pub kind: ClientKind,
+    /// The client signs ID tokens with its secret (`jwt_configuration.alg` is `HS256`).
+    pub signs_with_secret: bool,
+    /// Its secret, when the token's scopes show it and the answer had one.
+    pub secret: Option<ClientSecret>,
+}
+
+impl ClientFacts {
+    /// A client of which nothing can be read.
+    pub fn unreadable(client_id: &str) -> ClientFacts {
+        ClientFacts {
+            client_id: client_id.to_owned(),
+            kind: ClientKind::Confidential,
+            signs_with_secret: false,
+            secret: None,
+        }
+    }
+}
+
+/// How a client authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// With its secret, as far as is known.
+    Confidential,
+    /// Not at all (`token_endpoint_auth_method` is `none`).
+    Public,
+    /// With keys (`client_authentication_methods`).
+    WithKeys,
+}
+
+/// A page of clients.
+#[derive(Debug)]
+pub struct ClientPage {
+    /// The clients on it.
+    pub clients: Vec<ClientFacts>,
+    /// How many clients there are in all.
+    pub total: usize,
+}
+
+#[derive(Deserialize)]
+struct ClientAnswer {
+    client_id: String,
+    client_secret: Option<SecretString>,
+    token_endpoint_auth_method: Option<String>,
+    client_authentication_methods: Option<serde::de::IgnoredAny>,
+    jwt_configuration: Option<JwtConfiguration>,
+}
+
+#[derive(Deserialize)]
+struct JwtConfiguration {
+    alg: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PageAnswer {
+    total: usize,
+    clients: Vec<ClientAnswer>,
+}
+
+impl Tenant {
+    /// A tenant to be called at `endpoint` with tokens for `audience`, at most `per_second` times
+    /// a second in the long run and `burst` times at once.
+    ///
+    /// # Errors
+    /// When the endpoint or its CA bundle can't be used.
+    pub fn new(
+        endpoint: &Endpoint,
+        audience: String,
+        credentials: Box<dyn CredentialsSource>,
+        (per_second, burst): (u32, u32),
+    ) -> Result<Tenant, Auth0Error> {
+        Ok(Tenant {
+            transport: Transport::new(endpoint)?,
+            limits: Limits::new(per_second, burst),
+            audience,
+            credentials,
+            token: Mutex::new(None),
+        })
+    }
+
+    /// The scopes of the present token; one is got if there is none.
+    pub async fn scopes(&self) -> Result<Vec<String>, Auth0Error> {
+        Ok(self.token(Utc::now()).await?.scopes().to_vec())
+    }
+
+    /// Whether the token lets a client's secret be read.
+    pub async fn can_read_secrets(&self) -> Result<bool, Auth0Error> {
+        Ok(shows_secrets(&self.token(Utc::now()).await?))
+    }
+
+    /// `POST /api/v2/clients/{id}/rotate-secret`. Makes one call and never repeats it.
+    ///
+    /// `None`: Auth0 has changed the secret and did not tell the new one.
+    ///
+    /// # Errors
+    /// [`Auth0Error::unchanged`] tells whether the secret may have been changed.
+    pub async fn rotate_secret(&self, client_id: &str) -> Result<Option<ClientSecret>, Auth0Error> {
+        let now = Utc::now();
+        let token = self.token_with(UPDATE_KEYS, now).await?;
+        let url = self.transport.url(&["api", "v2", "clients", client_id, "rotate-secret"]);
+        let request = self.transport.client().post(url).bearer_auth(token.expose());
+        let answer = self.transport.send(request, &self.limits, now).await?;
+        self.expect(&answer, StatusCode::OK, &token, UPDATE_KEYS).await?;
+        Ok(facts(answer.json()?, Some(client_id))?.secret)
+    }
+
+    /// `PATCH /api/v2/clients/{id}` with a secret. The same call can be repeated.
+    ///
+    /// # Errors
+    /// [`Auth0Error::Rejected`] with 400 when Auth0 doesn't take the value.
+    pub async fn set_secret(
+        &self,
+        client_id: &str,
+        secret: &ClientSecret,
+    ) -> Result<(), Auth0Error> {
+        let now = Utc::now();
+        let token = self.token_with(UPDATE_KEYS, now).await?;
+        let url = self.transport.url(&["api", "v2", "clients", client_id]);
+        let body = serde_json::json!({ "client_secret": secret.expose() });
+        let request = self.transport.client().patch(url).bearer_auth(token.expose()).json(&body);
+        let answer = self.transport.send(request, &self.limits, now).await?;
+        self.expect(&answer, StatusCode::OK, &token, UPDATE_KEYS).await
+    }
+
+    /// `GET /api/v2/clients/{id}`, with the secret if `with_secret` and the token's scopes allow.
+    /// Auth0 logs each reading of a secret.
+    ///
+    /// # Errors
+    /// [`Auth0Error::ClientNotFound`], and what a call can fail with.
+    pub async fn client(
+        &self,
+        client_id: &str,
+        with_secret: bool,
+    ) -> Result<ClientFacts, Auth0Error> {
+        let answer = self.get(&["api", "v2", "clients", client_id], &[], with_secret).await?;
+        facts(answer.json()?, Some(client_id))
+    }
+
+    /// `GET /api/v2/clients`: the page with that number, from 0, of at most 100 clients.
+    ///
+    /// # Errors
+    /// What a call can fail with.
+    pub async fn clients(&self, page: u32, with_secrets: bool) -> Result<ClientPage, Auth0Error> {
+        let page = page.to_string();
+        let query = [("page", page.as_str()), ("per_page", "100"), ("include_totals", "true")];
+        let answer = self.get(&["api", "v2", "clients"], &query, with_secrets).await?;
+        let page: PageAnswer = answer.json()?;
+        let clients =
+            page.clients.into_iter().map(|client| facts(client, None)).collect::<Result<_, _>>()?;
+        Ok(ClientPage { clients, total: page.total })
+    }
+
+    /// Whether Auth0 accepts a secret at this moment: `POST /oauth/revoke` of a token that doesn't
+    /// exist, which authenticates the client and has no effect. A refusal leaves an entry in the
+    /// tenant's log.
+    ///
+    /// # Errors
+    /// When Auth0 says neither yes nor no.
+    pub async fn accepts(
+        &self,
+        client_id: &str,
+        secret: &ClientSecret,
+    ) -> Result<bool, Auth0Error> {
+        let nothing = uuid::Uuid::new_v4().to_string();
+        let form = [
+            ("client_id", client_id),
+            ("client_secret", secret.expose()),
+            ("token", nothing.as_str()),
+        ];
+        let url = self.transport.url(&["oauth", "revoke"]);
+        let request = self.transport.client().post(url).form(&form);
+        let answer = self.transport.send(request, &self.limits, Utc::now()).await?;
+        match answer.status {
+            StatusCode::OK => Ok(true),
+            StatusCode::UNAUTHORIZED => Ok(false),
+            _ => Err(answer.unexpected()),
+        }
+    }
+
+    /// A reading of the Management API. A token that is refused is replaced once: nothing happened.
+    async fn get(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        with_secrets: bool,
+    ) -> Result<Answer, Auth0Error> {
+        let now = Utc::now();
+        let mut token = self.token_with(READ_CLIENTS, now).await?;
+        for attempt in 0..2 {
+            let secrets = with_secrets && shows_secrets(&token);
+            let fields = if secrets { FIELDS_WITH_SECRET } else { FIELDS };
+            let mut url = self.transport.url(path);
+            url.query_pairs_mut()
+                .extend_pairs(query)
+                .append_pair("fields", fields)
+                .append_pair("include_fields", "true");
+            let request: RequestBuilder =
+                self.transport.client().request(Method::GET, url).bearer_auth(token.expose());
+            let answer = self.transport.send(request, &self.limits, now).await?;
+            match self.expect(&answer, StatusCode::OK, &token, READ_CLIENTS).await {
+                Ok(()) => return Ok(answer),
+                Err(Auth0Error::TokenRefused) if attempt == 0 => token = self.token(now).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Auth0Error::TokenRefused)
+    }
+
+    /// What every call to the Management API can be answered with. A refused token is dropped.
+    async fn expect(
+        &self,
+        answer: &Answer,
+        wanted: StatusCode,
+        token: &Token,
+        scope: &'static str,
+    ) -> Result<(), Auth0Error> {
+        match answer.status {
+            status if status == wanted => Ok(()),
+            StatusCode::UNAUTHORIZED => {
+                let mut kept = self.token.lock().await;
+                if kept.as_ref().is_some_and(|kept| kept.is_same(token)) {
+                    *kept = None;
+                }
+                Err(Auth0Error::TokenRefused)
+            }
+            StatusCode::FORBIDDEN => {
+                #[derive(Deserialize, Default)]
+                struct Body {
+                    #[serde(rename = "errorCode", default)]
+                    code: String,
+                }
+                // Something before Auth0, such as an access control list, may answer 403 as well.
+                match answer.json::<Body>().unwrap_or_default().code.as_str() {
+                    "insufficient_scope" => Err(Auth0Error::MissingScope(scope)),
+                    _ => Err(Auth0Error::Rejected(403)),
+                }
+            }
+            StatusCode::NOT_FOUND => Err(Auth0Error::ClientNotFound),
+            _ => Err(answer.unexpected()),
+        }
+    }
+
+    /// A token with that scope. Auth0 is not called only to be told that it is missing.
+    async fn token_with(
+        &self,
+        scope: &'static str,
+        now: DateTime<Utc>,
+    ) -> Result<Token, Auth0Error> {
+        let token = self.token(now).await?;
+        let granted = |wanted: &str| token.scopes().iter().any(|scope| scope == wanted);
+        let reads = scope == READ_CLIENTS && shows_secrets(&token);
+        if granted(scope) || reads { Ok(token) } else { Err(Auth0Error::MissingScope(scope)) }
+    }
+
+    /// One caller gets a token, the others wait for it.
+    async fn token(&self, now: DateTime<Utc>) -> Result<Token, Auth0Error> {
+        let mut kept = self.token.lock().await;
+        if let Some(token) = kept.as_ref().filter(|token| token.is_fresh(now)) {
+            return Ok(token.clone());
+        }
+        let credentials = self.credentials.load().await?;
+        let token =
+            token::fetch(&self.transport, &self.limits, &self.audience, &credentials, now).await?;
+        *kept = Some(token.clone());
+        Ok(token)
+    }
+}
+
+const FIELDS: &str = "client_id,token_endpoint_auth_method,jwt_configuration";
+const FIELDS_WITH_SECRET: &str = "client_id,token_endpoint_auth_method,jwt_configuration,\
+                                  client_secret,client_authentication_methods";
+
+fn shows_secrets(token: &Token) -> bool {
+    token.scopes().iter().any(|scope| scope == READ_KEYS || scope == READ_CREDENTIALS)
+}
+
+fn facts(answer: ClientAnswer, wanted: Option<&str>) -> Result<ClientFacts, Auth0Error> {
+    if wanted.is_some_and(|wanted| wanted != answer.client_id) {
+        return Err(Auth0Error::Garbled(Garbled::OtherClient));
+    }
+    let secret = match answer.client_secret.map(ClientSecret::new) {
+        None | Some(Err(NotASecret::Empty)) => None,
+        Some(Ok(secret)) => Some(secret),
+        Some(Err(NotASecret::Unprintable)) => return Err(Auth0Error::Garbled(Garbled::Secret)),
+    };
+    let kind = if answer.client_authentication_methods.is_some() {
+        ClientKind::WithKeys
+    } else if answer.token_endpoint_auth_method.as_deref() == Some("none") {
+        ClientKind::Public
+    } else {
+        ClientKind::Confidential
+    };
+    let algorithm = answer.jwt_configuration.and_then(|jwt| jwt.alg);
+    Ok(ClientFacts {
+        client_id: answer.client_id,
+        kind,
+        signs_with_secret: algorithm.as_deref() == Some("HS256"),
+        secret,
+    })
+}

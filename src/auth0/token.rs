@@ -1,0 +1,143 @@
+//! Tokens for the Management API: got with the first of the credentials that Auth0 accepts, kept
+//! until shortly before they expire.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::BoxFuture;
+use reqwest::StatusCode;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use subtle::ConstantTimeEq as _;
+
+use super::{
+    error::{Auth0Error, Garbled},
+    limits::Limits,
+    secret::ClientSecret,
+    transport::{Answer, Transport},
+};
+
+/// The longest that a token is kept, whatever Auth0 says: Auth0's own default is a day.
+const LONGEST: i64 = 30 * 86_400;
+
+/// The management client's ID and its secrets, in the order to try.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The client ID.
+    pub client_id: String,
+    /// One secret at least, the first to be tried first.
+    pub secrets: Vec<ClientSecret>,
+}
+
+/// Where credentials come from. They are asked for each time a token is got, so that a change is
+/// seen.
+pub trait CredentialsSource: Send + Sync {
+    /// Reads the credentials.
+    fn load(&self) -> BoxFuture<'_, Result<Credentials, Auth0Error>>;
+}
+
+/// A token for the Management API.
+#[derive(Clone, Debug)]
+pub(super) struct Token {
+    value: SecretString,
+    scopes: Vec<String>,
+    /// When to get the next one, ahead of its end.
+    renew_at: DateTime<Utc>,
+}
+
+impl Token {
+    pub(super) fn expose(&self) -> &str {
+        self.value.expose_secret()
+    }
+
+    pub(super) fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+
+    pub(super) fn is_fresh(&self, now: DateTime<Utc>) -> bool {
+        now < self.renew_at
+    }
+
+    pub(super) fn is_same(&self, other: &Token) -> bool {
+        let (one, two) = (self.expose().as_bytes(), other.expose().as_bytes());
+        one.ct_eq(two).into()
+    }
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: SecretString,
+    #[serde(default)]
+    expires_in: Option<i64>,
+    #[serde(default)]
+    scope: Option<String>,
+}
+
+/// What Auth0 says when it refuses: both vocabularies, OAuth's and the Management API's.
+#[derive(Deserialize, Default)]
+struct Refusal {
+    #[serde(default)]
+    error: String,
+}
+
+/// Gets a token, trying one secret after the other. A secret is passed over only when Auth0 says
+/// that it is wrong.
+pub(super) async fn fetch(
+    transport: &Transport,
+    limits: &Limits,
+    audience: &str,
+    credentials: &Credentials,
+    now: DateTime<Utc>,
+) -> Result<Token, Auth0Error> {
+    for secret in &credentials.secrets {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", &credentials.client_id),
+            ("client_secret", secret.expose()),
+            ("audience", audience),
+        ];
+        let request = transport.client().post(transport.url(&["oauth", "token"])).form(&form);
+        let answer = transport.send(request, limits, now).await?;
+        match answer.status {
+            StatusCode::OK => return read(&answer, now),
+            StatusCode::UNAUTHORIZED if refuses_secret(&answer) => {}
+            StatusCode::FORBIDDEN => return Err(Auth0Error::TokenForbidden),
+            _ => return Err(answer.unexpected()),
+        }
+    }
+    Err(Auth0Error::CredentialsRefused)
+}
+
+/// A wrong secret is documented as `invalid_client` and seen as `access_denied`, both with 401.
+fn refuses_secret(answer: &Answer) -> bool {
+    let refusal: Refusal = answer.json().unwrap_or_default();
+    matches!(refusal.error.as_str(), "invalid_client" | "access_denied")
+}
+
+fn read(answer: &Answer, now: DateTime<Utc>) -> Result<Token, Auth0Error> {
+    let answer: TokenAnswer = answer.json()?;
+    let value = answer.access_token;
+    let usable = value.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
+    if value.expose_secret().is_empty() || !usable {
+        return Err(Auth0Error::Garbled(Garbled::NotJson));
+    }
+    let lifetime = answer.expires_in.unwrap_or(86_400).clamp(0, LONGEST);
+    let scopes = answer.scope.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    Ok(Token { value, scopes, renew_at: now + renewal_after(lifetime) })
+}
+
+/// After nine tenths of the lifetime, and at least a minute before the end of a long one.
+fn renewal_after(lifetime: i64) -> TimeDelta {
+    TimeDelta::milliseconds(lifetime * 900)
+        .min(TimeDelta::seconds((lifetime - 60).max(lifetime / 2)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_renewed_ahead_of_its_end() {
+        for (lifetime, expected) in [(86_400, 77_760), (600, 540), (120, 60), (10, 5), (0, 0)] {
+            assert_eq!(renewal_after(lifetime).num_seconds(), expected, "{lifetime}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One HTTP call: bounded in time and size, never redirected, never repeated.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::{DateTime, Utc};
+use reqwest::{
+    Client, RequestBuilder, StatusCode, Url,
+    header::{HeaderMap, HeaderValue},
+    redirect, retry, tls,
+};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::{
+    error::{Auth0Error, Garbled},
+    limits::Limits,
+};
+
+/// The longest body that is read, in bytes. A page of 100 clients with long callback lists stays
+/// well below.
+const BODY_LIMIT: usize = 2 * 1024 * 1024;
+
+/// How to call a tenant.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The base URL, such as `https://acme.eu.auth0.com`.
+    pub url: Url,
+    /// Certificate authorities in PEM; those of the system when absent.
+    pub ca_bundle: Option<String>,
+    /// Plain HTTP is allowed, for a simulator.
+    pub allow_http: bool,
+    /// How long a call may take. It must be shorter than Auth0's propagation window: whoever
+    /// waits out the window must not meet a call that is still on its way.
+    pub deadline: Duration,
+}
+
+pub(super) struct Transport {
+    client: Client,
+    base: Url,
+    deadline: Duration,
+}
+
+/// An answer that arrived whole.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Transport {
+    pub(super) fn new(endpoint: &Endpoint) -> Result<Transport, Auth0Error> {
+        check_url(endpoint)?;
+        let mut builder = Client::builder()
+            .user_agent(concat!("auth0-rotator/", env!("CARGO_PKG_VERSION")))
+            .default_headers(telemetry_header())
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .connect_timeout(endpoint.deadline.min(Duration::from_secs(5)))
+            .timeout(endpoint.deadline)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .tls_version_min(tls::Version::TLS_1_2)
+            .https_only(!endpoint.allow_http)
+            .referer(false);
+        if let Some(bundle) = &endpoint.ca_bundle {
+            builder = builder.tls_certs_only(read_bundle(bundle)?);
+        }
+        let client = builder.build().map_err(|_| {
+            Auth0Error::Configuration("the tenant's TLS settings can't be used".into())
+        })?;
+        Ok(Transport { client, base: endpoint.url.clone(), deadline: endpoint.deadline })
+    }
+
+    /// The URL of a path given in segments, each percent-encoded as needed.
+    pub(super) fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) async fn send(
+        &self,
+        request: RequestBuilder,
+        limits: &Limits,
+        now: DateTime<Utc>,
+    ) -> Result<Answer, Auth0Error> {
+        limits.admit(now, self.deadline / 4).await?;
+        let mut response = request.send().await.map_err(|error| {
+            // Only a connection that was never made is sure not to have carried the request.
+            if error.is_connect() { Auth0Error::Unreachable } else { Auth0Error::NoAnswer }
+        })?;
+        let status = response.status();
+        let refused = status == StatusCode::TOO_MANY_REQUESTS;
+        limits.note(response.headers(), refused, now);
+        if refused {
+            return Err(Auth0Error::Throttled { until: limits.closed_until(now) });
+        }
+        let mut body = Zeroizing::new(Vec::with_capacity(16 * 1024));
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
+                    return Err(Auth0Error::Garbled(Garbled::TooLong));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(_) => return Err(Auth0Error::NoAnswer),
+            }
+        }
+        if status.is_server_error() {
+            return Err(Auth0Error::Unavailable(status.as_u16()));
+        }
+        Ok(Answer { status, body })
+    }
+}
+
+impl Answer {
+    /// The body as JSON. What is wrong with it is not told: it may have a secret in it.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Auth0Error> {
+        serde_json::from_slice(&self.body).map_err(|_| Auth0Error::Garbled(Garbled::NotJson))
+    }
+
+    /// An error for a status that the operation doesn't expect.
+    pub(super) fn unexpected(&self) -> Auth0Error {
+        let status = self.status.as_u16();
+        if self.status.is_client_error() {
+            Auth0Error::Rejected(status)
+        } else {
+            Auth0Error::Garbled(Garbled::Status(status))
+        }
+    }
+}
+
+fn check_url(endpoint: &Endpoint) -> Result<(), Auth0Error> {
+    let url = &endpoint.url;
+    let wrong = |what: &str| Err(Auth0Error::Configuration(what.to_owned()));
+    match url.scheme() {
+        "https" => {}
+        "http" if endpoint.allow_http => {}
+        "http" => {
+            return wrong(
+                "spec.endpoint is not HTTPS: use https://, or start the operator with \
+                 --allow-http-endpoints if the endpoint is a simulator",
+            );
+        }
+        _ => return wrong("spec.endpoint must start with https://"),
+    }
+    if url.host().is_none() || !url.username().is_empty() || url.password().is_some() {
+        return wrong("spec.endpoint must have a host and no user or password");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return wrong("spec.endpoint must have no query and no fragment");
+    }
+    Ok(())
+}
+
+fn read_bundle(bundle: &str) -> Result<Vec<reqwest::Certificate>, Auth0Error> {
+    let wrong = || {
+        Auth0Error::Configuration(
+            "spec.caBundle holds no usable certificate: it must be PEM, with BEGIN CERTIFICATE lines"
+                .into(),
+        )
+    };
+    let certificates =
+        reqwest::Certificate::from_pem_bundle(bundle.as_bytes()).map_err(|_| wrong())?;
+    if certificates.is_empty() { Err(wrong()) } else { Ok(certificates) }
+}
+
+/// `Auth0-Client`: what calls, for the tenant's log (Auth0 documentation, "Auth0 SDK telemetry").
+fn telemetry_header() -> HeaderMap {
+    let description = serde_json::json!({
+        "name": "auth0-rotator",
+        "version": env!("CARGO_PKG_VERSION"),
+        "env": { "rust": env!("CARGO_PKG_RUST_VERSION") },
+    });
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_str(&STANDARD.encode(description.to_string())) {
+        headers.insert("auth0-client", value);
+    }
+    headers
+}

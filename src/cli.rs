@@ -1,0 +1,170 @@
+//! The command line: arguments as they are given, and what they are checked into.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand};
+use rotation::Span;
+use tracing::level_filters::LevelFilter;
+
+use crate::{controller::Settings, telemetry::LogFormat};
+
+/// Rotates Auth0 client secrets and keeps Kubernetes Secrets in step.
+#[derive(Debug, Parser)]
+#[command(name = "auth0-rotator", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator, on the cluster of KUBECONFIG or on the one that it runs in.
+    Run(RunArgs),
+    /// Print the custom resource definitions.
+    Crds,
+}
+
+/// The flags of `run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// A namespace to work in; can be repeated. All namespaces when absent.
+    #[arg(
+        long = "namespace",
+        env = "AUTH0_ROTATOR_NAMESPACE",
+        value_delimiter = ',',
+        value_name = "NAME",
+        value_parser = namespace
+    )]
+    pub namespaces: Vec<String>,
+
+    /// Where to serve /metrics.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_METRICS_ADDR",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDR:PORT"
+    )]
+    pub metrics_addr: SocketAddr,
+
+    /// Where to serve /livez and /readyz.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_HEALTH_ADDR",
+        default_value = "0.0.0.0:8081",
+        value_name = "ADDR:PORT"
+    )]
+    pub health_addr: SocketAddr,
+
+    /// How long Auth0 may take to accept a new secret and to refuse the old one. Shorter than
+    /// Auth0's 30s only for a simulator.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_PROPAGATION_WINDOW",
+        default_value = "30s",
+        value_name = "DURATION",
+        value_parser = propagation_window
+    )]
+    pub propagation_window: Span,
+
+    /// Let tenants have endpoints with plain HTTP, for a simulator.
+    #[arg(long, env = "AUTH0_ROTATOR_ALLOW_HTTP_ENDPOINTS")]
+    pub allow_http_endpoints: bool,
+
+    /// How log lines are written.
+    #[arg(long, env = "AUTH0_ROTATOR_LOG_FORMAT", default_value = "json", value_enum)]
+    pub log_format: LogFormat,
+
+    /// The finest log lines to write: error, warn, info, debug or trace.
+    #[arg(long, env = "AUTH0_ROTATOR_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    pub log_level: LevelFilter,
+
+    /// How many resources to work on at a time.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_CONCURRENCY",
+        default_value = "16",
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
+    pub concurrency: u16,
+}
+
+impl RunArgs {
+    /// How the controller is to work.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            namespaces: self.namespaces.clone(),
+            propagation_window: self.propagation_window,
+            allow_http: self.allow_http_endpoints,
+            concurrency: self.concurrency,
+        }
+    }
+}
+
+/// A namespace is a DNS label (RFC 1123).
+fn namespace(text: &str) -> Result<String, String> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let well_formed = (1..=63).contains(&text.len())
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if well_formed {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace has 1 to 63 lower-case letters, digits and '-', as in team-shop".into())
+    }
+}
+
+fn propagation_window(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse().map_err(|error: rotation::SpanError| error.to_string())?;
+    let (least, most) = (Span::from_millis(100), Span::from_secs(600));
+    if (least..=most).contains(&span) {
+        Ok(span)
+    } else {
+        Err(format!("it must be between {least} and {most}; Auth0's is 30s"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
+        let all = ["auth0-rotator", "run"].iter().chain(arguments);
+        Cli::try_parse_from(all).map(|cli| match cli.command {
+            Command::Run(arguments) => arguments,
+            Command::Crds => unreachable!("run was given"),
+        })
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable() {
+        let command = Cli::command();
+        let run = command.find_subcommand("run").unwrap();
+        for flag in run.get_arguments().filter(|flag| flag.get_id() != "help") {
+            assert!(flag.get_env().is_some(), "{}", flag.get_id());
+        }
+    }
+
+    #[test]
+    fn namespaces_can_be_repeated_and_are_checked() {
+        let arguments = parse(&["--namespace", "a", "--namespace", "b"]).unwrap();
+        assert_eq!(arguments.namespaces, ["a", "b"]);
+        for wrong in ["", "A", "-a", "a-", "a.b", &"x".repeat(64)] {
+            let error = parse(&["--namespace", wrong]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_propagation_window_is_bounded() {
+        assert_eq!(parse(&[]).unwrap().propagation_window, Span::from_secs(30));
+        for wrong in ["0s", "", "-1s", "11m", "soon"] {
+            assert!(parse(&[&format!("--propagation-window={wrong}")]).is_err(), "{wrong:?}");
+        }
+    }
+}

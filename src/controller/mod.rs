@@ -1,0 +1,140 @@
+//! The controller: observe, decide, act.
+//!
+//! # Architecture invariants
+//!
+//! - What to do is decided by [`rotation::decide()`] alone; modules here only see and carry out.
+//! - The durable record of an intent is stored, by compare-and-swap, before the step it stands
+//!   for. If storing fails the step is not taken.
+//! - Values stay in a pass, in [`memory`] while they are not published, and in the target Secret.
+//! - The caches of the watches tell when to look. Resource and Secret are read live in a pass.
+
+mod act;
+mod claims;
+mod context;
+mod events;
+mod memory;
+mod pass;
+mod reconcile;
+mod resource;
+mod target;
+mod tenant_status;
+mod tenants;
+mod terms;
+mod trouble;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, future::join_all, stream::select_all};
+use kube::Client;
+use tokio::sync::{Semaphore, watch as channel};
+
+use context::Context;
+pub use context::Settings;
+use events::Announcer;
+use memory::Memory;
+use target::SecretStore;
+use tenants::Tenants;
+
+use crate::metrics::Metrics;
+
+/// How long a call to the API server may take.
+pub(crate) const KUBE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a shutdown waits for secrets that are in hand and not yet published.
+const LAST_CHANCE: Duration = Duration::from_secs(25);
+
+/// Runs until `shutdown` becomes true, then finishes what is under way. Readiness is told through
+/// `ready` once all watches are synced.
+///
+/// Returns false when a watch or a reconciler ended by itself, which it never should.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    mut shutdown: channel::Receiver<bool>,
+    ready: channel::Sender<bool>,
+) -> bool {
+    let scopes = watch::scopes(&client, &settings.namespaces);
+    let secrets = SecretStore::new(client.clone());
+    let context = Arc::new(Context {
+        announcer: Announcer::new(client.clone(), instance()),
+        tenants: Tenants::new(secrets.clone(), settings.allow_http, settings.propagation_window),
+        memory: Arc::new(Memory::default()),
+        places: Semaphore::new(usize::from(settings.concurrency.max(1))),
+        watched: watch::watched(&scopes),
+        client,
+        secrets,
+        metrics,
+        settings,
+    });
+    let running = scopes.into_iter().map(|scope| scope.run(&context, &shutdown));
+    let mut running = select_all(running);
+    let synced = context.watched.clone();
+    let tell_ready = async move {
+        if synced.synced().await {
+            tracing::info!("watches are synced");
+            ready.send_replace(true);
+        }
+    };
+    tokio::spawn(tell_ready);
+    let pruning = tokio::spawn(prune_now_and_then(context.clone()));
+    // Each item is one reconciled object; the reconcilers have said what there is to say.
+    while running.next().await.is_some() {}
+    pruning.abort();
+    let asked = *shutdown.borrow_and_update();
+    publish_in_hand(&context).await;
+    asked
+}
+
+/// No answer of `rotate-secret` is dropped while there is time to publish it.
+async fn publish_in_hand(context: &Context) {
+    let last = tokio::time::Instant::now() + LAST_CHANCE;
+    loop {
+        let in_hand = context.memory.in_hand();
+        if in_hand.is_empty() {
+            return;
+        }
+        if tokio::time::Instant::now() > last {
+            let count = in_hand.len();
+            tracing::error!(count, "secrets could not be published; they will be read back");
+            return;
+        }
+        let resources = context.watched.resources();
+        let theirs = resources.iter().filter(|resource| {
+            resource.meta().uid.as_ref().is_some_and(|uid| in_hand.contains(uid))
+        });
+        join_all(theirs.map(|resource| async {
+            let meta = resource.meta();
+            let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+            let _ =
+                pass::pass(context, namespace.unwrap_or_default(), name.unwrap_or_default()).await;
+        }))
+        .await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Forgets what is remembered of resources that are gone.
+async fn prune_now_and_then(context: Arc<Context>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let resources = context.watched.resources();
+        let tenants = context.watched.tenants();
+        let uids: std::collections::HashSet<_> = resources
+            .iter()
+            .filter_map(|resource| resource.meta().uid.clone())
+            .chain(tenants.iter().filter_map(|tenant| tenant.meta().uid.clone()))
+            .collect();
+        context.memory.prune(|uid| uids.contains(uid));
+        context.tenants.prune(|uid| uids.contains(uid));
+        tracing::debug!(remembered = context.memory.len(), "forgot what is gone");
+    }
+}
+
+/// Who we are, in Events: the pod's name where there is one.
+fn instance() -> String {
+    std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "local".into())
+}
+
+use kube::Resource as _;

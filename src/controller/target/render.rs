@@ -1,0 +1,255 @@
+//! What a target Secret should hold.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use minijinja::{Environment, UndefinedBehavior, context, syntax::SyntaxConfig};
+use rotation::Refusal;
+use serde::Serialize;
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::read::Snapshot;
+use crate::{
+    api::{
+        CURRENT_ANNOTATION, FALLBACK_ANNOTATION, GROUP, KEYS_ANNOTATION, ListFormat,
+        MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, TargetSpec,
+    },
+    auth0::ClientSecret,
+};
+
+/// How much work a template may make, in minijinja's instructions.
+const FUEL: u64 = 50_000;
+
+/// The longest text that a template may make, in bytes: what a Secret may have at most.
+const TEXT_LIMIT: usize = 256 * 1024;
+
+/// Values and their numbers, as they are to be published.
+pub(crate) struct Contents {
+    pub(crate) current: (u64, ClientSecret),
+    pub(crate) fallback: Option<(u64, ClientSecret)>,
+}
+
+/// How contents become a Secret.
+pub(crate) struct Rendering<'a> {
+    pub(crate) spec: &'a TargetSpec,
+    /// The resource that the Secret belongs to.
+    pub(crate) resource: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) client_id: &'a str,
+    pub(crate) domain: &'a str,
+    /// Set when the Secret is to go with the resource.
+    pub(crate) owner: Option<OwnerReference>,
+}
+
+/// A rendered Secret.
+pub(crate) struct Rendered {
+    data: BTreeMap<String, Zeroizing<String>>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    owner: Option<OwnerReference>,
+    name: String,
+    namespace: String,
+}
+
+/// A Secret as it is sent, borrowed, so that its values are not copied on the way.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: ManifestMetadata<'a>,
+    data: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ManifestMetadata<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_version: Option<&'a str>,
+    labels: &'a BTreeMap<String, String>,
+    annotations: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner_references: Option<[&'a OwnerReference; 1]>,
+}
+
+impl Rendering<'_> {
+    /// Renders contents. A template that fails leaves its key as it stands in `present`: the rest
+    /// is published all the same.
+    pub(crate) fn render(&self, contents: &Contents, present: Option<&Snapshot>) -> Rendered {
+        let keys = &self.spec.keys;
+        let encode = |text: &str| Zeroizing::new(STANDARD.encode(text));
+        let mut data = BTreeMap::from([
+            (keys.client_id.clone(), encode(self.client_id)),
+            (keys.domain.clone(), encode(self.domain)),
+            (keys.current.clone(), encode(contents.current.1.expose())),
+            (keys.list.clone(), encode(&self.list(contents))),
+        ]);
+        if let Some((_, fallback)) = &contents.fallback {
+            data.insert(keys.fallback.clone(), encode(fallback.expose()));
+        }
+        for (key, template) in &self.spec.template {
+            let kept = || {
+                present
+                    .and_then(|present| present.encoded(key))
+                    .map(|text| Zeroizing::new(text.into()))
+            };
+            if let Some(text) =
+                self.fill(template, contents).map(|text| encode(&text)).or_else(kept)
+            {
+                data.insert(key.clone(), text);
+            }
+        }
+        Rendered {
+            data,
+            labels: self.labels(),
+            annotations: self.annotations(contents),
+            owner: self.owner.clone(),
+            name: self.spec.name.clone(),
+            namespace: self.namespace.to_owned(),
+        }
+    }
+
+    fn list(&self, contents: &Contents) -> Zeroizing<String> {
+        let all = contents.all();
+        Zeroizing::new(match self.spec.list_format {
+            ListFormat::Json => serde_json::to_string(&all).unwrap_or_default(),
+            ListFormat::Lines => all.iter().flat_map(|value| [*value, "\n"]).collect(),
+        })
+    }
+
+    fn fill(&self, template: &str, contents: &Contents) -> Option<Zeroizing<String>> {
+        let fallback = contents.fallback.as_ref().map_or("", |(_, value)| value.expose());
+        let text = environment().render_str(
+            template,
+            context! {
+                client_id => self.client_id.to_owned(),
+                domain => self.domain.to_owned(),
+                client_secret => contents.current.1.expose().to_owned(),
+                client_secret_fallback => fallback.to_owned(),
+                client_secrets => owned(&contents.all()),
+            },
+        );
+        // The error is not told: it could quote what was rendered.
+        text.ok().filter(|text| text.len() <= TEXT_LIMIT).map(Zeroizing::new)
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.spec.labels.clone();
+        labels.insert(MANAGED_BY_LABEL.into(), MANAGER.into());
+        labels
+    }
+
+    fn annotations(&self, contents: &Contents) -> BTreeMap<String, String> {
+        let mut annotations = self.spec.annotations.clone();
+        // The prefix is the operator's.
+        annotations.retain(|name, _| name.split('/').next() != Some(GROUP));
+        annotations.insert(OWNER_ANNOTATION.into(), self.resource.into());
+        let keys = &self.spec.keys;
+        annotations.insert(KEYS_ANNOTATION.into(), format!("{},{}", keys.current, keys.fallback));
+        annotations.insert(CURRENT_ANNOTATION.into(), contents.current.0.to_string());
+        if let Some((number, _)) = &contents.fallback {
+            annotations.insert(FALLBACK_ANNOTATION.into(), number.to_string());
+        }
+        annotations
+    }
+}
+
+impl Contents {
+    /// The values in the order to try.
+    fn all(&self) -> Vec<&str> {
+        let fallback = self.fallback.iter().map(|(_, value)| value.expose());
+        std::iter::once(self.current.1.expose()).chain(fallback).collect()
+    }
+}
+
+impl Rendered {
+    /// The Secret as JSON, to create or, with the version that was read, to apply.
+    pub(crate) fn json(&self, version: Option<&str>) -> Zeroizing<Vec<u8>> {
+        let manifest = Manifest {
+            api_version: "v1",
+            kind: "Secret",
+            metadata: ManifestMetadata {
+                name: &self.name,
+                namespace: &self.namespace,
+                resource_version: version,
+                labels: &self.labels,
+                annotations: &self.annotations,
+                owner_references: self.owner.as_ref().map(|owner| [owner]),
+            },
+            data: self.data.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect(),
+        };
+        // Maps of strings can't fail to serialize; an empty body would be refused.
+        Zeroizing::new(serde_json::to_vec(&manifest).unwrap_or_default())
+    }
+
+    /// Whether a Secret is as rendered, has nothing of ours besides, and all of it is ours.
+    pub(crate) fn is_as(&self, present: &Snapshot) -> bool {
+        let owned = present.owned();
+        let data = self.data.iter().all(|(key, text)| {
+            let same = |present: &str| present.as_bytes().ct_eq(text.as_bytes()).into();
+            present.encoded(key).is_some_and(same) && owned.data.contains(key)
+        });
+        let nothing_more = owned.data.iter().all(|key| self.data.contains_key(key))
+            && owned.labels.iter().all(|name| self.labels.contains_key(name))
+            && owned.annotations.iter().all(|name| self.annotations.contains_key(name));
+        let holds = |wanted: &BTreeMap<String, String>, present: Option<&BTreeMap<_, _>>| {
+            wanted.iter().all(|(name, text)| present.and_then(|map| map.get(name)) == Some(text))
+        };
+        let owners = present.metadata.owner_references.as_deref().unwrap_or_default();
+        let owner = self
+            .owner
+            .as_ref()
+            .is_none_or(|wanted| owners.iter().any(|owner| owner.uid == wanted.uid));
+        data && nothing_more
+            && owner
+            && holds(&self.labels, present.metadata.labels.as_ref())
+            && holds(&self.annotations, present.metadata.annotations.as_ref())
+            && present.created_by_us().is_none()
+    }
+}
+
+/// Whether the templates can be rendered.
+pub(crate) fn check_template(spec: &TargetSpec) -> Option<Refusal> {
+    let sample = |text: &str| ClientSecret::new(text.into()).ok();
+    let contents = Contents {
+        current: (2, sample("current")?),
+        fallback: sample("fallback").map(|value| (1, value)),
+    };
+    let rendering = Rendering {
+        spec,
+        resource: "",
+        namespace: "",
+        client_id: "client",
+        domain: "example.com",
+        owner: None,
+    };
+    let broken = spec.template.iter().find(|(_, text)| rendering.fill(text, &contents).is_none());
+    broken.map(|(key, _)| {
+        Refusal::new(
+            "InvalidTemplate",
+            format!(
+                "spec.target.template: the template of {key} can't be rendered: use only client_id, \
+                 domain, client_secret, client_secret_fallback and client_secrets, as in \
+                 {{{{ client_secret }}}}"
+            ),
+        )
+    })
+}
+
+fn owned(values: &[&str]) -> Vec<String> {
+    values.iter().map(|value| (*value).to_owned()).collect()
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
+        environment.set_syntax(syntax);
+    }
+    environment
+}

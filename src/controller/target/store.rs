@@ -1,0 +1,182 @@
+//! Secrets on the API server.
+
+use http::{Method, Request};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Client, Resource as _, core::Status};
+use rotation::Trouble;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{read::Snapshot, render::Rendered};
+use crate::{
+    api::MANAGER,
+    controller::{KUBE_DEADLINE, trouble},
+};
+
+/// Secrets on the API server, read and written without a type that could print them.
+#[derive(Clone)]
+pub(crate) struct SecretStore {
+    client: Client,
+}
+
+impl SecretStore {
+    pub(crate) fn new(client: Client) -> SecretStore {
+        SecretStore { client }
+    }
+
+    /// Reads a Secret, live.
+    pub(crate) async fn get(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Snapshot>, Trouble> {
+        let what = format!("reading the Secret {name}");
+        let request =
+            self.request(Method::GET, namespace, Some(name), "", "", Vec::new(), &what)?;
+        match self.send(request, &what).await {
+            Ok(text) => parse(&text, &what).map(Some),
+            Err(Failure::Status(status)) if status.code == 404 => Ok(None),
+            Err(failure) => Err(failure.trouble(&what)),
+        }
+    }
+
+    /// Creates a Secret. Fails with a conflict when there is one already.
+    pub(crate) async fn create(
+        &self,
+        namespace: &str,
+        name: &str,
+        rendered: &Rendered,
+    ) -> Result<Snapshot, Trouble> {
+        let what = format!("creating the Secret {name}");
+        let query = format!("fieldManager={MANAGER}");
+        let body = rendered.json(None).to_vec();
+        let request =
+            self.request(Method::POST, namespace, None, &query, "application/json", body, &what)?;
+        let text = self.send(request, &what).await.map_err(|failure| failure.trouble(&what))?;
+        parse(&text, &what)
+    }
+
+    /// Applies a Secret over the version that was read. Fails with a conflict when there is
+    /// another one by now.
+    pub(crate) async fn apply(
+        &self,
+        namespace: &str,
+        name: &str,
+        rendered: &Rendered,
+        over: &Snapshot,
+    ) -> Result<Snapshot, Trouble> {
+        let what = format!("writing the Secret {name}");
+        let mut version = over.version().to_owned();
+        if let Some(entry) = over.created_by_us() {
+            version = self.claim(namespace, name, entry, &version).await?;
+        }
+        let query = format!("fieldManager={MANAGER}&force=true");
+        let body = rendered.json(Some(&version)).to_vec();
+        let kind = "application/apply-patch+yaml";
+        let request =
+            self.request(Method::PATCH, namespace, Some(name), &query, kind, body, &what)?;
+        let text = self.send(request, &what).await.map_err(|failure| failure.trouble(&what))?;
+        parse(&text, &what)
+    }
+
+    /// Turns the entry that creation left in `managedFields` into one of server-side apply, as
+    /// kubectl does with its own.
+    async fn claim(
+        &self,
+        namespace: &str,
+        name: &str,
+        entry: usize,
+        version: &str,
+    ) -> Result<String, Trouble> {
+        let what = format!("claiming the fields of the Secret {name}");
+        let operation = format!("/metadata/managedFields/{entry}/operation");
+        let patch = json!([
+            { "op": "test", "path": "/metadata/resourceVersion", "value": version },
+            { "op": "replace", "path": operation, "value": "Apply" },
+        ]);
+        let kind = "application/json-patch+json";
+        let body = patch.to_string().into_bytes();
+        let request = self.request(Method::PATCH, namespace, Some(name), "", kind, body, &what)?;
+        let text = self.send(request, &what).await.map_err(|failure| failure.trouble(&what))?;
+        Ok(parse(&text, &what)?.version().to_owned())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a request, used in this file only")]
+    fn request(
+        &self,
+        method: Method,
+        namespace: &str,
+        name: Option<&str>,
+        query: &str,
+        content_type: &str,
+        body: Vec<u8>,
+        what: &str,
+    ) -> Result<Request<Vec<u8>>, Trouble> {
+        let mut uri = Secret::url_path(&(), Some(namespace));
+        if let Some(name) = name {
+            uri = format!("{uri}/{name}");
+        }
+        let mut request = Request::builder().method(method).uri(format!("{uri}?{query}"));
+        if !content_type.is_empty() {
+            request = request.header("content-type", content_type);
+        }
+        request.body(body).map_err(|_| trouble::invalid("InvalidName", what))
+    }
+
+    async fn send(
+        &self,
+        request: Request<Vec<u8>>,
+        what: &str,
+    ) -> Result<Zeroizing<String>, Failure> {
+        let sent = tokio::time::timeout(KUBE_DEADLINE, self.client.request_text(request)).await;
+        match sent {
+            Ok(Ok(text)) => Ok(Zeroizing::new(text)),
+            Ok(Err(kube::Error::Api(status))) => Err(Failure::Status(status)),
+            Ok(Err(error)) => Err(Failure::Trouble(Box::new(trouble::of_kube(what, &error)))),
+            Err(_) => Err(Failure::Trouble(Box::new(trouble::of_timeout(what)))),
+        }
+    }
+}
+
+enum Failure {
+    Status(Box<Status>),
+    Trouble(Box<Trouble>),
+}
+
+impl Failure {
+    /// The API server's own words are left out: an admission webhook could have put into them what
+    /// it was sent.
+    fn trouble(self, what: &str) -> Trouble {
+        match self {
+            Failure::Trouble(trouble) => *trouble,
+            Failure::Status(status) => match status.code {
+                404 | 409 => trouble::conflict(&format!("{what}: it changed meanwhile")),
+                429 | 500.. => trouble::of_timeout(what),
+                403 => trouble::invalid(
+                    "SecretForbidden",
+                    format!(
+                        "{what}: refused with status 403: the operator needs get, create and patch on \
+                         secrets in this namespace, and the namespace must not be terminating"
+                    ),
+                ),
+                code => trouble::invalid(
+                    "SecretRejected",
+                    format!(
+                        "{what}: refused with status {code} ({}): look at admission webhooks and \
+                         quotas, and at spec.target's labels and annotations",
+                        reason_word(&status)
+                    ),
+                ),
+            },
+        }
+    }
+}
+
+fn reason_word(status: &Status) -> String {
+    status.reason.chars().filter(char::is_ascii_alphanumeric).take(40).collect()
+}
+
+fn parse(text: &str, what: &str) -> Result<Snapshot, Trouble> {
+    Snapshot::parse(text)
+        .ok_or_else(|| trouble::invalid("SecretUnreadable", format!("{what}: it can't be parsed")))
+}

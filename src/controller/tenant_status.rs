@@ -1,0 +1,138 @@
+//! The status of `Auth0Tenant`s: whether the Management API gives a token, and with which scopes.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::Utc;
+use kube::{
+    Api, ResourceExt as _, api::PostParams, core::DeserializeGuard, runtime::controller::Action,
+};
+use rotation::{Trouble, kind};
+
+use super::{
+    KUBE_DEADLINE,
+    context::Context,
+    pass::now,
+    trouble::{self, backoff},
+};
+use crate::{
+    api::{Auth0Tenant, Auth0TenantStatus, MANAGER, Scopes},
+    auth0::{READ_CLIENTS, READ_KEYS, UPDATE_KEYS},
+};
+
+/// How often a tenant that works is looked at. The token is kept, so that this costs no call
+/// unless it is about to expire.
+const RECHECK: Duration = Duration::from_secs(600);
+
+/// What works only with a scope.
+const SCOPES: [(&str, &str); 3] = [
+    (UPDATE_KEYS, "rotations"),
+    (READ_CLIENTS, "checking clients"),
+    (READ_KEYS, "import, read-back and drift"),
+];
+
+/// Brings a tenant's status up to date.
+pub(super) async fn reconcile(
+    resource: Arc<DeserializeGuard<Auth0Tenant>>,
+    context: Arc<Context>,
+) -> Result<Action, std::convert::Infallible> {
+    let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
+    let Ok(tenant) = &resource.0 else {
+        tracing::warn!(namespace, name, "the Auth0Tenant can't be parsed");
+        return Ok(Action::await_change());
+    };
+    let uid = tenant.uid().unwrap_or_default();
+    let checked = check(tenant, &context).await;
+    let failure = checked.as_ref().err().cloned();
+    let status = status(tenant, checked);
+    let stored = store(tenant, status, &context).await;
+    let Some(trouble) = failure.or(stored.err()) else {
+        context.memory.with(&uid, |known| known.failures = 0);
+        return Ok(Action::requeue(RECHECK));
+    };
+    let failures = context.memory.with(&uid, |known| {
+        known.failures = known.failures.saturating_add(1);
+        known.failures
+    });
+    let wait = backoff(trouble.class, failures, Utc::now(), rand::random());
+    let Trouble { reason, message, .. } = &trouble;
+    tracing::warn!(namespace, name, reason, failures, ?wait, "{message}");
+    Ok(Action::requeue(wait))
+}
+
+async fn check(tenant: &Auth0Tenant, context: &Context) -> Result<Vec<String>, Trouble> {
+    let usable = context.tenants.usable(tenant)?;
+    let scopes = usable.tenant.scopes().await;
+    context.metrics.auth0_called("scopes", &scopes);
+    scopes.map_err(|error| Trouble::from(&error))
+}
+
+fn status(tenant: &Auth0Tenant, checked: Result<Vec<String>, Trouble>) -> Auth0TenantStatus {
+    let mut status = tenant.status.clone().unwrap_or_default();
+    status.observed_generation = tenant.metadata.generation;
+    let (ready, reason, message) = match checked {
+        Err(trouble) => (false, trouble.reason, trouble.message),
+        Ok(granted) => {
+            let scopes = sort_scopes(&granted);
+            let told = tell_scopes(&scopes);
+            status.scopes = Some(scopes);
+            told
+        }
+    };
+    let generation = status.observed_generation;
+    rotation::set(&mut status.conditions, kind::READY, ready, reason, &message, generation, now());
+    status
+}
+
+/// Scopes that matter here, and no others: a token may have hundreds.
+fn sort_scopes(granted: &[String]) -> Scopes {
+    let has = &|scope: &str| granted.iter().any(|granted| granted == scope);
+    let names = |wanted: bool| {
+        SCOPES
+            .iter()
+            .map(|(scope, _)| *scope)
+            .filter(move |scope| has(scope) == wanted)
+            .map(str::to_owned)
+    };
+    Scopes { granted: names(true).collect(), missing: names(false).collect() }
+}
+
+fn tell_scopes(scopes: &Scopes) -> (bool, &'static str, String) {
+    let missing = |(scope, what): &(&str, &str)| {
+        let missing = scopes.missing.iter().any(|missing| missing == scope);
+        missing.then(|| format!("{scope} ({what})"))
+    };
+    let missing: Vec<_> = SCOPES.iter().filter_map(missing).collect();
+    if missing.is_empty() {
+        return (true, "Usable", "the Management API gave a token".to_owned());
+    }
+    let message = format!(
+        "the management client lacks scopes, without which these don't work: {}; grant them in \
+         Auth0's dashboard",
+        missing.join(", ")
+    );
+    let usable = !scopes.missing.iter().any(|scope| scope == UPDATE_KEYS);
+    (usable, if usable { "UsableInPart" } else { "MissingScope" }, message)
+}
+
+async fn store(
+    tenant: &Auth0Tenant,
+    status: Auth0TenantStatus,
+    context: &Context,
+) -> Result<(), Trouble> {
+    if tenant.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let mut tenant = tenant.clone();
+    tenant.metadata.managed_fields = None;
+    tenant.status = Some(status);
+    let namespace = tenant.namespace().unwrap_or_default();
+    let api: Api<Auth0Tenant> = Api::namespaced(context.client.clone(), &namespace);
+    let name = tenant.name_any();
+    let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+    let what = "storing the tenant's status";
+    match tokio::time::timeout(KUBE_DEADLINE, api.replace_status(&name, &params, &tenant)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(trouble::of_kube(what, &error)),
+        Err(_) => Err(trouble::of_timeout(what)),
+    }
+}

@@ -1,0 +1,112 @@
+//! What can go wrong with the API server, and how long to wait before trying again.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rotation::{Class, Trouble};
+
+/// Something about the API server failed. Its own text is kept only where it can't carry a value.
+pub(super) fn of_kube(what: &str, error: &kube::Error) -> Trouble {
+    let (class, message) = match error {
+        kube::Error::Api(status) => match status.code {
+            404 | 409 => (Class::Conflict, format!("{what}: it changed meanwhile")),
+            403 => (
+                Class::Invalid,
+                format!("{what}: the operator is not allowed to: {}", bounded(&status.message)),
+            ),
+            429 | 500.. => {
+                (Class::Retry, format!("{what}: the API server answered {}", status.code))
+            }
+            _ => (Class::Invalid, format!("{what}: {}", bounded(&status.message))),
+        },
+        _ => (Class::Retry, format!("{what}: the API server can't be reached")),
+    };
+    Trouble { class, reason: "KubernetesError", message, unchanged: false, tenant: false }
+}
+
+/// The API server did not answer in time.
+pub(super) fn of_timeout(what: &str) -> Trouble {
+    Trouble {
+        class: Class::Retry,
+        reason: "KubernetesError",
+        message: format!("{what}: the API server did not answer in time"),
+        unchanged: false,
+        tenant: false,
+    }
+}
+
+/// What was read is out of date.
+pub(super) fn conflict(what: &str) -> Trouble {
+    Trouble {
+        class: Class::Conflict,
+        reason: "Conflict",
+        message: what.to_owned(),
+        unchanged: true,
+        tenant: false,
+    }
+}
+
+/// A person has to change something.
+pub(super) fn invalid(reason: &'static str, message: impl Into<String>) -> Trouble {
+    Trouble {
+        class: Class::Invalid,
+        reason,
+        message: message.into(),
+        unchanged: true,
+        tenant: false,
+    }
+}
+
+fn bounded(message: &str) -> String {
+    message.chars().take(300).collect()
+}
+
+/// How long to wait after the `failures`-th failure in a row: doubling, bounded, and shortened by
+/// up to a half by `random` (between 0 and 1), so that many objects don't come back together.
+pub(super) fn backoff(class: Class, failures: u32, now: DateTime<Utc>, random: f64) -> Duration {
+    let (first, most) = match class {
+        Class::Conflict => (0.05, 5.0),
+        Class::Retry | Class::Throttled { .. } => (0.5, 60.0),
+        Class::Invalid | Class::Fatal => (5.0, 600.0),
+    };
+    let doubled = f64::min(first * 2f64.powi(failures.saturating_sub(1).min(20) as i32), most);
+    let wait = Duration::from_secs_f64(doubled * (1.0 - random.clamp(0.0, 1.0) / 2.0));
+    match class {
+        // Not before the time that was named, and then not all at once.
+        Class::Throttled { until } => {
+            let named = (until - now).to_std().unwrap_or_default();
+            named + Duration::from_secs_f64(random.clamp(0.0, 1.0))
+        }
+        _ => wait,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn backoff_grows_and_is_bounded(failures in 1u32..1000, random in 0f64..=1.0) {
+            let now = DateTime::from_timestamp(0, 0).unwrap();
+            for (class, most) in [(Class::Retry, 60), (Class::Invalid, 600), (Class::Conflict, 5)] {
+                let wait = backoff(class, failures, now, random);
+                prop_assert!(wait <= Duration::from_secs(most));
+                prop_assert!(wait <= backoff(class, failures + 1, now, random));
+                prop_assert!(wait >= Duration::from_millis(25));
+            }
+        }
+
+        #[test]
+        fn a_named_time_is_waited_for(seconds in 0i64..3600, random in 0f64..=1.0) {
+            let now = DateTime::from_timestamp(0, 0).unwrap();
+            let until = now + TimeDelta::seconds(seconds);
+            let wait = backoff(Class::Throttled { until }, 1, now, random);
+            prop_assert!(wait >= Duration::from_secs(seconds as u64));
+            prop_assert!(wait <= Duration::from_secs(seconds as u64 + 1));
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Watches, narrowed to what is ours, and the queues that they feed.
+//!
+//! Every kind is watched once per scope. A change becomes the name of a resource to look at; what
+//! it was is looked up in a pass.
+
+use std::{convert::Infallible, sync::Arc};
+
+use futures::{
+    FutureExt as _, Stream, StreamExt as _, TryStreamExt as _,
+    channel::mpsc,
+    future::join_all,
+    stream::{self, BoxStream},
+};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::PartialObjectMeta,
+    core::DeserializeGuard,
+    runtime::{
+        Config, WatchStreamExt as _, applier,
+        controller::{Action, ReconcileRequest},
+        reflector::{self, ObjectRef, Store, store::Writer},
+        watcher::{self, watcher},
+    },
+};
+use tokio::sync::watch as channel;
+
+use super::{
+    claims::Guarded,
+    context::{Context, Watched},
+    reconcile, tenant_status,
+};
+use crate::api::{Auth0Tenant, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION};
+
+/// How long a watch may be idle before it is opened anew, in seconds: some load balancers drop a
+/// silent connection after 240.
+const WATCH_SECONDS: u32 = 230;
+
+/// How many changes may wait to be queued. The queue itself has each resource once.
+const CHANGES: usize = 1024;
+
+/// A tenant as the watch knows it.
+pub(super) type GuardedTenant = DeserializeGuard<Auth0Tenant>;
+
+/// The metadata of a Secret with our label.
+pub(super) type SecretMetadata = PartialObjectMeta<Secret>;
+
+/// One namespace, or all of them: its watches and their caches.
+pub(super) struct Scope {
+    client: Client,
+    namespace: Option<String>,
+    tenants: (Store<GuardedTenant>, Writer<GuardedTenant>),
+    resources: (Store<Guarded>, Writer<Guarded>),
+    secrets: (Store<SecretMetadata>, Writer<SecretMetadata>),
+}
+
+/// A scope for each namespace given, or one for all.
+pub(super) fn scopes(client: &Client, namespaces: &[String]) -> Vec<Scope> {
+    let scope = |namespace: Option<String>| Scope {
+        client: client.clone(),
+        namespace,
+        tenants: reflector::store(),
+        resources: reflector::store(),
+        secrets: reflector::store(),
+    };
+    if namespaces.is_empty() {
+        vec![scope(None)]
+    } else {
+        namespaces.iter().cloned().map(Some).map(scope).collect()
+    }
+}
+
+/// The caches of all scopes.
+pub(super) fn watched(scopes: &[Scope]) -> Watched {
+    Watched {
+        resources: scopes.iter().map(|scope| scope.resources.0.clone()).collect(),
+        tenants: scopes.iter().map(|scope| scope.tenants.0.clone()).collect(),
+        secrets: scopes.iter().map(|scope| scope.secrets.0.clone()).collect(),
+    }
+}
+
+impl Watched {
+    /// Waits until every cache holds what there was when its watch began.
+    pub(super) async fn synced(&self) -> bool {
+        let resources = join_all(self.resources.iter().map(Store::wait_until_ready));
+        let tenants = join_all(self.tenants.iter().map(Store::wait_until_ready));
+        let secrets = join_all(self.secrets.iter().map(Store::wait_until_ready));
+        let (resources, tenants, secrets) = futures::join!(resources, tenants, secrets);
+        resources.into_iter().chain(tenants).chain(secrets).all(|ready| ready.is_ok())
+    }
+}
+
+impl Scope {
+    /// Watches, and makes passes over what changes. The stream has an item for each pass and ends
+    /// after `shutdown`, when all passes that were under way are over.
+    pub(super) fn run(
+        self,
+        context: &Arc<Context>,
+        shutdown: &channel::Receiver<bool>,
+    ) -> BoxStream<'static, ()> {
+        let synced = context.watched.clone();
+        let (resources, tenants) = (self.resources.0.clone(), self.tenants.0.clone());
+        let (resource_changes, tenant_changes) = self.watch(synced.clone());
+        let resource_queue = queue(resources.clone(), resource_changes, synced.clone(), shutdown);
+        let tenant_queue = queue(tenants.clone(), tenant_changes, synced, shutdown);
+        let config = || Config::default().concurrency(context.settings.concurrency.max(1));
+        let resources = applier(
+            |resource, context| spawned(reconcile::reconcile(resource, context)).boxed(),
+            |_, _, _| Action::await_change(),
+            context.clone(),
+            resources,
+            resource_queue,
+            config(),
+        );
+        let tenants = applier(
+            |tenant, context| spawned(tenant_status::reconcile(tenant, context)).boxed(),
+            |_, _, _| Action::await_change(),
+            context.clone(),
+            tenants,
+            tenant_queue,
+            config(),
+        );
+        stream::select(resources.map(drop), tenants.map(drop)).boxed()
+    }
+
+    /// Starts the watches. Their changes come out as the resources, and the tenants, to look at.
+    fn watch(
+        self,
+        synced: Watched,
+    ) -> (mpsc::Receiver<ObjectRef<Guarded>>, mpsc::Receiver<ObjectRef<GuardedTenant>>) {
+        let (to_resources, resource_changes) = mpsc::channel(CHANGES);
+        let (to_tenants, tenant_changes) = mpsc::channel(CHANGES);
+        let config = || watcher::Config::default().timeout(WATCH_SECONDS);
+        let store = self.resources.0.clone();
+
+        let resources = watcher(scoped(&self.client, self.namespace.as_deref()), config())
+            .default_backoff()
+            .reflect(self.resources.1)
+            .touched_objects();
+        let own = |resource: Guarded| vec![ObjectRef::from_obj(&resource)];
+        tokio::spawn(forward(resources, own, to_resources.clone(), synced.clone()));
+
+        let tenants = watcher(scoped(&self.client, self.namespace.as_deref()), config())
+            .default_backoff()
+            .reflect(self.tenants.1)
+            .touched_objects();
+        let mut to_own = to_tenants;
+        let theirs = store.clone();
+        let using = move |tenant: GuardedTenant| {
+            // A full queue is no loss: the tenant comes again with its next change or recheck.
+            let _ = to_own.try_send(ObjectRef::from_obj(&tenant));
+            users(&theirs, &tenant)
+        };
+        tokio::spawn(forward(tenants, using, to_resources.clone(), synced.clone()));
+
+        let ours = config().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}"));
+        let secrets = watcher(scoped(&self.client, self.namespace.as_deref()), ours)
+            .default_backoff()
+            .reflect(self.secrets.1)
+            .touched_objects();
+        let owners = move |secret: SecretMetadata| owners(&store, &secret);
+        tokio::spawn(forward(secrets, owners, to_resources, synced));
+        (resource_changes, tenant_changes)
+    }
+}
+
+fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Passes on what `map` makes of each change. Before all caches are synced changes are not passed
+/// on: the queue begins with everything that is there.
+async fn forward<O>(
+    changes: impl Stream<Item = Result<O, watcher::Error>>,
+    mut map: impl FnMut(O) -> Vec<ObjectRef<Guarded>>,
+    mut to: mpsc::Sender<ObjectRef<Guarded>>,
+    synced: Watched,
+) {
+    let mut changes = std::pin::pin!(changes);
+    while let Some(change) = changes.next().await {
+        match change {
+            Ok(object) if synced.is_synced() => {
+                for reference in map(object) {
+                    if futures::SinkExt::send(&mut to, reference).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "a watch failed and is opened anew"),
+        }
+    }
+}
+
+/// Everything that is there once all caches are synced, then what changes, until the shutdown.
+fn queue<K>(
+    store: Store<K>,
+    changes: mpsc::Receiver<ObjectRef<K>>,
+    synced: Watched,
+    shutdown: &channel::Receiver<bool>,
+) -> impl Stream<Item = Result<ReconcileRequest<K>, Infallible>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let mut shutdown = shutdown.clone();
+    let stop = async move {
+        // An error means that whoever could have asked is gone: stop as well.
+        let _ = shutdown.wait_for(|asked| *asked).await;
+    };
+    let present = stream::once(async move {
+        synced.synced().await;
+        let present: Vec<_> =
+            store.state().iter().map(|object| ObjectRef::from_obj(&**object)).collect();
+        stream::iter(present)
+    })
+    .flatten();
+    present
+        .chain(changes)
+        .map(ReconcileRequest::from)
+        .map(Ok::<_, Infallible>)
+        .into_stream()
+        .take_until(stop)
+}
+
+/// A pass in a task of its own, so that passes use all cores. A panic ends the process: what is
+/// not known to be whole must not go on.
+async fn spawned(
+    pass: impl Future<Output = Result<Action, Infallible>> + Send + 'static,
+) -> Result<Action, Infallible> {
+    match tokio::spawn(pass).await {
+        Ok(ended) => ended,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Cancelled: the runtime is going down.
+        Err(_) => Ok(Action::await_change()),
+    }
+}
+
+/// The resources that refer to a tenant.
+fn users(store: &Store<Guarded>, tenant: &GuardedTenant) -> Vec<ObjectRef<Guarded>> {
+    let (name, namespace) = (tenant.name_any(), tenant.namespace());
+    let refers = |resource: &&Arc<Guarded>| {
+        let spec = resource.0.as_ref().ok().map(|resource| &resource.spec);
+        resource.namespace() == namespace && spec.is_some_and(|spec| spec.tenant_ref.name == name)
+    };
+    store.state().iter().filter(refers).map(|resource| ObjectRef::from_obj(&**resource)).collect()
+}
+
+/// The resources that a Secret is, or should be, the target of.
+fn owners(store: &Store<Guarded>, secret: &SecretMetadata) -> Vec<ObjectRef<Guarded>> {
+    let namespace = secret.namespace().unwrap_or_default();
+    let named = secret.annotations().get(OWNER_ANNOTATION);
+    if let Some(owner) = named.map(|name| ObjectRef::new(name).within(&namespace))
+        && store.get(&owner).is_some()
+    {
+        return vec![owner];
+    }
+    let name = secret.name_any();
+    let targets = |resource: &&Arc<Guarded>| {
+        let spec = resource.0.as_ref().ok().map(|resource| &resource.spec);
+        resource.namespace().as_deref() == Some(namespace.as_str())
+            && spec.is_some_and(|spec| spec.target.name == name)
+    };
+    store.state().iter().filter(targets).map(|resource| ObjectRef::from_obj(&**resource)).collect()
+}
