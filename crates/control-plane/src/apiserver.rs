@@ -11,7 +11,7 @@ use crate::folder::DataFolder;
 use crate::options::Options;
 
 pub(crate) const NAME: &str = "kube-apiserver";
-/// Between SIGTERM and SIGKILL. It takes about 3 s to end when no request is under way.
+/// Between SIGTERM and SIGKILL.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// The range of service addresses and the first of them, that of the service `kubernetes`.
 const SERVICE_RANGE: &str = "10.96.0.0/16";
@@ -108,6 +108,9 @@ pub(crate) fn command(
     flag("service-account-issuer", ISSUER);
     flag("allow-privileged", "true");
     flag("profiling", "false");
+    // Without these two it waits a minute for the clients' watches to end.
+    flag("shutdown-send-retry-after", "true");
+    flag("shutdown-watch-termination-grace-period", "1s");
     // It would try in vain to publish 127.0.0.1: an endpoint can't be on loopback.
     flag("endpoint-reconciler-type", "none");
     if options.node_authorizer {

@@ -116,7 +116,7 @@ impl ControlPlane {
     }
 
     /// A `kubectl` command on this API server, as its administrator. It is built first when it is
-    /// missing: then this blocks, for about a minute.
+    /// missing: then this blocks, for about half a minute.
     ///
     /// # Errors
     ///
@@ -196,8 +196,9 @@ impl ControlPlane {
         self.inner.check()
     }
 
-    /// Ends the API server by SIGTERM and waits for that, about 3 s; after 10 s by SIGKILL. The
-    /// port refuses connections until it is started again. Does nothing when it isn't running.
+    /// Ends the API server by SIGTERM and waits for that, about 1 s; after 10 s by SIGKILL. While
+    /// it ends it answers new requests by 429; then the port refuses connections until it is
+    /// started again. Does nothing when it isn't running.
     ///
     /// # Errors
     ///

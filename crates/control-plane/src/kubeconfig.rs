@@ -54,7 +54,5 @@ pub(crate) fn client_config(
     config.root_cert = Some(vec![authority.certificate_der().to_vec()]);
     config.auth_info.client_certificate_data = Some(STANDARD.encode(&certificate.certificate));
     config.auth_info.client_key_data = Some(STANDARD.encode(&certificate.key).into());
-    // A proxy from the environment has no way to this machine's loopback.
-    config.proxy_url = None;
     Ok(config)
 }

@@ -60,9 +60,11 @@ impl Starting<'_> {
     /// that, is there.
     pub(crate) async fn apiserver(
         &self,
-        config: kube::Config,
+        mut config: kube::Config,
         ended: impl Fn() -> Result<(), Error>,
     ) -> Result<(), Error> {
+        // Retrying is what happens here, and at a steady pace.
+        config.default_retry = false;
         let client = Client::try_from(config).map_err(|error| Error::Client(Box::new(error)))?;
         let ask = async || {
             let answer = async {
