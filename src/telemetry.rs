@@ -1,5 +1,7 @@
 //! Logs: one line for what a person would want to know, on standard error.
 
+use std::io::IsTerminal as _;
+
 use tracing::{Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
     Layer as _, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
@@ -18,7 +20,9 @@ pub enum LogFormat {
 /// whatever the level is: at finer levels some print what they send and receive.
 pub fn start(format: LogFormat, level: LevelFilter) {
     let filter = filter_fn(move |line| is_wanted(line, level));
-    let writer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let writer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let registry = tracing_subscriber::registry();
     let started = match format {
         LogFormat::Json => registry

@@ -194,15 +194,18 @@ pub struct TargetSpec {
     /// client_secret_fallback (absent when there is none) and client_secrets (the list in the order
     /// to try).
     #[serde(default)]
-    #[schemars(length(max = 16), extend("additionalProperties" = {"type": "string", "maxLength": 16384}))]
+    #[schemars(extend(
+        "maxProperties" = 16,
+        "additionalProperties" = {"type": "string", "maxLength": 16384}
+    ))]
     pub template: BTreeMap<String, String>,
     /// Labels to set on the Secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(extend("maxProperties" = 64))]
     pub labels: BTreeMap<String, String>,
     /// Annotations to set on the Secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
 }
 

@@ -97,10 +97,10 @@ pub struct SecretRef {
 #[serde(rename_all = "camelCase", default)]
 pub struct RateLimitSpec {
     /// Requests per second in the long run.
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(with = "i32", range(min = 1, max = 1000))]
     pub requests_per_second: u32,
     /// Requests at once.
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(with = "i32", range(min = 1, max = 1000))]
     pub burst: u32,
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::{
-    Client, Resource,
+    Client, Resource as _,
     runtime::reflector::{ObjectRef, Store},
 };
 use rotation::Span;
@@ -73,24 +73,10 @@ impl Watched {
         self.tenant(namespace, name)?.meta().resource_version.clone()
     }
 
-    /// Every cache holds what there was when its watch began.
-    pub(super) fn is_synced(&self) -> bool {
-        self.resources.iter().all(is_ready)
-            && self.tenants.iter().all(is_ready)
-            && self.secrets.iter().all(is_ready)
-    }
-
     /// The version of a Secret as far as the watch knows.
     pub(super) fn secret_version(&self, namespace: &str, name: &str) -> Option<String> {
         let key = ObjectRef::new(name).within(namespace);
         let found = self.secrets.iter().find_map(|store| store.get(&key))?;
         found.metadata.resource_version.clone()
     }
-}
-
-fn is_ready<K>(store: &Store<K>) -> bool
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    futures::FutureExt::now_or_never(store.wait_until_ready()).is_some_and(|ready| ready.is_ok())
 }

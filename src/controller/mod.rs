@@ -26,7 +26,7 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::join_all, stream::select_all};
-use kube::Client;
+use kube::{Client, Resource as _};
 use tokio::sync::{Semaphore, watch as channel};
 
 use context::Context;
@@ -68,16 +68,16 @@ pub async fn run(
         metrics,
         settings,
     });
-    let running = scopes.into_iter().map(|scope| scope.run(&context, &shutdown));
-    let mut running = select_all(running);
-    let synced = context.watched.clone();
-    let tell_ready = async move {
-        if synced.synced().await {
-            tracing::info!("watches are synced");
-            ready.send_replace(true);
-        }
-    };
-    tokio::spawn(tell_ready);
+    let (synced, is_synced) = channel::channel(false);
+    let running: Vec<_> = scopes.into_iter().map(|scope| scope.watch(&is_synced)).collect();
+    tokio::select! {
+        _ = join_all(running.iter().map(watch::Running::sync)) => {}
+        _ = shutdown.wait_for(|asked| *asked) => return true,
+    }
+    synced.send_replace(true);
+    ready.send_replace(true);
+    tracing::info!("watches are synced");
+    let mut running = select_all(running.into_iter().map(|scope| scope.run(&context, &shutdown)));
     let pruning = tokio::spawn(prune_now_and_then(context.clone()));
     // Each item is one reconciled object; the reconcilers have said what there is to say.
     while running.next().await.is_some() {}
@@ -136,5 +136,3 @@ async fn prune_now_and_then(context: Arc<Context>) {
 fn instance() -> String {
     std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "local".into())
 }
-
-use kube::Resource as _;

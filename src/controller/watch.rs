@@ -6,9 +6,8 @@
 use std::{convert::Infallible, sync::Arc};
 
 use futures::{
-    FutureExt as _, Stream, StreamExt as _, TryStreamExt as _,
+    FutureExt as _, Stream, StreamExt as _,
     channel::mpsc,
-    future::join_all,
     stream::{self, BoxStream},
 };
 use k8s_openapi::api::core::v1::Secret;
@@ -79,68 +78,33 @@ pub(super) fn watched(scopes: &[Scope]) -> Watched {
     }
 }
 
-impl Watched {
-    /// Waits until every cache holds what there was when its watch began.
-    pub(super) async fn synced(&self) -> bool {
-        let resources = join_all(self.resources.iter().map(Store::wait_until_ready));
-        let tenants = join_all(self.tenants.iter().map(Store::wait_until_ready));
-        let secrets = join_all(self.secrets.iter().map(Store::wait_until_ready));
-        let (resources, tenants, secrets) = futures::join!(resources, tenants, secrets);
-        resources.into_iter().chain(tenants).chain(secrets).all(|ready| ready.is_ok())
-    }
+/// A scope whose watches are running.
+pub(super) struct Running {
+    resources: Store<Guarded>,
+    tenants: Store<GuardedTenant>,
+    secrets: Store<SecretMetadata>,
+    resource_changes: mpsc::Receiver<ObjectRef<Guarded>>,
+    tenant_changes: mpsc::Receiver<ObjectRef<GuardedTenant>>,
 }
 
 impl Scope {
-    /// Watches, and makes passes over what changes. The stream has an item for each pass and ends
-    /// after `shutdown`, when all passes that were under way are over.
-    pub(super) fn run(
-        self,
-        context: &Arc<Context>,
-        shutdown: &channel::Receiver<bool>,
-    ) -> BoxStream<'static, ()> {
-        let synced = context.watched.clone();
-        let (resources, tenants) = (self.resources.0.clone(), self.tenants.0.clone());
-        let (resource_changes, tenant_changes) = self.watch(synced.clone());
-        let resource_queue = queue(resources.clone(), resource_changes, synced.clone(), shutdown);
-        let tenant_queue = queue(tenants.clone(), tenant_changes, synced, shutdown);
-        let config = || Config::default().concurrency(context.settings.concurrency.max(1));
-        let resources = applier(
-            |resource, context| spawned(reconcile::reconcile(resource, context)).boxed(),
-            |_, _, _| Action::await_change(),
-            context.clone(),
-            resources,
-            resource_queue,
-            config(),
-        );
-        let tenants = applier(
-            |tenant, context| spawned(tenant_status::reconcile(tenant, context)).boxed(),
-            |_, _, _| Action::await_change(),
-            context.clone(),
-            tenants,
-            tenant_queue,
-            config(),
-        );
-        stream::select(resources.map(drop), tenants.map(drop)).boxed()
-    }
-
-    /// Starts the watches. Their changes come out as the resources, and the tenants, to look at.
-    fn watch(
-        self,
-        synced: Watched,
-    ) -> (mpsc::Receiver<ObjectRef<Guarded>>, mpsc::Receiver<ObjectRef<GuardedTenant>>) {
+    /// Starts the watches. Their changes become the resources, and the tenants, to look at; they
+    /// are passed on once `synced` is true.
+    pub(super) fn watch(self, synced: &channel::Receiver<bool>) -> Running {
         let (to_resources, resource_changes) = mpsc::channel(CHANGES);
         let (to_tenants, tenant_changes) = mpsc::channel(CHANGES);
         let config = || watcher::Config::default().timeout(WATCH_SECONDS);
-        let store = self.resources.0.clone();
+        let namespace = self.namespace.as_deref();
+        let (store, tenants_store) = (self.resources.0, self.tenants.0);
 
-        let resources = watcher(scoped(&self.client, self.namespace.as_deref()), config())
+        let resources = watcher(scoped(&self.client, namespace), config())
             .default_backoff()
             .reflect(self.resources.1)
             .touched_objects();
         let own = |resource: Guarded| vec![ObjectRef::from_obj(&resource)];
         tokio::spawn(forward(resources, own, to_resources.clone(), synced.clone()));
 
-        let tenants = watcher(scoped(&self.client, self.namespace.as_deref()), config())
+        let tenants = watcher(scoped(&self.client, namespace), config())
             .default_backoff()
             .reflect(self.tenants.1)
             .touched_objects();
@@ -154,13 +118,57 @@ impl Scope {
         tokio::spawn(forward(tenants, using, to_resources.clone(), synced.clone()));
 
         let ours = config().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}"));
-        let secrets = watcher(scoped(&self.client, self.namespace.as_deref()), ours)
+        let secrets = watcher(scoped(&self.client, namespace), ours)
             .default_backoff()
             .reflect(self.secrets.1)
             .touched_objects();
-        let owners = move |secret: SecretMetadata| owners(&store, &secret);
-        tokio::spawn(forward(secrets, owners, to_resources, synced));
-        (resource_changes, tenant_changes)
+        let targets = store.clone();
+        let owners = move |secret: SecretMetadata| owners(&targets, &secret);
+        tokio::spawn(forward(secrets, owners, to_resources, synced.clone()));
+
+        let (resources, tenants, secrets) = (store, tenants_store, self.secrets.0);
+        Running { resources, tenants, secrets, resource_changes, tenant_changes }
+    }
+}
+
+impl Running {
+    /// Waits until each cache holds what there was when its watch began. To be called once: a
+    /// cache wakes one waiter only.
+    pub(super) async fn sync(&self) {
+        let waiting = futures::join!(
+            self.resources.wait_until_ready(),
+            self.tenants.wait_until_ready(),
+            self.secrets.wait_until_ready(),
+        );
+        // An error means that a watch is gone for good, which its end tells as well.
+        drop(waiting);
+    }
+
+    /// Makes passes over everything that is there, then over what changes. The stream has an item
+    /// for each pass and ends after `shutdown`, when all passes that were under way are over.
+    pub(super) fn run(
+        self,
+        context: &Arc<Context>,
+        shutdown: &channel::Receiver<bool>,
+    ) -> BoxStream<'static, ()> {
+        let config = || Config::default().concurrency(context.settings.concurrency.max(1));
+        let resources = applier(
+            |resource, context| spawned(reconcile::reconcile(resource, context)).boxed(),
+            |_, _, _| Action::await_change(),
+            context.clone(),
+            self.resources.clone(),
+            queue(&self.resources, self.resource_changes, shutdown),
+            config(),
+        );
+        let tenants = applier(
+            |tenant, context| spawned(tenant_status::reconcile(tenant, context)).boxed(),
+            |_, _, _| Action::await_change(),
+            context.clone(),
+            self.tenants.clone(),
+            queue(&self.tenants, self.tenant_changes, shutdown),
+            config(),
+        );
+        stream::select(resources.map(drop), tenants.map(drop)).boxed()
     }
 }
 
@@ -180,12 +188,12 @@ async fn forward<O>(
     changes: impl Stream<Item = Result<O, watcher::Error>>,
     mut map: impl FnMut(O) -> Vec<ObjectRef<Guarded>>,
     mut to: mpsc::Sender<ObjectRef<Guarded>>,
-    synced: Watched,
+    synced: channel::Receiver<bool>,
 ) {
     let mut changes = std::pin::pin!(changes);
     while let Some(change) = changes.next().await {
         match change {
-            Ok(object) if synced.is_synced() => {
+            Ok(object) if *synced.borrow() => {
                 for reference in map(object) {
                     if futures::SinkExt::send(&mut to, reference).await.is_err() {
                         return;
@@ -198,11 +206,10 @@ async fn forward<O>(
     }
 }
 
-/// Everything that is there once all caches are synced, then what changes, until the shutdown.
+/// Everything that is there, then what changes, until the shutdown.
 fn queue<K>(
-    store: Store<K>,
+    store: &Store<K>,
     changes: mpsc::Receiver<ObjectRef<K>>,
-    synced: Watched,
     shutdown: &channel::Receiver<bool>,
 ) -> impl Stream<Item = Result<ReconcileRequest<K>, Infallible>> + Send + 'static
 where
@@ -211,21 +218,11 @@ where
     let mut shutdown = shutdown.clone();
     let stop = async move {
         // An error means that whoever could have asked is gone: stop as well.
-        let _ = shutdown.wait_for(|asked| *asked).await;
+        drop(shutdown.wait_for(|asked| *asked).await);
     };
-    let present = stream::once(async move {
-        synced.synced().await;
-        let present: Vec<_> =
-            store.state().iter().map(|object| ObjectRef::from_obj(&**object)).collect();
-        stream::iter(present)
-    })
-    .flatten();
-    present
-        .chain(changes)
-        .map(ReconcileRequest::from)
-        .map(Ok::<_, Infallible>)
-        .into_stream()
-        .take_until(stop)
+    let present: Vec<_> =
+        store.state().iter().map(|object| ObjectRef::from_obj(&**object)).collect();
+    stream::iter(present).chain(changes).map(|object| Ok(object.into())).take_until(Box::pin(stop))
 }
 
 /// A pass in a task of its own, so that passes use all cores. A panic ends the process: what is
