@@ -94,11 +94,12 @@ impl Pass<'_> {
                 terms::policy(&self.resource, self.context.settings.propagation_window, now);
             let seen = self.observe();
             let decision = decide(&seen, now, &policy);
+            let step = decision.step.clone();
             match self.act(&seen, decision).await {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),
                 Err(trouble) if trouble.class == Class::Conflict && self.refresh().await? => {}
-                Err(trouble) => return self.failed(Some((seen, policy)), trouble).await,
+                Err(trouble) => return self.failed(Some((seen, policy, step)), trouble).await,
             }
         }
         Err(trouble::conflict("there was more to do than one pass takes"))
@@ -151,17 +152,20 @@ impl Pass<'_> {
     /// Puts down what went wrong. The trouble stays the answer, also when that fails.
     async fn failed(
         &mut self,
-        seen: Option<(Observation, Policy)>,
+        during: Option<(Observation, Policy, Step)>,
         trouble: Trouble,
     ) -> Result<End, Trouble> {
         let now = now();
-        let (seen, policy) = seen.unwrap_or_else(|| {
-            let window = self.context.settings.propagation_window;
-            (self.observe(), terms::policy(&self.resource, window, now))
-        });
+        let (seen, policy, step) = match during {
+            Some((seen, policy, step)) => (seen, policy, Some(step)),
+            None => {
+                let window = self.context.settings.propagation_window;
+                (self.observe(), terms::policy(&self.resource, window, now), None)
+            }
+        };
         // The status may have been stored since: what failed is the step after it.
         let seen = Observation { status: self.status(), ..seen };
-        let status = self.with_tenant_condition(fail(&seen, &trouble, now, &policy));
+        let status = self.with_tenant_condition(fail(&seen, step.as_ref(), &trouble, now, &policy));
         if let Err(second) = self.store(&seen.status, status).await {
             tracing::debug!(name = self.resource.name_any(), %second, "a failure was not put down");
         }
@@ -169,6 +173,7 @@ impl Pass<'_> {
     }
 
     fn observe(&self) -> Observation {
+        self.forget_published_answer();
         let resource = &self.resource;
         let annotation = |name: &str| resource.annotations().get(name).map(String::as_str);
         let (answer_in_hand, refused_at) =
@@ -191,6 +196,13 @@ impl Pass<'_> {
             answer_in_hand,
             secret_set: self.secret_set,
         }
+    }
+
+    /// A write whose acknowledgement was lost has happened all the same.
+    fn forget_published_answer(&self) {
+        self.context.memory.with(&self.uid, |known| {
+            known.answer.take_if(|(answer, _)| self.values.current.as_ref() == Some(answer));
+        });
     }
 
     fn target(&self) -> Target {

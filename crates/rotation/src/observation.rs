@@ -30,7 +30,8 @@ pub struct Observation {
     pub accepted: Option<bool>,
     /// When Auth0 was last asked that and refused, as far as this process remembers.
     pub refused_at: Option<DateTime<Utc>>,
-    /// This process holds a value that `rotate-secret` returned and that isn't published yet.
+    /// This process holds a value that `rotate-secret` returned and that the target Secret doesn't
+    /// have.
     pub answer_in_hand: bool,
     /// Auth0 acknowledged in this pass that it has the value numbered after the rotation in progress.
     pub secret_set: bool,

@@ -32,7 +32,7 @@ pub struct Trouble {
     /// A sentence for people: what happened and, when they have to act, what to do. It is stable
     /// over repetitions, so that a retry writes no new status.
     pub message: String,
-    /// The call that failed certainly changed nothing.
+    /// The call that failed certainly changed nothing at the other side.
     pub unchanged: bool,
     /// The tenant, and not this resource, is what fails.
     pub tenant: bool,

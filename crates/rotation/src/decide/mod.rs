@@ -48,11 +48,17 @@ pub fn decide(seen: &Observation, now: DateTime<Utc>, policy: &Policy) -> Decisi
     pass.conclude(next)
 }
 
-/// What becomes of the record when a step, or the way to it, has failed. The caller stores the
+/// What becomes of the record when `step`, or the way to it, has failed. The caller stores the
 /// status, and comes again when the class of the trouble says.
-pub fn fail(seen: &Observation, trouble: &Trouble, now: DateTime<Utc>, policy: &Policy) -> Status {
+pub fn fail(
+    seen: &Observation,
+    step: Option<&Step>,
+    trouble: &Trouble,
+    now: DateTime<Utc>,
+    policy: &Policy,
+) -> Status {
     let mut pass = Pass::new(seen, now, policy);
-    if trouble.unchanged {
+    if trouble.unchanged && step == Some(&Step::RotateSecret) {
         pass.activation_did_not_happen();
     }
     pass.conclude_failed(trouble)

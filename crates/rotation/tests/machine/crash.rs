@@ -1,0 +1,230 @@
+//! What the machine does when its process ends, or a call fails, at any effect.
+
+use rotation::{Cause, Phase, Strategy};
+
+use crate::world::{Fault, World};
+
+/// A rotation by request, in a world whose process or call fails at its `turn`-th effect. False
+/// when there is no such effect.
+fn rotation_with(fault: Fault, turn: usize, prepare: impl Fn(&mut World)) -> Option<World> {
+    let mut world = World::imported();
+    prepare(&mut world);
+    world.ask("rotate/now");
+    world.fault = Some((turn, fault));
+    world.run(10_000);
+    (world.effects > turn).then_some(world)
+}
+
+fn whole(world: &World) {
+    let secret = world.secret.as_ref().unwrap();
+    assert_eq!(secret.current.1, world.auth0, "what Auth0 has is published");
+    assert_eq!(secret.fallback, None, "the old value is retired");
+    assert!(world.status.rotation.is_none(), "the rotation has ended: {:?}", world.status);
+    assert!(!world.held && !world.answer_in_hand());
+}
+
+/// Every effect of a rotation, with every fault.
+fn each(prepare: impl Fn(&mut World), check: impl Fn(&World, Fault, usize)) {
+    let faults = [
+        Fault::CrashBefore,
+        Fault::CrashAfter,
+        Fault::AnswerLost,
+        Fault::Refused,
+        Fault::FailedUnseen,
+    ];
+    for fault in faults {
+        let mut turns = 0;
+        while let Some(world) = rotation_with(fault, turns, &prepare) {
+            check(&world, fault, turns);
+            turns += 1;
+        }
+        assert!(turns >= 8, "a rotation has more effects than {turns}");
+    }
+}
+
+#[test]
+fn a_failure_at_any_effect_loses_nothing_and_rotates_once() {
+    each(
+        |_| {},
+        |world, fault, turn| {
+            whole(world);
+            assert_eq!(world.values.len(), 2, "changed once: {fault:?} at effect {turn}");
+            assert_eq!(
+                world.status.history.len(),
+                1,
+                "{fault:?} at {turn}: {:#?}",
+                world.status.history
+            );
+        },
+    );
+}
+
+#[test]
+fn without_reading_a_failure_at_any_effect_ends_with_a_secret_that_works() {
+    each(
+        |world| world.readable = false,
+        |world, fault, turn| {
+            whole(world);
+            // What can't be read back is overwritten with a value of our own, once.
+            assert!(world.values.len() <= 3, "{fault:?} at effect {turn}: {:?}", world.values);
+            assert!(world.rotate_calls <= 2);
+        },
+    );
+}
+
+#[test]
+fn an_answer_without_a_secret_is_read_back() {
+    each(
+        |world| world.rotate_tells_nothing = true,
+        |world, _, _| {
+            whole(world);
+            assert_eq!(world.values.len(), 2);
+        },
+    );
+}
+
+#[test]
+fn an_answer_without_a_secret_that_can_not_be_read_is_replaced() {
+    each(
+        |world| (world.rotate_tells_nothing, world.readable) = (true, false),
+        |world, _, _| {
+            whole(world);
+            let entry = &world.status.history[0];
+            assert!(entry.message.contains("could not be read back"), "{}", entry.message);
+        },
+    );
+}
+
+#[test]
+fn staged_comes_through_a_failure_at_any_effect() {
+    each(
+        |world| world.terms.strategy = Strategy::Staged,
+        |world, fault, turn| {
+            whole(world);
+            assert_eq!(world.values.len(), 2, "{fault:?} at effect {turn}");
+            assert_eq!(world.rotate_calls, 0);
+        },
+    );
+}
+
+#[test]
+fn a_status_that_is_wiped_at_any_effect_is_no_cause_and_loses_nothing() {
+    for turn in 0..20 {
+        let mut world = World::imported();
+        world.ask("rotate/now");
+        world.fault = Some((turn, Fault::CrashAfter));
+        let crashed = world.pass() == crate::world::End::Crashed;
+        world.status = rotation::Status::default();
+        world.restart();
+        world.run(10_000);
+        whole(&world);
+        assert!(world.values.len() <= 2, "at effect {turn}: {:?}", world.values);
+        if !crashed {
+            assert!(turn > 5, "the first pass of a rotation has more effects");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_wiped_status_at_rest_is_no_cause() {
+    let mut world = World::imported().every(86_400);
+    world.ask("rotate/now");
+    world.run(10_000);
+    world.status = rotation::Status::default();
+    world.run(80_000);
+    assert_eq!((world.rotate_calls, world.status.current), (1, Some(2)));
+    assert!(world.status.next_rotation_time.unwrap() > world.now);
+}
+
+#[test]
+fn initial_rotate_is_spent_even_if_status_and_secret_are_lost() {
+    let mut world = World::new();
+    world.terms.rotate_initially = true;
+    world.run(10_000);
+    world.status = rotation::Status::default();
+    world.secret = None;
+    world.run(10_000);
+    assert_eq!(world.rotate_calls, 1);
+    assert_eq!(world.secret.as_ref().unwrap().current.1, world.auth0);
+}
+
+#[test]
+fn initial_rotate_comes_through_a_failure_at_any_effect() {
+    for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+        for turn in 0..16 {
+            let mut world = World::new();
+            world.terms.rotate_initially = true;
+            world.fault = Some((turn, fault));
+            world.run(10_000);
+            whole(&world);
+            assert_eq!(world.values.len(), 2, "{fault:?} at effect {turn}");
+        }
+    }
+}
+
+#[test]
+fn an_outcome_that_is_not_known_is_never_blindly_repeated() {
+    let mut world = World::imported();
+    world.ask("rotate/now");
+    // The call fails without a trace: nothing was changed, which nobody knows.
+    world.fault = Some((3, Fault::FailedUnseen));
+    world.pass();
+    assert_eq!(world.status.rotation.as_ref().unwrap().phase, Phase::Activating);
+    world.run(29);
+    assert_eq!(world.rotate_calls, 1, "not before the propagation window is over");
+    world.run(5);
+    assert_eq!(world.rotate_calls, 2);
+}
+
+#[test]
+fn a_call_that_certainly_changed_nothing_is_made_again_without_a_wait() {
+    let mut world = World::imported();
+    world.ask("rotate/now");
+    world.fault = Some((3, Fault::Refused));
+    world.pass();
+    assert_eq!(world.status.rotation.as_ref().unwrap().phase, Phase::Started);
+    world.settle();
+    assert_eq!((world.rotate_calls, world.values.len()), (2, 2));
+}
+
+#[test]
+fn a_deleted_resource_is_held_until_the_outcome_is_known() {
+    let mut world = World::imported();
+    world.ask("rotate/now");
+    world.fault = Some((3, Fault::CrashAfter));
+    world.pass();
+    world.restart();
+    world.deleting = true;
+    assert!(world.held);
+    world.settle();
+    assert_eq!(world.secret.as_ref().unwrap().current.1, world.auth0);
+    assert!(!world.held, "and not longer");
+}
+
+#[test]
+fn a_deleted_resource_is_let_go_when_the_outcome_can_not_be_known() {
+    let mut world = World::imported();
+    world.ask("rotate/now");
+    world.fault = Some((3, Fault::CrashBefore));
+    world.pass();
+    world.restart();
+    world.deleting = true;
+    world.run(29);
+    assert!(world.held, "it may still be on its way");
+    world.run(2);
+    assert!(!world.held);
+    assert_eq!(world.values.len(), 1, "nothing is rotated for a resource that goes");
+}
+
+#[test]
+fn a_record_that_is_older_than_the_target_is_brought_up_to_date_and_is_no_cause() {
+    let mut world = World::imported().every(86_400);
+    let old = world.status.clone();
+    world.advance(86_400);
+    world.run(10_000);
+    world.status = old;
+    world.run(10_000);
+    assert_eq!((world.rotate_calls, world.status.current), (1, Some(2)));
+    assert_eq!(world.status.history[0].cause, Cause::Recovery);
+}

@@ -1,0 +1,8 @@
+//! The machine on a world of symbols: what it does, and what it does when things go wrong.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod crash;
+mod foreign;
+mod lifecycle;
+mod world;

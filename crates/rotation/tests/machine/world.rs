@@ -1,0 +1,427 @@
+//! A world for the machine: an Auth0, a resource and a target Secret in symbols, and a process
+//! that carries out steps and can be stopped before or after any of them.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rotation::{
+    Class, Decision, Held, Observation, Policy, Publication, Purpose, Reading, Refusal, Request,
+    Schedule, SecretSeen, Span, Status, Step, Strategy, Target, Terms, Trouble, Value, decide,
+    fail,
+};
+
+/// A secret's value, as a symbol.
+pub(crate) type Symbol = u32;
+
+/// What can go wrong with an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process ends before the effect.
+    CrashBefore,
+    /// The process ends after the effect, and has not learned of it.
+    CrashAfter,
+    /// The effect happens, and its answer is lost.
+    AnswerLost,
+    /// The call is refused: nothing happens, and that is known.
+    Refused,
+    /// The call fails: nothing happens, and that is not known.
+    FailedUnseen,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Secret {
+    pub(crate) current: (u64, Symbol),
+    pub(crate) fallback: Option<(u64, Symbol)>,
+    pub(crate) edited: bool,
+}
+
+/// How a pass ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Rested(Option<DateTime<Utc>>),
+    Crashed,
+    Failed,
+}
+
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) terms: Terms,
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) generation: i64,
+    pub(crate) status: Status,
+    pub(crate) initialized: bool,
+    pub(crate) held: bool,
+    pub(crate) deleting: bool,
+    pub(crate) request: Option<String>,
+    pub(crate) secret: Option<Secret>,
+    /// What the Management API has.
+    pub(crate) auth0: Symbol,
+    /// When authentication accepts it.
+    pub(crate) accepted_from: DateTime<Utc>,
+    pub(crate) propagation: TimeDelta,
+    pub(crate) readable: bool,
+    pub(crate) refusal: Option<Refusal>,
+    /// `rotate-secret` doesn't tell the new secret.
+    pub(crate) rotate_tells_nothing: bool,
+    /// Every value that Auth0 ever had, in order.
+    pub(crate) values: Vec<Symbol>,
+    pub(crate) rotate_calls: usize,
+    pub(crate) questions: usize,
+    pub(crate) readings: usize,
+    pub(crate) publications: Vec<Purpose>,
+    /// Every status that was stored.
+    pub(crate) stored: Vec<Status>,
+    answer: Option<Symbol>,
+    refused_at: Option<DateTime<Utc>>,
+    /// Effects since the world began.
+    pub(crate) effects: usize,
+    /// What is to go wrong with which effect.
+    pub(crate) fault: Option<(usize, Fault)>,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        let now = "2026-11-23T10:00:00Z".parse().unwrap();
+        World {
+            now,
+            terms: Terms {
+                strategy: Strategy::Rotate,
+                staging_period: Span::from_secs(180),
+                grace_period: Span::from_secs(3600),
+                propagation_window: Span::from_secs(30),
+                rotate_initially: false,
+                suspend: false,
+                seed: "uid".into(),
+            },
+            schedule: None,
+            generation: 1,
+            status: Status::default(),
+            initialized: false,
+            held: false,
+            deleting: false,
+            request: None,
+            secret: None,
+            auth0: 1,
+            accepted_from: now,
+            propagation: TimeDelta::seconds(5),
+            readable: true,
+            refusal: None,
+            rotate_tells_nothing: false,
+            values: vec![1],
+            rotate_calls: 0,
+            questions: 0,
+            readings: 0,
+            publications: Vec::new(),
+            stored: Vec::new(),
+            answer: None,
+            refused_at: None,
+            effects: 0,
+            fault: None,
+        }
+    }
+
+    /// A world at rest, with number 1 imported.
+    pub(crate) fn imported() -> World {
+        let mut world = World::new();
+        world.settle();
+        assert_eq!(world.secret.as_ref().map(|secret| secret.current), Some((1, 1)));
+        world.effects = 0;
+        world
+    }
+
+    pub(crate) fn every(mut self, seconds: u64) -> World {
+        let every = Some(Span::from_secs(seconds));
+        self.schedule = Some(Schedule::new(None, None, every, None, self.now).unwrap());
+        self.generation += 1;
+        self.settle();
+        self.effects = 0;
+        self
+    }
+
+    pub(crate) fn ask(&mut self, request: &str) {
+        self.request = Some(request.to_owned());
+    }
+
+    pub(crate) fn advance(&mut self, seconds: i64) {
+        self.now += TimeDelta::seconds(seconds);
+    }
+
+    /// Someone sets another secret in Auth0's dashboard.
+    pub(crate) fn dashboard(&mut self) {
+        self.change_secret();
+    }
+
+    /// The process ends: what it only remembered is gone.
+    pub(crate) fn restart(&mut self) {
+        self.answer = None;
+        self.refused_at = None;
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        Policy::new(self.terms.clone(), Ok(self.schedule.clone()), self.now)
+    }
+
+    pub(crate) fn answer_in_hand(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    /// Makes passes without letting time go by, until one rests. Failed passes are made again.
+    pub(crate) fn settle(&mut self) -> Option<DateTime<Utc>> {
+        for _ in 0..50 {
+            match self.pass() {
+                End::Rested(wake) => return wake,
+                End::Crashed => self.restart(),
+                End::Failed => {}
+            }
+        }
+        panic!("it does not come to rest: {:?}", self.status);
+    }
+
+    /// Lets time go by from wake to wake, for `seconds` in all.
+    pub(crate) fn run(&mut self, seconds: i64) {
+        let end = self.now + TimeDelta::seconds(seconds);
+        for _ in 0..500 {
+            match self.settle().filter(|wake| *wake <= end) {
+                Some(wake) => {
+                    assert!(wake > self.now, "a wake that is not ahead: {:?}", self.status);
+                    self.now = wake;
+                }
+                None => {
+                    self.now = end;
+                    self.settle();
+                    return;
+                }
+            }
+        }
+        panic!("it wakes without end: {:?}", self.status);
+    }
+
+    /// One pass, as the operator makes it.
+    pub(crate) fn pass(&mut self) -> End {
+        let mut pass = InPass::default();
+        for _ in 0..30 {
+            let policy = self.policy();
+            self.forget_published_answer();
+            let seen = self.observe(&pass);
+            let Decision { status, step, wake } = decide(&seen, self.now, &policy);
+            if status != self.status {
+                match self.effect(|world| world.status = status.clone()) {
+                    Ok(()) => self.stored.push(status),
+                    Err(Fault::CrashBefore | Fault::CrashAfter) => return End::Crashed,
+                    Err(_) => return End::Failed,
+                }
+            }
+            if step == Step::Rest {
+                return End::Rested(wake);
+            }
+            match self.take(&step, &mut pass) {
+                Ok(()) => {}
+                Err(Fault::CrashBefore | Fault::CrashAfter) => return End::Crashed,
+                Err(fault) => {
+                    let seen = self.observe(&pass);
+                    self.status = fail(&seen, Some(&step), &trouble(fault), self.now, &policy);
+                    return End::Failed;
+                }
+            }
+        }
+        panic!("a pass without end: {:?}", self.status);
+    }
+
+    /// A write whose acknowledgement was lost has happened all the same.
+    fn forget_published_answer(&mut self) {
+        let published = self.secret.as_ref().map(|secret| secret.current.1);
+        self.answer = self.answer.filter(|answer| Some(*answer) != published);
+    }
+
+    fn observe(&self, pass: &InPass) -> Observation {
+        Observation {
+            generation: self.generation,
+            status: self.status.clone(),
+            request: self.request.as_deref().map(Request::read),
+            initialized: self.initialized,
+            held: self.held,
+            deleting: self.deleting,
+            target: match &self.secret {
+                None => Target::Absent,
+                Some(secret) => Target::Held(Held {
+                    current: Some(secret.current.0),
+                    fallback: secret.fallback.map(|(number, _)| number),
+                    has_current: true,
+                    edited: secret.edited,
+                    faithful: true,
+                }),
+            },
+            client: pass.client.clone().map_or(Reading::NotAsked, |client| match client {
+                Ok(secret) => Reading::Found(self.compare(secret)),
+                Err(refusal) => Reading::Refused(refusal),
+            }),
+            accepted: pass.accepted,
+            refused_at: self.refused_at,
+            answer_in_hand: self.answer.is_some(),
+            secret_set: pass.secret_set,
+        }
+    }
+
+    fn compare(&self, seen: Option<Symbol>) -> SecretSeen {
+        let secret = self.secret.as_ref();
+        match seen {
+            None => SecretSeen::Unreadable,
+            seen if seen == secret.map(|secret| secret.current.1) => SecretSeen::Current,
+            seen if seen == secret.and_then(|secret| secret.fallback).map(|(_, value)| value) => {
+                SecretSeen::Fallback
+            }
+            Some(_) => SecretSeen::Other,
+        }
+    }
+
+    fn take(&mut self, step: &Step, pass: &mut InPass) -> Result<(), Fault> {
+        match step {
+            Step::Rest | Step::Record => Ok(()),
+            Step::ReadClient => {
+                self.readings += 1;
+                pass.client = Some(match &self.refusal {
+                    Some(refusal) => Err(refusal.clone()),
+                    None => Ok(self.readable.then_some(self.auth0)),
+                });
+                Ok(())
+            }
+            Step::AskAccepted => {
+                self.questions += 1;
+                let current = self.secret.as_ref().expect("there is a value to ask about").current;
+                let accepted = current.1 == self.auth0 && self.now >= self.accepted_from;
+                pass.accepted = Some(accepted);
+                self.refused_at = (!accepted).then_some(self.now);
+                Ok(())
+            }
+            Step::Hold => self.effect(|world| (world.held, world.initialized) = (true, true)),
+            Step::Release => self.effect(|world| world.held = false),
+            Step::RotateSecret => {
+                self.assert_recorded();
+                (pass.client, pass.accepted) = (None, None);
+                self.rotate_calls += 1;
+                self.effect(World::change_secret)?;
+                self.answer = (!self.rotate_tells_nothing).then_some(self.auth0);
+                Ok(())
+            }
+            Step::SetSecret(number) => {
+                self.assert_recorded();
+                (pass.client, pass.accepted) = (None, None);
+                let value = self.value_of(*number);
+                self.effect(|world| world.set_secret(value))?;
+                pass.secret_set = true;
+                Ok(())
+            }
+            Step::Publish(publication) => self.publish(publication, pass),
+        }
+    }
+
+    /// Invariant 2: nothing at Auth0 changes before a durable record of the intent exists.
+    fn assert_recorded(&self) {
+        let rotation = self.status.rotation.as_ref().expect("a change at Auth0 is recorded");
+        assert_eq!(rotation.phase, rotation::Phase::Activating);
+    }
+
+    fn publish(&mut self, publication: &Publication, pass: &mut InPass) -> Result<(), Fault> {
+        let current = (publication.current.number, self.resolve(publication.current.value, pass));
+        let fallback =
+            publication.fallback.map(|wanted| (wanted.number, self.resolve(wanted.value, pass)));
+        let secret = Secret { current, fallback, edited: false };
+        self.assert_no_lockout(&secret, publication.purpose);
+        self.effect(|world| world.secret = Some(secret.clone()))?;
+        if publication.purpose == Purpose::Answer {
+            self.answer = None;
+        }
+        self.publications.push(publication.purpose);
+        pass.accepted = None;
+        Ok(())
+    }
+
+    /// Invariant 1, at the moment of a write: what Auth0 has is in the list, wherever it was known.
+    fn assert_no_lockout(&self, secret: &Secret, purpose: Purpose) {
+        let listed = secret.current.1 == self.auth0
+            || secret.fallback.is_some_and(|(_, value)| value == self.auth0);
+        let known = self.readable || self.answer.is_some();
+        let changed_behind = matches!(purpose, Purpose::Repair | Purpose::Retire | Purpose::Stage);
+        assert!(listed || !known || changed_behind, "{purpose:?} locks out: {:?}", self.status);
+    }
+
+    fn resolve(&mut self, value: Value, pass: &InPass) -> Symbol {
+        match value {
+            Value::Current => self.secret.as_ref().expect("there is a current value").current.1,
+            Value::Fallback => {
+                let fallback = self.secret.as_ref().and_then(|secret| secret.fallback);
+                fallback.expect("there is a fallback").1
+            }
+            Value::Answer => self.answer.expect("an answer is in hand"),
+            Value::Auth0 => {
+                let client = pass.client.clone().expect("Auth0 was asked in this pass");
+                client.ok().flatten().expect("and told the secret")
+            }
+            Value::Fresh => self.fresh(),
+        }
+    }
+
+    fn value_of(&self, number: u64) -> Symbol {
+        let secret = self.secret.as_ref().expect("there is a target Secret");
+        let all = [Some(secret.current), secret.fallback];
+        let found = all.into_iter().flatten().find(|(known, _)| *known == number);
+        found.expect("the target Secret has that number").1
+    }
+
+    fn change_secret(&mut self) {
+        let value = self.fresh();
+        self.set_secret(value);
+    }
+
+    fn set_secret(&mut self, value: Symbol) {
+        if self.auth0 != value {
+            self.auth0 = value;
+            self.values.push(value);
+            self.accepted_from = self.now + self.propagation;
+        }
+    }
+
+    fn fresh(&mut self) -> Symbol {
+        let used = self
+            .secret
+            .iter()
+            .flat_map(|secret| [Some(secret.current.1), secret.fallback.map(|(_, value)| value)]);
+        let used = used.flatten().max().unwrap_or_default();
+        self.values.iter().copied().max().unwrap_or_default().max(used) + 1
+    }
+
+    /// Carries out an effect, unless its turn to go wrong has come.
+    fn effect(&mut self, act: impl Fn(&mut World)) -> Result<(), Fault> {
+        let turn = self.effects;
+        self.effects += 1;
+        let fault = self.fault.filter(|(at, _)| *at == turn).map(|(_, fault)| fault);
+        match fault {
+            Some(fault @ (Fault::CrashBefore | Fault::Refused | Fault::FailedUnseen)) => Err(fault),
+            Some(fault @ (Fault::CrashAfter | Fault::AnswerLost)) => {
+                act(self);
+                Err(fault)
+            }
+            None => {
+                act(self);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What is known in one pass only.
+#[derive(Default)]
+struct InPass {
+    client: Option<Result<Option<Symbol>, Refusal>>,
+    accepted: Option<bool>,
+    secret_set: bool,
+}
+
+fn trouble(fault: Fault) -> Trouble {
+    Trouble {
+        class: Class::Retry,
+        reason: "Test",
+        message: "something failed".into(),
+        unchanged: fault == Fault::Refused,
+        tenant: true,
+    }
+}
