@@ -218,7 +218,9 @@ impl ControlPlane {
     }
 
     /// Starts the API server, on the same port and data, after it has ended, and waits until it is
-    /// ready. One that runs is only waited for.
+    /// ready. One that runs is only waited for. To end it by its process id and start it at once
+    /// isn't reliable, since its end takes a moment to be noticed: see
+    /// [`kill_apiserver`](Self::kill_apiserver).
     ///
     /// # Errors
     ///
@@ -272,7 +274,9 @@ impl ControlPlane {
         end: fn(&mut Guarded) -> std::io::Result<std::process::ExitStatus>,
     ) -> Result<(), Error> {
         self.blocking(move |inner| {
-            if let Some(mut server) = inner.servers().apiserver.take() {
+            // Locked until it has ended: a start meanwhile would share its port.
+            let mut servers = inner.servers();
+            if let Some(mut server) = servers.apiserver.take() {
                 end(&mut server).context("end the server of", server.log())?;
             }
             Ok(())
