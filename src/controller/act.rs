@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt as _;
 use rand::TryRng as _;
 use rotation::{
-    Held, Numbered, Publication, Purpose, Refusal, SecretSeen, Step, Target, Trouble, Value,
+    Class, Held, Numbered, Publication, Purpose, Refusal, SecretSeen, Step, Target, Trouble, Value,
 };
 use secrecy::SecretString;
 
@@ -157,6 +157,7 @@ impl Pass<'_> {
     }
 
     async fn publish(&mut self, publication: &Publication) -> Result<(), Trouble> {
+        self.check_not_again(publication)?;
         let contents = self.contents(publication)?;
         let usable = self.tenant()?;
         let rendered = self.rendering(&usable.domain).render(&contents, self.secret.as_ref());
@@ -167,11 +168,30 @@ impl Pass<'_> {
             Some(over) => secrets.apply(namespace, name, &rendered, over).await?,
         };
         self.published(publication);
+        self.written = Some(publication.clone());
         let keys = &self.resource.spec.target.keys;
         self.values = written.values(keys);
         self.secret = Some(written);
         self.accepted = None;
         self.note_secret();
+        Ok(())
+    }
+
+    /// What was written in this pass and has to be written again did not stay: someone else writes
+    /// the same keys, and is not raced.
+    fn check_not_again(&self, publication: &Publication) -> Result<(), Trouble> {
+        let name = &self.resource.spec.target.name;
+        if self.written.as_ref() == Some(publication) {
+            return Err(Trouble {
+                class: Class::Retry,
+                ..trouble::invalid(
+                    "TargetContested",
+                    format!(
+                        "someone else keeps changing the Secret {name}: find out who, and stop it"
+                    ),
+                )
+            });
+        }
         Ok(())
     }
 

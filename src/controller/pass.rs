@@ -5,8 +5,8 @@ use std::time::Instant;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use kube::ResourceExt as _;
 use rotation::{
-    Class, Decision, Notice, Observation, Policy, Reading, Request, Status, Step, Target, Trouble,
-    decide, fail, notices,
+    Class, Decision, Notice, Observation, Policy, Publication, Reading, Request, Status, Step,
+    Target, Trouble, decide, fail, notices,
 };
 
 use super::{
@@ -51,6 +51,8 @@ pub(super) struct Pass<'a> {
     pub(super) secret_set: bool,
     /// When the intent to change something at Auth0 was stored.
     pub(super) recorded: Option<Instant>,
+    /// What was last written into the target Secret in this pass.
+    pub(super) written: Option<Publication>,
     seen: Settled,
     told: Vec<Notice>,
 }
@@ -72,6 +74,7 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Resu
         accepted: None,
         secret_set: false,
         recorded: None,
+        written: None,
         seen: Settled::default(),
         told: Vec::new(),
     };

@@ -51,6 +51,8 @@ pub(crate) struct Rendered {
     owner: Option<OwnerReference>,
     name: String,
     namespace: String,
+    /// A key of ours that must not be there: what isn't ours by now was put there by someone else.
+    unwanted: Option<String>,
 }
 
 /// A Secret as it is sent, borrowed, so that its values are not copied on the way.
@@ -110,6 +112,7 @@ impl Rendering<'_> {
             owner: self.owner.clone(),
             name: self.spec.name.clone(),
             namespace: self.namespace.to_owned(),
+            unwanted: contents.fallback.is_none().then(|| keys.fallback.clone()),
         }
     }
 
@@ -186,6 +189,23 @@ impl Rendered {
         Zeroizing::new(serde_json::to_vec(&manifest).unwrap_or_default())
     }
 
+    /// The paths in a Secret, as JSON pointers (RFC 6901), of what has to go and isn't ours:
+    /// server-side apply removes only what we own.
+    pub(crate) fn strays(&self, present: &Snapshot) -> Vec<String> {
+        let Some(key) = &self.unwanted else { return Vec::new() };
+        let owned = present.owned();
+        let data = present.encoded(key).filter(|_| !owned.data.contains(key));
+        let number = present
+            .annotation(FALLBACK_ANNOTATION)
+            .filter(|_| !owned.annotations.contains(FALLBACK_ANNOTATION));
+        let annotation = FALLBACK_ANNOTATION.replace('/', "~1");
+        let paths = [
+            data.map(|_| format!("/data/{key}")),
+            number.map(|_| format!("/metadata/annotations/{annotation}")),
+        ];
+        paths.into_iter().flatten().collect()
+    }
+
     /// Whether a Secret is as rendered, has nothing of ours besides, and all of it is ours.
     pub(crate) fn is_as(&self, present: &Snapshot) -> bool {
         let owned = present.owned();
@@ -209,6 +229,7 @@ impl Rendered {
             && holds(&self.labels, present.metadata.labels.as_ref())
             && holds(&self.annotations, present.metadata.annotations.as_ref())
             && present.created_by_us().is_none()
+            && self.strays(present).is_empty()
     }
 }
 

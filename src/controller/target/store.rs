@@ -67,8 +67,9 @@ impl SecretStore {
     ) -> Result<Snapshot, Trouble> {
         let what = format!("writing the Secret {name}");
         let mut version = over.version().to_owned();
-        if let Some(entry) = over.created_by_us() {
-            version = self.claim(namespace, name, entry, &version).await?;
+        let preparation = preparation(rendered, over);
+        if !preparation.is_empty() {
+            version = self.prepare(namespace, name, &version, preparation).await?;
         }
         let query = format!("fieldManager={MANAGER}&force=true");
         let body = rendered.json(Some(&version)).to_vec();
@@ -79,24 +80,22 @@ impl SecretStore {
         parse(&text, &what)
     }
 
-    /// Turns the entry that creation left in `managedFields` into one of server-side apply, as
-    /// kubectl does with its own.
-    async fn claim(
+    /// Changes what server-side apply can't.
+    async fn prepare(
         &self,
         namespace: &str,
         name: &str,
-        entry: usize,
         version: &str,
+        changes: Vec<serde_json::Value>,
     ) -> Result<String, Trouble> {
-        let what = format!("claiming the fields of the Secret {name}");
-        let operation = format!("/metadata/managedFields/{entry}/operation");
-        let patch = json!([
-            { "op": "test", "path": "/metadata/resourceVersion", "value": version },
-            { "op": "replace", "path": operation, "value": "Apply" },
-        ]);
+        let what = format!("preparing the Secret {name}");
+        let test = json!({ "op": "test", "path": "/metadata/resourceVersion", "value": version });
+        let patch: Vec<_> = std::iter::once(test).chain(changes).collect();
+        let body = json!(patch).to_string().into_bytes();
         let kind = "application/json-patch+json";
-        let body = patch.to_string().into_bytes();
-        let request = self.request(Method::PATCH, namespace, Some(name), "", kind, body, &what)?;
+        let query = format!("fieldManager={MANAGER}-preparation");
+        let request =
+            self.request(Method::PATCH, namespace, Some(name), &query, kind, body, &what)?;
         let text = self.send(request, &what).await.map_err(|failure| failure.trouble(&what))?;
         Ok(parse(&text, &what)?.version().to_owned())
     }
@@ -136,6 +135,19 @@ impl SecretStore {
             Err(_) => Err(Failure::Trouble(Box::new(trouble::of_timeout(what)))),
         }
     }
+}
+
+/// What has to be changed by JSON patch before a Secret can be applied: the entry that creation left
+/// in `managedFields` becomes one of server-side apply, as kubectl does with its own; and keys of
+/// ours that someone else has put there go.
+fn preparation(rendered: &Rendered, over: &Snapshot) -> Vec<serde_json::Value> {
+    let claim = over.created_by_us().map(|entry| {
+        let path = format!("/metadata/managedFields/{entry}/operation");
+        json!({ "op": "replace", "path": path, "value": "Apply" })
+    });
+    let strays = rendered.strays(over);
+    let removals = strays.into_iter().map(|path| json!({ "op": "remove", "path": path }));
+    claim.into_iter().chain(removals).collect()
 }
 
 enum Failure {

@@ -1,1 +1,0 @@
-//! make demo: rotations on a real control plane while applications log in

@@ -1,0 +1,16 @@
+//! The operator's binary against a real etcd and kube-apiserver and a simulated Auth0.
+//!
+//! Every test has a namespace, a tenant and an operator process of its own, runs with exactly the
+//! permissions of `deploy/operator.yaml`, and ends with a search for secrets in all that it wrote.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod answers;
+mod bench;
+mod figures;
+mod lifecycle;
+mod manifests;
+mod operator;
+mod refused;
+mod tampered;
+mod tenants;

@@ -1,0 +1,216 @@
+//! Tenants that can't be used, and how the resource says why.
+
+use std::time::Duration;
+
+use auth0_rotator::api::Auth0Tenant;
+use auth0_simulator::{Fault, Operation};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use crate::bench::{Bench, MANAGER};
+
+async fn reason_of_tenant(bench: &Bench, reason: &str) -> String {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let tenant = bench.api::<Auth0Tenant>().get("acme").await.unwrap();
+        let ready =
+            tenant.status.as_ref().and_then(|status| rotation::find(&status.conditions, "Ready"));
+        if let Some(ready) = ready.filter(|ready| ready.reason == reason) {
+            return ready.message.clone();
+        }
+        assert!(std::time::Instant::now() < deadline, "never {reason}: {:?}", tenant.status);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_that_works_says_so_with_its_scopes() {
+    let bench = Bench::start().await;
+    reason_of_tenant(&bench, "Usable").await;
+    let tenant = bench.api::<Auth0Tenant>().get("acme").await.unwrap();
+    let scopes = tenant.status.unwrap().scopes.unwrap();
+    assert_eq!(scopes.missing, Vec::<String>::new());
+    assert_eq!(scopes.granted, ["update:client_keys", "read:clients", "read:client_keys"]);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_missing_and_then_made() {
+    let bench = Bench::start().await;
+    bench.api::<Auth0Tenant>().delete("acme", &Default::default()).await.unwrap();
+    bench.rotation("shop", json!({})).await;
+    let message = bench.reason("shop", "TenantReady", "TenantMissing").await;
+    assert!(message.contains("no Auth0Tenant acme") && message.contains("tenantRef"), "{message}");
+    bench.reason("shop", "Ready", "TenantMissing").await;
+    bench.create_tenant(json!({})).await;
+    bench.rotated("shop", 1).await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn credentials_that_are_missing_empty_or_lack_a_key() {
+    let bench = Bench::without_operator().await;
+    bench.api::<Secret>().delete("auth0-management", &Default::default()).await.unwrap();
+    let mut bench = bench;
+    bench.start_operator();
+    bench.rotation("shop", json!({})).await;
+    let message = reason_of_tenant(&bench, "CredentialsUnreadable").await;
+    assert!(message.contains("auth0-management does not exist"), "{message}");
+    bench.reason("shop", "Stalled", "CredentialsUnreadable").await;
+    for (data, says) in [
+        (vec![], "has no client_id"),
+        (vec![("client_id", " ")], "has no client_id"),
+        (vec![("client_id", MANAGER)], "has no secret"),
+        (vec![("client_id", MANAGER), ("client_secret", "")], "has no secret"),
+        (vec![("client_id", MANAGER), ("client_secrets", "[1]")], "neither a JSON array"),
+    ] {
+        bench.write_secret("auth0-management", &data).await;
+        touch(&bench).await;
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let message = reason_of_tenant(&bench, "CredentialsUnreadable").await;
+            if message.contains(says) {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{says}: {message}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    bench.create_tenant(json!({})).await;
+    touch(&bench).await;
+    bench.rotated("shop", 1).await;
+    bench.finish().await;
+}
+
+/// Changes the tenant's spec, so that it is looked at without waiting for the backoff.
+async fn touch(bench: &Bench) {
+    let burst = 500 + rand::random::<u8>() as u32;
+    let patch = Patch::Merge(json!({ "spec": { "rateLimit": { "burst": burst } } }));
+    bench.api::<Auth0Tenant>().patch("acme", &PatchParams::default(), &patch).await.unwrap();
+}
+
+#[tokio::test]
+async fn wrong_credentials() {
+    let mut bench = Bench::without_operator().await;
+    bench
+        .write_secret("auth0-management", &[("client_id", MANAGER), ("client_secret", "wrong")])
+        .await;
+    bench.start_operator();
+    bench.rotation("shop", json!({})).await;
+    let message = reason_of_tenant(&bench, "CredentialsRefused").await;
+    assert!(message.contains("its present secret"), "{message}");
+    bench.reason("shop", "Stalled", "CredentialsRefused").await;
+    let asked = bench.simulator.counters().requests(Operation::Token);
+    assert!(asked < 10, "no storm of refused log-ins: {asked}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn credentials_are_a_list_that_is_tried_in_order() {
+    let mut bench = Bench::without_operator().await;
+    let secret = bench.simulator.client_secret(MANAGER).unwrap();
+    let list = serde_json::to_string(&["stale", secret.expose_secret()]).unwrap();
+    bench
+        .write_secret("auth0-management", &[("client_id", MANAGER), ("client_secrets", &list)])
+        .await;
+    bench.start_operator();
+    bench.rotation("shop", json!({})).await;
+    bench.rotated("shop", 1).await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_missing_scope_is_named_with_what_does_not_work() {
+    let mut bench = Bench::without_operator().await;
+    bench.simulator.set_scopes(MANAGER, ["read:clients", "read:client_keys"]).unwrap();
+    bench.start_operator();
+    let message = reason_of_tenant(&bench, "MissingScope").await;
+    assert!(message.contains("update:client_keys (rotations)"), "{message}");
+    bench.rotation("shop", json!({})).await;
+    bench.rotated("shop", 1).await;
+    bench.request("shop", "rotate/now").await;
+    let message = bench.reason("shop", "Stalled", "MissingScope").await;
+    assert!(message.contains("update:client_keys"), "{message}");
+    assert_eq!(bench.simulator.counters().requests(Operation::RotateSecret), 0);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn without_reading_secrets_everything_but_import_and_read_back_works() {
+    let mut bench = Bench::without_operator().await;
+    bench.simulator.set_scopes(MANAGER, ["read:clients", "update:client_keys"]).unwrap();
+    bench.start_operator();
+    let message = reason_of_tenant(&bench, "UsableInPart").await;
+    assert!(message.contains("read:client_keys (import, read-back and drift)"), "{message}");
+    bench.rotation("shop", json!({})).await;
+    let message = bench.reason("shop", "Stalled", "SecretUnreadable").await;
+    assert!(message.contains("read:client_keys"), "{message}");
+    bench.request("shop", "rotate/now").await;
+    bench.rotated("shop", 2).await;
+    bench.assert_published("shop").await;
+    // An answer that is lost and can't be read back is replaced by a value of our own.
+    let lost = Fault::cut_after().on(Operation::RotateSecret);
+    bench.simulator.faults().order(lost).unwrap();
+    bench.request("shop", "rotate/again").await;
+    let resource = bench.rotated("shop", 3).await;
+    bench.assert_published("shop").await;
+    let message = resource.status.unwrap().history[0].message.clone();
+    assert!(message.contains("could not be read back"), "{message}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_without_tls_is_not_called() {
+    let mut bench = Bench::without_operator().await;
+    bench.start_operator_with(&[]);
+    let message = reason_of_tenant(&bench, "InvalidTenant").await;
+    assert!(
+        message.contains("not HTTPS") && message.contains("--allow-http-endpoints"),
+        "{message}"
+    );
+    bench.rotation("shop", json!({})).await;
+    bench.reason("shop", "Stalled", "InvalidTenant").await;
+    assert_eq!(bench.simulator.audit_log(0).len(), 0, "nothing was sent");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn endpoints_and_bundles_that_can_not_be_used() {
+    let bench = Bench::start().await;
+    for (over, says) in [
+        (json!({ "endpoint": "http://user:password@127.0.0.1:1" }), "no user or password"),
+        (json!({ "endpoint": "http://127.0.0.1:1/?a=b" }), "no query"),
+        (json!({ "endpoint": "ftp://127.0.0.1" }), "https://"),
+        (json!({ "endpoint": "https://127.0.0.1:1", "caBundle": "no certificate" }), "PEM"),
+    ] {
+        bench.create_tenant(over.clone()).await;
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let message = reason_of_tenant(&bench, "InvalidTenant").await;
+            if message.contains(says) {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{over}: {message}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    bench.create_tenant(json!({ "caBundle": null })).await;
+    reason_of_tenant(&bench, "Usable").await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_auth0_that_can_not_be_reached_and_comes_back() {
+    let mut bench = Bench::without_operator().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    bench.create_tenant(json!({ "endpoint": format!("http://127.0.0.1:{port}") })).await;
+    bench.start_operator();
+    bench.rotation("shop", json!({})).await;
+    reason_of_tenant(&bench, "Unreachable").await;
+    bench.reason("shop", "Reconciling", "Unreachable").await;
+    bench.create_tenant(json!({})).await;
+    bench.rotated("shop", 1).await;
+    bench.finish().await;
+}
