@@ -1,0 +1,215 @@
+//! Manifests: read from the checkout, changed where the demo needs it, and told what was changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+
+/// A folder of the checkout that this program was built from.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
+}
+
+/// All documents of the YAML files of `folder`, in the order of the files' names.
+pub(crate) fn read(folder: &Path) -> Result<Vec<Value>> {
+    let wrong = || format!("can't read {}", folder.display());
+    let entries = fs::read_dir(folder).with_context(wrong)?;
+    let mut paths: Vec<_> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    let mut manifests = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).with_context(wrong)?;
+        let documents = parse(&text);
+        manifests.extend(documents.with_context(|| format!("can't parse {}", path.display()))?);
+    }
+    Ok(manifests)
+}
+
+fn parse(text: &str) -> Result<Vec<Value>> {
+    serde_norway::Deserializer::from_str(text)
+        .map(|document| Ok(Value::deserialize(document)?))
+        .collect()
+}
+
+/// An application whose secret is rotated, as its manifest has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Application {
+    /// The name of its ClientSecretRotation.
+    pub(crate) name: String,
+    pub(crate) client_id: String,
+    pub(crate) strategy: String,
+    /// The name of its Secret.
+    pub(crate) secret: String,
+}
+
+/// What the simulated Auth0 has to know from the manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tenant {
+    pub(crate) domain: String,
+    /// The client ID of the operator itself.
+    pub(crate) manager: String,
+}
+
+/// The manifests of the quickstart.
+#[derive(Clone, Debug)]
+pub(crate) struct Quickstart {
+    pub(crate) manifests: Vec<Value>,
+    pub(crate) namespace: String,
+    pub(crate) tenant: Tenant,
+    pub(crate) applications: Vec<Application>,
+}
+
+impl Quickstart {
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        Self::of(read(folder)?).with_context(|| format!("in {}", folder.display()))
+    }
+
+    fn of(manifests: Vec<Value>) -> Result<Self> {
+        let of_kind = |kind: &'static str| manifests.iter().filter(move |m| m["kind"] == kind);
+        let first = |kind| of_kind(kind).next().with_context(|| format!("there is no {kind}"));
+        let namespace = text(first("Namespace")?, "/metadata/name")?;
+        let tenant = Tenant {
+            domain: text(first("Auth0Tenant")?, "/spec/domain")?,
+            manager: text(first("Secret")?, "/stringData/client_id")?,
+        };
+        let applications: Vec<_> =
+            of_kind("ClientSecretRotation").map(application).collect::<Result<_>>()?;
+        if applications.is_empty() {
+            bail!("there is no ClientSecretRotation");
+        }
+        Ok(Self { manifests, namespace, tenant, applications })
+    }
+
+    /// Makes a change and returns what to tell of it.
+    pub(crate) fn change(&mut self, change: &Change) -> Result<String> {
+        let Change { kind, name, path, value, shown } = change;
+        let manifest = self
+            .manifests
+            .iter_mut()
+            .find(|m| m["kind"] == **kind && m["metadata"]["name"] == **name)
+            .with_context(|| format!("the quickstart has no {kind} {name}"))?;
+        let before = set(manifest, path, value.clone());
+        let after = shown.clone().unwrap_or_else(|| brief(value));
+        let before = before.filter(|_| shown.is_none());
+        let before = before.map(|before| format!(" instead of {}", brief(&before)));
+        let field = path.join(".");
+        Ok(format!("{kind} {name}: {field} is {after}{}", before.unwrap_or_default()))
+    }
+}
+
+/// A field that the demo needs to be otherwise than a user would have it.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    kind: &'static str,
+    name: String,
+    path: Vec<&'static str>,
+    value: Value,
+    /// Told instead of the value.
+    shown: Option<String>,
+}
+
+impl Change {
+    /// Sets the field at `path`, its members separated by dots.
+    pub(crate) fn set(
+        kind: &'static str,
+        name: &str,
+        path: &'static str,
+        value: impl Into<Value>,
+    ) -> Self {
+        let path = path.split('.').collect();
+        Self { kind, name: name.into(), path, value: value.into(), shown: None }
+    }
+
+    /// Tells `text` instead of the values before and after.
+    pub(crate) fn shown_as(self, text: &str) -> Self {
+        Self { shown: Some(text.into()), ..self }
+    }
+}
+
+fn application(manifest: &Value) -> Result<Application> {
+    Ok(Application {
+        name: text(manifest, "/metadata/name")?,
+        client_id: text(manifest, "/spec/clientId")?,
+        strategy: text(manifest, "/spec/strategy").unwrap_or_else(|_| "Rotate".into()),
+        secret: text(manifest, "/spec/target/name")?,
+    })
+}
+
+fn text(manifest: &Value, pointer: &str) -> Result<String> {
+    let found = manifest.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    found.with_context(|| format!("a {} has no {pointer}", manifest["kind"]))
+}
+
+/// Sets a field, making the objects that it is in, and returns what it was.
+fn set(manifest: &mut Value, path: &[&str], value: Value) -> Option<Value> {
+    let (last, way) = path.split_last()?;
+    let mut at = manifest;
+    for member in way {
+        at = &mut at[*member];
+    }
+    if !at.is_object() {
+        *at = json!({});
+    }
+    at.as_object_mut()?.insert((*last).to_owned(), value)
+}
+
+/// A value as a person would write it in a line of YAML.
+fn brief(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(members) => {
+            let members: Vec<_> =
+                members.iter().map(|(name, value)| format!("{name}: {}", brief(value))).collect();
+            format!("{{{}}}", members.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quickstart_of_this_checkout_is_complete() {
+        let quickstart = Quickstart::read(&folder("examples/quickstart")).unwrap();
+        let names: Vec<_> = quickstart.applications.iter().map(|app| app.name.as_str()).collect();
+        assert_eq!(names, ["checkout", "billing", "reports"]);
+        for manifest in &quickstart.manifests {
+            let namespace = manifest["metadata"]["namespace"].as_str();
+            let is_namespace = manifest["kind"] == "Namespace";
+            assert!(is_namespace || namespace == Some(&quickstart.namespace), "{manifest}");
+        }
+        assert!(read(&folder("crds")).unwrap().len() >= 2);
+    }
+
+    #[test]
+    fn a_change_says_what_it_was_before() {
+        let mut quickstart = Quickstart::read(&folder("examples/quickstart")).unwrap();
+        let kind = "ClientSecretRotation";
+        let every = Change::set(kind, "checkout", "spec.schedule", json!({"every": "20s"}));
+        assert_eq!(
+            quickstart.change(&every).unwrap(),
+            "ClientSecretRotation checkout: spec.schedule is {every: 20s} instead of \
+             {every: 720h, jitter: 30m}"
+        );
+        let value = Change::set("Secret", "auth0-management", "stringData.client_secret", "hush");
+        let told = quickstart.change(&value.shown_as("the simulator's")).unwrap();
+        assert!(told.ends_with("client_secret is the simulator's"), "{told}");
+        let nobody = Change::set(kind, "nobody", "spec.gracePeriod", "8s");
+        assert!(quickstart.change(&nobody).is_err());
+    }
+
+    #[test]
+    fn a_field_is_set_where_its_parents_are_missing() {
+        let mut manifest = json!({"spec": {}});
+        assert_eq!(set(&mut manifest, &["spec", "staging", "period"], json!("6s")), None);
+        assert_eq!(manifest, json!({"spec": {"staging": {"period": "6s"}}}));
+        let before = set(&mut manifest, &["spec", "staging", "period"], json!("7s"));
+        assert_eq!(before, Some(json!("6s")));
+    }
+}
