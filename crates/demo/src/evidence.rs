@@ -73,12 +73,17 @@ pub(crate) async fn places(client: &Client, namespace: &str, log: &Path) -> Resu
         let text = serde_json::to_string_pretty(&listed.items)?;
         places.push(place(&format!("{}.json", resource.plural), text));
     }
-    if let Some(address) = metrics_address(&log) {
-        let metrics = reqwest::Client::builder().no_proxy().build()?;
-        let answer = metrics.get(format!("http://{address}/metrics")).send().await?;
-        places.push(place("metrics.txt", answer.text().await?));
+    // An operator that has ended has no metrics.
+    if let Some(metrics) = metrics(&log).await {
+        places.push(place("metrics.txt", metrics));
     }
     Ok(places)
+}
+
+async fn metrics(log: &str) -> Option<String> {
+    let url = format!("http://{}/metrics", metrics_address(log)?);
+    let client = reqwest::Client::builder().no_proxy().build().ok()?;
+    client.get(url).send().await.ok()?.text().await.ok()
 }
 
 fn place(name: &str, text: String) -> Place {

@@ -47,5 +47,5 @@ pub(crate) fn tell(stage: &Stage, terminal: &Terminal) {
         stage.operator.lock().log().display()
     ));
     terminal.line(&format!("  curl {}/counters", stage.simulator.admin_url()));
-    terminal.heading("What happens");
+    terminal.heading("What happens meanwhile");
 }

@@ -16,6 +16,8 @@ pub(crate) struct Place {
 pub(crate) struct Search {
     pub(crate) values: usize,
     pub(crate) bytes: usize,
+    /// The names of the places.
+    pub(crate) places: Vec<String>,
     /// The names of the places that hold a secret or a token.
     pub(crate) found_in: Vec<String>,
 }
@@ -33,6 +35,7 @@ fn search_texts(places: &[Place], needles: &[String], values: usize) -> Search {
     let holds = |place: &&Place| needles.iter().any(|needle| place.text.contains(needle));
     Search {
         values,
+        places: places.iter().map(|place| place.name.clone()).collect(),
         bytes: places.iter().map(|place| place.text.len()).sum(),
         found_in: places.iter().filter(holds).map(|place| place.name.clone()).collect(),
     }

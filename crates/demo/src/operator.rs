@@ -28,10 +28,10 @@ pub(crate) struct Operator {
 #[derive(Clone, Debug)]
 pub(crate) struct Start {
     pub(crate) executable: PathBuf,
+    pub(crate) arguments: Vec<String>,
     pub(crate) kubeconfig: PathBuf,
     /// Takes the log, and is removed by the guardian when this process is killed.
     pub(crate) folder: PathBuf,
-    pub(crate) propagation_window: &'static str,
 }
 
 /// A process of the operator, and the guardian that ends it.
@@ -57,7 +57,7 @@ pub(crate) fn executable(given: Option<&Path>) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The operator's flags, as they are told.
+/// The operator's command line.
 pub(crate) fn arguments(propagation_window: &str) -> Vec<String> {
     let flags = [
         "run",
@@ -127,7 +127,7 @@ impl Process {
         command
             .args(["-c", GUARDIAN, "operator-guardian"])
             .args([&start.log(), &start.folder, &start.executable])
-            .args(arguments(start.propagation_window))
+            .args(&start.arguments)
             .env("KUBECONFIG", &start.kubeconfig)
             // A group of its own: SIGINT from the terminal must reach the demo only.
             .process_group(0)
@@ -184,23 +184,23 @@ fn obituary(code: Option<i32>, log: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
     use std::time::{Duration, Instant};
 
     use super::*;
 
     /// A stand-in for the operator.
     fn start(script: &str, folder: &Path) -> Operator {
-        let executable = folder.join("stand-in");
-        fs::write(&executable, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&executable, fs::Permissions::from_mode(0o700)).unwrap();
         Operator::start(Start {
-            executable,
+            executable: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
             kubeconfig: "/nowhere".into(),
             folder: folder.into(),
-            propagation_window: "5s",
         })
         .unwrap()
+    }
+
+    fn eventually_logs(operator: &Operator, wanted: &str) {
+        eventually(|| fs::read_to_string(operator.log()).is_ok_and(|log| log == wanted));
     }
 
     fn eventually(condition: impl Fn() -> bool) {
@@ -219,15 +219,14 @@ mod tests {
     #[test]
     fn its_end_is_noticed_with_its_last_words() {
         let folder = tempfile::tempdir().unwrap();
-        let mut operator = start("echo \"$KUBECONFIG $1\"; exit 3", folder.path());
-        eventually(|| fs::read_to_string(operator.log()).is_ok_and(|log| !log.is_empty()));
+        let mut operator = start("echo \"$KUBECONFIG\"; exit 3", folder.path());
         let ended = loop {
             if let Some(ended) = operator.ended().unwrap() {
                 break ended;
             }
         };
         assert!(ended.contains("exit status 3"), "{ended}");
-        assert!(ended.ends_with("\n  /nowhere run"), "{ended}");
+        assert!(ended.ends_with("\n  /nowhere"), "{ended}");
         assert!(folder.path().exists());
     }
 
@@ -236,7 +235,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut operator =
             start("trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done", folder.path());
-        eventually(|| fs::read_to_string(operator.log()).is_ok_and(|log| log == "up\n"));
+        eventually_logs(&operator, "up\n");
         assert!(operator.ended().unwrap().is_none());
         operator.terminate().unwrap();
         assert!(operator.ended().unwrap().unwrap().contains("exit status 0"));
@@ -248,12 +247,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut operator = start("echo up; exec sleep 600", folder.path());
         let first = operator.pid().unwrap();
+        eventually_logs(&operator, "up\n");
         operator.kill();
         assert!(!is_alive(first) && operator.pid().is_none());
         assert!(operator.ended().unwrap().is_none(), "it did not end by itself");
         operator.start_again().unwrap();
         assert!(is_alive(operator.pid().unwrap()));
-        eventually(|| fs::read_to_string(operator.log()).is_ok_and(|log| log == "up\nup\n"));
+        eventually_logs(&operator, "up\nup\n");
     }
 
     #[test]

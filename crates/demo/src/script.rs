@@ -35,6 +35,13 @@ pub(crate) fn changes(quickstart: &Quickstart, simulator: &Simulator, secret: &s
         Change::set("Secret", "auth0-management", "stringData.client_secret", secret)
             .shown_as("the one that the simulated Auth0 gave out"),
         Change::set("Auth0Tenant", "acme", "spec.endpoint", simulator.url()),
+        // A rotation in seconds instead of minutes has its calls in seconds, too.
+        Change::set(
+            "Auth0Tenant",
+            "acme",
+            "spec.rateLimit",
+            json!({"requestsPerSecond": 10, "burst": 10}),
+        ),
         Change::set(kind, ON_SCHEDULE, "spec.schedule", json!({"every": SCHEDULE})),
         Change::set(kind, STAGED, "spec.staging.period", STAGING_PERIOD),
     ];

@@ -70,22 +70,22 @@ impl Stage {
         let client = Client::try_from(control_plane.client_config())?;
         let version = client.apiserver_version().await?.git_version;
         terminal.line(&format!(
-            "control plane  etcd and kube-apiserver {version}, ready in {}",
+            "  control plane  etcd and kube-apiserver {version}, ready in {}",
             seconds(since.elapsed()).trim()
         ));
         let simulator = Arc::new(auth0::start(&quickstart, options.seed).await?);
         tell_simulator(terminal, &simulator, options.seed);
 
         install_definitions(terminal, &client).await?;
+        apply_quickstart(terminal, &client, &mut quickstart, &simulator).await?;
+        tell_operator(terminal, &executable);
         let timeline = Timeline::begin(terminal.clone());
         let operator = Operator::start(operator::Start {
-            executable: executable.clone(),
+            executable,
+            arguments: operator::arguments(PROPAGATION_WINDOW),
             kubeconfig: control_plane.kubeconfig_path().into(),
             folder: folder.path().into(),
-            propagation_window: PROPAGATION_WINDOW,
         })?;
-        tell_operator(terminal, &executable);
-        apply_quickstart(terminal, &client, &mut quickstart, &simulator).await?;
 
         let world = World::new(timeline.clone());
         let mut stage = Self {
@@ -110,6 +110,8 @@ impl Stage {
     fn run(&mut self) -> Result<()> {
         let Quickstart { namespace, applications, .. } = &self.quickstart;
         self.terminal.heading("What happens");
+        self.terminal.line(consumer::DESCRIPTION);
+        self.terminal.line("");
         let watches = self.world.watch(&self.client, namespace, applications);
         let setting = Setting {
             client: self.client.clone(),
@@ -185,7 +187,7 @@ impl Stage {
 fn tell_simulator(terminal: &Terminal, simulator: &Simulator, seed: u64) {
     let window = auth0::PROPAGATION;
     terminal.line(&format!(
-        "Auth0          simulated, {}; it takes {} to {} s until a changed secret counts \
+        "  Auth0          simulated, {}; it takes {} to {} s until a changed secret counts \
          (seed {seed})",
         simulator.url(),
         window.start().as_secs(),
@@ -196,9 +198,10 @@ fn tell_simulator(terminal: &Terminal, simulator: &Simulator, seed: u64) {
 fn tell_operator(terminal: &Terminal, executable: &Path) {
     let arguments = operator::arguments(PROPAGATION_WINDOW).join(" ");
     // Two lines, for it is long.
-    let arguments = arguments.replace(" --metrics-addr", " \\\n                 --metrics-addr");
-    terminal.line(&format!("operator       {} \\", executable.display()));
-    terminal.line(&format!("                 {arguments}"));
+    let arguments = arguments.replace(" --metrics-addr", " \\\n    --metrics-addr");
+    terminal.heading("Starting the operator");
+    terminal.line(&format!("  {} \\", executable.display()));
+    terminal.line(&format!("    {arguments}"));
 }
 
 async fn install_definitions(terminal: &Terminal, client: &Client) -> Result<()> {
@@ -206,7 +209,7 @@ async fn install_definitions(terminal: &Terminal, client: &Client) -> Result<()>
     cluster::install(client, &definitions).await?;
     let kinds = definitions.iter().filter_map(|crd| crd.pointer("/spec/names/kind")?.as_str());
     let kinds: Vec<_> = kinds.collect();
-    terminal.line(&format!("crds/          {}", kinds.join(", ")));
+    terminal.line(&format!("  crds/          {}", kinds.join(", ")));
     Ok(())
 }
 
@@ -216,15 +219,12 @@ async fn apply_quickstart(
     quickstart: &mut Quickstart,
     simulator: &Simulator,
 ) -> Result<()> {
-    terminal.heading("Applying examples/quickstart, but for the demo:");
+    terminal.heading("Applying examples/quickstart, changed for the demo:");
     let secret = auth0::managers_secret(simulator, quickstart)?;
     for change in script::changes(quickstart, simulator, secret.expose_secret()) {
         terminal.line(&format!("  {}", quickstart.change(&change)?));
     }
-    cluster::apply(client, &quickstart.manifests).await?;
-    terminal.line("");
-    terminal.line(consumer::DESCRIPTION);
-    Ok(())
+    cluster::apply(client, &quickstart.manifests).await
 }
 
 async fn show_status(terminal: Terminal, timeline: Timeline, tallies: Tallies) {

@@ -1,6 +1,6 @@
 //! Standard output: lines that stay, and one line below them that is written over.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,7 @@ impl Style {
 pub(crate) struct Terminal(Arc<Mutex<Output>>);
 
 struct Output {
+    to: Box<dyn Write + Send>,
     can_overwrite: bool,
     colours: bool,
     status: String,
@@ -54,12 +55,19 @@ impl Terminal {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let can_overwrite = std::io::stdout().is_terminal() && !is_dumb;
-        Self::new(can_overwrite, can_overwrite && !is_set("NO_COLOR"))
+        let colours = can_overwrite && !is_set("NO_COLOR");
+        Self::new(Box::new(std::io::stdout()), can_overwrite, colours)
     }
 
-    fn new(can_overwrite: bool, colours: bool) -> Self {
-        let output =
-            Output { can_overwrite, colours, status: String::new(), plain_status_at: None };
+    /// Writes nothing.
+    #[cfg(test)]
+    pub(crate) fn silent() -> Self {
+        Self::new(Box::new(std::io::sink()), false, false)
+    }
+
+    fn new(to: Box<dyn Write + Send>, can_overwrite: bool, colours: bool) -> Self {
+        let status = String::new();
+        let output = Output { to, can_overwrite, colours, status, plain_status_at: None };
         Self(Arc::new(Mutex::new(output)))
     }
 
@@ -85,7 +93,7 @@ impl Terminal {
             }
         } else if output.plain_status_at.is_none_or(|at| at.elapsed() >= PLAIN_STATUS_EVERY) {
             output.plain_status_at = Some(Instant::now());
-            write(&format!("{text}\n"));
+            output.write(&format!("{text}\n"));
         }
     }
 
@@ -122,32 +130,74 @@ impl Terminal {
 impl Output {
     fn line(&mut self, text: &str) {
         if self.status.is_empty() {
-            write(&format!("{text}\n"));
+            self.write(&format!("{text}\n"));
         } else {
             self.redraw(&format!("{text}\n"));
         }
     }
 
     /// Writes `above` where the status is, and the status below it.
-    fn redraw(&self, above: &str) {
-        write(&format!("{CLEAR_LINE}{above}{}", self.status));
+    fn redraw(&mut self, above: &str) {
+        self.write(&format!("{CLEAR_LINE}{above}{}", self.status));
     }
-}
 
-/// In one piece, so that a slow terminal never shows half of it.
-fn write(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    /// In one piece, so that a slow terminal never shows half of it.
+    fn write(&mut self, text: &str) {
+        let _ = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush());
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What was written.
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(can_overwrite: bool, write: impl FnOnce(&Terminal)) -> String {
+        let paper = Paper::default();
+        write(&Terminal::new(Box::new(paper.clone()), can_overwrite, false));
+        let bytes = paper.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn tell(terminal: &Terminal) {
+        terminal.line("a");
+        terminal.status("1");
+        terminal.status("2");
+        terminal.line("b");
+        terminal.clear_status();
+        terminal.line("c");
+    }
+
+    #[test]
+    fn the_status_stays_below_the_lines() {
+        let expected = "a\n\r\x1b[2K1\r\x1b[2K2\r\x1b[2Kb\n2\r\x1b[2Kc\n";
+        assert_eq!(written(true, tell), expected);
+    }
+
+    #[test]
+    fn a_file_gets_whole_lines_and_a_status_now_and_then() {
+        assert_eq!(written(false, tell), "a\n1\nb\nc\n");
+    }
+
     #[test]
     fn colours_are_left_out_where_there_are_none() {
-        assert_eq!(Terminal::new(true, false).paint(Style::Bad, "no"), "no");
-        assert_eq!(Terminal::new(true, true).paint(Style::Good, "yes"), "\x1b[32myes\x1b[0m");
-        assert_eq!(Terminal::new(true, true).paint(Style::Plain, "so"), "so");
+        let with = |colours| Terminal::new(Box::new(std::io::sink()), true, colours);
+        assert_eq!(with(false).paint(Style::Bad, "no"), "no");
+        assert_eq!(with(true).paint(Style::Good, "yes"), "\x1b[32myes\x1b[0m");
+        assert_eq!(with(true).paint(Style::Plain, "so"), "so");
     }
 }

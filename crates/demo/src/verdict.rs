@@ -175,14 +175,13 @@ fn ends(facts: &Facts) -> Promise {
 }
 
 fn repairs(facts: &Facts) -> Promise {
-    let told = |how: &str, took: Option<Duration>| match took {
-        Some(took) => format!("{how} {:.2} s", took.as_secs_f64()),
-        None => format!("{how} not"),
+    let told = |what: &str, took: Option<Duration>| match took {
+        Some(took) => format!("{:.2} s after it was {what}", took.as_secs_f64()),
+        None => format!("not seen after it was {what}"),
     };
     let Seen { deleted_for, edited_for, .. } = facts.seen;
     let all = deleted_for.is_some() && edited_for.is_some();
-    let evidence =
-        format!("{}, {}", told("deleted for", deleted_for), told("edited for", edited_for));
+    let evidence = format!("{}, {}", told("deleted", deleted_for), told("edited", edited_for));
     let promise = "a Secret that somebody deletes or edits is put right";
     Promise { verdict: reached(all, facts), promise, evidence }
 }
@@ -201,14 +200,20 @@ fn read_back(facts: &Facts) -> Promise {
                 if calls == 1 { "" } else { "s" },
             ),
         },
-        None => Promise { verdict: reached(false, facts), promise, evidence: "not seen".into() },
+        None => {
+            Promise { verdict: reached(false, facts), promise, evidence: "not seen".to_owned() }
+        }
     }
 }
 
 fn survival(facts: &Facts) -> Promise {
     let promise = "an operator that is killed in the middle of a rotation goes on where it was";
     let Some(killed_for) = facts.seen.killed_for else {
-        return Promise { verdict: reached(false, facts), promise, evidence: "not seen".into() };
+        return Promise {
+            verdict: reached(false, facts),
+            promise,
+            evidence: "not seen".to_owned(),
+        };
     };
     let account = facts.accounts.iter().find(|account| account.name == STAGED);
     let completed = account.is_some_and(|account| {
@@ -221,14 +226,15 @@ fn survival(facts: &Facts) -> Promise {
 }
 
 fn no_leak(facts: &Facts) -> Promise {
-    let promise = "no secret is in the log, Events, statuses or metrics";
+    let promise = "no secret is in the operator's log, Events, statuses or metrics";
     let Some(search) = &facts.search else {
         let evidence = "they could not be read".to_owned();
         return Promise { verdict: Verdict::Untested, promise, evidence };
     };
-    let Search { values, bytes, found_in } = search;
+    let Search { values, bytes, places, found_in } = search;
     let evidence = if found_in.is_empty() {
-        format!("searched {} KiB for {values} secrets and tokens", bytes / 1024)
+        let places = places.join(", ");
+        format!("{} KiB searched for {values} secrets and tokens: {places}", bytes / 1024)
     } else {
         format!("found in: {}", found_in.join(", "))
     };

@@ -112,7 +112,7 @@ fn the_secret_that_is_left_must_be_the_one_that_auth0_accepts() {
 
 #[test]
 fn what_the_script_did_not_see_is_broken_or_untested() {
-    let told = "deleted for 0.04 s, edited for not";
+    let told = "0.04 s after it was deleted, not seen after it was edited";
     assert_eq!(broken(|facts| facts.seen.edited_for = None), one(told));
     let untested = broken(|facts| {
         facts.seen.edited_for = None;

@@ -93,13 +93,11 @@ fn reached(rotation: &Rotation) -> Option<Happening> {
         "Activating" if rotation.strategy == "Rotate" => (
             Style::Plain,
             "activating",
-            "on record first; then Auth0 makes a new secret".to_owned(),
+            "recorded before Auth0 is asked for a new secret".to_owned(),
         ),
-        "Activating" => (
-            Style::Plain,
-            "activating",
-            format!("on record first; then Auth0 is set to number {number}"),
-        ),
+        "Activating" => {
+            (Style::Plain, "activating", format!("recorded before Auth0 is told number {number}"))
+        }
         "Confirming" => {
             (Style::Plain, "activated", format!("number {number} is the current secret"))
         }

@@ -194,7 +194,7 @@ mod tests {
     use crate::terminal::Terminal;
 
     fn world() -> World {
-        World::new(Timeline::begin(Terminal::stdout()))
+        World::new(Timeline::begin(Terminal::silent()))
     }
 
     fn with_history(history: &[(u64, &str)]) -> Status {
