@@ -61,7 +61,6 @@ impl Stage {
     pub(crate) async fn set(options: &Options, terminal: &Terminal) -> Result<Self> {
         let executable = operator::executable(options.operator.as_deref())?;
         let mut quickstart = Quickstart::read(&manifests::folder("examples/quickstart"))?;
-        let folder = tempfile::Builder::new().prefix("auth0-rotator-demo-").tempdir()?;
 
         terminal.heading("Starting, all on 127.0.0.1");
         let has_kubectl = cluster::provide(terminal, options.keep).await?;
@@ -79,6 +78,8 @@ impl Stage {
         install_definitions(terminal, &client).await?;
         apply_quickstart(terminal, &client, &mut quickstart, &simulator).await?;
         tell_operator(terminal, &executable);
+        // From here on the operator's guardian removes it if nobody else can.
+        let folder = tempfile::Builder::new().prefix("auth0-rotator-demo-").tempdir()?;
         let timeline = Timeline::begin(terminal.clone());
         let operator = Operator::start(operator::Start {
             executable,
