@@ -1,3 +1,13 @@
+# Run `make` to see what there is.
+
+.PHONY: help
+help:
+	@echo "make demo    rotations on a real control plane while applications log in, about a minute once built"
+	@echo "make test    formatting, lints, documentation, all tests"
+	@echo "make bench   figures: latency of a rotation, calls, memory"
+	@echo "make crds    write crds/ anew from the Rust types"
+	@echo "make deny    licences, sources and TLS stacks of what is linked (needs cargo-deny)"
+
 # A real control plane, a simulated Auth0, the operator, and applications that log in all the time.
 #
 #   make demo                    about a minute, once everything is built
@@ -8,3 +18,30 @@ demo:
 	@sh crates/demo/preflight.sh
 	cargo build --locked -p auth0-rotator -p demo
 	@"$${CARGO_TARGET_DIR:-target}/debug/demo" $(if $(KEEP),--keep) $(ARGS)
+
+# The control plane is built first, so that its progress is seen; tests find it in the cache.
+.PHONY: test
+test:
+	@sh crates/demo/preflight.sh
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	cargo run --locked -q -p control-plane -- build --with kubectl
+	cargo test --locked --workspace
+
+.PHONY: bench
+bench:
+	cargo bench --locked -p auth0-rotator --bench figures
+
+.PHONY: crds
+crds:
+	cargo run --locked -q -p auth0-rotator -- crds | awk ' \
+		function flush() { if (file) { sub(/\n+$$/, "\n", text); printf "%s", text > file; close(file) } text = ""; file = "" } \
+		/^---$$/ { flush(); next } \
+		/^    plural: / { file = "crds/" $$2 ".yaml" } \
+		{ text = text $$0 "\n" } \
+		END { flush() }'
+
+.PHONY: deny
+deny:
+	cargo deny --locked check bans licenses sources

@@ -84,7 +84,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "AUTH0_ROTATOR_CONCURRENCY",
-        default_value = "16",
+        default_value = "8",
         value_name = "NUMBER",
         value_parser = clap::value_parser!(u16).range(1..=1024)
     )]

@@ -45,7 +45,7 @@ pub struct Auth0TenantSpec {
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
     )]
     pub domain: String,
-    /// The audience of Management API tokens, such as https://acme.eu.auth0.com/api/v2/. By default
+    /// The audience of Management API tokens, such as `https://acme.eu.auth0.com/api/v2/`. By default
     /// it follows from the domain; needed with a custom domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]

@@ -21,8 +21,8 @@ pub enum Auth0Error {
     /// The call was sent, and its answer did not come whole or in time.
     #[error("Auth0 did not answer in time, or its answer was cut off")]
     NoAnswer,
-    /// The tenant's rate limit is used up, by us or others.
-    #[error("the tenant's rate limit is used up")]
+    /// The tenant's rate limit is used up, by us or others, or our own pace is.
+    #[error("the tenant's rate limit, or the pace of the Auth0Tenant's spec.rateLimit, is used up")]
     Throttled {
         /// When calls may be made again.
         until: DateTime<Utc>,

@@ -118,8 +118,9 @@ impl Pass<'_> {
                 });
             })
         });
-        let answer =
-            call.await.map_err(|_| trouble::conflict("the call ended without an answer"))?;
+        let answer = call.await;
+        self.urgent = Some(self.context.precedence.urgent());
+        let answer = answer.map_err(|_| trouble::conflict("the call ended without an answer"))?;
         self.context.metrics.auth0_called("rotate-secret", &answer);
         answer.map_err(|error| Trouble::from(&error))
     }
@@ -195,9 +196,10 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn published(&self, publication: &Publication) {
+    fn published(&mut self, publication: &Publication) {
         let purpose = publication.purpose;
         if purpose == Purpose::Answer {
+            self.urgent = None;
             let answer = self.context.memory.with(&self.uid, |known| known.answer.take());
             if let Some((_, since)) = answer {
                 self.context.metrics.answer_published(since.elapsed());

@@ -13,6 +13,7 @@ use super::{
     claims::Guarded,
     events::Announcer,
     memory::Memory,
+    precedence::Precedence,
     target::SecretStore,
     tenants::Tenants,
     watch::{GuardedTenant, SecretMetadata},
@@ -44,6 +45,7 @@ pub(super) struct Context {
     pub(super) watched: Watched,
     /// A place for each resource that may be worked on at a time, over all namespaces.
     pub(super) places: Semaphore,
+    pub(super) precedence: Precedence,
 }
 
 /// The caches of the watches, one of each per namespace. They tell when to look, who claims what

@@ -5,7 +5,7 @@
 //! - What to do is decided by [`rotation::decide()`] alone; modules here only see and carry out.
 //! - The durable record of an intent is stored, by compare-and-swap, before the step it stands
 //!   for. If storing fails the step is not taken.
-//! - Values stay in a pass, in [`memory`] while they are not published, and in the target Secret.
+//! - Values stay in a pass, in the module `memory` while they are not published, and in the target Secret.
 //! - The caches of the watches tell when to look. Resource and Secret are read live in a pass.
 
 mod act;
@@ -14,6 +14,7 @@ mod context;
 mod events;
 mod memory;
 mod pass;
+mod precedence;
 mod reconcile;
 mod resource;
 mod target;
@@ -33,6 +34,7 @@ use context::Context;
 pub use context::Settings;
 use events::Announcer;
 use memory::Memory;
+use precedence::Precedence;
 use target::SecretStore;
 use tenants::Tenants;
 
@@ -62,6 +64,7 @@ pub async fn run(
         tenants: Tenants::new(secrets.clone(), settings.allow_http, settings.propagation_window),
         memory: Arc::new(Memory::default()),
         places: Semaphore::new(usize::from(settings.concurrency.max(1))),
+        precedence: Precedence::new(),
         watched: watch::watched(&scopes),
         client,
         secrets,

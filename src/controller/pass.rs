@@ -13,6 +13,7 @@ use super::{
     claims,
     context::Context,
     memory::Settled,
+    precedence::Urgent,
     resource::{self, Handle},
     target::{Contents, Rendering, Snapshot, Values},
     tenants::Usable,
@@ -53,6 +54,8 @@ pub(super) struct Pass<'a> {
     pub(super) recorded: Option<Instant>,
     /// What was last written into the target Secret in this pass.
     pub(super) written: Option<Publication>,
+    /// There from the answer of `rotate-secret` until it is published.
+    pub(super) urgent: Option<Urgent>,
     seen: Settled,
     told: Vec<Notice>,
 }
@@ -60,6 +63,7 @@ pub(super) struct Pass<'a> {
 /// Makes a pass over a resource.
 pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Result<End, Trouble> {
     let handle = Handle::new(context.client.clone(), namespace, name);
+    context.precedence.ordinary().await;
     let Some(resource) = handle.get().await? else { return Ok(End::Gone) };
     let uid = resource.uid().unwrap_or_default();
     let mut pass = Pass {
@@ -75,12 +79,17 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Resu
         secret_set: false,
         recorded: None,
         written: None,
+        urgent: None,
         seen: Settled::default(),
         told: Vec::new(),
     };
     let end = pass.run().await;
     let about = resource::reference(&pass.resource);
     let told = std::mem::take(&mut pass.told);
+    pass.urgent = None;
+    if !told.is_empty() {
+        context.precedence.ordinary().await;
+    }
     context.announcer.tell(&about, &told).await;
     end
 }
@@ -98,6 +107,9 @@ impl Pass<'_> {
             let seen = self.observe();
             let decision = decide(&seen, now, &policy);
             let step = decision.step.clone();
+            if self.urgent.is_none() {
+                self.context.precedence.ordinary().await;
+            }
             match self.act(&seen, decision).await {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),

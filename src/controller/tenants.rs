@@ -9,7 +9,7 @@ use std::{
 use futures::future::BoxFuture;
 use kube::ResourceExt as _;
 use reqwest::Url;
-use rotation::{Span, Trouble, is_true, kind};
+use rotation::{Class, Span, Trouble, is_true, kind};
 use secrecy::SecretString;
 
 use super::{context::Watched, target::SecretStore, trouble};
@@ -133,8 +133,9 @@ fn endpoint(spec: &Auth0TenantSpec) -> Result<Url, Auth0Error> {
     })
 }
 
+/// A tenant that isn't there may be on its way: manifests are applied together.
 fn missing(message: String) -> Trouble {
-    Trouble { tenant: true, ..trouble::invalid("TenantMissing", message) }
+    Trouble { class: Class::Retry, tenant: true, ..trouble::invalid("TenantMissing", message) }
 }
 
 /// Credentials in a Secret, with the keys that a target Secret has.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Debug,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -51,11 +51,28 @@ pub(crate) struct Bench {
 
 /// The control plane that all tests of this process share, with what an administrator installs.
 pub(crate) async fn control_plane() -> &'static ControlPlane {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    let control_plane = control_plane::shared().await;
-    INSTALLED.get_or_init(|| install(control_plane)).await;
-    control_plane
+    static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
+    let start = async || {
+        let control_plane =
+            ControlPlane::options().audit_policy(AUDIT_POLICY).start().await.unwrap();
+        install(&control_plane).await;
+        control_plane
+    };
+    SHARED.get_or_init(start).await
 }
+
+/// What the operator does is written down, without bodies.
+const AUDIT_POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: Metadata, userGroups: ['system:serviceaccounts']}
+- {level: None}
+";
+
+/// The user that `deploy/operator.yaml` makes the operator.
+pub(crate) const OPERATOR: &str = "system:serviceaccount:auth0-rotator:auth0-rotator";
 
 async fn install(control_plane: &ControlPlane) {
     let client = Client::try_from(control_plane.client_config()).unwrap();
@@ -106,8 +123,8 @@ impl Bench {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let control_plane = control_plane().await;
         let client = Client::try_from(control_plane.client_config()).unwrap();
-        let user = "system:serviceaccount:auth0-rotator:auth0-rotator";
-        let kubeconfig = control_plane.kubeconfig_for(user, &["system:serviceaccounts"]).unwrap();
+        let groups = &["system:serviceaccounts"];
+        let kubeconfig = control_plane.kubeconfig_for(OPERATOR, groups).unwrap();
         let namespace = format!("test-{}", uuid::Uuid::new_v4().simple());
         let bench = Bench {
             client,
@@ -371,10 +388,6 @@ impl Bench {
         let ours = ListParams::default().labels(MANAGED_BY_LABEL);
         let all = self.api::<Secret>().list_metadata(&ours).await.unwrap();
         serde_json::to_string(&all.items).unwrap()
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 }
 

@@ -23,9 +23,10 @@ impl Operator {
         let child = Command::new(env!("CARGO_BIN_EXE_auth0-rotator"))
             .arg("run")
             .args(["--metrics-addr", "127.0.0.1:0", "--health-addr", "127.0.0.1:0"])
-            .args(["--log-format", "json", "--log-level", "trace"])
+            .args(["--log-format", "json"])
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
+            .env("AUTH0_ROTATOR_LOG_LEVEL", "trace")
             .stdin(Stdio::null())
             .stdout(File::create(folder.join(format!("operator-{count}.out"))).unwrap())
             .stderr(File::create(&log).unwrap())
@@ -89,7 +90,7 @@ impl Operator {
 
     /// Asks it to stop, and waits until it has.
     pub(crate) async fn stop(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let deadline = Instant::now() + Duration::from_secs(40);
         loop {
@@ -99,13 +100,6 @@ impl Operator {
             assert!(Instant::now() < deadline, "it does not stop: {}", self.log.display());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    /// Its resident memory in bytes, as Linux tells.
-    pub(crate) fn resident_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 }
 
