@@ -118,14 +118,15 @@ impl Tenant {
         })
     }
 
-    /// The scopes of the present token; one is got if there is none.
-    pub async fn scopes(&self) -> Result<Vec<String>, Auth0Error> {
-        Ok(self.token(Utc::now()).await?.scopes().to_vec())
-    }
-
-    /// Whether the token lets a client's secret be read.
-    pub async fn can_read_secrets(&self) -> Result<bool, Auth0Error> {
-        Ok(shows_secrets(&self.token(Utc::now()).await?))
+    /// The scopes of the present token; one is got if there is none, or if one of `wanted` is
+    /// missing and may have been granted since.
+    ///
+    /// # Errors
+    /// When no token can be got.
+    pub async fn scopes(&self, wanted: &[&str]) -> Result<Vec<String>, Auth0Error> {
+        let has =
+            |token: &Token| wanted.iter().all(|scope| token.scopes().iter().any(|s| s == scope));
+        Ok(self.token_that(has, Utc::now()).await?.scopes().to_vec())
     }
 
     /// `POST /api/v2/clients/{id}/rotate-secret`. Makes one call and never repeats it.
@@ -226,6 +227,9 @@ impl Tenant {
     ) -> Result<Answer, Auth0Error> {
         let now = Utc::now();
         let mut token = self.token_with(READ_CLIENTS, now).await?;
+        if with_secrets {
+            token = self.token_that(shows_secrets, now).await?;
+        }
         for attempt in 0..2 {
             let secrets = with_secrets && shows_secrets(&token);
             let fields = if secrets { FIELDS_WITH_SECRET } else { FIELDS };
@@ -257,10 +261,7 @@ impl Tenant {
         match answer.status {
             status if status == wanted => Ok(()),
             StatusCode::UNAUTHORIZED => {
-                let mut kept = self.token.lock().await;
-                if kept.as_ref().is_some_and(|kept| kept.is_same(token)) {
-                    *kept = None;
-                }
+                self.drop_token(token).await;
                 Err(Auth0Error::TokenRefused)
             }
             StatusCode::FORBIDDEN => {
@@ -286,10 +287,33 @@ impl Tenant {
         scope: &'static str,
         now: DateTime<Utc>,
     ) -> Result<Token, Auth0Error> {
+        let has = |token: &Token| {
+            token.scopes().iter().any(|granted| granted == scope)
+                || (scope == READ_CLIENTS && shows_secrets(token))
+        };
+        let token = self.token_that(has, now).await?;
+        if has(&token) { Ok(token) } else { Err(Auth0Error::MissingScope(scope)) }
+    }
+
+    /// A token that is as wanted, if a new one could be.
+    async fn token_that(
+        &self,
+        is_as_wanted: impl Fn(&Token) -> bool,
+        now: DateTime<Utc>,
+    ) -> Result<Token, Auth0Error> {
         let token = self.token(now).await?;
-        let granted = |wanted: &str| token.scopes().iter().any(|scope| scope == wanted);
-        let reads = scope == READ_CLIENTS && shows_secrets(&token);
-        if granted(scope) || reads { Ok(token) } else { Err(Auth0Error::MissingScope(scope)) }
+        if is_as_wanted(&token) || !token.may_lack_what_was_granted_since(now) {
+            return Ok(token);
+        }
+        self.drop_token(&token).await;
+        self.token(now).await
+    }
+
+    async fn drop_token(&self, token: &Token) {
+        let mut kept = self.token.lock().await;
+        if kept.as_ref().is_some_and(|kept| kept.is_same(token)) {
+            *kept = None;
+        }
     }
 
     /// One caller gets a token, the others wait for it.

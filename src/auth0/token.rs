@@ -18,6 +18,10 @@ use super::{
 /// The longest that a token is kept, whatever Auth0 says: Auth0's own default is a day.
 const LONGEST: i64 = 30 * 86_400;
 
+/// How long a token's scopes are believed to be all that is granted. Whoever lacks one asks for
+/// another token after that, so that a grant in the dashboard is seen.
+const SCOPES_KEPT: TimeDelta = TimeDelta::minutes(2);
+
 /// The management client's ID and its secrets, in the order to try.
 #[derive(Debug)]
 pub struct Credentials {
@@ -39,6 +43,7 @@ pub trait CredentialsSource: Send + Sync {
 pub(super) struct Token {
     value: SecretString,
     scopes: Vec<String>,
+    got_at: DateTime<Utc>,
     /// When to get the next one, ahead of its end.
     renew_at: DateTime<Utc>,
 }
@@ -54,6 +59,11 @@ impl Token {
 
     pub(super) fn is_fresh(&self, now: DateTime<Utc>) -> bool {
         now < self.renew_at
+    }
+
+    /// Scopes may have been granted since it was got.
+    pub(super) fn may_lack_what_was_granted_since(&self, now: DateTime<Utc>) -> bool {
+        now >= self.got_at + SCOPES_KEPT
     }
 
     pub(super) fn is_same(&self, other: &Token) -> bool {
@@ -121,7 +131,7 @@ fn read(answer: &Answer, now: DateTime<Utc>) -> Result<Token, Auth0Error> {
     }
     let lifetime = answer.expires_in.unwrap_or(86_400).clamp(0, LONGEST);
     let scopes = answer.scope.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-    Ok(Token { value, scopes, renew_at: now + renewal_after(lifetime) })
+    Ok(Token { value, scopes, got_at: now, renew_at: now + renewal_after(lifetime) })
 }
 
 /// After nine tenths of the lifetime, and at least a minute before the end of a long one.

@@ -61,7 +61,7 @@ pub(super) async fn reconcile(
 
 async fn check(tenant: &Auth0Tenant, context: &Context) -> Result<Vec<String>, Trouble> {
     let usable = context.tenants.usable(tenant)?;
-    let scopes = usable.tenant.scopes().await;
+    let scopes = usable.tenant.scopes(&SCOPES.map(|(scope, _)| scope)).await;
     context.metrics.auth0_called("scopes", &scopes);
     scopes.map_err(|error| Trouble::from(&error))
 }

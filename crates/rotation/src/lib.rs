@@ -15,6 +15,7 @@ mod schedule;
 mod span;
 mod status;
 mod trouble;
+mod window;
 
 pub use condition::{Condition, MESSAGE_LIMIT, Truth, find, is_true, kind, set};
 pub use decide::{decide, fail};
@@ -27,3 +28,4 @@ pub use schedule::{Schedule, ScheduleError};
 pub use span::{Span, SpanError};
 pub use status::{Cause, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, Rotation, Status, Strategy};
 pub use trouble::{Class, Refusal, Trouble};
+pub use window::{Window, WindowError, first_open};

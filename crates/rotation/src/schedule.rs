@@ -165,7 +165,7 @@ fn splitmix(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn parse_cron(text: &str) -> Result<Box<Cron>, ScheduleError> {
+pub(crate) fn parse_cron(text: &str) -> Result<Box<Cron>, ScheduleError> {
     CronParser::builder()
         .seconds(Seconds::Disallowed)
         .year(Year::Disallowed)
@@ -175,7 +175,7 @@ fn parse_cron(text: &str) -> Result<Box<Cron>, ScheduleError> {
         .map_err(|error| ScheduleError::Cron { text: text.into(), why: error.to_string() })
 }
 
-fn parse_zone(name: Option<&str>) -> Result<Tz, ScheduleError> {
+pub(crate) fn parse_zone(name: Option<&str>) -> Result<Tz, ScheduleError> {
     let name = name.unwrap_or("UTC");
     Tz::from_str(name).map_err(|_| ScheduleError::Zone(name.into()))
 }

@@ -1,0 +1,153 @@
+//! When a scheduled rotation may start.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+
+use crate::{
+    schedule::{ScheduleError, parse_cron, parse_zone},
+    span::Span,
+};
+
+/// A window that opens by a cron expression and stays open for a while.
+#[derive(Clone, Debug)]
+pub struct Window {
+    opens: Box<Cron>,
+    zone: Tz,
+    open_for: Span,
+}
+
+/// Why a window can't be used. The texts are shown to the author of the resource.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum WindowError {
+    /// The cron expression or the time zone is wrong, or names no day that exists.
+    #[error("windows: {0}")]
+    Opening(ScheduleError),
+    /// The window is open for no time.
+    #[error("windows: duration must be longer than zero")]
+    Zero,
+}
+
+impl Window {
+    /// Checks a window as it stands in a resource. `now` only bounds the search for an opening.
+    ///
+    /// # Errors
+    /// When it would never open, or not for any time.
+    pub fn new(
+        cron: &str,
+        zone: Option<&str>,
+        open_for: Span,
+        now: DateTime<Utc>,
+    ) -> Result<Window, WindowError> {
+        let opens = parse_cron(cron).map_err(WindowError::Opening)?;
+        let zone = parse_zone(zone).map_err(WindowError::Opening)?;
+        if open_for.is_zero() {
+            return Err(WindowError::Zero);
+        }
+        let window = Window { opens, zone, open_for };
+        match window.opening_after(now) {
+            Some(_) => Ok(window),
+            None => Err(WindowError::Opening(ScheduleError::Never(cron.to_owned()))),
+        }
+    }
+
+    /// The first time from `at` on at which the window is open: `at` itself when it is open then.
+    fn open_from(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        // The last opening that can still be open began after `at` less the window's length.
+        let opening = self.opening_after(at - self.open_for.to_delta())?;
+        Some(opening.max(at))
+    }
+
+    fn opening_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let next = self.opens.find_next_occurrence(&after.with_timezone(&self.zone), false);
+        next.ok().map(|at| at.to_utc())
+    }
+}
+
+/// The first time from `at` on at which one of the windows is open; `at` when there are none.
+/// `None` when no window opens any more.
+pub fn first_open(windows: &[Window], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    if windows.is_empty() {
+        return Some(at);
+    }
+    windows.iter().filter_map(|window| window.open_from(at)).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn window(cron: &str, zone: &str, hours: u64) -> Window {
+        let open_for = Span::from_secs(hours * 3600);
+        Window::new(cron, Some(zone), open_for, at("2026-01-01T00:00:00Z")).unwrap()
+    }
+
+    fn first(windows: &[Window], from: &str) -> String {
+        first_open(windows, at(from)).unwrap().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+    }
+
+    #[test]
+    fn inside_it_is_open_and_outside_it_opens_next() {
+        // Working days, 2:00 to 5:00 in Berlin; 2026-11-23 is a Monday.
+        let windows = [window("0 2 * * 1-5", "Europe/Berlin", 3)];
+        for (from, expected) in [
+            ("2026-11-23T00:59:59Z", "2026-11-23T01:00:00Z"),
+            ("2026-11-23T01:00:00Z", "2026-11-23T01:00:00Z"),
+            ("2026-11-23T03:59:59Z", "2026-11-23T03:59:59Z"),
+            ("2026-11-23T04:00:00Z", "2026-11-24T01:00:00Z"),
+            ("2026-11-27T04:00:00Z", "2026-11-30T01:00:00Z"),
+        ] {
+            assert_eq!(first(&windows, from), expected, "from {from}");
+        }
+    }
+
+    #[test]
+    fn of_several_windows_the_first_counts() {
+        let windows = [window("0 2 * * 0", "UTC", 1), window("0 12 * * *", "UTC", 1)];
+        assert_eq!(first(&windows, "2026-11-23T00:00:00Z"), "2026-11-23T12:00:00Z");
+        assert_eq!(first(&windows, "2026-11-28T13:00:00Z"), "2026-11-29T02:00:00Z");
+    }
+
+    #[test]
+    fn without_windows_it_is_always_open() {
+        assert_eq!(first(&[], "2026-11-23T00:00:00Z"), "2026-11-23T00:00:00Z");
+    }
+
+    #[test]
+    fn a_window_keeps_its_hours_across_daylight_saving() {
+        let windows = [window("0 22 * * *", "Europe/Berlin", 6)];
+        // On the night of 25 October 2026 the hour from 2:00 to 3:00 comes twice.
+        assert_eq!(first(&windows, "2026-10-24T19:00:00Z"), "2026-10-24T20:00:00Z");
+        assert_eq!(first(&windows, "2026-10-25T01:59:59Z"), "2026-10-25T01:59:59Z");
+        assert_eq!(first(&windows, "2026-10-25T02:00:00Z"), "2026-10-25T21:00:00Z");
+    }
+
+    #[test]
+    fn a_window_that_never_opens_is_refused() {
+        let now = at("2026-01-01T00:00:00Z");
+        let hour = Span::from_secs(3600);
+        let error = Window::new("0 0 31 2 *", None, hour, now).unwrap_err().to_string();
+        assert!(error.starts_with("windows:") && error.contains("never fires"), "{error}");
+        assert_eq!(Window::new("0 2 * * *", None, Span::ZERO, now).unwrap_err(), WindowError::Zero);
+        assert!(Window::new("0 2 * * *", Some("Mars/Base"), hour, now).is_err());
+        assert!(Window::new("often", None, hour, now).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_open_time_is_open_and_not_in_the_past(start in 0i64..2_000_000_000) {
+            let windows = [window("30 23 * * *", "America/New_York", 2)];
+            let from = DateTime::from_timestamp(start, 0).unwrap();
+            let open = first_open(&windows, from).unwrap();
+            prop_assert!(open >= from && open - from <= TimeDelta::hours(25));
+            prop_assert_eq!(first_open(&windows, open), Some(open));
+        }
+    }
+}
