@@ -6,7 +6,7 @@ help:
 	@echo "make test    formatting, lints, documentation, all tests"
 	@echo "make bench   figures: latency of a rotation, calls, memory"
 	@echo "make crds    write crds/ anew from the Rust types"
-	@echo "make deny    licences, sources and TLS stacks of what is linked (needs cargo-deny)"
+	@echo "make deny    licences, sources and TLS stacks of what is linked"
 
 # A real control plane, a simulated Auth0, the operator, and applications that log in all the time.
 #
@@ -42,6 +42,9 @@ crds:
 		{ text = text $$0 "\n" } \
 		END { flush() }'
 
+# cargo-deny is built once, into the cache that the control plane has too.
+TOOLS = $${AUTH0_ROTATOR_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/auth0-rotator}/tools
 .PHONY: deny
 deny:
-	cargo deny --locked check bans licenses sources
+	cargo install --quiet --locked --root "$(TOOLS)" cargo-deny@0.20.2
+	"$(TOOLS)/bin/cargo-deny" --locked check bans licenses sources
