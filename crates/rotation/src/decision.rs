@@ -27,6 +27,9 @@ pub enum Step {
     ReadClient,
     /// Ask Auth0 whether it accepts the target Secret's current value.
     AskAccepted,
+    /// Ask the API server whether it would take a new pair of values in the target Secret: before
+    /// Auth0 is asked for a value that can't be had twice.
+    Rehearse,
     /// Put our finalizer on the resource, and mark it as initialized.
     Hold,
     /// Take our finalizer off the resource.

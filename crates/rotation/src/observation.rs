@@ -33,6 +33,11 @@ pub struct Observation {
     /// This process holds a value that `rotate-secret` returned and that the target Secret doesn't
     /// have.
     pub answer_in_hand: bool,
+    /// The attempt that the record speaks of was made by this process, and its call has ended:
+    /// nothing of it is on its way any more.
+    pub attempt_ended: bool,
+    /// The API server said in this pass that it would take the target Secret of a rotation.
+    pub rehearsed: bool,
     /// Auth0 acknowledged in this pass that it has the value numbered after the rotation in progress.
     pub secret_set: bool,
 }
@@ -40,6 +45,8 @@ pub struct Observation {
 /// The target Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
+    /// It could not be read. A decision is never asked for then, only what becomes of the failure.
+    Unknown,
     /// There is none.
     Absent,
     /// There is one that may not be written.

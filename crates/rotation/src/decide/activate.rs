@@ -10,11 +10,20 @@ use crate::{
 impl Pass<'_> {
     /// Recorded, nothing changed at Auth0. The client is read first: it may not be one to rotate.
     pub(super) fn started(&mut self, rotation: &Rotation) -> Next {
+        if rotation.strategy == Strategy::Rotate && self.is_published_as(rotation.number) {
+            // The record was restored from a time before the secret was published.
+            self.enter_confirming();
+            return Step::Record.into();
+        }
         let seen = match self.read() {
             Err(next) => return next,
             Ok(seen) => seen,
         };
         match rotation.strategy {
+            // A call that was told to have changed nothing has changed something all the same.
+            Strategy::Rotate if rotation.attempts > 0 && seen == SecretSeen::Other => {
+                self.publish_read_back(rotation)
+            }
             Strategy::Rotate => self.rotate_secret(rotation),
             Strategy::Staged => self.stage(rotation, seen),
         }
@@ -24,6 +33,9 @@ impl Pass<'_> {
         let marked = rotation.cause != Cause::Initial || self.seen.initialized;
         if !self.seen.held || !marked {
             return Step::Hold.into();
+        }
+        if !self.seen.rehearsed {
+            return Step::Rehearse.into();
         }
         self.record_attempt();
         Step::RotateSecret.into()
@@ -89,8 +101,7 @@ impl Pass<'_> {
     }
 
     fn activating_by_rotate(&mut self, rotation: &Rotation) -> Next {
-        let held = self.held();
-        if held.is_some_and(|held| held.current == Some(rotation.number)) {
+        if self.is_published_as(rotation.number) {
             self.enter_confirming();
             return Step::Record.into();
         }
@@ -98,25 +109,47 @@ impl Pass<'_> {
             Err(next) => return next,
             Ok(seen) => seen,
         };
-        if rotation.cause == Cause::Drift && seen != SecretSeen::Other {
-            // Whoever changed it has changed it back.
-            self.status.end_rotation(Outcome::Superseded, self.now);
-            return Step::Record.into();
+        if rotation.cause == Cause::Drift {
+            return self.publish_drift(rotation, seen);
         }
         let window_over = rotation.activating_at.unwrap_or(self.now) + self.window();
         match seen {
             SecretSeen::Other => self.publish_read_back(rotation),
-            SecretSeen::Unreadable => {
+            SecretSeen::Unreadable if self.seen.attempt_ended || self.now >= window_over => {
                 self.take_over();
                 Step::Record.into()
             }
+            // Somebody's call may be on its way.
+            SecretSeen::Unreadable => Next::rest_until(window_over),
             // Unchanged, as far as Auth0 shows; it may still be on its way.
             SecretSeen::Current | SecretSeen::Fallback if self.now < window_over => {
                 Next::rest_until(window_over)
             }
+            SecretSeen::Current | SecretSeen::Fallback if !self.seen.rehearsed => {
+                Step::Rehearse.into()
+            }
             SecretSeen::Current | SecretSeen::Fallback => {
                 self.record_attempt();
                 Step::RotateSecret.into()
+            }
+        }
+    }
+
+    fn is_published_as(&self, number: u64) -> bool {
+        self.held().is_some_and(|held| held.current == Some(number))
+    }
+
+    /// A change that someone else made becomes the current secret.
+    fn publish_drift(&mut self, rotation: &Rotation, seen: SecretSeen) -> Next {
+        match seen {
+            SecretSeen::Other => self.publish_read_back(rotation),
+            SecretSeen::Fallback => {
+                self.publish_new(Purpose::ReadBack, rotation.number, Value::Fallback)
+            }
+            // Whoever changed it has changed it back, or it can't be seen any more.
+            SecretSeen::Current | SecretSeen::Unreadable => {
+                self.status.end_rotation(Outcome::Superseded, self.now);
+                Step::Record.into()
             }
         }
     }

@@ -29,6 +29,7 @@ impl Pass<'_> {
             Class::Conflict => return self.status,
             Class::Retry | Class::Throttled { .. } => {
                 self.say(kind::RECONCILING, true, reason, message);
+                self.say(kind::STALLED, false, "Progressing", "");
             }
             Class::Invalid | Class::Fatal => {
                 self.say(kind::STALLED, true, reason, message);
@@ -37,7 +38,8 @@ impl Pass<'_> {
         }
         // What consumers have is as good as it was, unless it is gone.
         let known = condition::find(&self.status.conditions, kind::READY).is_some();
-        if !known || !self.is_published() {
+        let unread = self.seen.target == Target::Unknown;
+        if !known || !(unread || self.is_published()) {
             condition::set(
                 &mut self.status.conditions,
                 kind::READY,
@@ -54,7 +56,7 @@ impl Pass<'_> {
     fn is_published(&self) -> bool {
         match &self.seen.target {
             Target::Held(held) => held.has_current && self.status.current.is_some(),
-            Target::Absent | Target::Refused(_) => false,
+            Target::Absent | Target::Unknown | Target::Refused(_) => false,
         }
     }
 
@@ -78,9 +80,11 @@ impl Pass<'_> {
                 false,
                 "NotConfirmed",
                 "Auth0 still refuses the published secret although its propagation window is over; \
-                 the previous secret is kept and Auth0 is asked again",
+                 the previous secret is kept and Auth0 is asked again; look at the tenant's log, or \
+                 replace the secret by annotating this resource with auth0-rotator.dev/request: \
+                 rotate/<any text>",
             );
-        } else if self.is_published() {
+        } else if self.is_published() && !self.unpublished {
             self.say(kind::READY, true, "Published", "the target Secret holds the client's secret");
         } else if let Some(refusal) = self.stalled.clone() {
             self.say(kind::READY, false, refusal.reason, &refusal.message);

@@ -6,7 +6,7 @@ use super::{Next, Pass};
 use crate::{
     decision::{Purpose, Step, Value, publish},
     observation::SecretSeen,
-    status::{Outcome, Phase, Rotation},
+    status::{Cause, Outcome, Phase, Rotation},
 };
 
 impl Pass<'_> {
@@ -69,7 +69,12 @@ impl Pass<'_> {
         }
         match self.read() {
             Err(next) => next,
-            Ok(SecretSeen::Other) => self.follow_drift(),
+            // Another value, or the one before it, which someone has set again.
+            Ok(SecretSeen::Other | SecretSeen::Fallback) => self.follow_drift(),
+            Ok(_) if self.may_start() && self.request_to_rotate() => {
+                self.status.end_rotation(Outcome::Superseded, self.now);
+                self.start(Cause::Request)
+            }
             Ok(_) => {
                 self.unconfirmed = true;
                 Next::rest_until(self.question_after(rotation, self.now))
@@ -82,7 +87,7 @@ impl Pass<'_> {
         if self.seen.held {
             return Step::Release.into();
         }
-        let Some(held) = self.held() else { return Step::Record.into() };
+        let Some(held) = self.held() else { return Step::Rest.into() };
         if held.fallback.is_none() {
             self.status.previous = None;
             self.status.end_rotation(Outcome::Completed, self.now);

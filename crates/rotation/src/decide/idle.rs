@@ -68,13 +68,16 @@ impl Pass<'_> {
 
     /// `initial: Rotate`, and nothing says that this resource is not new.
     pub(super) fn initial_rotation_is_wanted(&self) -> bool {
-        let policy = self.policy;
-        policy.terms.rotate_initially
-            && !policy.terms.suspend
-            && policy.refusal.is_none()
+        self.policy.terms.rotate_initially
+            && self.may_start()
             && !self.seen.initialized
             && self.status.current.is_none()
             && self.status.history.is_empty()
+    }
+
+    /// Nothing in the spec is against starting a rotation.
+    pub(super) fn may_start(&self) -> bool {
+        !self.policy.terms.suspend && self.policy.refusal.is_none()
     }
 
     /// There is a request that hasn't been acted upon, and it asks for a rotation.

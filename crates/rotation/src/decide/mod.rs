@@ -41,6 +41,9 @@ use crate::{
 /// How long to leave a person's mistake alone that nothing here can see being mended.
 const RECHECK: TimeDelta = TimeDelta::minutes(10);
 
+/// How far the clocks of two replicas may be apart.
+const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
+
 /// What to do next.
 pub fn decide(seen: &Observation, now: DateTime<Utc>, policy: &Policy) -> Decision {
     let mut pass = Pass::new(seen, now, policy);
@@ -75,6 +78,8 @@ struct Pass<'a> {
     stalled: Option<Refusal>,
     /// Auth0 refuses the published secret although the propagation window is over.
     unconfirmed: bool,
+    /// There is nothing good in the target Secret, and nothing to put there.
+    unpublished: bool,
 }
 
 /// A step, and when to look again if it is to rest.
@@ -104,22 +109,52 @@ impl<'a> Pass<'a> {
             // The record begins here, or was lost: a request that stands already may be an old one.
             status.last_handled_request = seen.request.as_ref().map(|request| request.text.clone());
         }
-        let mut pass = Pass { seen, policy, now, status, stalled: None, unconfirmed: false };
+        let mut pass = Pass {
+            seen,
+            policy,
+            now,
+            status,
+            stalled: None,
+            unconfirmed: false,
+            unpublished: false,
+        };
         pass.plan(respecified);
+        pass.distrust_the_future();
         pass
     }
 
     /// Keeps the next due time. One that has come already is kept: it is a cause.
     fn plan(&mut self, respecified: bool) {
+        if self.policy.refusal.is_some() {
+            // What was planned stands until it is clear what is wanted.
+            return;
+        }
         let Some(schedule) = &self.policy.schedule else {
             self.status.next_rotation_time = None;
             return;
         };
-        let due = self.status.next_rotation_time.is_some_and(|due| due <= self.now);
-        if self.status.next_rotation_time.is_none() || (respecified && !due) {
-            self.status.next_rotation_time =
-                schedule.next(self.now, self.status.last_rotation_time, &self.policy.terms.seed);
+        let last = self.status.last_rotation_time.map(|last| last.min(self.now));
+        let planned = schedule.next(self.now, last, &self.policy.terms.seed);
+        let next = self.status.next_rotation_time;
+        let due = next.is_some_and(|due| due <= self.now);
+        // One that is later than it can be was planned by a clock that was ahead.
+        let too_late = planned.is_some_and(|planned| next.is_some_and(|next| next > planned));
+        if next.is_none() || too_late || (respecified && !due) {
+            self.status.next_rotation_time = planned;
         }
+    }
+
+    /// Takes back times of the rotation in progress that a clock which was ahead has stored: what
+    /// counts from them would never be over.
+    fn distrust_the_future(&mut self) {
+        let now = self.now;
+        self.rotation_mut(|rotation| {
+            let times =
+                [&mut rotation.staged_at, &mut rotation.activating_at, &mut rotation.activated_at];
+            for at in times.into_iter().flatten().filter(|at| **at > now + CLOCK_SKEW) {
+                *at = now;
+            }
+        });
     }
 
     /// The order in which things matter: what must not be lost, what is broken, what is under

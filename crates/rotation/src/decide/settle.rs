@@ -168,7 +168,7 @@ impl Pass<'_> {
         if phase == Some(Phase::Started) {
             return None;
         }
-        if self.request_to_rotate() && !self.policy.terms.suspend && self.policy.refusal.is_none() {
+        if self.request_to_rotate() && self.may_start() {
             self.status.end_rotation(Outcome::Superseded, self.now);
             return Some(self.start(Cause::Request));
         }
@@ -177,6 +177,7 @@ impl Pass<'_> {
         } else {
             "the target Secret was deleted or edited, and Auth0 does not show the client's secret"
         };
+        self.unpublished = true;
         Some(self.stall(Refusal::new(
             "SecretUnreadable",
             format!(
@@ -192,9 +193,6 @@ impl Pass<'_> {
         if !self.seen.held {
             return Step::Rest.into();
         }
-        if self.seen.answer_in_hand {
-            return self.publish_answer();
-        }
         let Some(rotation) = self.status.rotation.clone() else {
             return Step::Release.into();
         };
@@ -202,8 +200,12 @@ impl Pass<'_> {
             && rotation.strategy == Strategy::Rotate
             && self.held().is_none_or(|held| held.current < Some(rotation.number));
         let since = rotation.activating_at.unwrap_or(self.now);
-        if !outcome_open || self.now >= since + self.window() * 10 {
+        let may_write = !matches!(self.seen.target, Target::Refused(_));
+        if !outcome_open || !may_write || self.now >= since + self.window() * 10 {
             return Step::Release.into();
+        }
+        if self.seen.answer_in_hand {
+            return self.publish_answer();
         }
         match &self.seen.client {
             Reading::NotAsked => Step::ReadClient.into(),

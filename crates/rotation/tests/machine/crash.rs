@@ -228,3 +228,95 @@ fn a_record_that_is_older_than_the_target_is_brought_up_to_date_and_is_no_cause(
     assert_eq!((world.rotate_calls, world.status.current), (1, Some(2)));
     assert_eq!(world.status.history[0].cause, Cause::Recovery);
 }
+
+#[test]
+fn a_record_from_before_the_secret_was_published_is_no_second_cause() {
+    let mut world = World::imported();
+    world.ask("rotate/now");
+    world.settle();
+    let before = world.stored.iter().find(|status| {
+        status.rotation.as_ref().is_some_and(|rotation| rotation.phase == Phase::Started)
+    });
+    world.status = before.unwrap().clone();
+    world.run(10_000);
+    whole(&world);
+    assert_eq!((world.rotate_calls, world.status.history.len()), (1, 1));
+}
+
+#[test]
+fn a_call_that_was_told_to_have_changed_nothing_and_did_is_read_back() {
+    let mut world = World::imported();
+    world.ask("rotate/now");
+    world.fault = Some((3, Fault::AnswerLost));
+    world.pass();
+    // A proxy made an error of it that says: certainly nothing happened.
+    let rotation = world.status.rotation.as_mut().unwrap();
+    rotation.phase = Phase::Started;
+    world.run(10_000);
+    whole(&world);
+    assert_eq!(world.rotate_calls, 1);
+}
+
+#[test]
+fn an_outcome_that_can_not_be_read_is_waited_for_when_another_process_may_be_calling() {
+    let mut world = World::imported();
+    world.readable = false;
+    world.ask("rotate/now");
+    world.fault = Some((2, Fault::CrashAfter));
+    world.pass();
+    world.restart();
+    assert_eq!(world.status.rotation.as_ref().unwrap().phase, Phase::Activating);
+    world.run(29);
+    assert_eq!(world.secret.as_ref().unwrap().fallback, None, "nothing is staged yet");
+    world.run(10_000);
+    whole(&world);
+}
+
+#[test]
+fn a_deleted_resource_never_writes_into_someone_elses_secret() {
+    for answer_lost in [true, false] {
+        let mut world = World::imported();
+        world.ask("rotate/now");
+        let fault = if answer_lost { Fault::CrashAfter } else { Fault::CrashBefore };
+        // The answer is in hand, or lost, when the target is taken.
+        world.fault = Some((if answer_lost { 3 } else { 4 }, fault));
+        world.pass();
+        if answer_lost {
+            world.restart();
+        }
+        (world.foreign_target, world.deleting) = (true, true);
+        world.settle();
+        assert!(!world.held);
+    }
+}
+
+#[test]
+fn a_deleted_resource_does_not_wait_for_ever_for_an_answer_to_be_published() {
+    let mut world = World::imported();
+    world.ask("rotate/now");
+    world.fault = Some((4, Fault::CrashBefore));
+    world.pass();
+    assert!(world.answer_in_hand());
+    world.deleting = true;
+    world.advance(301);
+    world.settle();
+    assert!(!world.held);
+}
+
+#[test]
+fn a_clock_that_was_ahead_holds_nothing_up() {
+    let mut world = World::imported().every(86_400);
+    world.ask("rotate/now");
+    world.run(60);
+    let days = chrono::TimeDelta::days(400);
+    for time in [&mut world.status.next_rotation_time, &mut world.status.last_rotation_time] {
+        *time = time.map(|at| at + days);
+    }
+    let rotation = world.status.rotation.as_mut().unwrap();
+    rotation.activated_at = rotation.activated_at.map(|at| at + days);
+    world.run(7200);
+    assert!(world.status.rotation.is_none(), "{:?}", world.status);
+    let next = world.status.next_rotation_time.unwrap();
+    assert!(next <= world.now + chrono::TimeDelta::days(1), "{next}");
+    assert_eq!(world.rotate_calls, 1);
+}

@@ -176,3 +176,30 @@ fn a_next_value_without_a_record_is_gone_on_with() {
     works(&world);
     assert_eq!(world.values.len(), 2);
 }
+
+#[test]
+fn a_previous_secret_that_someone_sets_again_becomes_the_current_one() {
+    let mut world = World::imported();
+    world.ask("rotate/now");
+    world.run(60);
+    assert_eq!(world.status.rotation.as_ref().unwrap().phase, Phase::Grace);
+    world.auth0 = 1;
+    world.run(20_000);
+    works(&world);
+    assert_eq!(world.secret.as_ref().unwrap().current, (3, 1));
+    assert_eq!(world.status.history[0].cause, Cause::Drift);
+}
+
+#[test]
+fn a_request_gets_out_of_a_secret_that_is_refused_and_can_not_be_read() {
+    let mut world = World::imported();
+    world.ask("rotate/now");
+    world.run(60);
+    world.readable = false;
+    world.dashboard();
+    world.run(7200);
+    assert!(!rotation::is_true(&world.status.conditions, kind::READY));
+    world.ask("rotate/again");
+    world.run(20_000);
+    works(&world);
+}

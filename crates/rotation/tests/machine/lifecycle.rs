@@ -325,3 +325,18 @@ fn each_transition_is_told_once() {
         .collect();
     assert_eq!(told, ["Imported", "Started", "Activated", "Confirmed", "Retired"]);
 }
+
+#[test]
+fn a_due_time_outlives_a_slip_in_the_spec() {
+    let mut world = World::imported().every(86_400);
+    let due = world.status.next_rotation_time;
+    world.terms.grace_period = Span::from_secs(1);
+    world.generation += 1;
+    world.advance(86_400);
+    world.settle();
+    assert_eq!((world.status.next_rotation_time, world.rotate_calls), (due, 0));
+    world.terms.grace_period = Span::from_secs(3600);
+    world.generation += 1;
+    world.settle();
+    assert_eq!(world.rotate_calls, 1);
+}

@@ -60,6 +60,8 @@ pub(crate) struct World {
     pub(crate) propagation: TimeDelta,
     pub(crate) readable: bool,
     pub(crate) refusal: Option<Refusal>,
+    /// Someone else has put a Secret of their own in the target's place.
+    pub(crate) foreign_target: bool,
     /// `rotate-secret` doesn't tell the new secret.
     pub(crate) rotate_tells_nothing: bool,
     /// Every value that Auth0 ever had, in order.
@@ -72,6 +74,7 @@ pub(crate) struct World {
     pub(crate) stored: Vec<Status>,
     answer: Option<Symbol>,
     refused_at: Option<DateTime<Utc>>,
+    attempt_ended: bool,
     /// Effects since the world began.
     pub(crate) effects: usize,
     /// What is to go wrong with which effect.
@@ -105,6 +108,7 @@ impl World {
             propagation: TimeDelta::seconds(5),
             readable: true,
             refusal: None,
+            foreign_target: false,
             rotate_tells_nothing: false,
             values: vec![1],
             rotate_calls: 0,
@@ -114,6 +118,7 @@ impl World {
             stored: Vec::new(),
             answer: None,
             refused_at: None,
+            attempt_ended: false,
             effects: 0,
             fault: None,
         }
@@ -154,6 +159,7 @@ impl World {
     pub(crate) fn restart(&mut self) {
         self.answer = None;
         self.refused_at = None;
+        self.attempt_ended = false;
     }
 
     pub(crate) fn policy(&self) -> Policy {
@@ -241,6 +247,9 @@ impl World {
             held: self.held,
             deleting: self.deleting,
             target: match &self.secret {
+                _ if self.foreign_target => {
+                    Target::Refused(Refusal::new("TargetForeign", "someone else's"))
+                }
                 None => Target::Absent,
                 Some(secret) => Target::Held(Held {
                     current: Some(secret.current.0),
@@ -257,6 +266,8 @@ impl World {
             accepted: pass.accepted,
             refused_at: self.refused_at,
             answer_in_hand: self.answer.is_some(),
+            attempt_ended: self.attempt_ended,
+            rehearsed: pass.rehearsed,
             secret_set: pass.secret_set,
         }
     }
@@ -292,12 +303,17 @@ impl World {
                 self.refused_at = (!accepted).then_some(self.now);
                 Ok(())
             }
+            Step::Rehearse => {
+                pass.rehearsed = true;
+                Ok(())
+            }
             Step::Hold => self.effect(|world| (world.held, world.initialized) = (true, true)),
             Step::Release => self.effect(|world| world.held = false),
             Step::RotateSecret => {
                 self.assert_recorded();
                 (pass.client, pass.accepted) = (None, None);
                 self.rotate_calls += 1;
+                self.attempt_ended = true;
                 self.effect(World::change_secret)?;
                 self.answer = (!self.rotate_tells_nothing).then_some(self.auth0);
                 Ok(())
@@ -321,6 +337,7 @@ impl World {
     }
 
     fn publish(&mut self, publication: &Publication, pass: &mut InPass) -> Result<(), Fault> {
+        assert!(!self.foreign_target, "{:?} into someone else's Secret", publication.purpose);
         let current = (publication.current.number, self.resolve(publication.current.value, pass));
         let fallback =
             publication.fallback.map(|wanted| (wanted.number, self.resolve(wanted.value, pass)));
@@ -414,6 +431,7 @@ struct InPass {
     client: Option<Result<Option<Symbol>, Refusal>>,
     accepted: Option<bool>,
     secret_set: bool,
+    rehearsed: bool,
 }
 
 fn trouble(fault: Fault) -> Trouble {
