@@ -40,8 +40,9 @@ pub const FALLBACK_ANNOTATION: &str = "auth0-rotator.dev/fallback";
 /// now wants other keys doesn't make them unfindable.
 pub const KEYS_ANNOTATION: &str = "auth0-rotator.dev/keys";
 
-/// Label on a target Secret, by which it is watched.
-pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Label on a target Secret, by which it is watched. `app.kubernetes.io/managed-by` is left to
+/// whoever made the Secret.
+pub const MANAGED_LABEL: &str = "auth0-rotator.dev/managed";
 
-/// The value of [`MANAGED_BY_LABEL`], and the name under which fields are applied.
+/// The name under which fields are applied.
 pub const MANAGER: &str = "auth0-rotator";

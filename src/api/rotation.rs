@@ -169,12 +169,19 @@ pub enum Initial {
         .message("target.keys: each key needs a name of its own"),
     validation = Rule::new("self.template.all(key, !(key in [self.keys.clientId, self.keys.domain, self.keys.current, self.keys.fallback, self.keys.list]))")
         .message("target.template: a key is already used by target.keys: rename one of them"),
-    validation = Rule::new("self.template.all(key, key.matches('^[-._a-zA-Z0-9]{1,253}$'))")
+    validation = Rule::new("!has(self.labels) || self.labels.all(key, key.size() <= 317 && key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$') && self.labels[key].matches('^([A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?)?$'))")
+        .message("target.labels: a name or a value is not one of a Kubernetes label"),
+    validation = Rule::new("!has(self.annotations) || self.annotations.all(key, key.size() <= 317 && key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$'))")
+        .message("target.annotations: a name is not one of a Kubernetes annotation"),
+    validation = Rule::new("self.template.all(key, key.matches('^([-_a-zA-Z0-9]|\\\\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]{0,251}$'))")
         .message("target.template: keys may have letters, digits, '-', '_' and '.' only")
 )]
 pub struct TargetSpec {
     /// The name of the Secret, in this resource's namespace.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
     /// Take over a Secret of that name that exists already. Only this resource's own keys are
     /// written in it.
@@ -191,7 +198,7 @@ pub struct TargetSpec {
     #[serde(default)]
     pub list_format: ListFormat,
     /// Further keys, rendered as Jinja templates of client_id, domain, client_secret,
-    /// client_secret_fallback (absent when there is none) and client_secrets (the list in the order
+    /// client_secret_fallback (empty when there is none) and client_secrets (the list in the order
     /// to try).
     #[serde(default)]
     #[schemars(extend(
@@ -201,11 +208,11 @@ pub struct TargetSpec {
     pub template: BTreeMap<String, String>,
     /// Labels to set on the Secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     pub labels: BTreeMap<String, String>,
     /// Annotations to set on the Secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -224,19 +231,34 @@ pub enum DeletionPolicy {
 #[serde(rename_all = "camelCase", default)]
 pub struct Keys {
     /// The client ID.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$")
+    )]
     pub client_id: String,
     /// The tenant's domain.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$")
+    )]
     pub domain: String,
     /// The secret to try first.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$")
+    )]
     pub current: String,
     /// The secret to try second; the key is absent when there is none.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$")
+    )]
     pub fallback: String,
     /// All secrets in the order to try.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$")
+    )]
     pub list: String,
 }
 

@@ -50,6 +50,15 @@ pub enum Auth0Error {
     /// The token was refused although it is not expired.
     #[error("Auth0 refused the Management API token")]
     TokenRefused,
+    /// No token could be got: nothing was asked of the Management API.
+    #[error("Auth0 gave no Management API token: it can't be reached, or failed to answer")]
+    TokenUnavailable,
+    /// There was no time left to make the call in: it was not made.
+    #[error("there was no time left for the call; it was not made")]
+    TooLate,
+    /// Auth0 doesn't take the value as a client secret.
+    #[error("Auth0 refuses the new value of the client secret (status 400)")]
+    ValueRefused,
     /// The token lacks a scope.
     #[error("the tenant's management client lacks the scope {0}: grant it in Auth0's dashboard")]
     MissingScope(&'static str),
@@ -70,6 +79,9 @@ pub enum Garbled {
     /// The body isn't the JSON that is documented.
     #[error("it is not the JSON that was expected")]
     NotJson,
+    /// The answer is a page for people.
+    #[error("it is HTML")]
+    Html,
     /// The answer speaks of another client.
     #[error("it is about another client")]
     OtherClient,
@@ -90,6 +102,8 @@ impl Auth0Error {
             | Auth0Error::NoAnswer
             | Auth0Error::Unavailable(_)
             | Auth0Error::Garbled(_)
+            | Auth0Error::TokenUnavailable
+            | Auth0Error::TooLate
             | Auth0Error::TokenRefused => Class::Retry,
             Auth0Error::Configuration(_)
             | Auth0Error::Credentials(_)
@@ -97,6 +111,7 @@ impl Auth0Error {
             | Auth0Error::TokenForbidden
             | Auth0Error::MissingScope(_)
             | Auth0Error::ClientNotFound
+            | Auth0Error::ValueRefused
             | Auth0Error::Rejected(_) => Class::Invalid,
         }
     }
@@ -114,21 +129,32 @@ impl Auth0Error {
             Auth0Error::CredentialsRefused => "CredentialsRefused",
             Auth0Error::TokenForbidden => "TokenForbidden",
             Auth0Error::TokenRefused => "TokenRefused",
+            Auth0Error::TokenUnavailable => "TokenUnavailable",
+            Auth0Error::TooLate => "TooLate",
+            Auth0Error::ValueRefused => "ValueRefused",
             Auth0Error::MissingScope(_) => "MissingScope",
             Auth0Error::ClientNotFound => "ClientNotFound",
             Auth0Error::Rejected(_) => "Rejected",
         }
     }
 
-    /// Whether the call certainly changed nothing at Auth0. A server that failed, or an answer
-    /// that can't be understood, says nothing about that.
+    /// Whether the call certainly changed nothing at Auth0. A server that failed, an answer that
+    /// can't be understood, or a status that something on the way makes up (408, 499), says nothing
+    /// about that.
     pub fn unchanged(&self) -> bool {
-        !matches!(self, Auth0Error::NoAnswer | Auth0Error::Unavailable(_) | Auth0Error::Garbled(_))
+        match self {
+            Auth0Error::NoAnswer | Auth0Error::Unavailable(_) | Auth0Error::Garbled(_) => false,
+            Auth0Error::Rejected(status) => matches!(status, 400 | 401 | 403 | 404 | 409),
+            _ => true,
+        }
     }
 
     /// Whether the tenant fails, and not one client of it.
     pub fn is_of_tenant(&self) -> bool {
-        !matches!(self, Auth0Error::ClientNotFound | Auth0Error::Rejected(_))
+        !matches!(
+            self,
+            Auth0Error::ClientNotFound | Auth0Error::Rejected(_) | Auth0Error::ValueRefused
+        )
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use rand::{TryRng as _, rngs::SysRng};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 /// The longest value that is taken, in bytes. Auth0's own are 64 characters.
 const LIMIT: usize = 4096;
@@ -41,6 +43,18 @@ impl ClientSecret {
             return Err(NotASecret::Unprintable);
         }
         Ok(ClientSecret(value))
+    }
+
+    /// A new value of 64 characters of `[A-Za-z0-9_-]`, 384 bits, from the operating system's
+    /// generator. `None` when it gives none.
+    pub fn generate() -> Option<ClientSecret> {
+        const ALPHABET: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+        let mut bytes = Zeroizing::new([0u8; 64]);
+        SysRng.try_fill_bytes(bytes.as_mut()).ok()?;
+        // 64 divides 256: no character is likelier than another.
+        let characters = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)]));
+        ClientSecret::new(SecretString::from(characters.collect::<String>())).ok()
     }
 
     /// The value itself: for a request to Auth0 or the target Secret, and nowhere else.
@@ -82,6 +96,15 @@ mod tests {
         assert_eq!(secret("abc"), secret("abc"));
         assert_ne!(secret("abc"), secret("abd"));
         assert_ne!(secret("abc"), secret("abcd"));
+    }
+
+    #[test]
+    fn a_generated_value_is_long_and_safe_in_every_place() {
+        let (one, two) = (ClientSecret::generate().unwrap(), ClientSecret::generate().unwrap());
+        assert_ne!(one, two);
+        assert_eq!(one.expose().len(), 64);
+        let safe = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        assert!(one.expose().chars().all(safe));
     }
 
     #[test]

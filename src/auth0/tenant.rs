@@ -1,6 +1,8 @@
 //! The operations of one tenant.
 
-use chrono::{DateTime, Utc};
+use std::time::Instant;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -30,6 +32,8 @@ pub struct Tenant {
     audience: String,
     credentials: Box<dyn CredentialsSource>,
     token: Mutex<Option<Token>>,
+    /// Why no token could be got, and until when that is believed.
+    failed: Mutex<Option<(DateTime<Utc>, Auth0Error)>>,
 }
 
 /// What the Management API says of a client.
@@ -115,6 +119,7 @@ impl Tenant {
             audience,
             credentials,
             token: Mutex::new(None),
+            failed: Mutex::new(None),
         })
     }
 
@@ -129,37 +134,55 @@ impl Tenant {
         Ok(self.token_that(has, Utc::now()).await?.scopes().to_vec())
     }
 
-    /// `POST /api/v2/clients/{id}/rotate-secret`. Makes one call and never repeats it.
+    /// Gets everything ready for a change: after this, the call itself is all that takes time.
+    ///
+    /// # Errors
+    /// When there is no token that allows changes. Nothing has been changed.
+    pub async fn prepare_change(&self) -> Result<(), Auth0Error> {
+        self.token_with(UPDATE_KEYS, Utc::now()).await.map(drop)
+    }
+
+    /// `POST /api/v2/clients/{id}/rotate-secret`. Makes one call and never repeats it; none when
+    /// it could not be sent before `not_after`.
     ///
     /// `None`: Auth0 has changed the secret and did not tell the new one.
     ///
     /// # Errors
     /// [`Auth0Error::unchanged`] tells whether the secret may have been changed.
-    pub async fn rotate_secret(&self, client_id: &str) -> Result<Option<ClientSecret>, Auth0Error> {
+    pub async fn rotate_secret(
+        &self,
+        client_id: &str,
+        not_after: Instant,
+    ) -> Result<Option<ClientSecret>, Auth0Error> {
         let now = Utc::now();
         let token = self.token_with(UPDATE_KEYS, now).await?;
         let url = self.transport.url(&["api", "v2", "clients", client_id, "rotate-secret"]);
         let request = self.transport.client().post(url).bearer_auth(token.expose());
-        let answer = self.transport.send(request, &self.limits, now).await?;
+        let answer = self.transport.send_before(request, &self.limits, now, not_after).await?;
         self.expect(&answer, StatusCode::OK, &token, UPDATE_KEYS).await?;
         Ok(facts(answer.json()?, Some(client_id))?.secret)
     }
 
-    /// `PATCH /api/v2/clients/{id}` with a secret. The same call can be repeated.
+    /// `PATCH /api/v2/clients/{id}` with a secret. The same call can be repeated; none is made
+    /// when it could not be sent before `not_after`.
     ///
     /// # Errors
-    /// [`Auth0Error::Rejected`] with 400 when Auth0 doesn't take the value.
+    /// [`Auth0Error::ValueRefused`] when Auth0 doesn't take the value.
     pub async fn set_secret(
         &self,
         client_id: &str,
         secret: &ClientSecret,
+        not_after: Instant,
     ) -> Result<(), Auth0Error> {
         let now = Utc::now();
         let token = self.token_with(UPDATE_KEYS, now).await?;
         let url = self.transport.url(&["api", "v2", "clients", client_id]);
         let body = serde_json::json!({ "client_secret": secret.expose() });
         let request = self.transport.client().patch(url).bearer_auth(token.expose()).json(&body);
-        let answer = self.transport.send(request, &self.limits, now).await?;
+        let answer = self.transport.send_before(request, &self.limits, now, not_after).await?;
+        if answer.status == StatusCode::BAD_REQUEST {
+            return Err(Auth0Error::ValueRefused);
+        }
         self.expect(&answer, StatusCode::OK, &token, UPDATE_KEYS).await
     }
 
@@ -212,7 +235,7 @@ impl Tenant {
         let request = self.transport.client().post(url).form(&form);
         let answer = self.transport.send(request, &self.limits, Utc::now()).await?;
         match answer.status {
-            StatusCode::OK => Ok(true),
+            StatusCode::OK if answer.is_plain_success() => Ok(true),
             StatusCode::UNAUTHORIZED => Ok(false),
             _ => Err(answer.unexpected()),
         }
@@ -322,13 +345,42 @@ impl Tenant {
         if let Some(token) = kept.as_ref().filter(|token| token.is_fresh(now)) {
             return Ok(token.clone());
         }
+        if let Some((until, error)) =
+            self.failed.lock().await.clone().filter(|(until, _)| *until > now)
+        {
+            tracing::trace!(%until, "no token is asked for so soon after a failure");
+            return Err(error);
+        }
+        let got = self.fetch_token(now).await;
+        match got {
+            Ok(token) => {
+                *kept = Some(token.clone());
+                Ok(token)
+            }
+            Err(error) => {
+                *self.failed.lock().await = Some((now + FAILED_FOR, error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// What fails here was not asked of the Management API, whatever it was.
+    async fn fetch_token(&self, now: DateTime<Utc>) -> Result<Token, Auth0Error> {
         let credentials = self.credentials.load().await?;
-        let token =
-            token::fetch(&self.transport, &self.limits, &self.audience, &credentials, now).await?;
-        *kept = Some(token.clone());
-        Ok(token)
+        token::fetch(&self.transport, &self.limits, &self.audience, &credentials, now)
+            .await
+            .map_err(|error| match error {
+                Auth0Error::NoAnswer | Auth0Error::Unavailable(_) | Auth0Error::Garbled(_) => {
+                    Auth0Error::TokenUnavailable
+                }
+                error => error,
+            })
     }
 }
+
+/// How long a failure to get a token is the answer to all who ask: they would only fail one after
+/// the other.
+const FAILED_FOR: TimeDelta = TimeDelta::seconds(2);
 
 const FIELDS: &str = "client_id,token_endpoint_auth_method,jwt_configuration";
 const FIELDS_WITH_SECRET: &str = "client_id,token_endpoint_auth_method,jwt_configuration,\

@@ -1,12 +1,12 @@
 //! One HTTP call: bounded in time and size, never redirected, never repeated.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
 use reqwest::{
     Client, RequestBuilder, StatusCode, Url,
-    header::{HeaderMap, HeaderValue},
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
     redirect, retry, tls,
 };
 use serde::de::DeserializeOwned;
@@ -44,6 +44,7 @@ pub(super) struct Transport {
 /// An answer that arrived whole.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    is_html: bool,
     body: Zeroizing<Vec<u8>>,
 }
 
@@ -89,12 +90,28 @@ impl Transport {
         limits: &Limits,
         now: DateTime<Utc>,
     ) -> Result<Answer, Auth0Error> {
+        self.send_before(request, limits, now, Instant::now() + self.deadline).await
+    }
+
+    /// The same for a call that must have begun before `not_after`.
+    pub(super) async fn send_before(
+        &self,
+        request: RequestBuilder,
+        limits: &Limits,
+        now: DateTime<Utc>,
+        not_after: Instant,
+    ) -> Result<Answer, Auth0Error> {
         limits.admit(now, self.deadline / 4).await?;
+        if Instant::now() > not_after {
+            return Err(Auth0Error::TooLate);
+        }
         let mut response = request.send().await.map_err(|error| {
             // Only a connection that was never made is sure not to have carried the request.
             if error.is_connect() { Auth0Error::Unreachable } else { Auth0Error::NoAnswer }
         })?;
         let status = response.status();
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let is_html = kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
         let refused = status == StatusCode::TOO_MANY_REQUESTS;
         limits.note(response.headers(), refused, now);
         if refused {
@@ -114,7 +131,7 @@ impl Transport {
         if status.is_server_error() {
             return Err(Auth0Error::Unavailable(status.as_u16()));
         }
-        Ok(Answer { status, body })
+        Ok(Answer { status, is_html, body })
     }
 }
 
@@ -124,10 +141,17 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|_| Auth0Error::Garbled(Garbled::NotJson))
     }
 
+    /// The status is that of success, and Auth0's: what stands before it answers in HTML.
+    pub(super) fn is_plain_success(&self) -> bool {
+        self.status == StatusCode::OK && !self.is_html
+    }
+
     /// An error for a status that the operation doesn't expect.
     pub(super) fn unexpected(&self) -> Auth0Error {
         let status = self.status.as_u16();
-        if self.status.is_client_error() {
+        if self.is_html && self.status.is_success() {
+            Auth0Error::Garbled(Garbled::Html)
+        } else if self.status.is_client_error() {
             Auth0Error::Rejected(status)
         } else {
             Auth0Error::Garbled(Garbled::Status(status))

@@ -1,13 +1,17 @@
 //! What every pass shares.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use kube::{
     Client, Resource as _,
     runtime::reflector::{ObjectRef, Store},
 };
 use rotation::Span;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 
 use super::{
     claims::Guarded,
@@ -40,12 +44,72 @@ pub(super) struct Context {
     pub(super) secrets: SecretStore,
     pub(super) tenants: Tenants,
     pub(super) memory: Arc<Memory>,
+    pub(super) precedence: Precedence,
     pub(super) announcer: Announcer,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watched: Watched,
-    /// A place for each resource that may be worked on at a time, over all namespaces.
-    pub(super) places: Semaphore,
-    pub(super) precedence: Precedence,
+    pub(super) places: Places,
+    /// True once the process has been asked to stop: nothing new is begun.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+impl Context {
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// A place to work on a resource. `None` when its tenant has its share already. Who has an
+    /// answer in hand needs no place.
+    pub(super) fn place<'a>(
+        &'a self,
+        uid: &str,
+        tenant: &str,
+    ) -> Option<impl Future<Output = Place<'a>>> {
+        let in_hand = self.memory.with(uid, |known| known.answer.is_some());
+        let share = if in_hand { None } else { Some(self.places.share(tenant)?) };
+        Some(async move {
+            // The semaphore is never closed.
+            let place = if in_hand { None } else { self.places.all.acquire().await.ok() };
+            Place { _place: place, _share: share }
+        })
+    }
+}
+
+/// Places for the resources that may be worked on at a time, over all namespaces. One tenant that
+/// is slow can't have them all.
+pub(super) struct Places {
+    all: Semaphore,
+    tenants: Mutex<HashMap<String, Arc<Semaphore>>>,
+    share: usize,
+}
+
+/// A place that is taken, until this is dropped.
+pub(super) struct Place<'a> {
+    _place: Option<SemaphorePermit<'a>>,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+impl Places {
+    pub(super) fn new(concurrency: u16) -> Places {
+        let all = usize::from(concurrency.max(1));
+        // Half of them, so that two slow tenants are needed to hold up a third.
+        Places { all: Semaphore::new(all), tenants: Mutex::default(), share: all.div_ceil(2) }
+    }
+
+    fn share(&self, tenant: &str) -> Option<OwnedSemaphorePermit> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = tenants
+            .entry(tenant.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(self.share)))
+            .clone();
+        share.try_acquire_owned().ok()
+    }
+
+    /// Forgets tenants of which no resource is being worked on.
+    pub(super) fn prune(&self) {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.retain(|_, share| share.available_permits() < self.share);
+    }
 }
 
 /// The caches of the watches, one of each per namespace. They tell when to look, who claims what

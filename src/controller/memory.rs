@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use chrono::{DateTime, Utc};
@@ -18,9 +19,15 @@ pub(super) struct Remembered {
     /// When Auth0 last refused the published secret.
     pub(super) refused_at: Option<DateTime<Utc>>,
     /// A value that `rotate-secret` returned and that isn't published yet, and when it came.
-    pub(super) answer: Option<(ClientSecret, std::time::Instant)>,
+    pub(super) answer: Option<(ClientSecret, Instant)>,
+    /// The attempt, by the time it was recorded at, whose call was made here and has ended.
+    pub(super) ended_attempt: Option<DateTime<Utc>>,
+    /// The tenant's domain, for an answer that has to be published when the tenant is gone.
+    pub(super) domain: Option<String>,
     /// What the last pass that came to rest has seen.
     pub(super) settled: Option<Settled>,
+    /// What the last pass that failed has seen.
+    pub(super) failed: Option<Failed>,
 }
 
 /// The state of the world in which there was nothing to do before a certain time.
@@ -36,6 +43,23 @@ pub(super) struct Settled {
     pub(super) wake: Option<DateTime<Utc>>,
 }
 
+/// What a failure was met with. What the operator itself writes when it fails is no reason to try
+/// again sooner.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Wishes {
+    pub(super) generation: Option<i64>,
+    pub(super) request: Option<String>,
+    pub(super) deleting: bool,
+    pub(super) tenant_version: Option<String>,
+}
+
+/// A failure, and when to try again if nobody wishes otherwise meanwhile.
+#[derive(Clone)]
+pub(super) struct Failed {
+    pub(super) wishes: Wishes,
+    pub(super) not_before: Instant,
+}
+
 /// All that is remembered, by the UID of the resource.
 #[derive(Default)]
 pub(super) struct Memory(Mutex<HashMap<String, Remembered>>);
@@ -46,14 +70,14 @@ impl Memory {
         look(self.lock().entry(uid.to_owned()).or_default())
     }
 
-    /// Forgets a resource that is gone.
+    /// Forgets a resource that is gone, and what it had in hand: nobody can publish that.
     pub(super) fn forget(&self, uid: &str) {
         self.lock().remove(uid);
     }
 
-    /// Forgets resources for which `exists` is false, unless a secret of theirs is in hand.
+    /// Forgets the resources for which `exists` is false.
     pub(super) fn prune(&self, exists: impl Fn(&str) -> bool) {
-        self.lock().retain(|uid, remembered| remembered.answer.is_some() || exists(uid));
+        self.lock().retain(|uid, _| exists(uid));
     }
 
     /// How many resources are remembered.

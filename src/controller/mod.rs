@@ -13,6 +13,7 @@ mod claims;
 mod context;
 mod events;
 mod memory;
+mod observe;
 mod pass;
 mod precedence;
 mod reconcile;
@@ -28,10 +29,10 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::join_all, stream::select_all};
 use kube::{Client, Resource as _};
-use tokio::sync::{Semaphore, watch as channel};
+use tokio::{sync::watch as channel, task::JoinSet};
 
-use context::Context;
 pub use context::Settings;
+use context::{Context, Places};
 use events::Announcer;
 use memory::Memory;
 use precedence::Precedence;
@@ -59,32 +60,42 @@ pub async fn run(
 ) -> bool {
     let scopes = watch::scopes(&client, &settings.namespaces);
     let secrets = SecretStore::new(client.clone());
+    let window = settings.propagation_window;
     let context = Arc::new(Context {
         announcer: Announcer::new(client.clone(), instance()),
-        tenants: Tenants::new(secrets.clone(), settings.allow_http, settings.propagation_window),
+        tenants: Tenants::new(client.clone(), secrets.clone(), settings.allow_http, window),
         memory: Arc::new(Memory::default()),
-        places: Semaphore::new(usize::from(settings.concurrency.max(1))),
+        places: Places::new(settings.concurrency),
         precedence: Precedence::new(),
         watched: watch::watched(&scopes),
+        stopping: shutdown.clone(),
         client,
         secrets,
         metrics,
         settings,
     });
     let (synced, is_synced) = channel::channel(false);
-    let running: Vec<_> = scopes.into_iter().map(|scope| scope.watch(&is_synced)).collect();
+    let mut tasks = JoinSet::new();
+    let running: Vec<_> =
+        scopes.into_iter().map(|scope| scope.watch(&is_synced, &mut tasks)).collect();
     tokio::select! {
         _ = join_all(running.iter().map(watch::Running::sync)) => {}
         _ = shutdown.wait_for(|asked| *asked) => return true,
+        _ = tasks.join_next() => return false,
     }
     synced.send_replace(true);
     ready.send_replace(true);
     tracing::info!("watches are synced");
     let mut running = select_all(running.into_iter().map(|scope| scope.run(&context, &shutdown)));
-    let pruning = tokio::spawn(prune_now_and_then(context.clone()));
-    // Each item is one reconciled object; the reconcilers have said what there is to say.
-    while running.next().await.is_some() {}
-    pruning.abort();
+    tasks.spawn(prune_now_and_then(context.clone()));
+    loop {
+        tokio::select! {
+            // Each item is one reconciled object; the reconcilers have said what there is to say.
+            item = running.next() => if item.is_none() { break },
+            // Watches never end by themselves: one that did has panicked.
+            _ = tasks.join_next() => break,
+        }
+    }
     let asked = *shutdown.borrow_and_update();
     publish_in_hand(&context).await;
     asked
@@ -92,29 +103,29 @@ pub async fn run(
 
 /// No answer of `rotate-secret` is dropped while there is time to publish it.
 async fn publish_in_hand(context: &Context) {
-    let last = tokio::time::Instant::now() + LAST_CHANCE;
-    loop {
-        let in_hand = context.memory.in_hand();
-        if in_hand.is_empty() {
-            return;
+    let rounds = async {
+        loop {
+            let in_hand = context.memory.in_hand();
+            let resources = context.watched.resources();
+            let theirs: Vec<_> = resources
+                .iter()
+                .map(|resource| resource.meta())
+                .filter(|meta| meta.uid.as_ref().is_some_and(|uid| in_hand.contains(uid)))
+                .collect();
+            if theirs.is_empty() {
+                return;
+            }
+            join_all(theirs.into_iter().map(|meta| {
+                let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+                pass::pass(context, namespace.unwrap_or_default(), name.unwrap_or_default())
+            }))
+            .await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        if tokio::time::Instant::now() > last {
-            let count = in_hand.len();
-            tracing::error!(count, "secrets could not be published; they will be read back");
-            return;
-        }
-        let resources = context.watched.resources();
-        let theirs = resources.iter().filter(|resource| {
-            resource.meta().uid.as_ref().is_some_and(|uid| in_hand.contains(uid))
-        });
-        join_all(theirs.map(|resource| async {
-            let meta = resource.meta();
-            let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
-            let _ =
-                pass::pass(context, namespace.unwrap_or_default(), name.unwrap_or_default()).await;
-        }))
-        .await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    if tokio::time::timeout(LAST_CHANCE, rounds).await.is_err() {
+        let count = context.memory.in_hand().len();
+        tracing::error!(count, "secrets could not be published; whoever goes on reads them back");
     }
 }
 
@@ -131,6 +142,7 @@ async fn prune_now_and_then(context: Arc<Context>) {
             .collect();
         context.memory.prune(|uid| uids.contains(uid));
         context.tenants.prune(|uid| uids.contains(uid));
+        context.places.prune();
         tracing::debug!(remembered = context.memory.len(), "forgot what is gone");
     }
 }

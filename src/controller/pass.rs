@@ -3,29 +3,26 @@
 use std::time::Instant;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use rotation::{
-    Class, Decision, Notice, Observation, Policy, Publication, Reading, Request, Status, Step,
-    Target, Trouble, decide, fail, notices,
+    Class, Decision, Notice, Observation, Policy, Publication, Refusal, Status, Step, Trouble,
+    decide, fail, notices,
 };
 
 use super::{
-    claims,
     context::Context,
     memory::Settled,
     precedence::Urgent,
     resource::{self, Handle},
-    target::{Contents, Rendering, Snapshot, Values},
+    target::{Snapshot, Values},
     tenants::Usable,
     terms, trouble,
 };
-use crate::{
-    api::{ClientSecretRotation, DeletionPolicy, INITIALIZED_ANNOTATION, REQUEST_ANNOTATION},
-    auth0::ClientFacts,
-};
+use crate::{api::ClientSecretRotation, auth0::ClientFacts};
 
 /// The most steps that a pass takes before it lets others have a turn. The longest way, a rotation
-/// whose grace period is over at once, takes twelve.
+/// whose grace period is over at once, takes thirteen.
 const MOST_STEPS: usize = 24;
 
 /// How a pass ended.
@@ -36,96 +33,112 @@ pub(super) enum End {
     Gone,
 }
 
+/// A pass that is over.
+pub(super) struct Report {
+    pub(super) end: Result<End, Trouble>,
+    /// The resource, unless it could not be read.
+    pub(super) about: Option<ObjectReference>,
+    /// What happened to it.
+    pub(super) told: Vec<Notice>,
+}
+
 /// One pass over one resource.
 pub(super) struct Pass<'a> {
     pub(super) context: &'a Context,
     pub(super) handle: Handle,
     pub(super) uid: String,
     pub(super) resource: ClientSecretRotation,
-    /// The target Secret as it was read or written last.
-    pub(super) secret: Option<Snapshot>,
+    /// The target Secret as it was read or written last; `None` when it hasn't been.
+    pub(super) secret: Option<Option<Snapshot>>,
     pub(super) values: Values,
     pub(super) tenant: Result<Usable, Trouble>,
     /// What Auth0 said of the client in this pass.
-    pub(super) client: Option<Result<ClientFacts, rotation::Refusal>>,
+    pub(super) client: Option<Result<ClientFacts, Refusal>>,
     pub(super) accepted: Option<bool>,
     pub(super) secret_set: bool,
+    pub(super) rehearsed: bool,
     /// When the intent to change something at Auth0 was stored.
     pub(super) recorded: Option<Instant>,
     /// What was last written into the target Secret in this pass.
     pub(super) written: Option<Publication>,
-    /// There from the answer of `rotate-secret` until it is published.
+    /// There while an answer of `rotate-secret` is in hand and being published.
     pub(super) urgent: Option<Urgent>,
+    policy: Option<(Option<i64>, Policy)>,
     seen: Settled,
     told: Vec<Notice>,
 }
 
 /// Makes a pass over a resource.
-pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Result<End, Trouble> {
+pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Report {
     let handle = Handle::new(context.client.clone(), namespace, name);
     context.precedence.ordinary().await;
-    let Some(resource) = handle.get().await? else { return Ok(End::Gone) };
-    let uid = resource.uid().unwrap_or_default();
+    let resource = match handle.get().await {
+        Ok(Some(resource)) => resource,
+        Ok(None) => return Report { end: Ok(End::Gone), about: None, told: Vec::new() },
+        Err(trouble) => return Report { end: Err(trouble), about: None, told: Vec::new() },
+    };
     let mut pass = Pass {
         tenant: context.tenants.find(namespace, &resource.spec.tenant_ref, &context.watched),
         context,
         handle,
-        uid,
+        uid: resource.uid().unwrap_or_default(),
         resource,
         secret: None,
         values: Values::default(),
         client: None,
         accepted: None,
         secret_set: false,
+        rehearsed: false,
         recorded: None,
         written: None,
         urgent: None,
+        policy: None,
         seen: Settled::default(),
         told: Vec::new(),
     };
     let end = pass.run().await;
-    let about = resource::reference(&pass.resource);
-    let told = std::mem::take(&mut pass.told);
-    pass.urgent = None;
-    if !told.is_empty() {
-        context.precedence.ordinary().await;
-    }
-    context.announcer.tell(&about, &told).await;
-    end
+    let about = Some(resource::reference(&pass.resource));
+    Report { end, about, told: pass.told }
 }
 
 impl Pass<'_> {
     async fn run(&mut self) -> Result<End, Trouble> {
         self.note_resource();
+        self.remember_domain();
         if let Err(trouble) = self.read_secret().await {
             return self.failed(None, trouble).await;
         }
+        self.hurry_if_in_hand();
         for _ in 0..MOST_STEPS {
-            let now = now();
-            let policy =
-                terms::policy(&self.resource, self.context.settings.propagation_window, now);
-            let seen = self.observe();
-            let decision = decide(&seen, now, &policy);
-            let step = decision.step.clone();
             if self.urgent.is_none() {
                 self.context.precedence.ordinary().await;
             }
+            let now = now();
+            let policy = self.policy(now);
+            let seen = self.observe();
+            let decision = decide(&seen, now, &policy);
+            let step = decision.step.clone();
             match self.act(&seen, decision).await {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),
                 Err(trouble) if trouble.class == Class::Conflict && self.refresh().await? => {}
-                Err(trouble) => return self.failed(Some((seen, policy, step)), trouble).await,
+                Err(trouble) => return self.failed(Some((seen, step)), trouble).await,
             }
         }
         Err(trouble::conflict("there was more to do than one pass takes"))
     }
 
-    /// Something changed under our hands: reads it again. False when the resource is gone.
+    /// Something changed under our hands: reads it again, and asks Auth0 anew. False when the
+    /// resource is gone.
     async fn refresh(&mut self) -> Result<bool, Trouble> {
         let Some(resource) = self.handle.get().await? else { return Ok(false) };
         self.resource = resource;
         self.note_resource();
-        self.accepted = None;
+        let reference = &self.resource.spec.tenant_ref;
+        self.tenant = self.context.tenants.find(self.namespace(), reference, &self.context.watched);
+        self.remember_domain();
+        (self.client, self.accepted) = (None, None);
+        (self.secret_set, self.rehearsed, self.recorded) = (false, false, None);
         self.read_secret().await?;
         Ok(true)
     }
@@ -137,6 +150,10 @@ impl Pass<'_> {
         decision: Decision,
     ) -> Result<Option<End>, Trouble> {
         let Decision { status, step, wake } = decision;
+        if matches!(step, Step::RotateSecret | Step::SetSecret(_)) {
+            // What can be known to fail beforehand isn't recorded as an attempt.
+            self.prepare_change().await?;
+        }
         let status = self.with_tenant_condition(status);
         self.store(&seen.status, status).await?;
         if step == Step::Rest {
@@ -167,94 +184,52 @@ impl Pass<'_> {
     /// Puts down what went wrong. The trouble stays the answer, also when that fails.
     async fn failed(
         &mut self,
-        during: Option<(Observation, Policy, Step)>,
+        during: Option<(Observation, Step)>,
         trouble: Trouble,
     ) -> Result<End, Trouble> {
         let now = now();
-        let (seen, policy, step) = match during {
-            Some((seen, policy, step)) => (seen, policy, Some(step)),
-            None => {
-                let window = self.context.settings.propagation_window;
-                (self.observe(), terms::policy(&self.resource, window, now), None)
-            }
+        let policy = self.policy(now);
+        let (seen, step) = match during {
+            Some((seen, step)) => (seen, Some(step)),
+            None => (self.observe(), None),
         };
         // The status may have been stored since: what failed is the step after it.
         let seen = Observation { status: self.status(), ..seen };
-        let status = self.with_tenant_condition(fail(&seen, step.as_ref(), &trouble, now, &policy));
+        let status = fail(&seen, step.as_ref(), &trouble, now, &policy);
+        let status = self.with_tenant_condition(status);
         if let Err(second) = self.store(&seen.status, status).await {
             tracing::debug!(name = self.resource.name_any(), %second, "a failure was not put down");
         }
         Err(trouble)
     }
 
-    fn observe(&self) -> Observation {
-        self.forget_published_answer();
-        let resource = &self.resource;
-        let annotation = |name: &str| resource.annotations().get(name).map(String::as_str);
-        let (answer_in_hand, refused_at) =
-            self.context.memory.with(&self.uid, |known| (known.answer.is_some(), known.refused_at));
-        Observation {
-            generation: resource.metadata.generation.unwrap_or_default(),
-            status: self.status(),
-            request: annotation(REQUEST_ANNOTATION).map(Request::read),
-            initialized: annotation(INITIALIZED_ANNOTATION).is_some(),
-            held: resource::is_held(resource),
-            deleting: resource.metadata.deletion_timestamp.is_some(),
-            target: self.target(),
-            client: match &self.client {
-                None => Reading::NotAsked,
-                Some(Err(refusal)) => Reading::Refused(refusal.clone()),
-                Some(Ok(facts)) => Reading::Found(self.compare(facts)),
-            },
-            accepted: self.accepted,
-            refused_at,
-            answer_in_hand,
-            secret_set: self.secret_set,
+    /// What the spec asks for, worked out once per version of it.
+    fn policy(&mut self, now: DateTime<Utc>) -> Policy {
+        let generation = self.resource.metadata.generation;
+        if let Some((_, policy)) = self.policy.as_ref().filter(|(known, _)| *known == generation) {
+            return policy.clone();
+        }
+        let window = self.context.settings.propagation_window;
+        let policy = terms::policy(&self.resource, window, now).refuse(self.claimed());
+        self.policy = Some((generation, policy.clone()));
+        policy
+    }
+
+    fn remember_domain(&self) {
+        if let Ok(usable) = &self.tenant {
+            let domain = Some(usable.domain.clone());
+            self.context.memory.with(&self.uid, |known| known.domain = domain);
         }
     }
 
-    /// A write whose acknowledgement was lost has happened all the same.
-    fn forget_published_answer(&self) {
-        self.context.memory.with(&self.uid, |known| {
-            known.answer.take_if(|(answer, _)| self.values.current.as_ref() == Some(answer));
-        });
+    /// Calls of other passes wait while an answer is in hand.
+    pub(super) fn hurry_if_in_hand(&mut self) {
+        let in_hand = self.context.memory.with(&self.uid, |known| known.answer.is_some());
+        self.urgent = in_hand.then(|| self.context.precedence.urgent());
     }
 
-    fn target(&self) -> Target {
-        let claimed = claims::refusal(&self.resource, &self.context.watched.resources());
-        if let Some(refusal) = claimed {
-            return Target::Refused(refusal);
-        }
-        self.inspect_target()
-    }
-
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         self.resource.status.clone().unwrap_or_default()
-    }
-
-    /// The numbers and values that stand in the target Secret, to be written as the spec wants.
-    pub(super) fn present_contents(&self) -> Option<Contents> {
-        let (current, fallback) = self.secret.as_ref()?.numbers();
-        let current = (current?, self.values.current.clone()?);
-        let fallback = match (fallback, &self.values.fallback) {
-            (Some(number), Some(value)) => Some((number, value.clone())),
-            _ => None,
-        };
-        Some(Contents { current, fallback })
-    }
-
-    pub(super) fn rendering<'s>(&'s self, domain: &'s str) -> Rendering<'s> {
-        let spec = &self.resource.spec;
-        Rendering {
-            spec: &spec.target,
-            resource: self.resource.metadata.name.as_deref().unwrap_or_default(),
-            namespace: self.namespace(),
-            client_id: &spec.client_id,
-            domain,
-            owner: (spec.target.deletion_policy == DeletionPolicy::Delete)
-                .then(|| kube::Resource::owner_ref(&self.resource, &()))
-                .flatten(),
-        }
     }
 
     pub(super) fn namespace(&self) -> &str {
@@ -280,19 +255,19 @@ impl Pass<'_> {
     }
 
     pub(super) fn note_secret(&mut self) {
-        self.seen
-            .secret_versions
-            .extend(self.secret.as_ref().map(|secret| secret.version().to_owned()));
+        let version = self.snapshot().map(|secret| secret.version().to_owned());
+        self.seen.secret_versions.extend(version);
     }
 
     /// Nothing will have to be looked at before `wake`, unless something changes.
     fn settle(&mut self, wake: Option<DateTime<Utc>>) {
         let mut settled = std::mem::take(&mut self.seen);
-        settled.tenant_version =
-            self.tenant.as_ref().ok().and_then(|tenant| tenant.version.clone());
+        let tenant = self.tenant.as_ref().ok();
+        settled.tenant_version = tenant.and_then(|tenant| tenant.version.clone());
         settled.wake = wake;
         self.context.memory.with(&self.uid, |known| {
             known.settled = Some(settled);
+            known.failed = None;
             known.failures = 0;
         });
     }

@@ -7,7 +7,7 @@ use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
 };
-use rotation::{Status, Trouble};
+use rotation::{Class, Status, Trouble};
 use serde_json::json;
 
 use super::{KUBE_DEADLINE, trouble};
@@ -39,7 +39,20 @@ impl Handle {
         resource.metadata.managed_fields = None;
         resource.status = Some(status);
         let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-        in_time("storing the status", self.api.replace_status(&self.name, &params, &resource)).await
+        let stored = self.api.replace_status(&self.name, &params, &resource);
+        let stored = in_time("storing the status", stored).await?;
+        if stored.status == resource.status {
+            return Ok(stored);
+        }
+        // Fields that the installed definition doesn't know are dropped by the API server: what
+        // isn't recorded must not be done.
+        Err(Trouble {
+            class: Class::Fatal,
+            ..trouble::invalid(
+                "DefinitionOutdated",
+                "the installed CustomResourceDefinition is older than this operator: apply crds/",
+            )
+        })
     }
 
     /// Puts our finalizer on the resource, and marks it as initialized.

@@ -7,12 +7,12 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use kube::ResourceExt as _;
+use kube::{Api, Client, ResourceExt as _};
 use reqwest::Url;
 use rotation::{Class, Span, Trouble, is_true, kind};
 use secrecy::SecretString;
 
-use super::{context::Watched, target::SecretStore, trouble};
+use super::{KUBE_DEADLINE, context::Watched, target::SecretStore, trouble};
 use crate::{
     api::{Auth0Tenant, Auth0TenantSpec, TenantRef},
     auth0::{Auth0Error, ClientSecret, Credentials, CredentialsSource, Endpoint, Tenant},
@@ -20,6 +20,7 @@ use crate::{
 
 /// Tenants by the UID and generation of their resource.
 pub(super) struct Tenants {
+    client: Client,
     secrets: SecretStore,
     allow_http: bool,
     propagation_window: Span,
@@ -36,13 +37,20 @@ pub(super) struct Usable {
     pub(super) domain: String,
     /// The version of its resource.
     pub(super) version: Option<String>,
+    /// The generation of its resource.
+    generation: Option<i64>,
     /// Reason and message, when its own status says that it can't be used.
     pub(super) not_ready: Option<(String, String)>,
 }
 
 impl Tenants {
-    pub(super) fn new(secrets: SecretStore, allow_http: bool, propagation_window: Span) -> Tenants {
-        Tenants { secrets, allow_http, propagation_window, kept: Mutex::default() }
+    pub(super) fn new(
+        client: Client,
+        secrets: SecretStore,
+        allow_http: bool,
+        propagation_window: Span,
+    ) -> Tenants {
+        Tenants { client, secrets, allow_http, propagation_window, kept: Mutex::default() }
     }
 
     /// The tenant that a resource of `namespace` refers to.
@@ -81,7 +89,32 @@ impl Tenants {
             tenant,
             domain: resource.spec.domain.clone(),
             version: resource.resource_version(),
+            generation,
             not_ready: not_ready(resource),
+        })
+    }
+
+    /// The tenant is still as it was when it was found, also for the API server.
+    pub(super) async fn check_live(
+        &self,
+        namespace: &str,
+        name: &str,
+        usable: &Usable,
+    ) -> Result<(), Trouble> {
+        let api: Api<Auth0Tenant> = Api::namespaced(self.client.clone(), namespace);
+        let what = "reading the tenant";
+        let read = tokio::time::timeout(KUBE_DEADLINE, api.get_metadata_opt(name)).await;
+        let live = read
+            .map_err(|_| trouble::of_timeout(what))?
+            .map_err(|error| trouble::of_kube(what, &error))?;
+        let generation = live.and_then(|live| live.metadata.generation);
+        if generation == usable.generation {
+            return Ok(());
+        }
+        // The watch will tell, and the pass comes again.
+        Err(Trouble {
+            class: Class::Retry,
+            ..trouble::conflict("the tenant has just been changed")
         })
     }
 

@@ -19,6 +19,9 @@ pub(super) fn of_kube(what: &str, error: &kube::Error) -> Trouble {
             }
             _ => (Class::Invalid, format!("{what}: {}", bounded(&status.message))),
         },
+        kube::Error::SerdeError(_) => {
+            (Class::Invalid, format!("{what}: the object doesn't fit its definition: apply crds/"))
+        }
         _ => (Class::Retry, format!("{what}: the API server can't be reached")),
     };
     Trouble { class, reason: "KubernetesError", message, unchanged: false, tenant: false }
@@ -31,6 +34,17 @@ pub(super) fn of_timeout(what: &str) -> Trouble {
         reason: "KubernetesError",
         message: format!("{what}: the API server did not answer in time"),
         unchanged: false,
+        tenant: false,
+    }
+}
+
+/// The process has been asked to stop: nothing new is begun.
+pub(super) fn stopping() -> Trouble {
+    Trouble {
+        class: Class::Retry,
+        reason: "Stopping",
+        message: "the operator is stopping; another one goes on".to_owned(),
+        unchanged: true,
         tenant: false,
     }
 }

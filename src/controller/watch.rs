@@ -3,10 +3,13 @@
 //! Every kind is watched once per scope. A change becomes the name of a resource to look at; what
 //! it was is looked up in a pass.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{Arc, PoisonError},
+};
 
 use futures::{
-    FutureExt as _, Stream, StreamExt as _,
+    FutureExt as _, SinkExt as _, Stream, StreamExt as _,
     channel::mpsc,
     stream::{self, BoxStream},
 };
@@ -19,17 +22,17 @@ use kube::{
         Config, WatchStreamExt as _, applier,
         controller::{Action, ReconcileRequest},
         reflector::{self, ObjectRef, Store, store::Writer},
-        watcher::{self, watcher},
+        watcher::{self, Event, watcher},
     },
 };
-use tokio::sync::watch as channel;
+use tokio::{sync::watch as channel, task::JoinSet};
 
 use super::{
     claims::Guarded,
     context::{Context, Watched},
     reconcile, tenant_status,
 };
-use crate::api::{Auth0Tenant, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION};
+use crate::api::{Auth0Tenant, MANAGED_LABEL, OWNER_ANNOTATION};
 
 /// How long a watch may be idle before it is opened anew, in seconds: some load balancers drop a
 /// silent connection after 240.
@@ -88,45 +91,55 @@ pub(super) struct Running {
 }
 
 impl Scope {
-    /// Starts the watches. Their changes become the resources, and the tenants, to look at; they
-    /// are passed on once `synced` is true.
-    pub(super) fn watch(self, synced: &channel::Receiver<bool>) -> Running {
+    /// Starts the watches, in `tasks` that never end. Their changes become the resources, and the
+    /// tenants, to look at; they are passed on once `synced` is true.
+    pub(super) fn watch(
+        self,
+        synced: &channel::Receiver<bool>,
+        tasks: &mut JoinSet<()>,
+    ) -> Running {
         let (to_resources, resource_changes) = mpsc::channel(CHANGES);
         let (to_tenants, tenant_changes) = mpsc::channel(CHANGES);
         let config = || watcher::Config::default().timeout(WATCH_SECONDS);
         let namespace = self.namespace.as_deref();
-        let (store, tenants_store) = (self.resources.0, self.tenants.0);
-
-        let resources = watcher(scoped(&self.client, namespace), config())
-            .default_backoff()
-            .reflect(self.resources.1)
-            .touched_objects();
-        let own = |resource: Guarded| vec![ObjectRef::from_obj(&resource)];
-        tokio::spawn(forward(resources, own, to_resources.clone(), synced.clone()));
-
-        let tenants = watcher(scoped(&self.client, namespace), config())
-            .default_backoff()
-            .reflect(self.tenants.1)
-            .touched_objects();
-        let mut to_own = to_tenants;
-        let theirs = store.clone();
-        let using = move |tenant: GuardedTenant| {
-            // A full queue is no loss: the tenant comes again with its next change or recheck.
-            let _ = to_own.try_send(ObjectRef::from_obj(&tenant));
-            users(&theirs, &tenant)
+        let (resources, tenants) = (self.resources.0, self.tenants.0);
+        let everything = |store: &Store<Guarded>| {
+            let store = store.clone();
+            move || store.state().iter().map(|object| ObjectRef::from_obj(&**object)).collect()
         };
-        tokio::spawn(forward(tenants, using, to_resources.clone(), synced.clone()));
 
-        let ours = config().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}"));
-        let secrets = watcher(scoped(&self.client, namespace), ours)
+        let changes = watcher(scoped(&self.client, namespace), config())
             .default_backoff()
-            .reflect(self.secrets.1)
-            .touched_objects();
-        let targets = store.clone();
-        let owners = move |secret: SecretMetadata| owners(&targets, &secret);
-        tokio::spawn(forward(secrets, owners, to_resources, synced.clone()));
+            .reflect(self.resources.1);
+        let own = |resource: &Guarded| vec![ObjectRef::from_obj(resource)];
+        let to = to_resources.clone();
+        tasks.spawn(forward(changes, own, everything(&resources), to, synced.clone()));
 
-        let (resources, tenants, secrets) = (store, tenants_store, self.secrets.0);
+        let changes = watcher(scoped(&self.client, namespace), config())
+            .default_backoff()
+            .reflect(self.tenants.1);
+        let (to_own, own_tenants) = (Shared::new(to_tenants), tenants.clone());
+        let (theirs, to_theirs) = (resources.clone(), to_own.clone());
+        let using = move |tenant: &GuardedTenant| {
+            to_theirs.offer([ObjectRef::from_obj(tenant)]);
+            users(&theirs, tenant)
+        };
+        let of_all = everything(&resources);
+        let all = move || {
+            to_own.offer(own_tenants.state().iter().map(|tenant| ObjectRef::from_obj(&**tenant)));
+            of_all()
+        };
+        tasks.spawn(forward(changes, using, all, to_resources.clone(), synced.clone()));
+
+        let ours = config().labels(&format!("{MANAGED_LABEL}=true"));
+        let changes = watcher(scoped(&self.client, namespace), ours)
+            .default_backoff()
+            .reflect(self.secrets.1);
+        let targets = resources.clone();
+        let owners = move |secret: &SecretMetadata| owners(&targets, secret);
+        tasks.spawn(forward(changes, owners, everything(&resources), to_resources, synced.clone()));
+
+        let secrets = self.secrets.0;
         Running { resources, tenants, secrets, resource_changes, tenant_changes }
     }
 }
@@ -182,26 +195,53 @@ where
     }
 }
 
-/// Passes on what `map` makes of each change. Before all caches are synced changes are not passed
-/// on: the queue begins with everything that is there.
+/// Passes on what `of` makes of each change. A watch that begins anew tells what is there, not what
+/// went in the meantime: then `all` is looked at, which costs nothing where nothing changed. Before
+/// all caches are synced nothing is passed on: the queue begins with everything that is there.
 async fn forward<O>(
-    changes: impl Stream<Item = Result<O, watcher::Error>>,
-    mut map: impl FnMut(O) -> Vec<ObjectRef<Guarded>>,
+    changes: impl Stream<Item = Result<Event<O>, watcher::Error>>,
+    of: impl Fn(&O) -> Vec<ObjectRef<Guarded>>,
+    all: impl Fn() -> Vec<ObjectRef<Guarded>>,
     mut to: mpsc::Sender<ObjectRef<Guarded>>,
     synced: channel::Receiver<bool>,
 ) {
     let mut changes = std::pin::pin!(changes);
     while let Some(change) = changes.next().await {
-        match change {
-            Ok(object) if *synced.borrow() => {
-                for reference in map(object) {
-                    if futures::SinkExt::send(&mut to, reference).await.is_err() {
-                        return;
-                    }
-                }
+        let references = match change {
+            Ok(_) if !*synced.borrow() => continue,
+            Ok(Event::Apply(object) | Event::Delete(object)) => of(&object),
+            Ok(Event::InitDone) => all(),
+            // The cache doesn't have these before the watch has begun.
+            Ok(Event::Init | Event::InitApply(_)) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "a watch failed and is opened anew");
+                continue;
             }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "a watch failed and is opened anew"),
+        };
+        for reference in references {
+            if to.send(reference).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A queue that is offered to, from where it can't be waited for.
+#[derive(Clone)]
+struct Shared(Arc<std::sync::Mutex<mpsc::Sender<ObjectRef<GuardedTenant>>>>);
+
+impl Shared {
+    fn new(to: mpsc::Sender<ObjectRef<GuardedTenant>>) -> Shared {
+        Shared(Arc::new(std::sync::Mutex::new(to)))
+    }
+
+    /// A full queue is told of: it has a place for more tenants than anyone has.
+    fn offer(&self, tenants: impl IntoIterator<Item = ObjectRef<GuardedTenant>>) {
+        let mut to = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for tenant in tenants {
+            if to.try_send(tenant).is_err() {
+                tracing::warn!("the queue of tenants is full: one is looked at later");
+            }
         }
     }
 }

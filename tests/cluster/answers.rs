@@ -176,3 +176,21 @@ async fn a_rate_limit_is_kept_to() {
     }
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn a_page_for_people_is_no_evidence() {
+    let bench = Bench::start().await;
+    bench.rotation("shop", json!({})).await;
+    bench.rotated("shop", 1).await;
+    let page = Action::Html { status: 200, when: When::Before };
+    bench.simulator.faults().order(Fault::new(page).on(Operation::Revoke).unlimited()).unwrap();
+    bench.request("shop", "rotate/now").await;
+    bench.reason("shop", "Reconciling", "GarbledAnswer").await;
+    // Longer than the grace period.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(bench.list("shop").await.len(), 2, "the previous secret is kept");
+    bench.simulator.faults().clear();
+    bench.rotated("shop", 2).await;
+    assert_eq!(bench.list("shop").await.len(), 1);
+    bench.finish().await;
+}

@@ -8,12 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation, MANAGED_BY_LABEL, crds};
+use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation, MANAGED_LABEL, crds};
 use auth0_simulator::{ClientSeed, Simulator};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use control_plane::ControlPlane;
 use k8s_openapi::{
-    api::{core::v1::Secret, events::v1::Event},
+    api::{
+        admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+        core::v1::Secret,
+        events::v1::Event,
+    },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
@@ -385,7 +389,7 @@ impl Bench {
     }
 
     async fn secret_metadata(&self) -> String {
-        let ours = ListParams::default().labels(MANAGED_BY_LABEL);
+        let ours = ListParams::default().labels(MANAGED_LABEL);
         let all = self.api::<Secret>().list_metadata(&ours).await.unwrap();
         serde_json::to_string(&all.items).unwrap()
     }
@@ -440,6 +444,54 @@ impl Bench {
         let deadline = Instant::now() + DEADLINE;
         while self.api::<ClientSecretRotation>().get_opt(name).await.unwrap().is_some() {
             assert!(Instant::now() < deadline, "{name} never goes\n{}", self.where_to_look());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Bench {
+    /// Has the API server refuse the operator's writes of Secrets in this namespace, or not any more.
+    pub(crate) async fn deny_secret_writes(&self, deny: bool) {
+        let name = format!("deny-{}", self.namespace);
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.client.clone());
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.client.clone());
+        if !deny {
+            bindings.delete(&name, &Default::default()).await.unwrap();
+            policies.delete(&name, &Default::default()).await.unwrap();
+            self.wait_for_writes(true).await;
+            return;
+        }
+        let here = json!({ "matchLabels": { "kubernetes.io/metadata.name": self.namespace } });
+        let policy = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": { "name": name },
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": { "namespaceSelector": here, "resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"],
+                    "operations": ["CREATE", "UPDATE"],
+                }] },
+                "validations": [{ "expression": "false", "message": "no writes now" }],
+            },
+        });
+        let binding = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": { "name": name },
+            "spec": { "policyName": name, "validationActions": ["Deny"] },
+        });
+        policies.create(&PostParams::default(), &from(policy)).await.unwrap();
+        bindings.create(&PostParams::default(), &from(binding)).await.unwrap();
+        self.wait_for_writes(false).await;
+    }
+
+    /// Admission policies come into force a moment after they are made.
+    async fn wait_for_writes(&self, possible: bool) {
+        let deadline = Instant::now() + DEADLINE;
+        let probe: Secret = from(json!({ "metadata": { "name": "probe" } }));
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        while self.api::<Secret>().create(&params, &probe).await.is_ok() != possible {
+            assert!(Instant::now() < deadline, "the admission policy never changes anything");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auth0_rotator::api::ClientSecretRotation;
+use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation};
 use auth0_simulator::{ClientSeed, Fault, Operation, Simulator};
 use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
 use kube::{
@@ -288,5 +288,61 @@ async fn it_works_over_tls_with_a_bundle_of_its_own() {
     bench.request("shop", "rotate/now").await;
     bench.rotated("shop", 2).await;
     bench.assert_published("shop").await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_to_stay_after_all_loses_its_owner() {
+    let bench = Bench::start().await;
+    let policy = |policy: &str| json!({ "target": { "deletionPolicy": policy } });
+    bench.rotation("shop", policy("Delete")).await;
+    bench.rotated("shop", 1).await;
+    let owners = async || {
+        let secret = bench.api::<Secret>().get("shop-auth0").await.unwrap();
+        secret.owner_references().len()
+    };
+    assert_eq!(owners().await, 1);
+    bench.rotation("shop", policy("Retain")).await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while owners().await > 0 {
+        assert!(std::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_is_rotated_that_could_not_be_published() {
+    let bench = Bench::start().await;
+    bench.rotation("shop", json!({})).await;
+    bench.rotated("shop", 1).await;
+    bench.deny_secret_writes(true).await;
+    bench.request("shop", "rotate/now").await;
+    let message = bench.reason("shop", "Stalled", "SecretRejected").await;
+    assert!(message.contains("admission webhooks"), "{message}");
+    assert_eq!(bench.rotations("shop"), 0);
+    bench.deny_secret_writes(false).await;
+    bench.rotated("shop", 2).await;
+    assert_eq!(bench.rotations("shop"), 1);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_answer_is_published_though_the_tenant_is_deleted_meanwhile() {
+    let bench = Bench::start().await;
+    let late = Fault::delay(WINDOW / 3).on(Operation::RotateSecret);
+    bench.simulator.faults().order(late).unwrap();
+    bench.rotation("shop", json!({})).await;
+    bench.rotated("shop", 1).await;
+    // The first write fails, so that the answer stays in hand.
+    bench.request("shop", "rotate/now").await;
+    bench.until("Auth0 has rotated", |bench| bench.rotations("shop") == 1).await;
+    bench.deny_secret_writes(true).await;
+    bench.reason("shop", "Stalled", "SecretRejected").await;
+    bench.api::<Auth0Tenant>().delete("acme", &Default::default()).await.unwrap();
+    bench.reason("shop", "TenantReady", "TenantMissing").await;
+    bench.deny_secret_writes(false).await;
+    let secret = bench.simulator.client_secret("shop").unwrap().expose_secret().to_owned();
+    bench.wait_for_data("shop-auth0", |data| data["client_secret"] == secret).await;
     bench.finish().await;
 }

@@ -184,7 +184,7 @@ async fn schedules_that_can_not_be_followed() {
 #[tokio::test]
 async fn manifests_that_the_api_server_refuses() {
     let bench = Bench::without_operator().await;
-    let cases: [(&str, Value, &str); 20] = [
+    let cases: [(&str, Value, &str); 23] = [
         ("an empty client ID", json!({ "clientId": "" }), "clientId"),
         ("a client ID with a space", json!({ "clientId": "a b" }), "clientId"),
         ("no tenant", json!({ "tenantRef": null }), "tenantRef"),
@@ -227,6 +227,13 @@ async fn manifests_that_the_api_server_refuses() {
             "a template with a bad key",
             json!({ "target": { "template": { "a/b": "x" } } }),
             "letters, digits",
+        ),
+        ("a target name with two dots", json!({ "target": { "name": "a..b" } }), "target.name"),
+        ("a key of dots", json!({ "target": { "keys": { "current": "..x" } } }), "current"),
+        (
+            "a label that is none",
+            json!({ "target": { "labels": { "x": "not valid !" } } }),
+            "label",
         ),
         ("an unknown strategy", json!({ "strategy": "Yolo" }), "Staged"),
     ];

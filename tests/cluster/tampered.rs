@@ -64,7 +64,7 @@ async fn a_label_that_is_taken_off_comes_back() {
     let bench = Bench::start().await;
     bench.rotation("shop", json!({})).await;
     bench.rotated("shop", 1).await;
-    let label = "app.kubernetes.io/managed-by";
+    let label = auth0_rotator::api::MANAGED_LABEL;
     patch_secret(&bench, json!({ "metadata": { "labels": { label: null } } })).await;
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while !bench.api::<Secret>().get("shop-auth0").await.unwrap().labels().contains_key(label) {
@@ -172,5 +172,23 @@ async fn a_secret_that_was_changed_in_the_dashboard_is_followed_when_a_rotation_
     bench.assert_published("shop").await;
     let causes: Vec<_> = resource.status.unwrap().history.iter().map(|entry| entry.cause).collect();
     assert_eq!(causes, [rotation::Cause::Request, rotation::Cause::Drift]);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn someone_elses_secret_is_not_written_for_a_resource_that_goes() {
+    let bench = Bench::start().await;
+    let late = Fault::delay(WINDOW / 3).on(Operation::RotateSecret);
+    bench.simulator.faults().order(late).unwrap();
+    bench.rotation("shop", json!({})).await;
+    bench.rotated("shop", 1).await;
+    bench.request("shop", "rotate/now").await;
+    bench.until("Auth0 has rotated", |bench| bench.rotations("shop") == 1).await;
+    bench.write_secret("shop-auth0", &[("client_secret", "theirs")]).await;
+    bench.api::<ClientSecretRotation>().delete("shop", &Default::default()).await.unwrap();
+    bench.gone("shop").await;
+    let data = bench.secret("shop-auth0").await.unwrap();
+    assert_eq!(data.len(), 1);
+    assert_eq!(data["client_secret"], "theirs");
     bench.finish().await;
 }

@@ -9,7 +9,7 @@ use kube::api::{Patch, PatchParams};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use crate::bench::{Bench, MANAGER};
+use crate::bench::{Bench, MANAGER, SCOPES};
 
 async fn reason_of_tenant(bench: &Bench, reason: &str) -> String {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
@@ -133,7 +133,17 @@ async fn a_missing_scope_is_named_with_what_does_not_work() {
     bench.request("shop", "rotate/now").await;
     let message = bench.reason("shop", "Stalled", "MissingScope").await;
     assert!(message.contains("update:client_keys"), "{message}");
+    // What is known to fail is not tried, and the operator's own writes are no reason to try again.
+    let writes = "auth0_rotator_status_writes_total";
+    let before = (bench.operator().metric(writes).await, bench.simulator.counters());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(bench.operator().metric(writes).await <= before.0 + 1.0);
+    let read = bench.simulator.counters().requests(Operation::GetClient);
+    assert!(read <= before.1.requests(Operation::GetClient) + 1);
     assert_eq!(bench.simulator.counters().requests(Operation::RotateSecret), 0);
+    let rotation = bench.get("shop").await.status.unwrap().rotation.unwrap();
+    assert_eq!(rotation.attempts, 0);
+    bench.simulator.set_scopes(MANAGER, SCOPES).unwrap();
     bench.finish().await;
 }
 

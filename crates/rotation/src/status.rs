@@ -22,11 +22,11 @@ pub struct Status {
     pub conditions: Vec<Condition>,
     /// The number of the secret that applications should try first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i64>")]
+    #[schemars(with = "Option<i64>", range(min = 0))]
     pub current: Option<u64>,
     /// The number of the superseded secret that is kept as a fallback until its grace period is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i64>")]
+    #[schemars(with = "Option<i64>", range(min = 0))]
     pub previous: Option<u64>,
     /// When the current secret became active at Auth0, or was imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ pub struct Status {
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
     /// The number of the rotation and of the secret that it brings.
-    #[schemars(with = "i64")]
+    #[schemars(with = "i64", range(min = 0))]
     pub number: u64,
     /// Why it was started.
     pub cause: Cause,
@@ -77,7 +77,7 @@ pub struct Rotation {
     pub retire_at: Option<DateTime<Utc>>,
     /// How often a change of the secret at Auth0 was attempted.
     #[serde(default)]
-    #[schemars(with = "i32")]
+    #[schemars(with = "i32", range(min = 0))]
     pub attempts: u32,
     /// Set when consumers can't be helped by waiting: the staging period is left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -132,7 +132,7 @@ pub enum Phase {
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
     /// The number of the rotation.
-    #[schemars(with = "i64")]
+    #[schemars(with = "i64", range(min = 0))]
     pub number: u64,
     /// Why it was started.
     pub cause: Cause,

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 use super::read::Snapshot;
 use crate::{
     api::{
-        CURRENT_ANNOTATION, FALLBACK_ANNOTATION, GROUP, KEYS_ANNOTATION, ListFormat,
-        MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, TargetSpec,
+        CURRENT_ANNOTATION, FALLBACK_ANNOTATION, GROUP, KEYS_ANNOTATION, ListFormat, MANAGED_LABEL,
+        OWNER_ANNOTATION, TargetSpec,
     },
     auth0::ClientSecret,
 };
@@ -39,8 +39,10 @@ pub(crate) struct Rendering<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) client_id: &'a str,
     pub(crate) domain: &'a str,
-    /// Set when the Secret is to go with the resource.
+    /// The resource as the owner of its Secret.
     pub(crate) owner: Option<OwnerReference>,
+    /// The Secret is to be deleted with the resource.
+    pub(crate) goes_with_owner: bool,
 }
 
 /// A rendered Secret.
@@ -49,6 +51,8 @@ pub(crate) struct Rendered {
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     owner: Option<OwnerReference>,
+    /// The UID of the resource when it must not be an owner.
+    no_owner: Option<String>,
     name: String,
     namespace: String,
     /// A key of ours that must not be there: what isn't ours by now was put there by someone else.
@@ -109,7 +113,12 @@ impl Rendering<'_> {
             data,
             labels: self.labels(),
             annotations: self.annotations(contents),
-            owner: self.owner.clone(),
+            owner: self.owner.clone().filter(|_| self.goes_with_owner),
+            no_owner: self
+                .owner
+                .as_ref()
+                .filter(|_| !self.goes_with_owner)
+                .map(|owner| owner.uid.clone()),
             name: self.spec.name.clone(),
             namespace: self.namespace.to_owned(),
             unwanted: contents.fallback.is_none().then(|| keys.fallback.clone()),
@@ -142,7 +151,7 @@ impl Rendering<'_> {
 
     fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.spec.labels.clone();
-        labels.insert(MANAGED_BY_LABEL.into(), MANAGER.into());
+        labels.insert(MANAGED_LABEL.into(), "true".into());
         labels
     }
 
@@ -220,10 +229,9 @@ impl Rendered {
             wanted.iter().all(|(name, text)| present.and_then(|map| map.get(name)) == Some(text))
         };
         let owners = present.metadata.owner_references.as_deref().unwrap_or_default();
-        let owner = self
-            .owner
-            .as_ref()
-            .is_none_or(|wanted| owners.iter().any(|owner| owner.uid == wanted.uid));
+        let has = |uid: &String| owners.iter().any(|owner| owner.uid == *uid);
+        let owner = self.owner.as_ref().is_none_or(|wanted| has(&wanted.uid))
+            && !self.no_owner.as_ref().is_some_and(has);
         data && nothing_more
             && owner
             && holds(&self.labels, present.metadata.labels.as_ref())
@@ -247,15 +255,19 @@ pub(crate) fn check_template(spec: &TargetSpec) -> Option<Refusal> {
         client_id: "client",
         domain: "example.com",
         owner: None,
+        goes_with_owner: false,
     };
-    let broken = spec.template.iter().find(|(_, text)| rendering.fill(text, &contents).is_none());
+    let alone = Contents { current: (1, sample("current")?), fallback: None };
+    let fails =
+        |text: &str| [&contents, &alone].iter().any(|all| rendering.fill(text, all).is_none());
+    let broken = spec.template.iter().find(|(_, text)| fails(text));
     broken.map(|(key, _)| {
         Refusal::new(
             "InvalidTemplate",
             format!(
                 "spec.target.template: the template of {key} can't be rendered: use only client_id, \
                  domain, client_secret, client_secret_fallback and client_secrets, as in \
-                 {{{{ client_secret }}}}"
+                 {{{{ client_secret }}}}; it has to work with one secret in the list and with two"
             ),
         )
     })

@@ -13,6 +13,9 @@ use crate::{
     controller::{KUBE_DEADLINE, trouble},
 };
 
+const JSON: &str = "application/json";
+const APPLY: &str = "application/apply-patch+yaml";
+
 /// Secrets on the API server, read and written without a type that could print them.
 #[derive(Clone)]
 pub(crate) struct SecretStore {
@@ -50,8 +53,7 @@ impl SecretStore {
         let what = format!("creating the Secret {name}");
         let query = format!("fieldManager={MANAGER}");
         let body = rendered.json(None).to_vec();
-        let request =
-            self.request(Method::POST, namespace, None, &query, "application/json", body, &what)?;
+        let request = self.request(Method::POST, namespace, None, &query, JSON, body, &what)?;
         let text = self.send(request, &what).await.map_err(|failure| failure.trouble(&what))?;
         parse(&text, &what)
     }
@@ -73,11 +75,34 @@ impl SecretStore {
         }
         let query = format!("fieldManager={MANAGER}&force=true");
         let body = rendered.json(Some(&version)).to_vec();
-        let kind = "application/apply-patch+yaml";
         let request =
-            self.request(Method::PATCH, namespace, Some(name), &query, kind, body, &what)?;
+            self.request(Method::PATCH, namespace, Some(name), &query, APPLY, body, &what)?;
         let text = self.send(request, &what).await.map_err(|failure| failure.trouble(&what))?;
         parse(&text, &what)
+    }
+
+    /// Asks whether a Secret would be taken, without writing it.
+    pub(crate) async fn rehearse(
+        &self,
+        namespace: &str,
+        name: &str,
+        rendered: &Rendered,
+        over: Option<&Snapshot>,
+    ) -> Result<(), Trouble> {
+        let what = format!("rehearsing the write of the Secret {name}");
+        let request = match over {
+            None => {
+                let query = format!("fieldManager={MANAGER}&dryRun=All");
+                let body = rendered.json(None).to_vec();
+                self.request(Method::POST, namespace, None, &query, JSON, body, &what)?
+            }
+            Some(over) => {
+                let query = format!("fieldManager={MANAGER}&force=true&dryRun=All");
+                let body = rendered.json(Some(over.version())).to_vec();
+                self.request(Method::PATCH, namespace, Some(name), &query, APPLY, body, &what)?
+            }
+        };
+        self.send(request, &what).await.map(drop).map_err(|failure| failure.trouble(&what))
     }
 
     /// Changes what server-side apply can't.
@@ -89,8 +114,10 @@ impl SecretStore {
         changes: Vec<serde_json::Value>,
     ) -> Result<String, Trouble> {
         let what = format!("preparing the Secret {name}");
-        let test = json!({ "op": "test", "path": "/metadata/resourceVersion", "value": version });
-        let patch: Vec<_> = std::iter::once(test).chain(changes).collect();
+        // With the version in it the patch fails with a conflict when there is another one by now.
+        let over =
+            json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version });
+        let patch: Vec<_> = std::iter::once(over).chain(changes).collect();
         let body = json!(patch).to_string().into_bytes();
         let kind = "application/json-patch+json";
         let query = format!("fieldManager={MANAGER}-preparation");

@@ -1,0 +1,202 @@
+//! What a pass has read, in the terms of the machine: which value is which, never what it is.
+
+use kube::ResourceExt as _;
+use rotation::{Held, Observation, Phase, Reading, Refusal, Request, SecretSeen, Target, Trouble};
+
+use super::{
+    claims,
+    pass::Pass,
+    resource,
+    target::{Contents, Rendering, Snapshot, Values},
+};
+use crate::{
+    api::{DeletionPolicy, INITIALIZED_ANNOTATION, REQUEST_ANNOTATION},
+    auth0::{ClientFacts, ClientKind},
+};
+
+impl Pass<'_> {
+    pub(super) fn observe(&self) -> Observation {
+        self.forget_published_answer();
+        let resource = &self.resource;
+        let status = self.status();
+        let annotation = |name: &str| resource.annotations().get(name).map(String::as_str);
+        let attempt = status.rotation.as_ref().and_then(|rotation| rotation.activating_at);
+        let (answer_in_hand, refused_at, attempt_ended) =
+            self.context.memory.with(&self.uid, |known| {
+                let ended = attempt.is_some() && known.ended_attempt == attempt;
+                (known.answer.is_some(), known.refused_at, ended)
+            });
+        Observation {
+            generation: resource.metadata.generation.unwrap_or_default(),
+            request: annotation(REQUEST_ANNOTATION).map(Request::read),
+            initialized: annotation(INITIALIZED_ANNOTATION).is_some(),
+            held: resource::is_held(resource),
+            deleting: resource.metadata.deletion_timestamp.is_some(),
+            target: self.target(),
+            client: match &self.client {
+                None => Reading::NotAsked,
+                Some(Err(refusal)) => Reading::Refused(refusal.clone()),
+                Some(Ok(facts)) => Reading::Found(self.compare(facts)),
+            },
+            accepted: self.accepted,
+            refused_at,
+            answer_in_hand,
+            attempt_ended,
+            rehearsed: self.rehearsed,
+            secret_set: self.secret_set,
+            status,
+        }
+    }
+
+    pub(super) async fn read_secret(&mut self) -> Result<(), Trouble> {
+        self.secret = None;
+        let target = &self.resource.spec.target;
+        let secret = self.context.secrets.get(self.namespace(), &target.name).await?;
+        self.values =
+            secret.as_ref().map_or_else(Values::default, |secret| secret.values(&target.keys));
+        self.secret = Some(secret);
+        self.note_secret();
+        Ok(())
+    }
+
+    /// The target Secret, if it was read and is there.
+    pub(super) fn snapshot(&self) -> Option<&Snapshot> {
+        self.secret.as_ref()?.as_ref()
+    }
+
+    /// A write whose acknowledgement was lost has happened all the same.
+    fn forget_published_answer(&self) {
+        self.context.memory.with(&self.uid, |known| {
+            known.answer.take_if(|(answer, _)| self.values.current.as_ref() == Some(answer));
+        });
+    }
+
+    /// Compares what Auth0 has with what the target Secret holds, and tells only which it is.
+    fn compare(&self, facts: &ClientFacts) -> SecretSeen {
+        match &facts.secret {
+            None => SecretSeen::Unreadable,
+            Some(secret) if self.values.current.as_ref() == Some(secret) => SecretSeen::Current,
+            Some(secret) if self.values.fallback.as_ref() == Some(secret) => SecretSeen::Fallback,
+            Some(_) => SecretSeen::Other,
+        }
+    }
+
+    /// Why no rotation may start, if an older resource claims the same.
+    pub(super) fn claimed(&self) -> Option<Refusal> {
+        claims::refusal(&self.resource, &self.context.watched.resources())
+    }
+
+    /// What the target Secret is to the machine.
+    pub(super) fn target(&self) -> Target {
+        let Some(secret) = &self.secret else { return Target::Unknown };
+        let owned = secret
+            .as_ref()
+            .is_some_and(|secret| secret.owner() == self.resource.metadata.name.as_deref());
+        if let Some(refusal) = self.claimed().filter(|_| !(owned && self.is_under_way())) {
+            return Target::Refused(refusal);
+        }
+        let Some(secret) = secret else { return Target::Absent };
+        if let Some(refusal) = self.refuse_target(secret) {
+            return Target::Refused(refusal);
+        }
+        let (current, fallback) = secret.numbers();
+        let edited = secret.is_edited(&self.resource.spec.target.keys, &self.values);
+        let faithful = match (&self.tenant, self.present_contents()) {
+            (Ok(usable), Some(contents)) if !edited => {
+                self.rendering(&usable.domain).render(&contents, Some(secret)).is_as(secret)
+            }
+            // Without the tenant its domain isn't known; it is looked at again when it is there.
+            _ => true,
+        };
+        let has_current = self.values.current.is_some();
+        Target::Held(Held { current, fallback, has_current, edited, faithful })
+    }
+
+    /// A rotation is past the point at which it could be left alone: it ends, whoever claims what.
+    fn is_under_way(&self) -> bool {
+        let rotation = self.resource.status.as_ref().and_then(|status| status.rotation.as_ref());
+        rotation.is_some_and(|rotation| rotation.phase != Phase::Started)
+    }
+
+    fn refuse_target(&self, secret: &Snapshot) -> Option<Refusal> {
+        let spec = &self.resource.spec.target;
+        let name = &spec.name;
+        if secret.immutable {
+            return Some(Refusal::new(
+                "TargetImmutable",
+                format!(
+                    "the Secret {name} is immutable: delete it, or choose another spec.target.name"
+                ),
+            ));
+        }
+        match secret.owner() {
+            Some(owner) if owner == self.resource.name_any() => None,
+            Some(owner) if self.exists(owner) => Some(Refusal::new(
+                "TargetClaimed",
+                format!(
+                    "the Secret {name} belongs to the ClientSecretRotation {owner}: choose another \
+                     spec.target.name"
+                ),
+            )),
+            _ if spec.adopt => None,
+            _ => Some(Refusal::new(
+                "TargetForeign",
+                format!(
+                    "the Secret {name} exists and was not created for this resource: set \
+                     spec.target.adopt to true to take it over, or choose another spec.target.name"
+                ),
+            )),
+        }
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        let resources = self.context.watched.resources();
+        resources.iter().any(|resource| {
+            resource.name_any() == name
+                && resource.namespace() == self.resource.namespace()
+                && resource.uid().as_deref() != Some(self.uid.as_str())
+        })
+    }
+
+    /// The numbers and values that stand in the target Secret, to be written as the spec wants.
+    pub(super) fn present_contents(&self) -> Option<Contents> {
+        let (current, fallback) = self.snapshot()?.numbers();
+        let current = (current?, self.values.current.clone()?);
+        let fallback = match (fallback, &self.values.fallback) {
+            (Some(number), Some(value)) => Some((number, value.clone())),
+            _ => None,
+        };
+        Some(Contents { current, fallback })
+    }
+
+    pub(super) fn rendering<'s>(&'s self, domain: &'s str) -> Rendering<'s> {
+        let spec = &self.resource.spec;
+        Rendering {
+            spec: &spec.target,
+            resource: self.resource.metadata.name.as_deref().unwrap_or_default(),
+            namespace: self.namespace(),
+            client_id: &spec.client_id,
+            domain,
+            owner: kube::Resource::owner_ref(&self.resource, &()),
+            goes_with_owner: spec.target.deletion_policy == DeletionPolicy::Delete,
+        }
+    }
+}
+
+/// Why a client is not one to rotate, if so.
+pub(super) fn refuse_client(facts: &ClientFacts) -> Option<Refusal> {
+    match facts.kind {
+        ClientKind::Confidential => None,
+        ClientKind::Public => Some(Refusal::new(
+            "PublicClient",
+            "the client is public (its token_endpoint_auth_method is none): it does not authenticate, \
+             so there is nothing to rotate; choose an authentication method in Auth0, or delete this \
+             resource",
+        )),
+        ClientKind::WithKeys => Some(Refusal::new(
+            "ClientUsesKeys",
+            "the client authenticates with keys (client_authentication_methods): it has no secret to \
+             rotate; delete this resource, or switch the client back to a client secret",
+        )),
+    }
+}
