@@ -6,11 +6,7 @@ use kube::ResourceExt as _;
 use rotation::{Class, Numbered, Publication, Purpose, Refusal, Step, Target, Trouble, Value};
 
 use super::{
-    observe::refuse_client,
-    pass::{Pass, now},
-    target::Contents,
-    tenants::Usable,
-    trouble,
+    clock::now, observe::refuse_client, pass::Pass, target::Contents, tenants::Usable, trouble,
 };
 use crate::auth0::{Auth0Error, ClientFacts, ClientSecret};
 

@@ -2,13 +2,11 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use kube::{ResourceExt as _, core::DeserializeGuard};
+use kube::ResourceExt as _;
 use rotation::Refusal;
 
+use super::cache::Guarded;
 use crate::api::ClientSecretRotation;
-
-/// A resource as the watch knows it; one that can't be parsed claims nothing.
-pub(super) type Guarded = DeserializeGuard<ClientSecretRotation>;
 
 /// Why `resource` has to stand back, if an older one of `others` claims the same.
 pub(super) fn refusal(resource: &ClientSecretRotation, others: &[Arc<Guarded>]) -> Option<Refusal> {
@@ -59,6 +57,8 @@ fn is_older(other: &ClientSecretRotation, than: &ClientSecretRotation) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use kube::core::DeserializeGuard;
+
     use super::*;
 
     fn resource(name: &str, second: u32, uid: &str, client: &str, target: &str) -> Arc<Guarded> {

@@ -6,21 +6,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use kube::{
-    Client, Resource as _,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::Client;
 use rotation::Span;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 
 use super::{
-    claims::Guarded,
-    events::Announcer,
-    memory::Memory,
-    precedence::Precedence,
-    target::SecretStore,
+    cache::Watched, events::Announcer, memory::Memory, precedence::Precedence, target::SecretStore,
     tenants::Tenants,
-    watch::{GuardedTenant, SecretMetadata},
 };
 use crate::metrics::Metrics;
 
@@ -109,40 +101,5 @@ impl Places {
     pub(super) fn prune(&self) {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         tenants.retain(|_, share| share.available_permits() < self.share);
-    }
-}
-
-/// The caches of the watches, one of each per namespace. They tell when to look, who claims what
-/// and where a tenant is; what a step depends on is read live.
-#[derive(Clone, Default)]
-pub(super) struct Watched {
-    pub(super) resources: Vec<Store<Guarded>>,
-    pub(super) tenants: Vec<Store<GuardedTenant>>,
-    pub(super) secrets: Vec<Store<SecretMetadata>>,
-}
-
-impl Watched {
-    pub(super) fn resources(&self) -> Vec<Arc<Guarded>> {
-        self.resources.iter().flat_map(Store::state).collect()
-    }
-
-    pub(super) fn tenants(&self) -> Vec<Arc<GuardedTenant>> {
-        self.tenants.iter().flat_map(Store::state).collect()
-    }
-
-    pub(super) fn tenant(&self, namespace: &str, name: &str) -> Option<Arc<GuardedTenant>> {
-        let key = ObjectRef::new(name).within(namespace);
-        self.tenants.iter().find_map(|store| store.get(&key))
-    }
-
-    pub(super) fn tenant_version(&self, namespace: &str, name: &str) -> Option<String> {
-        self.tenant(namespace, name)?.meta().resource_version.clone()
-    }
-
-    /// The version of a Secret as far as the watch knows.
-    pub(super) fn secret_version(&self, namespace: &str, name: &str) -> Option<String> {
-        let key = ObjectRef::new(name).within(namespace);
-        let found = self.secrets.iter().find_map(|store| store.get(&key))?;
-        found.metadata.resource_version.clone()
     }
 }

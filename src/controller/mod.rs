@@ -9,7 +9,9 @@
 //! - The caches of the watches tell when to look. Resource and Secret are read live in a pass.
 
 mod act;
+mod cache;
 mod claims;
+mod clock;
 mod context;
 mod events;
 mod memory;

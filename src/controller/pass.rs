@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use chrono::{DateTime, SubsecRound as _, Utc};
+use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use rotation::{
@@ -11,6 +11,7 @@ use rotation::{
 };
 
 use super::{
+    clock::now,
     context::Context,
     memory::Settled,
     precedence::Urgent,
@@ -282,9 +283,4 @@ impl Pass<'_> {
             tracing::info!(namespace, name, reason, "{message}");
         }
     }
-}
-
-/// The time, in whole milliseconds: what is stored reads back the same.
-pub(super) fn now() -> DateTime<Utc> {
-    Utc::now().trunc_subsecs(3)
 }

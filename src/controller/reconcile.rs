@@ -11,7 +11,7 @@ use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
 use rotation::{Class, Trouble};
 
 use super::{
-    claims::Guarded,
+    cache::Guarded,
     context::Context,
     memory::{Failed, Settled, Wishes},
     pass::{End, Report, pass},

@@ -10,8 +10,8 @@ use rotation::{Trouble, kind};
 
 use super::{
     KUBE_DEADLINE,
+    clock::now,
     context::Context,
-    pass::now,
     trouble::{self, backoff},
 };
 use crate::{

@@ -12,7 +12,7 @@ use reqwest::Url;
 use rotation::{Class, Span, Trouble, is_true, kind};
 use secrecy::SecretString;
 
-use super::{KUBE_DEADLINE, context::Watched, target::SecretStore, trouble};
+use super::{KUBE_DEADLINE, cache::Watched, target::SecretStore, trouble};
 use crate::{
     api::{Auth0Tenant, Auth0TenantSpec, TenantRef},
     auth0::{Auth0Error, ClientSecret, Credentials, CredentialsSource, Endpoint, Tenant},

@@ -13,11 +13,8 @@ use futures::{
     channel::mpsc,
     stream::{self, BoxStream},
 };
-use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    api::PartialObjectMeta,
-    core::DeserializeGuard,
     runtime::{
         Config, WatchStreamExt as _, applier,
         controller::{Action, ReconcileRequest},
@@ -28,11 +25,11 @@ use kube::{
 use tokio::{sync::watch as channel, task::JoinSet};
 
 use super::{
-    claims::Guarded,
-    context::{Context, Watched},
+    cache::{Guarded, GuardedTenant, SecretMetadata, Watched},
+    context::Context,
     reconcile, tenant_status,
 };
-use crate::api::{Auth0Tenant, MANAGED_LABEL, OWNER_ANNOTATION};
+use crate::api::{MANAGED_LABEL, OWNER_ANNOTATION};
 
 /// How long a watch may be idle before it is opened anew, in seconds: some load balancers drop a
 /// silent connection after 240.
@@ -40,12 +37,6 @@ const WATCH_SECONDS: u32 = 230;
 
 /// How many changes may wait to be queued. The queue itself has each resource once.
 const CHANGES: usize = 1024;
-
-/// A tenant as the watch knows it.
-pub(super) type GuardedTenant = DeserializeGuard<Auth0Tenant>;
-
-/// The metadata of a Secret with our label.
-pub(super) type SecretMetadata = PartialObjectMeta<Secret>;
 
 /// One namespace, or all of them: its watches and their caches.
 pub(super) struct Scope {
