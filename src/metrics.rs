@@ -128,6 +128,7 @@ impl Metrics {
             Purpose::Stage => "stage",
             Purpose::Promote => "promote",
             Purpose::Retire => "retire",
+            Purpose::Withdraw => "withdraw",
             Purpose::Repair => "repair",
             Purpose::Render => "render",
         };
@@ -152,6 +153,8 @@ impl Metrics {
             let outcome = match entry.outcome {
                 Outcome::Completed => "completed",
                 Outcome::Superseded => "superseded",
+                Outcome::Aborted => "aborted",
+                Outcome::Refused => "refused",
             };
             self.rotations.get_or_create(&RotationLabels { cause, outcome }).inc();
         }

@@ -21,6 +21,11 @@ impl Pass<'_> {
             Step::ReadClient => self.read_client().await,
             Step::AskAccepted => self.ask_accepted().await,
             Step::Rehearse => self.rehearse().await,
+            Step::FindUnreached => {
+                self.unreached = rotation::Unreached::Pods(Vec::new());
+                Ok(())
+            }
+            Step::ReadRollouts | Step::RestartConsumers => Ok(()),
             Step::Hold => {
                 self.resource = self.handle.hold(&self.resource).await?;
                 self.note_resource();

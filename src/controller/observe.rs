@@ -43,6 +43,9 @@ impl Pass<'_> {
             answer_in_hand,
             attempt_ended,
             rehearsed: self.rehearsed,
+            drift_suspected: false,
+            unreached: self.unreached.clone(),
+            rollouts: None,
             secret_set: self.secret_set,
             status,
         }

@@ -58,6 +58,7 @@ pub(super) struct Pass<'a> {
     pub(super) accepted: Option<bool>,
     pub(super) secret_set: bool,
     pub(super) rehearsed: bool,
+    pub(super) unreached: rotation::Unreached,
     /// When the intent to change something at Auth0 was stored.
     pub(super) recorded: Option<Instant>,
     /// What was last written into the target Secret in this pass.
@@ -90,6 +91,7 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Repo
         accepted: None,
         secret_set: false,
         rehearsed: false,
+        unreached: rotation::Unreached::default(),
         recorded: None,
         written: None,
         urgent: None,

@@ -21,6 +21,8 @@ pub(super) fn policy(
         propagation_window,
         rotate_initially: spec.initial == Initial::Rotate,
         suspend: spec.suspend,
+        restarts: false,
+        rollout_timeout: Span::ZERO,
         seed: resource.uid().unwrap_or_default(),
     };
     let schedule = spec.schedule.as_ref().map(|schedule| {
@@ -32,5 +34,5 @@ pub(super) fn policy(
             now,
         )
     });
-    Policy::new(terms, schedule.transpose(), now).refuse(check_template(&spec.target))
+    Policy::new(terms, schedule.transpose(), Ok(Vec::new()), now).refuse(check_template(&spec.target))
 }

@@ -13,6 +13,8 @@ pub mod kind {
     pub const RECONCILING: &str = "Reconciling";
     /// Nothing will happen until a person changes something; the message says what.
     pub const STALLED: &str = "Stalled";
+    /// No pod takes the target Secret in a way that is never updated and that no restart covers.
+    pub const CONSUMERS_REACHED: &str = "ConsumersReached";
     /// The tenant can be used.
     pub const TENANT_READY: &str = "TenantReady";
 }

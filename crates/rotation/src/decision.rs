@@ -34,6 +34,13 @@ pub enum Step {
     Hold,
     /// Take our finalizer off the resource.
     Release,
+    /// Look for the pods that will never see what is written into the target Secret.
+    FindUnreached,
+    /// See how far the restarts of consumers have come.
+    ReadRollouts,
+    /// Restart the consumers that haven't been, by stamping their pod templates with the time in
+    /// the record.
+    RestartConsumers,
     /// Call `rotate-secret` and keep the answer in hand; never repeated by itself.
     RotateSecret,
     /// Set the client's secret to the value of that number in the target Secret.
@@ -93,6 +100,8 @@ pub enum Purpose {
     Promote,
     /// The new secret alone, after the grace period.
     Retire,
+    /// The current secret without the next one, which will not be activated.
+    Withdraw,
     /// The target Secret was edited or deleted.
     Repair,
     /// The same values, as the spec now wants them written.

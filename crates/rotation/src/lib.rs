@@ -21,11 +21,13 @@ pub use condition::{Condition, MESSAGE_LIMIT, Truth, find, is_true, kind, set};
 pub use decide::{decide, fail};
 pub use decision::{Decision, Numbered, Publication, Purpose, Step, Value};
 pub use notice::{Notice, notices};
-pub use observation::{Held, Observation, Reading, SecretSeen, Target};
+pub use observation::{
+    Held, Observation, Reading, Rollout, RolloutState, SecretSeen, Target, Unreached,
+};
 pub use policy::{Policy, Terms};
 pub use request::{Request, RequestError, TEXT_LIMIT, Verb};
 pub use schedule::{Schedule, ScheduleError};
 pub use span::{Span, SpanError};
 pub use status::{Cause, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, Rotation, Status, Strategy};
-pub use trouble::{Class, Refusal, Trouble};
+pub use trouble::{Class, Refusal, Trouble, VALUE_REFUSED};
 pub use window::{Window, WindowError, first_open};

@@ -1,7 +1,7 @@
 //! What is worth telling: the difference between two statuses. An Event exists only on a transition.
 
 use crate::{
-    condition::{self, kind},
+    condition::{self, Truth, kind},
     status::{Cause, HistoryEntry, Outcome, Phase, Status},
 };
 
@@ -33,6 +33,7 @@ pub fn notices(before: &Status, after: &Status) -> Vec<Notice> {
     let mut notices = Vec::new();
     ended(before, after, &mut notices);
     rotation(before, after, &mut notices);
+    request(before, after, &mut notices);
     if before.current.is_none() && after.current.is_some() && after.rotation.is_none() {
         notices.push(Notice::normal("Imported", "published the client's present secret"));
     }
@@ -48,6 +49,14 @@ fn ended(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
             Outcome::Completed => Notice::normal(
                 "Retired",
                 format!("rotation {number} is complete: the secret before it was removed"),
+            ),
+            Outcome::Aborted => Notice::normal(
+                "Aborted",
+                format!("rotation {number} was withdrawn before its secret was activated"),
+            ),
+            Outcome::Refused => Notice::warning(
+                "Refused",
+                format!("rotation {number} was withdrawn: {}", entry.message),
             ),
             Outcome::Superseded => Notice::warning(
                 "Superseded",
@@ -106,7 +115,15 @@ fn rotation(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
             "Confirmed",
             format!("rotation {number}: Auth0 accepts the new secret"),
         )),
-        Phase::Started | Phase::Activating | Phase::Confirming => {}
+        Phase::Started | Phase::Activating | Phase::Confirming | Phase::Withdrawing => {}
+    }
+}
+
+fn request(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
+    let Some(refusal) = &after.request_refusal else { return };
+    if before.last_handled_request != after.last_handled_request {
+        let text = after.last_handled_request.as_deref().unwrap_or_default();
+        notices.push(Notice::warning("RequestRefused", format!("{text}: {refusal}")));
     }
 }
 
@@ -121,6 +138,12 @@ fn conditions(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
                 format!("{}: {}", stalled.reason, stalled.message),
             ));
         }
+    }
+    if let Some(reached) = condition::find(&after.conditions, kind::CONSUMERS_REACHED)
+        && reached.status == Truth::False
+        && condition::find(&before.conditions, kind::CONSUMERS_REACHED) != Some(reached)
+    {
+        notices.push(Notice::warning("PodsNeverUpdated", reached.message.clone()));
     }
     let was_ready = condition::is_true(&before.conditions, kind::READY);
     if let Some(ready) = condition::find(&after.conditions, kind::READY)

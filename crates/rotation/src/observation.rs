@@ -38,6 +38,14 @@ pub struct Observation {
     pub attempt_ended: bool,
     /// The API server said in this pass that it would take the target Secret of a rotation.
     pub rehearsed: bool,
+    /// A list of the tenant's clients showed another secret than the target Secret has. The list may
+    /// be older than what was done since: it is a reason to look, and nothing more.
+    pub drift_suspected: bool,
+    /// The pods, by name, that take the target Secret in a way that is never updated and that no
+    /// restart covers.
+    pub unreached: Unreached,
+    /// How far the restarts of consumers have come, if it was asked in this pass.
+    pub rollouts: Option<Vec<Rollout>>,
     /// Auth0 acknowledged in this pass that it has the value numbered after the rotation in progress.
     pub secret_set: bool,
 }
@@ -92,4 +100,38 @@ pub enum SecretSeen {
     Other,
     /// The Management API doesn't tell: a scope is missing, or the answer carried no secret.
     Unreadable,
+}
+
+/// What is known of pods that will never see what is written into the target Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Unreached {
+    /// It has not been asked in this pass.
+    #[default]
+    NotAsked,
+    /// Their names; none is good.
+    Pods(Vec<String>),
+    /// Pods can't be listed; why.
+    Unknown(String),
+}
+
+/// A consumer that is restarted in a rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// Kind and name, as in `Deployment checkout`.
+    pub name: String,
+    /// How far it has come.
+    pub state: RolloutState,
+}
+
+/// How far a restart has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RolloutState {
+    /// Its pod template doesn't have this rotation's time.
+    NotRestarted,
+    /// Not all of its pods are new and ready.
+    Underway,
+    /// All of its pods are new and ready.
+    Done,
+    /// It doesn't exist, or may not be restarted; why.
+    Impossible(String),
 }

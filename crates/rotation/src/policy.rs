@@ -7,6 +7,7 @@ use crate::{
     span::Span,
     status::Strategy,
     trouble::Refusal,
+    window::{Window, WindowError, first_open},
 };
 
 /// What the spec of a resource and the operator's flags ask for.
@@ -14,6 +15,7 @@ use crate::{
 pub struct Policy {
     pub(crate) terms: Terms,
     pub(crate) schedule: Option<Schedule>,
+    pub(crate) windows: Vec<Window>,
     pub(crate) refusal: Option<Refusal>,
 }
 
@@ -32,6 +34,10 @@ pub struct Terms {
     pub rotate_initially: bool,
     /// Start no rotation.
     pub suspend: bool,
+    /// Consumers are restarted in each rotation.
+    pub restarts: bool,
+    /// How long their restarts may take before it is said who holds the rotation up.
+    pub rollout_timeout: Span,
     /// What makes this resource's jitter its own: its UID.
     pub seed: String,
 }
@@ -42,12 +48,17 @@ impl Policy {
     pub fn new(
         terms: Terms,
         schedule: Result<Option<Schedule>, ScheduleError>,
+        windows: Result<Vec<Window>, WindowError>,
         now: DateTime<Utc>,
     ) -> Policy {
         let (schedule, mut refusal) = match schedule {
             Ok(schedule) => (schedule, None),
             Err(error) => (None, Some(Refusal::new("InvalidSchedule", error.to_string()))),
         };
+        let windows = windows.unwrap_or_else(|error| {
+            refusal = Some(Refusal::new("InvalidWindow", error.to_string()));
+            Vec::new()
+        });
         if terms.grace_period < terms.propagation_window {
             refusal = Some(Refusal::new(
                 "GracePeriodTooShort",
@@ -62,7 +73,18 @@ impl Policy {
         if let Some(schedule) = schedule.as_ref().filter(|_| refusal.is_none()) {
             refusal = too_tight(&terms, schedule, now);
         }
-        Policy { terms, schedule: schedule.filter(|_| refusal.is_none()), refusal }
+        Policy { terms, schedule: schedule.filter(|_| refusal.is_none()), windows, refusal }
+    }
+
+    /// The first time at which a scheduled rotation may start: the next due time after `after`, or
+    /// when a window opens next after that.
+    pub(crate) fn next_start(
+        &self,
+        after: DateTime<Utc>,
+        last: Option<DateTime<Utc>>,
+    ) -> Option<DateTime<Utc>> {
+        let due = self.schedule.as_ref()?.next(after, last, &self.terms.seed)?;
+        first_open(&self.windows, due)
     }
 
     /// Adds a refusal to start rotations that was found elsewhere.

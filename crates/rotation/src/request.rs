@@ -12,8 +12,29 @@ pub struct Request {
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Start a rotation now.
+    /// Rotate now.
     Rotate,
+    /// The secret is compromised: rotate without staging and without grace.
+    Revoke,
+    /// Make the previous secret the current one again.
+    Rollback,
+    /// Withdraw the next secret before it is activated.
+    Abort,
+}
+
+impl Verb {
+    /// All verbs.
+    pub const ALL: [Verb; 4] = [Verb::Rotate, Verb::Revoke, Verb::Rollback, Verb::Abort];
+
+    /// The verb as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Rotate => "rotate",
+            Verb::Revoke => "revoke",
+            Verb::Rollback => "rollback",
+            Verb::Abort => "abort",
+        }
+    }
 }
 
 /// Why a request isn't understood. Shown to whoever wrote it.
@@ -25,7 +46,9 @@ pub enum RequestError {
     )]
     Malformed,
     /// The verb isn't known.
-    #[error("the request's verb is unknown: use rotate/<any text>")]
+    #[error(
+        "the request's verb is unknown: use rotate, revoke, rollback or abort, as in rotate/<any text>"
+    )]
     Unknown,
     /// The text is longer than [`TEXT_LIMIT`].
     #[error("the request is longer than {TEXT_LIMIT} bytes: shorten the text after the verb")]
@@ -44,8 +67,10 @@ impl Request {
             Some((verb, rest)) if verb.is_empty() || rest.trim().is_empty() => {
                 Err(RequestError::Malformed)
             }
-            Some(("rotate", _)) => Ok(Verb::Rotate),
-            Some(_) => Err(RequestError::Unknown),
+            Some((verb, _)) => Verb::ALL
+                .into_iter()
+                .find(|known| known.as_str() == verb)
+                .ok_or(RequestError::Unknown),
         };
         Request { text: text.to_owned(), verb }
     }
@@ -59,6 +84,9 @@ mod tests {
     fn a_request_is_a_verb_and_a_text() {
         assert_eq!(Request::read("rotate/2026-11-23").verb, Ok(Verb::Rotate));
         assert_eq!(Request::read("rotate/a/b c").verb, Ok(Verb::Rotate));
+        for verb in Verb::ALL {
+            assert_eq!(Request::read(&format!("{}/now", verb.as_str())).verb, Ok(verb));
+        }
         for text in ["", "/", "rotate", "rotate/", "rotate/  ", "/now"] {
             assert_eq!(Request::read(text).verb, Err(RequestError::Malformed), "{text:?}");
         }

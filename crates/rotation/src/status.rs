@@ -37,6 +37,9 @@ pub struct Status {
     /// The text of the last request annotation that was acted upon; the same text again does nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_request: Option<String>,
+    /// Why that request was not carried out, if it wasn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_refusal: Option<String>,
     /// The rotation in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
@@ -82,6 +85,18 @@ pub struct Rotation {
     /// Set when consumers can't be helped by waiting: the staging period is left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_staging: bool,
+    /// Set when the secret is compromised: the previous one goes as soon as Auth0 accepts the new one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_grace: bool,
+    /// Set when the next secret is one that was the current one before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rollback: bool,
+    /// When consumers were to be restarted: the time that their pod templates are stamped with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_at: Option<DateTime<Utc>>,
+    /// How the rotation will end once the next secret is withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn_as: Option<Outcome>,
     /// What made this rotation unusual, for its history entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -125,6 +140,8 @@ pub enum Phase {
     Confirming,
     /// Auth0 accepts the new secret; the previous one stays until its grace period is over.
     Grace,
+    /// The next secret is taken out of the target Secret again; Auth0 doesn't have it.
+    Withdrawing,
 }
 
 /// A rotation that ended.
@@ -158,6 +175,10 @@ pub enum Outcome {
     Completed,
     /// Another change of the secret came before it was over.
     Superseded,
+    /// It was withdrawn on request, before its secret was activated.
+    Aborted,
+    /// Auth0 did not take its secret; the one before it stays.
+    Refused,
 }
 
 /// How many ended rotations are remembered.
@@ -211,6 +232,10 @@ impl Rotation {
             retire_at: None,
             attempts: 0,
             skip_staging: false,
+            skip_grace: false,
+            rollback: false,
+            restart_at: None,
+            withdrawn_as: None,
             message: None,
         }
     }

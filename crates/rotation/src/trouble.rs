@@ -38,6 +38,9 @@ pub struct Trouble {
     pub tenant: bool,
 }
 
+/// The reason of a [`Trouble`] that means: Auth0 will never take this value.
+pub const VALUE_REFUSED: &str = "ValueRefused";
+
 /// Why something is not done, and what a person can change about that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -3,8 +3,9 @@
 use super::{Next, Pass};
 use crate::{
     decision::{Purpose, Step, Value, publish},
-    observation::SecretSeen,
+    observation::{SecretSeen, Unreached},
     status::{Cause, Outcome, Phase, Rotation, Strategy},
+    trouble::Trouble,
 };
 
 impl Pass<'_> {
@@ -14,6 +15,9 @@ impl Pass<'_> {
             // The record was restored from a time before the secret was published.
             self.enter_confirming();
             return Step::Record.into();
+        }
+        if self.seen.unreached == Unreached::NotAsked {
+            return Step::FindUnreached.into();
         }
         let seen = match self.read() {
             Err(next) => return next,
@@ -73,20 +77,43 @@ impl Pass<'_> {
         }
         let value = match seen {
             // The answer that was given up for lost can be read after all.
-            SecretSeen::Other if rotation.skip_staging => return self.publish_read_back(rotation),
+            SecretSeen::Other if rotation.attempts > 0 => return self.publish_read_back(rotation),
             SecretSeen::Other => Value::Auth0,
             _ => Value::Current,
+        };
+        // What is rolled back to is the fallback already: it only gets its new number.
+        let next = match held.fallback {
+            Some(_) if rotation.rollback => (rotation.number, Value::Fallback),
+            None if rotation.rollback => return self.nothing_to_roll_back_to(),
+            _ => next,
         };
         publish(Purpose::Stage, (held.current.unwrap_or(0), value), Some(next)).into()
     }
 
+    fn nothing_to_roll_back_to(&mut self) -> Next {
+        self.rotation_mut(|rotation| {
+            rotation.phase = Phase::Withdrawing;
+            rotation.withdrawn_as = Some(Outcome::Refused);
+            rotation.message = Some("the previous secret is gone from the target Secret".into());
+        });
+        Step::Record.into()
+    }
+
     /// The pair is out: wait until consumers have it.
     pub(super) fn staging(&mut self, rotation: &Rotation) -> Next {
-        let staged_at = rotation.staged_at.unwrap_or(self.now);
         let alone = self.held().is_some_and(|held| held.current == Some(rotation.number));
-        let until = staged_at + self.policy.terms.staging_period.to_delta();
-        if self.now < until && !rotation.skip_staging && !alone {
-            return Next::rest_until(until);
+        if let Some(next) = self.restart_consumers(rotation) {
+            return next;
+        }
+        if !rotation.skip_staging && !alone {
+            let staged_at = rotation.staged_at.unwrap_or(self.now);
+            let until = staged_at + self.policy.terms.staging_period.to_delta();
+            if self.now < until {
+                return Next::rest_until(until);
+            }
+            if let Some(next) = self.wait_for_rollouts(rotation) {
+                return next;
+            }
         }
         self.record_attempt();
         Step::SetSecret(rotation.number).into()
@@ -237,5 +264,39 @@ impl Pass<'_> {
                 rotation.phase = Phase::Started;
             }
         });
+    }
+
+    /// Auth0 will never take the next value: it is withdrawn.
+    pub(super) fn value_was_refused(&mut self, trouble: &Trouble) {
+        self.rotation_mut(|rotation| {
+            rotation.phase = Phase::Withdrawing;
+            rotation.withdrawn_as = Some(Outcome::Refused);
+            rotation.message = Some(trouble.message.clone());
+        });
+    }
+
+    /// The next value goes out of the target Secret again. A value that was to be rolled back to
+    /// stays the fallback that it was.
+    pub(super) fn withdrawing(&mut self, rotation: &Rotation) -> Next {
+        let Some(held) = self.held() else { return Step::Rest.into() };
+        let current = held.current.unwrap_or(0);
+        if held.fallback == Some(rotation.number) {
+            let previous = self.status.previous.filter(|previous| *previous < current);
+            let back = previous.filter(|_| rotation.rollback);
+            let fallback = back.map(|previous| (previous, Value::Fallback));
+            return publish(Purpose::Withdraw, (current, Value::Current), fallback).into();
+        }
+        // After an answer that was lost, Auth0 may have a value that nobody knows: ask.
+        let uncertain = rotation.attempts > 1 && held.fallback.is_none();
+        self.status.end_rotation(rotation.withdrawn_as.unwrap_or(Outcome::Aborted), self.now);
+        if uncertain {
+            self.open_published(
+                current,
+                Cause::Recovery,
+                "the rotation before this one was withdrawn; it is seen whether Auth0 accepts the \
+                 published secret",
+            );
+        }
+        Step::Record.into()
     }
 }

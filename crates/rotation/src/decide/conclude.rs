@@ -4,7 +4,7 @@ use super::{Next, Pass};
 use crate::{
     condition::{self, Truth, kind},
     decision::{Decision, Step},
-    observation::Target,
+    observation::{Rollout, RolloutState, Target, Unreached},
     status::{Phase, Rotation, Status},
     trouble::{Class, Trouble},
 };
@@ -16,8 +16,10 @@ impl Pass<'_> {
             self.say_ready();
             self.say_stalled();
             self.say_reconciling();
+            self.say_consumers();
         } else if self.status.rotation != self.seen.status.rotation {
             self.say_reconciling();
+            self.say_consumers();
         }
         Decision { status: self.status, step: next.step, wake: next.wake }
     }
@@ -100,6 +102,43 @@ impl Pass<'_> {
         }
     }
 
+    /// Pods that will never see what is published are named when a rotation starts.
+    fn say_consumers(&mut self) {
+        let impossible = |rollout: &Rollout| match &rollout.state {
+            RolloutState::Impossible(why) => Some(format!("{} ({why})", rollout.name)),
+            _ => None,
+        };
+        let rollouts = self.seen.rollouts.iter().flatten();
+        let impossible: Vec<String> = rollouts.filter_map(impossible).collect();
+        if !impossible.is_empty() {
+            let message = format!(
+                "these consumers can't be restarted: {}; correct spec.consumers.restart, or let the \
+                 operator patch them",
+                impossible.join(", ")
+            );
+            self.say(kind::CONSUMERS_REACHED, false, "RestartImpossible", &message);
+            return;
+        }
+        match self.seen.unreached.clone() {
+            Unreached::NotAsked => {}
+            Unreached::Pods(pods) if pods.is_empty() => {
+                self.say(kind::CONSUMERS_REACHED, true, "Reached", "");
+            }
+            Unreached::Pods(pods) => {
+                let message = format!(
+                    "these pods take the target Secret through environment variables or subPath, which \
+                     are never updated: {}; mount it as a volume, or name their workload in \
+                     spec.consumers.restart",
+                    pods.join(", ")
+                );
+                self.say(kind::CONSUMERS_REACHED, false, "PodsNeverUpdated", &message);
+            }
+            Unreached::Unknown(why) => {
+                self.say(kind::CONSUMERS_REACHED, Truth::Unknown, "PodsNotListed", &why);
+            }
+        }
+    }
+
     fn say_reconciling(&mut self) {
         match &self.status.rotation {
             _ if self.stalled.is_some() => self.say(kind::RECONCILING, false, "Stalled", ""),
@@ -130,6 +169,7 @@ fn progress(rotation: &Rotation) -> (&'static str, String) {
         Phase::Confirming => {
             ("Confirming", "the new secret is published; waiting until Auth0 accepts it")
         }
+        Phase::Withdrawing => ("Withdrawing", "the next secret is withdrawn"),
         Phase::Grace => {
             ("Grace", "Auth0 accepts the new secret; the previous one is kept as a fallback")
         }

@@ -6,7 +6,8 @@ use super::{Next, Pass};
 use crate::{
     decision::{Purpose, Step, Value, publish},
     observation::SecretSeen,
-    status::{Cause, Outcome, Phase, Rotation},
+    schedule::Schedule,
+    status::{Cause, Outcome, Phase, Rotation, Strategy},
 };
 
 impl Pass<'_> {
@@ -26,19 +27,21 @@ impl Pass<'_> {
 
     /// An interval is counted from the last change.
     pub(super) fn replan_interval(&mut self) {
-        let Some(schedule) =
-            self.policy.schedule.as_ref().filter(|schedule| schedule.is_interval())
-        else {
-            return;
-        };
-        let last = self.status.last_rotation_time;
-        self.status.next_rotation_time = schedule.next(self.now, last, &self.policy.terms.seed);
+        if self.policy.schedule.as_ref().is_some_and(Schedule::is_interval) {
+            let last = self.status.last_rotation_time;
+            self.status.next_rotation_time = self.policy.next_start(self.now, last);
+        }
     }
 
     /// Auth0 has to be seen to accept the new secret.
     pub(super) fn confirming(&mut self, rotation: &Rotation) -> Next {
         if self.seen.held {
             return Step::Release.into();
+        }
+        if rotation.strategy == Strategy::Rotate
+            && let Some(next) = self.restart_consumers(rotation)
+        {
+            return next;
         }
         match self.seen.accepted {
             Some(true) => {
@@ -71,7 +74,7 @@ impl Pass<'_> {
             Err(next) => next,
             // Another value, or the one before it, which someone has set again.
             Ok(SecretSeen::Other | SecretSeen::Fallback) => self.follow_drift(),
-            Ok(_) if self.may_start() && self.request_to_rotate() => {
+            Ok(_) if self.may_start() && self.wants_another() => {
                 self.status.end_rotation(Outcome::Superseded, self.now);
                 self.start(Cause::Request)
             }
@@ -108,8 +111,12 @@ impl Pass<'_> {
         }
     }
 
-    /// The grace period is what the spec says now, and never shorter than the propagation window.
+    /// The grace period is what the spec says now, and never shorter than the propagation window. A
+    /// secret that is compromised has none.
     fn retire_time(&self, rotation: &Rotation) -> DateTime<Utc> {
+        if rotation.skip_grace {
+            return rotation.confirmed_at.unwrap_or(self.now);
+        }
         let grace = self.policy.terms.grace_period.to_delta().max(self.window());
         rotation.activated_at.unwrap_or(self.now) + grace
     }

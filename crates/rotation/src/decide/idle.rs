@@ -18,10 +18,9 @@ impl Pass<'_> {
             return self.stall(refusal);
         }
         let due = self.status.next_rotation_time.is_some_and(|due| due <= self.now);
-        let cause = if self.request_to_rotate() {
-            Some(Cause::Request)
-        } else {
-            due.then_some(Cause::Schedule)
+        let cause = match self.pending() {
+            Some(Verb::Rotate | Verb::Revoke) => Some(Cause::Request),
+            _ => due.then_some(Cause::Schedule),
         };
         match cause.filter(|_| !self.policy.terms.suspend) {
             Some(cause) => self.prepare(cause),
@@ -48,21 +47,19 @@ impl Pass<'_> {
     pub(super) fn start(&mut self, cause: Cause) -> Next {
         // Number 1 is the secret that the client has before its first rotation.
         let number = self.fresh_number().max(2);
-        let strategy = self.policy.terms.strategy;
-        self.status.rotation = Some(Rotation::start(number, cause, strategy, self.now));
+        let mut rotation = Rotation::start(number, cause, self.policy.terms.strategy, self.now);
         match cause {
             Cause::Request => {
-                self.status.last_handled_request =
-                    self.seen.request.as_ref().map(|request| request.text.clone());
+                let urgent = self.pending() == Some(Verb::Revoke);
+                (rotation.skip_staging, rotation.skip_grace) = (urgent, urgent);
+                self.handled(None);
             }
             Cause::Schedule => {
-                self.status.next_rotation_time =
-                    self.policy.schedule.as_ref().and_then(|schedule| {
-                        schedule.next(self.now, Some(self.now), &self.policy.terms.seed)
-                    });
+                self.status.next_rotation_time = self.policy.next_start(self.now, Some(self.now));
             }
             Cause::Initial | Cause::Drift | Cause::Recovery => {}
         }
+        self.status.rotation = Some(rotation);
         Step::Record.into()
     }
 
@@ -78,14 +75,6 @@ impl Pass<'_> {
     /// Nothing in the spec is against starting a rotation.
     pub(super) fn may_start(&self) -> bool {
         !self.policy.terms.suspend && self.policy.refusal.is_none()
-    }
-
-    /// There is a request that hasn't been acted upon, and it asks for a rotation.
-    pub(super) fn request_to_rotate(&self) -> bool {
-        self.seen.request.as_ref().is_some_and(|request| {
-            request.verb == Ok(Verb::Rotate)
-                && self.status.last_handled_request.as_deref() != Some(request.text.as_str())
-        })
     }
 
     fn request_refusal(&self) -> Option<Refusal> {

@@ -21,11 +21,14 @@
 //! | `Activating`, by `PATCH` | Auth0 may have the value | set the same value again |
 //! | `Confirming` | the new value is published | ask again |
 //! | `Grace` | the previous value may be gone | remove it again |
+//! | `Withdrawing` | the next value may be gone | remove it again |
 
 mod activate;
 mod conclude;
+mod consumers;
 mod finish;
 mod idle;
+mod requests;
 mod settle;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -35,7 +38,8 @@ use crate::{
     observation::{Held, Observation, Reading, SecretSeen, Target},
     policy::Policy,
     status::{Cause, Phase, Rotation, Status},
-    trouble::{Refusal, Trouble},
+    trouble::{Refusal, Trouble, VALUE_REFUSED},
+    window::first_open,
 };
 
 /// How long to leave a person's mistake alone that nothing here can see being mended.
@@ -63,6 +67,9 @@ pub fn fail(
     let mut pass = Pass::new(seen, now, policy);
     if trouble.unchanged && step == Some(&Step::RotateSecret) {
         pass.activation_did_not_happen();
+    }
+    if trouble.reason == VALUE_REFUSED && matches!(step, Some(Step::SetSecret(_))) {
+        pass.value_was_refused(trouble);
     }
     pass.conclude_failed(trouble)
 }
@@ -129,18 +136,24 @@ impl<'a> Pass<'a> {
             // What was planned stands until it is clear what is wanted.
             return;
         }
-        let Some(schedule) = &self.policy.schedule else {
+        if self.policy.schedule.is_none() {
             self.status.next_rotation_time = None;
             return;
-        };
+        }
         let last = self.status.last_rotation_time.map(|last| last.min(self.now));
-        let planned = schedule.next(self.now, last, &self.policy.terms.seed);
+        let planned = self.policy.next_start(self.now, last);
         let next = self.status.next_rotation_time;
         let due = next.is_some_and(|due| due <= self.now);
         // One that is later than it can be was planned by a clock that was ahead.
         let too_late = planned.is_some_and(|planned| next.is_some_and(|next| next > planned));
         if next.is_none() || too_late || (respecified && !due) {
             self.status.next_rotation_time = planned;
+        } else if due && self.status.rotation.is_none() {
+            // A due time that has come outside of all windows waits for the next one.
+            let open = first_open(&self.policy.windows, self.now);
+            if open != Some(self.now) {
+                self.status.next_rotation_time = open.or(next);
+            }
         }
     }
 
@@ -180,6 +193,9 @@ impl<'a> Pass<'a> {
     }
 
     fn go_on(&mut self) -> Next {
+        if let Some(next) = self.look_for_drift().or_else(|| self.heed_request()) {
+            return next;
+        }
         match self.status.rotation.clone() {
             Some(rotation) => match rotation.phase {
                 Phase::Started => self.started(&rotation),
@@ -187,6 +203,7 @@ impl<'a> Pass<'a> {
                 Phase::Activating => self.activating(&rotation),
                 Phase::Confirming => self.confirming(&rotation),
                 Phase::Grace => self.grace(&rotation),
+                Phase::Withdrawing => self.withdrawing(&rotation),
             },
             None => self.idle(),
         }

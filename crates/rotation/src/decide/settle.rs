@@ -30,12 +30,7 @@ impl Pass<'_> {
     /// The record is older than the target Secret: it was restored from a backup. Its due time may
     /// have been used up, so that the next one is counted from now.
     fn adopt_newer(&mut self, number: u64) -> Next {
-        let seed = &self.policy.terms.seed;
-        self.status.next_rotation_time = self
-            .policy
-            .schedule
-            .as_ref()
-            .and_then(|schedule| schedule.next(self.now, Some(self.now), seed));
+        self.status.next_rotation_time = self.policy.next_start(self.now, Some(self.now));
         self.open_published(
             number,
             Cause::Recovery,
@@ -149,7 +144,9 @@ impl Pass<'_> {
         let purpose = if first { Purpose::Import } else { Purpose::Repair };
         // A next value that was staged can't be relied on any more: it is staged anew.
         self.rotation_mut(|rotation| {
-            if rotation.phase == Phase::Staging {
+            if matches!(rotation.phase, Phase::Staging | Phase::Withdrawing)
+                && rotation.withdrawn_as.is_none()
+            {
                 rotation.phase = Phase::Started;
                 rotation.staged_at = None;
             }
@@ -168,7 +165,7 @@ impl Pass<'_> {
         if phase == Some(Phase::Started) {
             return None;
         }
-        if self.request_to_rotate() && self.may_start() {
+        if self.wants_another() && self.may_start() {
             self.status.end_rotation(Outcome::Superseded, self.now);
             return Some(self.start(Cause::Request));
         }

@@ -5,4 +5,6 @@
 mod crash;
 mod foreign;
 mod lifecycle;
+mod planned;
+mod requests;
 mod world;

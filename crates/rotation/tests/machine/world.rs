@@ -4,8 +4,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
     Class, Decision, Held, Observation, Policy, Publication, Purpose, Reading, Refusal, Request,
-    Schedule, SecretSeen, Span, Status, Step, Strategy, Target, Terms, Trouble, Value, decide,
-    fail,
+    Rollout, RolloutState, Schedule, SecretSeen, Span, Status, Step, Strategy, Target, Terms,
+    Trouble, Unreached, VALUE_REFUSED, Value, Window, decide, fail,
 };
 
 /// A secret's value, as a symbol.
@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Refused,
     /// The call fails: nothing happens, and that is not known.
     FailedUnseen,
+    /// Auth0 doesn't take the value.
+    ValueRefused,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub(crate) struct World {
     pub(crate) now: DateTime<Utc>,
     pub(crate) terms: Terms,
     pub(crate) schedule: Option<Schedule>,
+    pub(crate) windows: Vec<Window>,
     pub(crate) generation: i64,
     pub(crate) status: Status,
     pub(crate) initialized: bool,
@@ -62,6 +65,16 @@ pub(crate) struct World {
     pub(crate) refusal: Option<Refusal>,
     /// Someone else has put a Secret of their own in the target's place.
     pub(crate) foreign_target: bool,
+    /// A list of the tenant's clients showed something else.
+    pub(crate) drift_suspected: bool,
+    /// Auth0 takes no value that is set.
+    pub(crate) refuses_values: bool,
+    /// Pods that are never updated.
+    pub(crate) pods: Vec<String>,
+    /// Consumers that are restarted: the time of their stamp, and whether their rollout is done.
+    pub(crate) consumers: Vec<Consumer>,
+    /// Stamps that were put on consumers.
+    pub(crate) restarts: usize,
     /// `rotate-secret` doesn't tell the new secret.
     pub(crate) rotate_tells_nothing: bool,
     /// Every value that Auth0 ever had, in order.
@@ -93,9 +106,12 @@ impl World {
                 propagation_window: Span::from_secs(30),
                 rotate_initially: false,
                 suspend: false,
+                restarts: false,
+                rollout_timeout: Span::from_secs(600),
                 seed: "uid".into(),
             },
             schedule: None,
+            windows: Vec::new(),
             generation: 1,
             status: Status::default(),
             initialized: false,
@@ -109,6 +125,11 @@ impl World {
             readable: true,
             refusal: None,
             foreign_target: false,
+            drift_suspected: false,
+            refuses_values: false,
+            pods: Vec::new(),
+            consumers: Vec::new(),
+            restarts: 0,
             rotate_tells_nothing: false,
             values: vec![1],
             rotate_calls: 0,
@@ -163,7 +184,8 @@ impl World {
     }
 
     pub(crate) fn policy(&self) -> Policy {
-        Policy::new(self.terms.clone(), Ok(self.schedule.clone()), self.now)
+        let (schedule, windows) = (self.schedule.clone(), self.windows.clone());
+        Policy::new(self.terms.clone(), Ok(schedule), Ok(windows), self.now)
     }
 
     pub(crate) fn answer_in_hand(&self) -> bool {
@@ -268,6 +290,9 @@ impl World {
             answer_in_hand: self.answer.is_some(),
             attempt_ended: self.attempt_ended,
             rehearsed: pass.rehearsed,
+            drift_suspected: self.drift_suspected,
+            unreached: pass.unreached.clone(),
+            rollouts: pass.rollouts.clone(),
             secret_set: pass.secret_set,
         }
     }
@@ -303,6 +328,20 @@ impl World {
                 self.refused_at = (!accepted).then_some(self.now);
                 Ok(())
             }
+            Step::FindUnreached => {
+                pass.unreached = Unreached::Pods(self.pods.clone());
+                Ok(())
+            }
+            Step::ReadRollouts => {
+                let restart_at = self.restart_at();
+                let rollouts = self.consumers.iter().map(|consumer| consumer.seen(restart_at));
+                pass.rollouts = Some(rollouts.collect());
+                Ok(())
+            }
+            Step::RestartConsumers => {
+                pass.rollouts = None;
+                self.effect(World::restart_consumers)
+            }
             Step::Rehearse => {
                 pass.rehearsed = true;
                 Ok(())
@@ -322,6 +361,9 @@ impl World {
                 self.assert_recorded();
                 (pass.client, pass.accepted) = (None, None);
                 let value = self.value_of(*number);
+                if self.refuses_values {
+                    return Err(Fault::ValueRefused);
+                }
                 self.effect(|world| world.set_secret(value))?;
                 pass.secret_set = true;
                 Ok(())
@@ -384,6 +426,21 @@ impl World {
         found.expect("the target Secret has that number").1
     }
 
+    fn restart_at(&self) -> DateTime<Utc> {
+        let rotation = self.status.rotation.as_ref().expect("restarts belong to a rotation");
+        rotation.restart_at.expect("a restart is recorded before it is made")
+    }
+
+    fn restart_consumers(&mut self) {
+        let restart_at = self.restart_at();
+        for consumer in self.consumers.iter_mut().filter(|consumer| consumer.exists) {
+            if consumer.stamp < Some(restart_at) {
+                consumer.stamp = Some(restart_at);
+                self.restarts += 1;
+            }
+        }
+    }
+
     fn change_secret(&mut self) {
         let value = self.fresh();
         self.set_secret(value);
@@ -412,7 +469,12 @@ impl World {
         self.effects += 1;
         let fault = self.fault.filter(|(at, _)| *at == turn).map(|(_, fault)| fault);
         match fault {
-            Some(fault @ (Fault::CrashBefore | Fault::Refused | Fault::FailedUnseen)) => Err(fault),
+            Some(
+                fault @ (Fault::CrashBefore
+                | Fault::Refused
+                | Fault::FailedUnseen
+                | Fault::ValueRefused),
+            ) => Err(fault),
             Some(fault @ (Fault::CrashAfter | Fault::AnswerLost)) => {
                 act(self);
                 Err(fault)
@@ -432,12 +494,34 @@ struct InPass {
     accepted: Option<bool>,
     secret_set: bool,
     rehearsed: bool,
+    unreached: Unreached,
+    rollouts: Option<Vec<Rollout>>,
+}
+
+/// A workload that is restarted in each rotation.
+#[derive(Clone, Debug)]
+pub(crate) struct Consumer {
+    pub(crate) exists: bool,
+    pub(crate) stamp: Option<DateTime<Utc>>,
+    pub(crate) done: bool,
+}
+
+impl Consumer {
+    fn seen(&self, restart_at: DateTime<Utc>) -> Rollout {
+        let state = match (self.exists, self.stamp) {
+            (false, _) => RolloutState::Impossible("it does not exist".into()),
+            (_, stamp) if stamp < Some(restart_at) => RolloutState::NotRestarted,
+            _ if self.done => RolloutState::Done,
+            _ => RolloutState::Underway,
+        };
+        Rollout { name: "Deployment shop".into(), state }
+    }
 }
 
 fn trouble(fault: Fault) -> Trouble {
     Trouble {
-        class: Class::Retry,
-        reason: "Test",
+        class: if fault == Fault::ValueRefused { Class::Invalid } else { Class::Retry },
+        reason: if fault == Fault::ValueRefused { VALUE_REFUSED } else { "Test" },
         message: "something failed".into(),
         unchanged: fault == Fault::Refused,
         tenant: true,

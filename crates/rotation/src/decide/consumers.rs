@@ -1,0 +1,76 @@
+//! Consumers that have to be restarted to see what is published.
+
+use chrono::TimeDelta;
+
+use super::{Next, Pass};
+use crate::{
+    decision::Step,
+    observation::{Rollout, RolloutState},
+    status::Rotation,
+    trouble::Refusal,
+};
+
+/// How often restarts are looked at while nothing tells that they have come further.
+const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(10);
+
+impl Pass<'_> {
+    /// Restarts the consumers, once per rotation. The time in the record is what makes it once: a
+    /// consumer that has it, or a later one, has been restarted. `None` when there is nothing to do.
+    pub(super) fn restart_consumers(&mut self, rotation: &Rotation) -> Option<Next> {
+        if !self.policy.terms.restarts {
+            return None;
+        }
+        if rotation.restart_at.is_none() {
+            let now = self.now;
+            self.rotation_mut(|rotation| rotation.restart_at = Some(now));
+            return Some(Step::RestartConsumers.into());
+        }
+        // What was ordered may not have been carried out; who can't be restarted is waited for below.
+        let rollouts = match &self.seen.rollouts {
+            None => return Some(Step::ReadRollouts.into()),
+            Some(rollouts) => rollouts,
+        };
+        let open = rollouts.iter().any(|rollout| rollout.state == RolloutState::NotRestarted);
+        open.then(|| Step::RestartConsumers.into())
+    }
+
+    /// Activation waits for the restarts. Past the timeout it is said who holds it up.
+    pub(super) fn wait_for_rollouts(&mut self, rotation: &Rotation) -> Option<Next> {
+        if !self.policy.terms.restarts {
+            return None;
+        }
+        let rollouts = self.seen.rollouts.as_deref().unwrap_or_default();
+        let open: Vec<&Rollout> =
+            rollouts.iter().filter(|rollout| rollout.state != RolloutState::Done).collect();
+        if open.is_empty() {
+            return None;
+        }
+        let restart_at = rotation.restart_at.unwrap_or(self.now);
+        let timeout = restart_at + self.policy.terms.rollout_timeout.to_delta();
+        let impossible =
+            open.iter().any(|rollout| matches!(rollout.state, RolloutState::Impossible(_)));
+        if impossible || self.now >= timeout {
+            self.stalled = Some(Refusal::new("RolloutNotFinished", told(&open)));
+            return Some(Next::rest_until(self.now + LOOK_AGAIN));
+        }
+        Some(Next::rest_until(timeout.min(self.now + LOOK_AGAIN)))
+    }
+}
+
+fn told(open: &[&Rollout]) -> String {
+    let each: Vec<String> = open
+        .iter()
+        .map(|rollout| match &rollout.state {
+            RolloutState::Impossible(why) => format!("{} ({why})", rollout.name),
+            RolloutState::NotRestarted => format!("{} (not restarted)", rollout.name),
+            RolloutState::Underway | RolloutState::Done => {
+                format!("{} (its rollout isn't finished)", rollout.name)
+            }
+        })
+        .collect();
+    format!(
+        "the next secret is not activated, because consumers are not ready for it: {}; mend them or \
+         take them out of spec.consumers.restart",
+        each.join(", ")
+    )
+}
