@@ -25,9 +25,10 @@ test:
 	@sh crates/demo/preflight.sh
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	cargo run --locked -q -p control-plane -- build --with kubectl
-	cargo test --locked --workspace
+	cargo test --locked --workspace --all-features
 
 .PHONY: bench
 bench:

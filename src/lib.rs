@@ -3,12 +3,14 @@
 //! - [`api`]: the custom resources.
 //! - [`auth0`]: Auth0's Management API and authentication.
 //! - [`controller`]: observe, decide, act. What to do is decided in the crate `rotation`.
+//! - [`failpoint`]: where tests kill the process.
 //! - [`cli`], [`run`], [`server`], [`metrics`], [`telemetry`]: the process around it.
 
 pub mod api;
 pub mod auth0;
 pub mod cli;
 pub mod controller;
+pub mod failpoint;
 pub mod metrics;
 pub mod run;
 pub mod server;

@@ -17,6 +17,8 @@ async fn main() -> ExitCode {
             telemetry::start(arguments.log_format, arguments.log_level);
             // One TLS provider for all: two that are linked together would have to be chosen from.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            #[cfg(feature = "failpoints")]
+            auth0_rotator::failpoint::start();
             run::run(&arguments).await.map_err(Into::into)
         }
     };

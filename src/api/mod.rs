@@ -6,8 +6,9 @@ mod tenant;
 
 pub use crds::{crds, crds_yaml};
 pub use rotation::{
-    ClientSecretRotation, ClientSecretRotationSpec, DeletionPolicy, Initial, Keys, ListFormat,
-    ScheduleSpec, StagingSpec, TargetSpec, TenantKind, TenantRef,
+    ClientSecretRotation, ClientSecretRotationSpec, ConsumersSpec, DeletionPolicy, DriftCheckSpec,
+    Initial, Keys, ListFormat, ScheduleSpec, StagingSpec, TargetSpec, TenantKind, TenantRef,
+    WindowSpec, WorkloadKind, WorkloadRef,
 };
 pub use tenant::{
     Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, ClientSecretCredentials, CredentialsSpec,

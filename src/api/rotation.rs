@@ -63,6 +63,11 @@ pub struct ClientSecretRotationSpec {
     /// When to rotate. Without it, only on request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleSpec>,
+    /// When a scheduled rotation may start; at any time when there are none. What comes due outside
+    /// waits for the next one. Requests don't wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub windows: Vec<WindowSpec>,
     /// How to rotate. Rotate: call Auth0's rotate-secret and publish what comes back. Staged:
     /// publish a new value as a fallback first, wait until consumers have it, then activate it.
     #[serde(default)]
@@ -84,6 +89,12 @@ pub struct ClientSecretRotationSpec {
     #[x_kube(validation = Rule::new("self.name == oldSelf.name")
         .message("target.name can't be changed: pods mount the Secret by it; create another ClientSecretRotation"))]
     pub target: TargetSpec,
+    /// The applications that use the Secret.
+    #[serde(default)]
+    pub consumers: ConsumersSpec,
+    /// How often it is looked whether someone else has changed the secret at Auth0.
+    #[serde(default)]
+    pub drift_check: DriftCheckSpec,
     /// Start no rotation. One that is in progress is finished.
     #[serde(default)]
     pub suspend: bool,
@@ -138,6 +149,71 @@ pub struct ScheduleSpec {
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')")
         .message("schedule.jitter must be at most 24h"))]
     pub jitter: Option<Span>,
+}
+
+/// A time in which scheduled rotations may start.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct WindowSpec {
+    /// When the window opens: a cron expression of five fields.
+    #[schemars(length(min = 9, max = 128))]
+    pub cron: String,
+    /// The IANA time zone of the cron expression. UTC when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: Option<String>,
+    /// How long the window is open.
+    #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('168h')")
+        .message("windows: duration must be longer than 0s and at most 168h"))]
+    pub duration: Span,
+}
+
+/// The applications that use the Secret.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsumersSpec {
+    /// Workloads that are restarted once in each rotation, as kubectl rollout restart does: those
+    /// that take the Secret through environment variables or subPath, which are never updated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub restart: Vec<WorkloadRef>,
+    /// How long their rollouts may take, before it is said who holds a Staged rotation up. The next
+    /// secret is not activated before they are done.
+    #[serde(default = "default_rollout_timeout")]
+    #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('24h')")
+        .message("consumers.rolloutTimeout must be longer than 0s and at most 24h"))]
+    pub rollout_timeout: Span,
+}
+
+/// A workload of this namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadRef {
+    /// The kind of the workload.
+    pub kind: WorkloadKind,
+    /// The name of the workload.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// The kinds of workloads that can be restarted.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// A Deployment.
+    Deployment,
+    /// A StatefulSet.
+    StatefulSet,
+    /// A DaemonSet.
+    DaemonSet,
+}
+
+/// How often it is looked whether someone else has changed the secret at Auth0.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+pub struct DriftCheckSpec {
+    /// The interval. One look serves all resources of a tenant, at the shortest of their intervals.
+    #[serde(default = "default_drift_interval")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')")
+        .message("driftCheck.every must be at least 1s and at most 8760h"))]
+    pub every: Span,
 }
 
 /// For the strategy Staged.
@@ -279,6 +355,18 @@ impl Default for StagingSpec {
     }
 }
 
+impl Default for ConsumersSpec {
+    fn default() -> Self {
+        ConsumersSpec { restart: Vec::new(), rollout_timeout: default_rollout_timeout() }
+    }
+}
+
+impl Default for DriftCheckSpec {
+    fn default() -> Self {
+        DriftCheckSpec { every: default_drift_interval() }
+    }
+}
+
 impl Default for Keys {
     fn default() -> Self {
         Keys {
@@ -293,6 +381,14 @@ impl Default for Keys {
 
 fn default_staging_period() -> Span {
     Span::from_secs(180)
+}
+
+fn default_rollout_timeout() -> Span {
+    Span::from_secs(600)
+}
+
+fn default_drift_interval() -> Span {
+    Span::from_secs(3600)
 }
 
 fn default_grace_period() -> Span {

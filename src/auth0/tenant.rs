@@ -134,6 +134,14 @@ impl Tenant {
         Ok(self.token_that(has, Utc::now()).await?.scopes().to_vec())
     }
 
+    /// Whether the Management API shows secrets; a new token is got if that may have been granted.
+    ///
+    /// # Errors
+    /// When no token can be got.
+    pub async fn shows_secrets(&self) -> Result<bool, Auth0Error> {
+        Ok(shows_secrets(&self.token_that(shows_secrets, Utc::now()).await?))
+    }
+
     /// Gets everything ready for a change: after this, the call itself is all that takes time.
     ///
     /// # Errors

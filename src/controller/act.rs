@@ -2,17 +2,33 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
-use rotation::{Class, Numbered, Publication, Purpose, Refusal, Step, Target, Trouble, Value};
+use rotation::{
+    Class, Numbered, Publication, Purpose, Refusal, RolloutState, Step, Target, Trouble, Value,
+};
 
 use super::{
-    clock::now, observe::refuse_client, pass::Pass, target::Contents, tenants::Usable, trouble,
+    clock::now,
+    consumers::{self, Consumers},
+    memory::Watching,
+    observe::refuse_client,
+    pass::Pass,
+    target::Contents,
+    tenants::Usable,
+    trouble,
 };
-use crate::auth0::{Auth0Error, ClientFacts, ClientSecret};
+use crate::{
+    auth0::{Auth0Error, ClientFacts, ClientSecret},
+    failpoint::failpoint,
+};
 
 /// How long after its intent was stored a change may still be sent to Auth0. Whoever was stopped
 /// for longer reads again: another replica may have gone on meanwhile.
 const STALE_AFTER: Duration = Duration::from_secs(5);
+
+/// How long consumers are watched at a time.
+const ROLLOUT_WATCH: Duration = Duration::from_secs(1800);
 
 impl Pass<'_> {
     pub(super) async fn take(&mut self, step: Step) -> Result<(), Trouble> {
@@ -22,17 +38,23 @@ impl Pass<'_> {
             Step::AskAccepted => self.ask_accepted().await,
             Step::Rehearse => self.rehearse().await,
             Step::FindUnreached => {
-                self.unreached = rotation::Unreached::Pods(Vec::new());
+                let secret = &self.resource.spec.target.name;
+                self.unreached = self.consumers().unreached(secret).await?;
                 Ok(())
             }
-            Step::ReadRollouts | Step::RestartConsumers => Ok(()),
+            Step::ReadRollouts => self.read_rollouts().await,
+            Step::RestartConsumers => self.restart_consumers().await,
             Step::Hold => {
+                failpoint!("before-hold");
                 self.resource = self.handle.hold(&self.resource).await?;
+                failpoint!("after-hold");
                 self.note_resource();
                 Ok(())
             }
             Step::Release => {
+                failpoint!("before-release");
                 self.resource = self.handle.release(&self.resource).await?;
+                failpoint!("after-release");
                 self.note_resource();
                 Ok(())
             }
@@ -103,6 +125,7 @@ impl Pass<'_> {
         let attempt = self.status().rotation.and_then(|rotation| rotation.activating_at);
         let memory = self.context.memory.clone();
         let uid = self.uid.clone();
+        failpoint!("before-rotate-secret");
         let call = tokio::spawn(async move {
             let answer = usable.tenant.rotate_secret(&client_id, not_after).await;
             memory.with(&uid, |known| {
@@ -114,6 +137,7 @@ impl Pass<'_> {
             })
         });
         let ended = call.await;
+        failpoint!("after-rotate-secret");
         self.hurry_if_in_hand();
         let answer = ended.map_err(|_| Trouble {
             unchanged: false,
@@ -137,7 +161,9 @@ impl Pass<'_> {
         let Some(value) = value else {
             return Err(trouble::conflict("the target Secret has no value of that number"));
         };
+        failpoint!("before-set-secret");
         let set = usable.tenant.set_secret(&self.resource.spec.client_id, value, not_after).await;
+        failpoint!("after-set-secret");
         self.context.metrics.auth0_called("set-secret", &set);
         (self.client, self.accepted) = (None, None);
         set.map_err(|error| Trouble::from(&error))?;
@@ -175,6 +201,55 @@ impl Pass<'_> {
         Ok(())
     }
 
+    fn consumers(&self) -> Consumers<'_> {
+        let restart = &self.resource.spec.consumers.restart;
+        Consumers::new(&self.context.client, self.namespace(), restart)
+    }
+
+    fn restart_at(&self) -> Result<DateTime<Utc>, Trouble> {
+        let rotation = self.resource.status.as_ref().and_then(|status| status.rotation.as_ref());
+        let at = rotation.and_then(|rotation| rotation.restart_at);
+        at.ok_or_else(|| trouble::conflict("no restart is recorded"))
+    }
+
+    async fn restart_consumers(&mut self) -> Result<(), Trouble> {
+        failpoint!("before-restart");
+        let refused = self.consumers().restart(self.restart_at()?).await?;
+        failpoint!("after-restart");
+        self.not_restarted = refused;
+        self.rollouts = None;
+        Ok(())
+    }
+
+    /// Reads how far restarts have come, and watches those that are under way.
+    async fn read_rollouts(&mut self) -> Result<(), Trouble> {
+        let rollouts = self.consumers().rollouts(self.restart_at()?, &self.not_restarted).await?;
+        let underway = rollouts.iter().any(|rollout| rollout.state == RolloutState::Underway);
+        self.rollouts = Some(rollouts);
+        let (client, memory, pokes) =
+            (self.context.client.clone(), self.context.memory.clone(), self.context.pokes.clone());
+        let (uid, namespace) = (self.uid.clone(), self.namespace().to_owned());
+        let (name, restart) =
+            (self.resource.name_any(), self.resource.spec.consumers.restart.clone());
+        let changed = {
+            let namespace = namespace.clone();
+            move || {
+                memory.with(&uid, |known| known.poked = true);
+                pokes.poke(&namespace, &name);
+            }
+        };
+        self.context.memory.with(&self.uid, |known| {
+            let watched = known.rollout_watch.as_ref().is_some_and(|watching| !watching.is_over());
+            if underway && !watched {
+                let watch = consumers::watch(client, namespace, restart, ROLLOUT_WATCH, changed);
+                known.rollout_watch = Some(Watching(tokio::spawn(watch)));
+            } else if !underway {
+                known.rollout_watch = None;
+            }
+        });
+        Ok(())
+    }
+
     async fn publish(&mut self, publication: &Publication) -> Result<(), Trouble> {
         self.check_not_again(publication)?;
         if let Target::Refused(refusal) = self.target() {
@@ -186,10 +261,12 @@ impl Pass<'_> {
         let rendered = self.rendering(&domain).render(&contents, self.snapshot());
         let (namespace, name) = (self.namespace(), self.resource.spec.target.name.as_str());
         let secrets = &self.context.secrets;
+        failpoint!("before-publish");
         let written = match self.snapshot() {
             None => secrets.create(namespace, name, &rendered).await?,
             Some(over) => secrets.apply(namespace, name, &rendered, over).await?,
         };
+        failpoint!("after-publish");
         self.published(publication);
         self.written = Some(publication.clone());
         let keys = &self.resource.spec.target.keys;

@@ -11,8 +11,8 @@ use rotation::Span;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 
 use super::{
-    cache::Watched, events::Announcer, memory::Memory, precedence::Precedence, target::SecretStore,
-    tenants::Tenants,
+    cache::Watched, events::Announcer, memory::Memory, pokes::Pokes, precedence::Precedence,
+    target::SecretStore, tenants::Tenants,
 };
 use crate::metrics::Metrics;
 
@@ -40,6 +40,7 @@ pub(super) struct Context {
     pub(super) announcer: Announcer,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watched: Watched,
+    pub(super) pokes: Pokes,
     pub(super) places: Places,
     /// True once the process has been asked to stop: nothing new is begun.
     pub(super) stopping: watch::Receiver<bool>,

@@ -24,10 +24,31 @@ pub(super) struct Remembered {
     pub(super) ended_attempt: Option<DateTime<Utc>>,
     /// The tenant's domain, for an answer that has to be published when the tenant is gone.
     pub(super) domain: Option<String>,
+    /// What a list of the tenant's clients showed (`None`: the client isn't there), and when.
+    pub(super) listed: Option<(Option<ClientSecret>, Instant)>,
+    /// The watch on consumers whose rollouts are waited for. It ends when this is dropped.
+    pub(super) rollout_watch: Option<Watching>,
+    /// Something that no version tells of has changed: a consumer's rollout.
+    pub(super) poked: bool,
     /// What the last pass that came to rest has seen.
     pub(super) settled: Option<Settled>,
     /// What the last pass that failed has seen.
     pub(super) failed: Option<Failed>,
+}
+
+/// A task that watches something, until this is dropped.
+pub(super) struct Watching(pub(super) tokio::task::JoinHandle<()>);
+
+impl Watching {
+    pub(super) fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The state of the world in which there was nothing to do before a certain time.

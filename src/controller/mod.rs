@@ -12,11 +12,14 @@ mod act;
 mod cache;
 mod claims;
 mod clock;
+mod consumers;
 mod context;
+mod drift;
 mod events;
 mod memory;
 mod observe;
 mod pass;
+mod pokes;
 mod precedence;
 mod reconcile;
 mod resource;
@@ -70,6 +73,7 @@ pub async fn run(
         places: Places::new(settings.concurrency),
         precedence: Precedence::new(),
         watched: watch::watched(&scopes),
+        pokes: watch::pokes(&scopes),
         stopping: shutdown.clone(),
         client,
         secrets,
@@ -90,6 +94,7 @@ pub async fn run(
     tracing::info!("watches are synced");
     let mut running = select_all(running.into_iter().map(|scope| scope.run(&context, &shutdown)));
     tasks.spawn(prune_now_and_then(context.clone()));
+    tasks.spawn(drift::run(context.clone()));
     loop {
         tokio::select! {
             // Each item is one reconciled object; the reconcilers have said what there is to say.

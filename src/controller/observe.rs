@@ -1,5 +1,7 @@
 //! What a pass has read, in the terms of the machine: which value is which, never what it is.
 
+use std::time::Duration;
+
 use kube::ResourceExt as _;
 use rotation::{Held, Observation, Phase, Reading, Refusal, Request, SecretSeen, Target, Trouble};
 
@@ -13,6 +15,9 @@ use crate::{
     api::{DeletionPolicy, INITIALIZED_ANNOTATION, REQUEST_ANNOTATION},
     auth0::{ClientFacts, ClientKind},
 };
+
+/// How long what a list showed is a reason to look.
+const LISTED_FOR: Duration = Duration::from_secs(300);
 
 impl Pass<'_> {
     pub(super) fn observe(&self) -> Observation {
@@ -43,9 +48,9 @@ impl Pass<'_> {
             answer_in_hand,
             attempt_ended,
             rehearsed: self.rehearsed,
-            drift_suspected: false,
+            drift_suspected: self.is_drift_suspected(),
             unreached: self.unreached.clone(),
-            rollouts: None,
+            rollouts: self.rollouts.clone(),
             secret_set: self.secret_set,
             status,
         }
@@ -82,6 +87,19 @@ impl Pass<'_> {
             Some(secret) if self.values.fallback.as_ref() == Some(secret) => SecretSeen::Fallback,
             Some(_) => SecretSeen::Other,
         }
+    }
+
+    /// The tenant's list showed something that the target Secret doesn't have.
+    fn is_drift_suspected(&self) -> bool {
+        self.context.memory.with(&self.uid, |known| match &known.listed {
+            Some((_, at)) if at.elapsed() > LISTED_FOR => false,
+            Some((Some(listed), _)) => {
+                let values = [&self.values.current, &self.values.fallback];
+                !values.into_iter().any(|value| value.as_ref() == Some(listed))
+            }
+            Some((None, _)) => true,
+            None => false,
+        })
     }
 
     /// Why no rotation may start, if an older resource claims the same.

@@ -1,13 +1,13 @@
 //! One pass over one resource: observe, decide, act, until there is nothing to do.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use rotation::{
-    Class, Decision, Notice, Observation, Policy, Publication, Refusal, Status, Step, Trouble,
-    decide, fail, notices,
+    Class, Decision, Notice, Observation, Policy, Publication, Refusal, Rollout, Status, Step,
+    Trouble, Unreached, decide, fail, notices,
 };
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     tenants::Usable,
     terms, trouble,
 };
-use crate::{api::ClientSecretRotation, auth0::ClientFacts};
+use crate::{api::ClientSecretRotation, auth0::ClientFacts, failpoint::failpoint};
 
 /// The most steps that a pass takes before it lets others have a turn. The longest way, a rotation
 /// whose grace period is over at once, takes thirteen.
@@ -58,7 +58,11 @@ pub(super) struct Pass<'a> {
     pub(super) accepted: Option<bool>,
     pub(super) secret_set: bool,
     pub(super) rehearsed: bool,
-    pub(super) unreached: rotation::Unreached,
+    /// The pods that will never see what is published.
+    pub(super) unreached: Unreached,
+    pub(super) rollouts: Option<Vec<Rollout>>,
+    /// Consumers that could not be restarted in this pass, and why.
+    pub(super) not_restarted: BTreeMap<String, String>,
     /// When the intent to change something at Auth0 was stored.
     pub(super) recorded: Option<Instant>,
     /// What was last written into the target Secret in this pass.
@@ -91,7 +95,9 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Repo
         accepted: None,
         secret_set: false,
         rehearsed: false,
-        unreached: rotation::Unreached::default(),
+        unreached: Unreached::NotAsked,
+        rollouts: None,
+        not_restarted: BTreeMap::new(),
         recorded: None,
         written: None,
         urgent: None,
@@ -108,6 +114,7 @@ impl Pass<'_> {
     async fn run(&mut self) -> Result<End, Trouble> {
         self.note_resource();
         self.remember_domain();
+        self.context.memory.with(&self.uid, |known| known.poked = false);
         if let Err(trouble) = self.read_secret().await {
             return self.failed(None, trouble).await;
         }
@@ -142,6 +149,7 @@ impl Pass<'_> {
         self.remember_domain();
         (self.client, self.accepted) = (None, None);
         (self.secret_set, self.rehearsed, self.recorded) = (false, false, None);
+        self.rollouts = None;
         self.read_secret().await?;
         Ok(true)
     }
@@ -171,7 +179,9 @@ impl Pass<'_> {
         if *stored == status {
             return Ok(());
         }
+        failpoint!("before-store-status");
         self.resource = self.handle.store_status(&self.resource, status.clone()).await?;
+        failpoint!("after-store-status");
         self.recorded = Some(Instant::now());
         self.note_resource();
         self.context.metrics.status_written();
@@ -270,6 +280,10 @@ impl Pass<'_> {
         settled.wake = wake;
         self.context.memory.with(&self.uid, |known| {
             known.settled = Some(settled);
+            known.listed = None;
+            if self.rollouts.is_none() {
+                known.rollout_watch = None;
+            }
             known.failed = None;
             known.failures = 0;
         });

@@ -105,9 +105,10 @@ fn too_soon(uid: &str, wished: &Wished, context: &Context) -> Option<Action> {
 /// Nothing that a pass would look at has changed since the last one came to rest.
 fn still_settled(resource: &Guarded, wished: &Wished, context: &Context) -> Option<Action> {
     let uid = resource.uid()?;
-    let settled = context
-        .memory
-        .with(&uid, |known| known.settled.clone().filter(|_| known.answer.is_none()))?;
+    let settled = context.memory.with(&uid, |known| {
+        let news = known.answer.is_some() || known.listed.is_some() || known.poked;
+        known.settled.clone().filter(|_| !news)
+    })?;
     let spec = &resource.0.as_ref().ok()?.spec;
     let Settled { resource_versions, secret_versions, tenant_version, wake } = &settled;
     let secret = context.watched.secret_version(&resource.namespace()?, &spec.target.name);

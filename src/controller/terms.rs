@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
-use rotation::{Policy, Schedule, Span, Terms};
+use rotation::{Policy, Schedule, Span, Terms, Window};
 
 use super::target::check_template;
-use crate::api::{ClientSecretRotation, Initial};
+use crate::api::{ClientSecretRotation, Initial, WindowSpec};
 
 /// The policy of a resource under the operator's flags.
 pub(super) fn policy(
@@ -21,8 +21,8 @@ pub(super) fn policy(
         propagation_window,
         rotate_initially: spec.initial == Initial::Rotate,
         suspend: spec.suspend,
-        restarts: false,
-        rollout_timeout: Span::ZERO,
+        restarts: !spec.consumers.restart.is_empty(),
+        rollout_timeout: spec.consumers.rollout_timeout,
         seed: resource.uid().unwrap_or_default(),
     };
     let schedule = spec.schedule.as_ref().map(|schedule| {
@@ -34,5 +34,9 @@ pub(super) fn policy(
             now,
         )
     });
-    Policy::new(terms, schedule.transpose(), Ok(Vec::new()), now).refuse(check_template(&spec.target))
+    let window = |window: &WindowSpec| {
+        Window::new(&window.cron, window.time_zone.as_deref(), window.duration, now)
+    };
+    let windows = spec.windows.iter().map(window).collect();
+    Policy::new(terms, schedule.transpose(), windows, now).refuse(check_template(&spec.target))
 }

@@ -27,6 +27,7 @@ use tokio::{sync::watch as channel, task::JoinSet};
 use super::{
     cache::{Guarded, GuardedTenant, SecretMetadata, Watched},
     context::Context,
+    pokes::Pokes,
     reconcile, tenant_status,
 };
 use crate::api::{MANAGED_LABEL, OWNER_ANNOTATION};
@@ -42,6 +43,7 @@ const CHANGES: usize = 1024;
 pub(super) struct Scope {
     client: Client,
     namespace: Option<String>,
+    changes: (mpsc::Sender<ObjectRef<Guarded>>, mpsc::Receiver<ObjectRef<Guarded>>),
     tenants: (Store<GuardedTenant>, Writer<GuardedTenant>),
     resources: (Store<Guarded>, Writer<Guarded>),
     secrets: (Store<SecretMetadata>, Writer<SecretMetadata>),
@@ -52,6 +54,7 @@ pub(super) fn scopes(client: &Client, namespaces: &[String]) -> Vec<Scope> {
     let scope = |namespace: Option<String>| Scope {
         client: client.clone(),
         namespace,
+        changes: mpsc::channel(CHANGES),
         tenants: reflector::store(),
         resources: reflector::store(),
         secrets: reflector::store(),
@@ -72,6 +75,12 @@ pub(super) fn watched(scopes: &[Scope]) -> Watched {
     }
 }
 
+/// The ways into the queues of all scopes.
+pub(super) fn pokes(scopes: &[Scope]) -> Pokes {
+    let queue = |scope: &Scope| (scope.namespace.clone(), scope.changes.0.clone());
+    Pokes::new(scopes.iter().map(queue).collect())
+}
+
 /// A scope whose watches are running.
 pub(super) struct Running {
     resources: Store<Guarded>,
@@ -89,7 +98,7 @@ impl Scope {
         synced: &channel::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> Running {
-        let (to_resources, resource_changes) = mpsc::channel(CHANGES);
+        let (to_resources, resource_changes) = self.changes;
         let (to_tenants, tenant_changes) = mpsc::channel(CHANGES);
         let config = || watcher::Config::default().timeout(WATCH_SECONDS);
         let namespace = self.namespace.as_deref();

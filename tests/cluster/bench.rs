@@ -9,7 +9,7 @@ use std::{
 };
 
 use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation, MANAGED_LABEL, crds};
-use auth0_simulator::{ClientSeed, Simulator};
+use auth0_simulator::{Action, ClientSeed, Fault, Operation, Simulator};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use control_plane::ControlPlane;
 use k8s_openapi::{
@@ -493,6 +493,58 @@ impl Bench {
         while self.api::<Secret>().create(&params, &probe).await.is_ok() != possible {
             assert!(Instant::now() < deadline, "the admission policy never changes anything");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Bench {
+    /// Auth0 takes no value for a client secret any more: it answers 400.
+    pub(crate) async fn refuse_values(&self) {
+        let refusal = Fault::new(Action::InvalidBody).on(Operation::UpdateClient).unlimited();
+        self.simulator.faults().order(refusal).unwrap();
+    }
+
+    /// Waits for an Event with that reason.
+    pub(crate) async fn event(&self, reason: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let events = self.api::<Event>().list(&ListParams::default()).await.unwrap();
+            let mut reasons = events.items.into_iter().filter_map(|event| event.reason);
+            if reasons.any(|told| told == reason) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no Event {reason}\n{}", self.where_to_look());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// An operator that ends at a place, in the notation of the crate `fail`.
+    pub(crate) fn start_operator_at(&mut self, failpoints: &str) {
+        let window = format!("{}s", WINDOW.as_secs());
+        let arguments = [
+            "--namespace",
+            &self.namespace,
+            "--propagation-window",
+            &window,
+            "--allow-http-endpoints",
+        ];
+        let variable = [("FAILPOINTS", failpoints)];
+        let folder = self.folder.path();
+        self.operator = Some(Operator::start_with(folder, &self.kubeconfig, &arguments, &variable));
+    }
+
+    /// Waits until the operator was killed (true), or something is so without that.
+    pub(crate) async fn killed_or(&mut self, is: impl AsyncFn(&Bench) -> bool) -> bool {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if self.operator.as_mut().is_some_and(Operator::has_ended) {
+                return true;
+            }
+            if is(self).await {
+                return false;
+            }
+            assert!(Instant::now() < deadline, "neither\n{}", self.where_to_look());
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }

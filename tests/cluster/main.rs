@@ -7,10 +7,14 @@
 
 mod answers;
 mod bench;
+mod consumers;
 mod figures;
+#[cfg(feature = "failpoints")]
+mod kills;
 mod lifecycle;
 mod manifests;
 mod operator;
 mod refused;
+mod requests;
 mod tampered;
 mod tenants;

@@ -18,6 +18,16 @@ pub(crate) struct Operator {
 impl Operator {
     /// Starts the binary with a log file of its own in `folder`.
     pub(crate) fn start(folder: &Path, kubeconfig: &Path, arguments: &[&str]) -> Operator {
+        Operator::start_with(folder, kubeconfig, arguments, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_with(
+        folder: &Path,
+        kubeconfig: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Operator {
         let count = fs::read_dir(folder).unwrap().count();
         let log = folder.join(format!("operator-{count}.log"));
         let child = Command::new(env!("CARGO_BIN_EXE_auth0-rotator"))
@@ -27,6 +37,7 @@ impl Operator {
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
             .env("AUTH0_ROTATOR_LOG_LEVEL", "trace")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(folder.join(format!("operator-{count}.out"))).unwrap())
             .stderr(File::create(&log).unwrap())
@@ -80,6 +91,17 @@ impl Operator {
             assert!(Instant::now() < deadline, "not ready: {}", self.log.display());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// How it has ended.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// Ends it without warning.

@@ -98,6 +98,8 @@ pub enum Action {
     SecretMissing,
     /// The answer with an empty `client_secret`, after the effect.
     SecretEmpty,
+    /// 400 `invalid_body`, as if Auth0 didn't take a value, before any effect.
+    InvalidBody,
     /// The bearer token expires before the request is looked at: 401.
     ExpiredToken,
 }
@@ -132,6 +134,7 @@ impl Action {
             Self::Oversized { .. } => "oversized",
             Self::SecretMissing => "secret_missing",
             Self::SecretEmpty => "secret_empty",
+            Self::InvalidBody => "invalid_body",
             Self::ExpiredToken => "expired_token",
         }
     }
@@ -146,7 +149,7 @@ impl Action {
             | Self::TruncatedJson { when }
             | Self::Html { when, .. }
             | Self::EmptyBody { when } => *when,
-            Self::RateLimited { .. } | Self::ExpiredToken => When::Before,
+            Self::RateLimited { .. } | Self::InvalidBody | Self::ExpiredToken => When::Before,
             Self::Oversized { .. } | Self::SecretMissing | Self::SecretEmpty => When::After,
         }
     }

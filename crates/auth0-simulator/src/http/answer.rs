@@ -105,6 +105,10 @@ pub(crate) fn answer(
         None | Some(Action::ExpiredToken | Action::Delay { .. }) => plain(status, payload),
         Some(Action::Cut { .. }) => return Err(Cut),
         Some(Action::RateLimited { .. }) => too_many_requests(operation),
+        Some(Action::InvalidBody) => {
+            let error = ApiError::invalid_body("the simulator was told not to take it");
+            plain(error.status, &Payload::Json(error.body()))
+        }
         Some(Action::Status { status, .. }) => {
             let error = ApiError::server_error(code(*status));
             plain(error.status, &Payload::Json(error.body()))

@@ -10,8 +10,9 @@ use crate::{
     trouble::Refusal,
 };
 
-/// How often restarts are looked at while nothing tells that they have come further.
-const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(10);
+/// How often restarts are looked at though nothing tells that they have come further: consumers are
+/// watched, and a watch can end.
+const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(60);
 
 impl Pass<'_> {
     /// Restarts the consumers, once per rotation. The time in the record is what makes it once: a

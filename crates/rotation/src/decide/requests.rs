@@ -143,9 +143,11 @@ impl Pass<'_> {
         if !self.seen.drift_suspected || !settled || self.held().is_none() {
             return None;
         }
-        match self.seen.client {
+        match &self.seen.client {
             Reading::NotAsked => Some(Step::ReadClient.into()),
             Reading::Found(SecretSeen::Other) => Some(self.follow_drift()),
+            // The client is gone, or isn't one to rotate any more.
+            Reading::Refused(_) if phase.is_none() => self.read().err(),
             Reading::Found(_) | Reading::Refused(_) => None,
         }
     }

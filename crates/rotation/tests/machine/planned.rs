@@ -120,7 +120,7 @@ fn consumers_are_restarted_once_and_waited_for() {
     world.run(400);
     assert_eq!((phase(&world), world.auth0), (Some(Phase::Staging), 1), "one isn't ready");
     world.consumers[0].done = true;
-    world.run(20);
+    world.run(60);
     assert_eq!(phase(&world), Some(Phase::Grace));
     world.run(10_000);
     assert_eq!((world.restarts, phase(&world)), (2, None));
@@ -136,7 +136,7 @@ fn past_the_timeout_it_is_said_who_holds_it_up_and_nothing_is_activated() {
     assert_eq!(world.auth0, 1);
     assert!(rotation::is_true(&world.status.conditions, kind::READY), "what consumers have works");
     world.consumers[0].done = true;
-    world.run(20);
+    world.run(60);
     assert_ne!(world.auth0, 1);
 }
 

@@ -1,0 +1,113 @@
+//! The process is killed before and after each effect, and started again.
+
+use std::{os::unix::process::ExitStatusExt as _, sync::Arc};
+
+use auth0_rotator::{api::ClientSecretRotation, failpoint::FAILPOINTS};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::bench::{Bench, from};
+
+/// The most times that one place is passed in a rotation.
+const TIMES: usize = 8;
+
+/// How many operators are tried at a time: they wait most of the time.
+const AT_A_TIME: usize = 6;
+
+async fn web(bench: &Bench) {
+    let labels = json!({ "app": "web" });
+    let containers = json!([{ "name": "app", "image": "none" }]);
+    let object = json!({
+        "metadata": { "name": "web" },
+        "spec": {
+            "replicas": 0, "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": containers } },
+        },
+    });
+    bench.api::<Deployment>().create(&PostParams::default(), &from(object)).await.unwrap();
+    let status = json!({ "status": { "observedGeneration": 100 } });
+    let params = PatchParams::default();
+    bench.api::<Deployment>().patch_status("web", &params, &Patch::Merge(status)).await.unwrap();
+}
+
+/// A rotation whose operator is killed when it passes a place for that time. False when it doesn't
+/// pass it so often.
+async fn killed_at(place: &str, time: usize, strategy: &str) -> bool {
+    let mut bench = Bench::start().await;
+    web(&bench).await;
+    let spec: Value = json!({
+        "strategy": strategy, "staging": { "period": "1s" },
+        "consumers": { "restart": [{ "kind": "Deployment", "name": "web" }] },
+    });
+    bench.rotation("shop", spec).await;
+    bench.rotated("shop", 1).await;
+    assert!(bench.take_operator().stop().await.success());
+
+    bench.start_operator_at(&format!("{place}={}*off->return", time - 1));
+    bench.request("shop", "rotate/now").await;
+    let was_killed = bench.killed_or(async |bench: &Bench| is_rotated(bench).await).await;
+    if was_killed {
+        let status = bench.take_operator().ended();
+        assert_eq!(status.signal(), Some(9), "{place}: {status}");
+        bench.start_operator();
+    }
+    bench.rotated("shop", 2).await;
+    bench.assert_published("shop").await;
+    assert_eq!(bench.list("shop").await.len(), 1, "{strategy}: {place}, time {time}");
+    let effects = bench.simulator.counters().client("shop").effects;
+    let changes = effects.rotations + effects.patches;
+    // A PATCH with the value that is there is counted as one by Auth0, and changes nothing.
+    let most = if strategy == "Staged" { 2 } else { 1 };
+    assert!((1..=most).contains(&changes), "{strategy}: {place}, time {time}: {changes} changes");
+    let resource = bench.get("shop").await;
+    assert_eq!(resource.status.unwrap().history.len(), 1, "{strategy}: {place}, time {time}");
+    assert!(resource.metadata.finalizers.unwrap_or_default().is_empty());
+    bench.finish().await;
+    was_killed
+}
+
+async fn is_rotated(bench: &Bench) -> bool {
+    let resource: ClientSecretRotation = bench.get("shop").await;
+    let status = resource.status.unwrap_or_default();
+    status.current == Some(2) && status.rotation.is_none()
+}
+
+/// Every place, each time that it is passed.
+async fn killed_everywhere(strategy: &'static str) -> Vec<(&'static str, usize)> {
+    let turns = Arc::new(Semaphore::new(AT_A_TIME));
+    let places = FAILPOINTS.map(|place| {
+        let turns = turns.clone();
+        async move {
+            let mut kills = 0;
+            for time in 1..=TIMES {
+                let _turn = turns.acquire().await.unwrap();
+                if !killed_at(place, time, strategy).await {
+                    break;
+                }
+                kills += 1;
+            }
+            (place, kills)
+        }
+    });
+    futures::future::join_all(places).await
+}
+
+#[tokio::test]
+async fn a_rotation_by_rotate_secret_comes_through_a_kill_at_each_effect() {
+    let kills = killed_everywhere("Rotate").await;
+    for (place, times) in kills {
+        let never = place.ends_with("set-secret");
+        assert_eq!(times == 0, never, "{place} was passed {times} times");
+    }
+}
+
+#[tokio::test]
+async fn a_staged_rotation_comes_through_a_kill_at_each_effect() {
+    let kills = killed_everywhere("Staged").await;
+    for (place, times) in kills {
+        let never = ["rotate-secret", "hold", "release"].iter().any(|name| place.ends_with(name));
+        assert_eq!(times == 0, never, "{place} was passed {times} times");
+    }
+}
