@@ -38,7 +38,7 @@ use crate::operator::Operator;
 pub(crate) const WINDOW: Duration = Duration::from_secs(3);
 
 /// How long a test waits for what has to happen.
-const DEADLINE: Duration = Duration::from_secs(40);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
 
 /// The management client, and all that the operator may use of it.
 pub(crate) const MANAGER: &str = "manager";
@@ -48,9 +48,9 @@ pub(crate) struct Bench {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     pub(crate) simulator: Simulator,
-    operator: Option<Operator>,
-    folder: TempDir,
-    kubeconfig: PathBuf,
+    pub(crate) operator: Option<Operator>,
+    pub(crate) folder: TempDir,
+    pub(crate) kubeconfig: PathBuf,
 }
 
 /// The control plane that all tests of this process share, with what an administrator installs.
@@ -332,7 +332,7 @@ impl Bench {
         self.simulator.counters().client(name).effects.rotations
     }
 
-    fn where_to_look(&self) -> String {
+    pub(crate) fn where_to_look(&self) -> String {
         let log = self.operator.as_ref().map(|operator| {
             let lines = operator.log();
             let last = lines.len().saturating_sub(25);
@@ -514,36 +514,6 @@ impl Bench {
                 return;
             }
             assert!(Instant::now() < deadline, "no Event {reason}\n{}", self.where_to_look());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// An operator that ends at a place, in the notation of the crate `fail`.
-    pub(crate) fn start_operator_at(&mut self, failpoints: &str) {
-        let window = format!("{}s", WINDOW.as_secs());
-        let arguments = [
-            "--namespace",
-            &self.namespace,
-            "--propagation-window",
-            &window,
-            "--allow-http-endpoints",
-        ];
-        let variable = [("FAILPOINTS", failpoints)];
-        let folder = self.folder.path();
-        self.operator = Some(Operator::start_with(folder, &self.kubeconfig, &arguments, &variable));
-    }
-
-    /// Waits until the operator was killed (true), or something is so without that.
-    pub(crate) async fn killed_or(&mut self, is: impl AsyncFn(&Bench) -> bool) -> bool {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            if self.operator.as_mut().is_some_and(Operator::has_ended) {
-                return true;
-            }
-            if is(self).await {
-                return false;
-            }
-            assert!(Instant::now() < deadline, "neither\n{}", self.where_to_look());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

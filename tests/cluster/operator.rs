@@ -93,15 +93,10 @@ impl Operator {
         }
     }
 
-    /// Whether it has ended by itself.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
-    /// How it has ended.
+    /// How it has ended, if it has.
     #[cfg(feature = "failpoints")]
-    pub(crate) fn ended(mut self) -> ExitStatus {
-        self.child.wait().unwrap()
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Ends it without warning.
