@@ -19,7 +19,8 @@ demo:
 	cargo build --locked -p auth0-rotator -p demo
 	@"$${CARGO_TARGET_DIR:-target}/debug/demo" $(if $(KEEP),--keep) $(ARGS)
 
-# The control plane is built first, so that its progress is seen; tests find it in the cache.
+# The control plane is built first, so that its progress is seen; tests find it in the cache. They
+# mostly wait for real processes: more of them at a time than there are cores.
 .PHONY: test
 test:
 	@sh crates/demo/preflight.sh
@@ -28,7 +29,7 @@ test:
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	cargo run --locked -q -p control-plane -- build --with kubectl
-	cargo test --locked --workspace --all-features
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked --workspace --all-features
 
 .PHONY: bench
 bench:

@@ -214,7 +214,13 @@ impl Tenant {
     /// What a call can fail with.
     pub async fn clients(&self, page: u32, with_secrets: bool) -> Result<ClientPage, Auth0Error> {
         let page = page.to_string();
-        let query = [("page", page.as_str()), ("per_page", "100"), ("include_totals", "true")];
+        // The global client, which each tenant has, is none that can be rotated.
+        let query = [
+            ("page", page.as_str()),
+            ("per_page", "100"),
+            ("include_totals", "true"),
+            ("is_global", "false"),
+        ];
         let answer = self.get(&["api", "v2", "clients"], &query, with_secrets).await?;
         let page: PageAnswer = answer.json()?;
         let clients =

@@ -47,6 +47,8 @@ pub(super) async fn run(context: Arc<Context>) {
             // and many tenants are not looked at at once.
             let first = || Instant::now() + group.every.mul_f64(rand::random());
             let at = due.entry(tenant.clone()).or_insert_with(first);
+            // An interval that was shortened counts from now.
+            *at = (*at).min(Instant::now() + group.every);
             if Instant::now() < *at {
                 continue;
             }
