@@ -11,8 +11,9 @@ pub use rotation::{
     WindowSpec, WorkloadKind, WorkloadRef,
 };
 pub use tenant::{
-    Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, ClientSecretCredentials, CredentialsSpec,
-    RateLimitSpec, Scopes, SecretRef,
+    AllowRule, Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, Budget, ClientMetadata,
+    ClientSecretCredentials, ClusterAuth0Tenant, ClusterAuth0TenantSpec, CredentialsSpec,
+    RateLimitSpec, Scopes, SecretRef, TenantAccess,
 };
 
 /// The API group of the custom resources, and the prefix of labels and annotations.

@@ -26,6 +26,8 @@ pub struct Observation {
     pub target: Target,
     /// What Auth0 says of the client.
     pub client: Reading,
+    /// Whether the client signs ID tokens with its secret, if the client was read in this pass.
+    pub signs_with_secret: Option<bool>,
     /// Whether Auth0 accepts the target Secret's current value.
     pub accepted: Option<bool>,
     /// When Auth0 was last asked that and refused, as far as this process remembers.

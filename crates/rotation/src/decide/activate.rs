@@ -275,6 +275,20 @@ impl Pass<'_> {
         });
     }
 
+    /// The client may not be touched any more, and hasn't been in this rotation.
+    pub(super) fn withdraw_forbidden(&mut self) -> Option<Next> {
+        let refusal = self.policy.forbidden.as_ref()?;
+        let rotation = self.status.rotation.as_mut()?;
+        let untouched = matches!(rotation.phase, Phase::Started | Phase::Staging);
+        if !untouched || rotation.attempts > 0 {
+            return None;
+        }
+        rotation.phase = Phase::Withdrawing;
+        rotation.withdrawn_as = Some(Outcome::Refused);
+        rotation.message = Some(refusal.message.clone());
+        Some(Step::Record.into())
+    }
+
     /// The next value goes out of the target Secret again. A value that was to be rolled back to
     /// stays the fallback that it was.
     pub(super) fn withdrawing(&mut self, rotation: &Rotation) -> Next {

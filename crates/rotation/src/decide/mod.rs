@@ -193,6 +193,9 @@ impl<'a> Pass<'a> {
     }
 
     fn go_on(&mut self) -> Next {
+        if let Some(next) = self.withdraw_forbidden() {
+            return next;
+        }
         if let Some(next) = self.look_for_drift().or_else(|| self.heed_request()) {
             return next;
         }

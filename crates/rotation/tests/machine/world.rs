@@ -67,6 +67,10 @@ pub(crate) struct World {
     pub(crate) foreign_target: bool,
     /// A list of the tenant's clients showed something else.
     pub(crate) drift_suspected: bool,
+    /// The client signs ID tokens with its secret.
+    pub(crate) signs_with_secret: bool,
+    /// The client may not be touched any more.
+    pub(crate) forbidden: bool,
     /// Auth0 takes no value that is set.
     pub(crate) refuses_values: bool,
     /// Pods that are never updated.
@@ -126,6 +130,8 @@ impl World {
             refusal: None,
             foreign_target: false,
             drift_suspected: false,
+            signs_with_secret: false,
+            forbidden: false,
             refuses_values: false,
             pods: Vec::new(),
             consumers: Vec::new(),
@@ -185,7 +191,9 @@ impl World {
 
     pub(crate) fn policy(&self) -> Policy {
         let (schedule, windows) = (self.schedule.clone(), self.windows.clone());
+        let refusal = Refusal::new("NotAllowed", "the tenant doesn't allow it any more");
         Policy::new(self.terms.clone(), Ok(schedule), Ok(windows), self.now)
+            .forbid(self.forbidden.then_some(refusal))
     }
 
     pub(crate) fn answer_in_hand(&self) -> bool {
@@ -285,6 +293,7 @@ impl World {
                 Ok(secret) => Reading::Found(self.compare(secret)),
                 Err(refusal) => Reading::Refused(refusal),
             }),
+            signs_with_secret: pass.client.is_some().then_some(self.signs_with_secret),
             accepted: pass.accepted,
             refused_at: self.refused_at,
             answer_in_hand: self.answer.is_some(),
