@@ -46,5 +46,9 @@ pub const KEYS_ANNOTATION: &str = "auth0-rotator.dev/keys";
 /// whoever made the Secret.
 pub const MANAGED_LABEL: &str = "auth0-rotator.dev/managed";
 
+/// Annotation on a credentials Secret: the endpoints that it may be sent to beside Auth0's own,
+/// separated by spaces.
+pub const ENDPOINT_ANNOTATION: &str = "auth0-rotator.dev/endpoint";
+
 /// The name under which fields are applied.
 pub const MANAGER: &str = "auth0-rotator";

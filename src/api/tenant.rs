@@ -46,7 +46,7 @@ pub struct Auth0TenantSpec {
 }
 
 /// An Auth0 tenant that the resources of several namespaces may use, as far as it allows.
-#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "auth0-rotator.dev",
     version = "v1alpha1",
@@ -151,7 +151,7 @@ pub struct RateLimitSpec {
 
 /// Lets namespaces use clients. Namespaces must be selected; clients are given by their ID, by
 /// their metadata, or by both, and then both must fit.
-#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.clientIds) || has(self.clientMetadata)")
@@ -162,7 +162,10 @@ pub struct AllowRule {
     pub namespaces: LabelSelector,
     /// Client IDs. A `*` stands for any characters, also none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 256), regex(pattern = r"^[!-~]+$")))]
+    #[schemars(
+        length(min = 1, max = 256),
+        inner(length(min = 1, max = 256), regex(pattern = r"^[!-~]+$"))
+    )]
     pub client_ids: Vec<String>,
     /// What the client's client_metadata must have at Auth0.
     #[serde(default, skip_serializing_if = "Option::is_none")]

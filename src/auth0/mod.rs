@@ -16,7 +16,7 @@ mod transport;
 pub use error::{Auth0Error, Garbled};
 pub use secret::{ClientSecret, NotASecret};
 pub use tenant::{
-    ClientFacts, ClientKind, ClientPage, READ_CLIENTS, READ_KEYS, Tenant, UPDATE_KEYS,
+    ClientFacts, ClientKind, ClientPage, Metadata, READ_CLIENTS, READ_KEYS, Tenant, UPDATE_KEYS,
 };
 pub use token::{Credentials, CredentialsSource};
 pub use transport::Endpoint;

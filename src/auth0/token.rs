@@ -57,6 +57,10 @@ impl Token {
         &self.scopes
     }
 
+    pub(super) fn got_at(&self) -> DateTime<Utc> {
+        self.got_at
+    }
+
     pub(super) fn is_fresh(&self, now: DateTime<Utc>) -> bool {
         now < self.renew_at
     }

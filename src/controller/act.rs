@@ -71,13 +71,16 @@ impl Pass<'_> {
     async fn read_client(&mut self) -> Result<(), Trouble> {
         self.urgent = None;
         let usable = self.tenant()?;
-        let client_id = &self.resource.spec.client_id;
-        let read = usable.tenant.client(client_id, true).await;
+        let client_id = self.resource.spec.client_id.clone();
+        let read = usable.tenant.client(&client_id, true).await;
         self.context.metrics.auth0_called("read-client", &read);
+        if let Ok(facts) = &read {
+            self.note_metadata(facts);
+        }
         self.client = Some(match read {
             Ok(facts) => refuse_client(&facts).map_or(Ok(facts), Err),
             // A tenant that doesn't let clients be read lets them be rotated all the same.
-            Err(Auth0Error::MissingScope(_)) => Ok(ClientFacts::unreadable(client_id)),
+            Err(Auth0Error::MissingScope(_)) => Ok(ClientFacts::unreadable(&client_id)),
             Err(error @ Auth0Error::ClientNotFound) => {
                 Err(Refusal::new(error.reason(), error.to_string()))
             }
@@ -108,8 +111,11 @@ impl Pass<'_> {
             return Err(trouble::stopping());
         }
         let usable = self.tenant()?;
-        let (namespace, name) = (self.namespace(), &self.resource.spec.tenant_ref.name);
-        self.context.tenants.check_live(namespace, name, &usable).await?;
+        if let Some(Refusal { reason, message }) = self.forbids_asking() {
+            return Err(trouble::invalid(reason, message));
+        }
+        let reference = &self.resource.spec.tenant_ref;
+        self.context.tenants.check_live(self.namespace(), reference, &usable).await?;
         let prepared = usable.tenant.prepare_change().await;
         prepared.map_err(|error| Trouble { unchanged: true, ..Trouble::from(&error) })
     }

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 
-use super::target::SecretStore;
+use super::{destination::Destination, target::SecretStore};
 use crate::auth0::{Auth0Error, ClientSecret, Credentials, CredentialsSource};
 
 /// Credentials in a Secret, with the keys that a target Secret has.
@@ -11,6 +11,8 @@ pub(super) struct SecretCredentials {
     pub(super) secrets: SecretStore,
     pub(super) namespace: String,
     pub(super) name: String,
+    /// Where they would be sent.
+    pub(super) destination: Destination,
 }
 
 impl CredentialsSource for SecretCredentials {
@@ -29,6 +31,9 @@ impl CredentialsSource for SecretCredentials {
                 }
                 Err(trouble) => return unreadable(&format!("can't be read: {}", trouble.message)),
             };
+            if let Some(why) = self.destination.refuses(&secret) {
+                return unreadable(&why);
+            }
             let Some(client_id) = secret.text("client_id").filter(|text| !text.trim().is_empty())
             else {
                 return unreadable(

@@ -9,6 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
+use super::authority::Vouched;
 use crate::auth0::ClientSecret;
 
 /// What is remembered of one resource.
@@ -22,6 +23,10 @@ pub(super) struct Remembered {
     pub(super) answer: Option<(ClientSecret, Instant)>,
     /// The attempt, by the time it was recorded at, whose call was made here and has ended.
     pub(super) ended_attempt: Option<DateTime<Utc>>,
+    /// The number of the rotation whose activation was last tried here, with permission.
+    pub(super) attempted: Option<u64>,
+    /// What Auth0 said of the client's metadata, where a permission is due to that.
+    pub(super) vouched: Option<Vouched>,
     /// The tenant's domain, for an answer that has to be published when the tenant is gone.
     pub(super) domain: Option<String>,
     /// What a list of the tenant's clients showed (`None`: the client isn't there), and when.

@@ -15,6 +15,7 @@ use super::{
     context::Context,
     memory::{Failed, Settled, Wishes},
     pass::{End, Report, pass},
+    tenant_kinds::tenant_key,
     trouble::backoff,
 };
 use crate::api::REQUEST_ANNOTATION;
@@ -78,20 +79,21 @@ pub(super) async fn reconcile(
 /// What people want of a resource, as far as the watches know.
 fn wishes(resource: &Guarded, context: &Context) -> Wished {
     let namespace = resource.namespace().unwrap_or_default();
-    let tenant = resource.0.as_ref().ok().map(|resource| resource.spec.tenant_ref.name.clone());
-    let tenant = tenant.unwrap_or_default();
+    let reference = resource.0.as_ref().ok().map(|resource| &resource.spec.tenant_ref);
     let wishes = Wishes {
         generation: resource.meta().generation,
         request: resource.annotations().get(REQUEST_ANNOTATION).cloned(),
         deleting: resource.meta().deletion_timestamp.is_some(),
-        tenant_version: context.watched.tenant_version(&namespace, &tenant),
+        tenant_version: reference
+            .and_then(|reference| context.watched.tenant_version(&namespace, reference)),
     };
-    Wished { wishes, tenant: format!("{namespace}/{tenant}") }
+    let tenant = reference.map(|reference| tenant_key(&namespace, reference));
+    Wished { wishes, tenant: tenant.unwrap_or_default() }
 }
 
 struct Wished {
     wishes: Wishes,
-    /// Namespace and name of the tenant.
+    /// Which tenant it refers to.
     tenant: String,
 }
 

@@ -6,15 +6,22 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
-use reqwest::Url;
 use rotation::{Class, Span, Trouble, is_true, kind};
 
 use super::{
-    KUBE_DEADLINE, cache::Watched, credentials::SecretCredentials, target::SecretStore, trouble,
+    KUBE_DEADLINE,
+    cache::Watched,
+    credentials::SecretCredentials,
+    destination::Destination,
+    permission::{self, Labels, Permission},
+    target::SecretStore,
+    tenant_kinds::{AnyTenant, TenantResource, describe},
+    trouble,
 };
 use crate::{
-    api::{Auth0Tenant, Auth0TenantSpec, TenantRef},
+    api::{ClientSecretRotation, ClusterAuth0Tenant, TenantKind, TenantRef},
     auth0::{Auth0Error, Endpoint, Tenant},
 };
 
@@ -22,9 +29,18 @@ use crate::{
 pub(super) struct Tenants {
     client: Client,
     secrets: SecretStore,
-    allow_http: bool,
-    propagation_window: Span,
+    terms: Terms,
     kept: Mutex<HashMap<String, Kept>>,
+}
+
+/// What the operator was started with, as far as tenants are concerned.
+pub(super) struct Terms {
+    pub(super) allow_http: bool,
+    pub(super) propagation_window: Span,
+    /// Where the credentials of cluster-wide tenants are.
+    pub(super) operator_namespace: String,
+    /// Cluster-wide tenants may be used.
+    pub(super) cluster_tenants: bool,
 }
 
 /// A tenant, and the generation of the resource that it was made of.
@@ -35,87 +51,153 @@ type Kept = (Option<i64>, Arc<Tenant>);
 pub(super) struct Usable {
     pub(super) tenant: Arc<Tenant>,
     pub(super) domain: String,
-    /// The version of its resource.
+    /// What Auth0 may know it by.
+    pub(super) hosts: Vec<String>,
+    /// Namespace and name of the Secret with its credentials.
+    pub(super) credentials: (String, String),
+    /// The version of its resource, and of what else says what may be done with it.
     pub(super) version: Option<String>,
-    /// The generation of its resource.
-    generation: Option<i64>,
     /// Reason and message, when its own status says that it can't be used.
     pub(super) not_ready: Option<(String, String)>,
+    /// What a resource may do with it.
+    pub(super) permission: Permission,
+    /// The generation of its resource.
+    generation: Option<i64>,
+    /// The labels of the resource's namespace that the permission is due to.
+    labels: Option<Labels>,
 }
 
 impl Tenants {
-    pub(super) fn new(
-        client: Client,
-        secrets: SecretStore,
-        allow_http: bool,
-        propagation_window: Span,
-    ) -> Tenants {
-        Tenants { client, secrets, allow_http, propagation_window, kept: Mutex::default() }
+    pub(super) fn new(client: Client, secrets: SecretStore, terms: Terms) -> Tenants {
+        Tenants { client, secrets, terms, kept: Mutex::default() }
     }
 
-    /// The tenant that a resource of `namespace` refers to.
+    /// The tenant that a resource refers to, and what the resource may do with it.
     pub(super) fn find(
         &self,
-        namespace: &str,
-        reference: &TenantRef,
+        resource: &ClientSecretRotation,
         watched: &Watched,
     ) -> Result<Usable, Trouble> {
-        let found = watched.tenant(namespace, &reference.name).ok_or_else(|| {
-            missing(format!(
-                "there is no Auth0Tenant {} in this namespace: create it, or correct spec.tenantRef",
-                reference.name
-            ))
-        })?;
-        let resource = found.0.as_ref().map_err(|_| {
-            missing(format!("the Auth0Tenant {} can't be read by this operator", reference.name))
-        })?;
-        self.usable(resource)
+        let namespace = resource.namespace().unwrap_or_default();
+        let reference = &resource.spec.tenant_ref;
+        let what = describe(reference);
+        if reference.kind == TenantKind::ClusterAuth0Tenant && !self.terms.cluster_tenants {
+            return Err(missing(format!(
+                "the {what} can't be used: this operator works for some namespaces only; refer to an \
+                 Auth0Tenant of this namespace, or start it with --cluster-tenants"
+            )));
+        }
+        let unreadable = || missing(format!("the {what} can't be read by this operator"));
+        let usable = match watched.tenant(&namespace, reference) {
+            None => {
+                return Err(missing(match reference.kind {
+                    TenantKind::Auth0Tenant => format!(
+                        "there is no {what} in this namespace: create it, or correct spec.tenantRef"
+                    ),
+                    TenantKind::ClusterAuth0Tenant => {
+                        format!("there is no {what}: create it, or correct spec.tenantRef")
+                    }
+                }));
+            }
+            Some(AnyTenant::Namespaced(tenant)) => {
+                self.usable(tenant.0.as_ref().map_err(|_| unreadable())?)?
+            }
+            Some(AnyTenant::Cluster(tenant)) => {
+                let tenant = tenant.0.as_ref().map_err(|_| unreadable())?;
+                let labels = watched.labels(&namespace);
+                let asked = (namespace.as_str(), labels.as_ref());
+                let client_id = &resource.spec.client_id;
+                let permission =
+                    permission::permission(&reference.name, &tenant.spec.allow, asked, client_id);
+                Usable { permission, labels, ..self.usable(tenant)? }
+            }
+        };
+        let version = watched.tenant_version(&namespace, reference);
+        Ok(Usable { version, ..usable })
     }
 
-    /// The tenant of a resource.
-    pub(super) fn usable(&self, resource: &Auth0Tenant) -> Result<Usable, Trouble> {
+    /// The tenant of a resource. What may be done with it is for the caller to find out.
+    pub(super) fn usable<T: TenantResource>(&self, resource: &T) -> Result<Usable, Trouble> {
+        let destination = Destination::of(resource.access())
+            .map_err(|what| Trouble::from(&Auth0Error::Configuration(what)))?;
         let uid = resource.uid().unwrap_or_default();
-        let generation = resource.metadata.generation;
+        let generation = resource.meta().generation;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let tenant = match kept.get(&uid) {
             Some((known, tenant)) if *known == generation => tenant.clone(),
             _ => {
-                let tenant = Arc::new(self.build(resource).map_err(|error| Trouble::from(&error))?);
+                let built = self.build(resource, &destination);
+                let tenant = Arc::new(built.map_err(|error| Trouble::from(&error))?);
                 kept.insert(uid, (generation, tenant.clone()));
                 tenant
             }
         };
         Ok(Usable {
             tenant,
-            domain: resource.spec.domain.clone(),
+            domain: resource.access().domain.clone(),
+            hosts: destination.hosts(resource.access()),
+            credentials: self.credentials_of(resource),
             version: resource.resource_version(),
-            generation,
             not_ready: not_ready(resource),
+            permission: Permission::Granted,
+            generation,
+            labels: None,
         })
     }
 
-    /// The tenant is still as it was when it was found, also for the API server.
+    /// The tenant, and what may be done with it, is still as it was when it was found, also for the
+    /// API server.
     pub(super) async fn check_live(
         &self,
         namespace: &str,
-        name: &str,
+        reference: &TenantRef,
         usable: &Usable,
     ) -> Result<(), Trouble> {
-        let api: Api<Auth0Tenant> = Api::namespaced(self.client.clone(), namespace);
+        let generation = match reference.kind {
+            TenantKind::Auth0Tenant => {
+                let api = crate::api::Auth0Tenant::api(self.client.clone(), namespace);
+                self.generation(&api, &reference.name).await?
+            }
+            TenantKind::ClusterAuth0Tenant => {
+                let api = ClusterAuth0Tenant::api(self.client.clone(), namespace);
+                self.generation(&api, &reference.name).await?
+            }
+        };
+        // The watch will tell, and the pass comes again.
+        let changed = |what| Trouble { class: Class::Retry, ..trouble::conflict(what) };
+        if generation != usable.generation {
+            return Err(changed("the tenant has just been changed"));
+        }
+        if reference.kind == TenantKind::ClusterAuth0Tenant {
+            let labels = self.labels(namespace).await?;
+            if labels != usable.labels.clone().unwrap_or_default() {
+                return Err(changed("the labels of the namespace have just been changed"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn generation<T: TenantResource>(
+        &self,
+        api: &Api<T>,
+        name: &str,
+    ) -> Result<Option<i64>, Trouble> {
         let what = "reading the tenant";
         let read = tokio::time::timeout(KUBE_DEADLINE, api.get_metadata_opt(name)).await;
         let live = read
             .map_err(|_| trouble::of_timeout(what))?
             .map_err(|error| trouble::of_kube(what, &error))?;
-        let generation = live.and_then(|live| live.metadata.generation);
-        if generation == usable.generation {
-            return Ok(());
-        }
-        // The watch will tell, and the pass comes again.
-        Err(Trouble {
-            class: Class::Retry,
-            ..trouble::conflict("the tenant has just been changed")
-        })
+        Ok(live.and_then(|live| live.metadata.generation))
+    }
+
+    async fn labels(&self, namespace: &str) -> Result<Labels, Trouble> {
+        let what = "reading the labels of the namespace";
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let read = tokio::time::timeout(KUBE_DEADLINE, api.get_metadata(namespace)).await;
+        let live = read
+            .map_err(|_| trouble::of_timeout(what))?
+            .map_err(|error| trouble::of_kube(what, &error))?;
+        Ok(live.metadata.labels.unwrap_or_default())
     }
 
     /// Forgets tenants whose resource is gone.
@@ -123,29 +205,43 @@ impl Tenants {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| exists(uid));
     }
 
-    fn build(&self, resource: &Auth0Tenant) -> Result<Tenant, Auth0Error> {
-        let spec = &resource.spec;
+    /// Credentials are where their tenant is; those of a cluster-wide one, where the operator is.
+    fn credentials_of<T: TenantResource>(&self, resource: &T) -> (String, String) {
+        let namespace = match T::KIND {
+            TenantKind::Auth0Tenant => resource.namespace().unwrap_or_default(),
+            TenantKind::ClusterAuth0Tenant => self.terms.operator_namespace.clone(),
+        };
+        (namespace, resource.access().credentials.client_secret.secret_ref.name.clone())
+    }
+
+    fn build<T: TenantResource>(
+        &self,
+        resource: &T,
+        destination: &Destination,
+    ) -> Result<Tenant, Auth0Error> {
+        let access = resource.access();
+        permission::check(resource.rules().unwrap_or_default())
+            .map_err(Auth0Error::Configuration)?;
         let endpoint = Endpoint {
-            url: endpoint(spec)?,
-            ca_bundle: spec.ca_bundle.clone().filter(|bundle| !bundle.trim().is_empty()),
-            allow_http: self.allow_http,
-            deadline: call_deadline(self.propagation_window),
+            url: destination.url.clone(),
+            ca_bundle: access.ca_bundle.clone().filter(|bundle| !bundle.trim().is_empty()),
+            allow_http: self.terms.allow_http,
+            deadline: call_deadline(self.terms.propagation_window),
         };
         let audience =
-            spec.audience.clone().unwrap_or_else(|| format!("https://{}/api/v2/", spec.domain));
-        let credentials = SecretCredentials {
-            secrets: self.secrets.clone(),
-            namespace: resource.namespace().unwrap_or_default(),
-            name: spec.credentials.client_secret.secret_ref.name.clone(),
-        };
-        let pace = (spec.rate_limit.requests_per_second, spec.rate_limit.burst);
+            access.audience.clone().unwrap_or_else(|| format!("https://{}/api/v2/", access.domain));
+        let (namespace, name) = self.credentials_of(resource);
+        let destination = destination.clone();
+        let credentials =
+            SecretCredentials { secrets: self.secrets.clone(), namespace, name, destination };
+        let pace = (access.rate_limit.requests_per_second, access.rate_limit.burst);
         Tenant::new(&endpoint, audience, Box::new(credentials), pace)
     }
 }
 
 /// What the tenant's own status says against using it.
-fn not_ready(resource: &Auth0Tenant) -> Option<(String, String)> {
-    let status = resource.status.as_ref()?;
+fn not_ready<T: TenantResource>(resource: &T) -> Option<(String, String)> {
+    let status = resource.status()?;
     let ready = rotation::find(&status.conditions, kind::READY)?;
     (!is_true(&status.conditions, kind::READY))
         .then(|| (ready.reason.clone(), ready.message.clone()))
@@ -155,15 +251,6 @@ fn not_ready(resource: &Auth0Tenant) -> Option<(String, String)> {
 /// waits out the window must not meet a call that is still on its way.
 fn call_deadline(propagation_window: Span) -> Duration {
     (propagation_window.to_std() * 3 / 5).clamp(Duration::from_millis(100), Duration::from_secs(18))
-}
-
-fn endpoint(spec: &Auth0TenantSpec) -> Result<Url, Auth0Error> {
-    let text = spec.endpoint.clone().unwrap_or_else(|| format!("https://{}", spec.domain));
-    Url::parse(&text).map_err(|_| {
-        Auth0Error::Configuration(
-            "spec.endpoint is not a URL: write it as https://acme.eu.auth0.com".into(),
-        )
-    })
 }
 
 /// A tenant that isn't there may be on its way: manifests are applied together.
