@@ -31,6 +31,8 @@ pub(super) struct Authority {
     pub(super) denied: Option<Refusal>,
     /// Something else is in the way: another resource, or the operator's own credentials.
     pub(super) blocked: Option<Refusal>,
+    /// Another resource is what is in the way.
+    pub(super) claimed: bool,
     /// The target Secret is what the operator signs in with.
     pub(super) is_own: bool,
 }
@@ -47,7 +49,8 @@ impl Pass<'_> {
     /// Finds out what may be done. Auth0 is asked only where a rule goes by the client's metadata,
     /// and not while an answer is in hand: that must be published first.
     pub(super) async fn find_authority(&mut self) -> Result<(), Trouble> {
-        self.authority = Authority { blocked: self.claimed(), ..Authority::default() };
+        let blocked = claims::refusal(&self.resource, &self.context.watched);
+        self.authority = Authority { claimed: blocked.is_some(), blocked, ..Authority::default() };
         let Ok(usable) = self.tenant.clone() else { return Ok(()) };
         match &usable.permission {
             Permission::Granted => {}
@@ -156,12 +159,6 @@ impl Pass<'_> {
         };
         self.authority.blocked.get_or_insert(refusal);
         Ok(())
-    }
-
-    /// Why no rotation may start, if another resource claims the same.
-    fn claimed(&self) -> Option<Refusal> {
-        let hosts = self.tenant.as_ref().map(|usable| usable.hosts.clone()).unwrap_or_default();
-        claims::refusal(&self.resource, &hosts, &self.context.watched)
     }
 
     /// What keeps the target Secret from being written.

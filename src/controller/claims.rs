@@ -1,23 +1,45 @@
 //! Who may have what: two resources can't share a target Secret or a client. The older keeps it.
 //!
 //! A client is the same whatever namespace a resource is in, and however its tenant's domain is
-//! spelled: by the canonical domain, a custom one, or an endpoint. A resource that has never worked,
-//! say because its tenant's policy doesn't give it the client, can't keep one that does from it.
+//! spelled: by the canonical domain, a custom one, or an endpoint. A resource that has never worked
+//! can't keep a client from one that does; and one that can't work, say because its tenant's policy
+//! doesn't give it the client, keeps it from nobody.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
-use kube::ResourceExt as _;
-use rotation::Refusal;
+use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
+use rotation::{Refusal, find, is_true, kind};
 
-use super::{cache::Watched, destination::Destination, tenant_kinds::AnyTenant};
+use super::{
+    cache::{Guarded, Watched},
+    destination::Destination,
+    tenant_kinds::AnyTenant,
+};
 use crate::api::{ClientSecretRotation, TenantAccess};
 
-/// Why `resource`, whose tenant is known by `hosts`, has to stand back, if it has to.
-pub(super) fn refusal(
-    resource: &ClientSecretRotation,
-    hosts: &[String],
-    watched: &Watched,
-) -> Option<Refusal> {
+/// Those that stood back for another resource and may have to do so no longer, now that `changed`
+/// has changed or gone.
+pub(super) fn rivals(changed: &Guarded, watched: &Watched) -> Vec<ObjectRef<Guarded>> {
+    let Ok(changed) = &changed.0 else { return Vec::new() };
+    let is_rival = |other: &&Arc<Guarded>| {
+        let Ok(other) = &other.0 else { return false };
+        let shares_target = other.spec.target.name == changed.spec.target.name
+            && other.namespace() == changed.namespace();
+        let status = other.status.as_ref();
+        let stalled = status.and_then(|status| find(&status.conditions, kind::STALLED));
+        (shares_target || other.spec.client_id == changed.spec.client_id)
+            && other.uid() != changed.uid()
+            && stalled.is_some_and(|stalled| CLAIMED.contains(&stalled.reason.as_str()))
+    };
+    let resources = watched.resources();
+    resources.iter().filter(is_rival).map(|other| ObjectRef::from_obj(&**other)).collect()
+}
+
+/// The reasons for standing back.
+const CLAIMED: [&str; 2] = ["TargetClaimed", "ClientClaimed"];
+
+/// Why `resource` has to stand back, if it has to.
+pub(super) fn refusal(resource: &ClientSecretRotation, watched: &Watched) -> Option<Refusal> {
     let hosts_of = |other: &ClientSecretRotation| {
         let namespace = other.namespace().unwrap_or_default();
         match watched.tenant(&namespace, &other.spec.tenant_ref)? {
@@ -27,7 +49,7 @@ pub(super) fn refusal(
     };
     let resources = watched.resources();
     let others = resources.iter().filter_map(|other| other.0.as_ref().ok());
-    first_conflict(resource, hosts, others, hosts_of)
+    first_conflict(resource, others, hosts_of)
 }
 
 fn hosts_of(access: &TenantAccess) -> Option<Vec<String>> {
@@ -36,7 +58,6 @@ fn hosts_of(access: &TenantAccess) -> Option<Vec<String>> {
 
 fn first_conflict<'a>(
     resource: &ClientSecretRotation,
-    hosts: &[String],
     mut others: impl Iterator<Item = &'a ClientSecretRotation>,
     hosts_of: impl Fn(&ClientSecretRotation) -> Option<Vec<String>>,
 ) -> Option<Refusal> {
@@ -52,9 +73,14 @@ fn first_conflict<'a>(
         }
         let shares_client = (other.namespace() == resource.namespace()
             && other.spec.tenant_ref == resource.spec.tenant_ref)
-            || hosts_of(other).is_some_and(|theirs| theirs.iter().any(|host| hosts.contains(host)));
+            || share_a_host(hosts_of(other), hosts_of(resource));
         shares_client.then(|| client_claimed(resource, other))
     })
+}
+
+fn share_a_host(some: Option<Vec<String>>, others: Option<Vec<String>>) -> bool {
+    let others = others.unwrap_or_default();
+    some.is_some_and(|some| some.iter().any(|host| others.contains(host)))
 }
 
 fn target_claimed(resource: &ClientSecretRotation, other: &ClientSecretRotation) -> Refusal {
@@ -87,13 +113,19 @@ fn client_claimed(resource: &ClientSecretRotation, other: &ClientSecretRotation)
     Refusal::new("ClientClaimed", message)
 }
 
-/// A resource that works goes before one that never has; then the time of creation tells, and the
-/// UID decides between twins.
+/// A resource that works goes before one that never has, and one that never has and is stalled goes
+/// before nobody. Then the time of creation tells, and the UID decides between twins.
 fn goes_before(other: &ClientSecretRotation, than: &ClientSecretRotation) -> bool {
     let never_worked = |resource: &ClientSecretRotation| {
         let status = resource.status.as_ref();
         status.is_none_or(|status| status.current.is_none() && status.rotation.is_none())
     };
+    let is_stalled = |resource: &ClientSecretRotation| {
+        resource.status.as_ref().is_some_and(|status| is_true(&status.conditions, kind::STALLED))
+    };
+    if never_worked(other) && is_stalled(other) {
+        return false;
+    }
     let created = |resource: &ClientSecretRotation| {
         resource.metadata.creation_timestamp.as_ref().map(|time| time.0)
     };
@@ -148,9 +180,9 @@ mod tests {
             all.iter().find(|made| made.0.uid() == of.uid()).map(|made| made.1.clone())
         };
         all.iter()
-            .map(|Made(of, hosts)| {
+            .map(|Made(of, _)| {
                 let others = all.iter().map(|made| &made.0);
-                first_conflict(of, hosts, others, hosts_of).map(|refusal| refusal.reason)
+                first_conflict(of, others, hosts_of).map(|refusal| refusal.reason)
             })
             .collect()
     }
@@ -196,6 +228,19 @@ mod tests {
             resource("b/at-work", 2, "c", "t").with_status(json!({ "current": 3 })),
         ];
         assert_eq!(reasons(&all), [Some("ClientClaimed"), None]);
+    }
+
+    #[test]
+    fn who_can_not_work_keeps_nothing_from_who_is_new() {
+        let stalled = json!({ "conditions": [{
+            "type": "Stalled", "status": "True", "reason": "NotAllowed", "message": "",
+            "lastTransitionTime": "2026-11-23T10:00:05Z",
+        }] });
+        let all = [
+            resource("a/squatter", 1, "c", "t").with_status(stalled),
+            resource("b/new", 2, "c", "t"),
+        ];
+        assert_eq!(reasons(&all)[1], None);
     }
 
     #[test]

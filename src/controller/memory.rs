@@ -65,6 +65,8 @@ pub(super) struct Settled {
     pub(super) secret_versions: Vec<String>,
     /// The tenant resource's version.
     pub(super) tenant_version: Option<String>,
+    /// Another resource stood in the way.
+    pub(super) is_claimed: bool,
     /// When there will be something to do.
     pub(super) wake: Option<DateTime<Utc>>,
 }

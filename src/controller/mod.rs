@@ -89,8 +89,10 @@ pub async fn run(
     });
     let (synced, is_synced) = channel::channel(false);
     let mut tasks = JoinSet::new();
-    let running: Vec<_> =
-        scopes.into_iter().map(|scope| scope.watch(&is_synced, &mut tasks)).collect();
+    let running: Vec<_> = scopes
+        .into_iter()
+        .map(|scope| scope.watch(&context.watched, &context.pokes, &is_synced, &mut tasks))
+        .collect();
     let cluster = cluster
         .map(|cluster| cluster.watch(&context.watched, &context.pokes, &is_synced, &mut tasks));
     let all_synced = async {

@@ -291,6 +291,7 @@ impl Pass<'_> {
         let mut settled = std::mem::take(&mut self.seen);
         let tenant = self.tenant.as_ref().ok();
         settled.tenant_version = tenant.and_then(|tenant| tenant.version.clone());
+        settled.is_claimed = self.authority.claimed;
         settled.wake = wake;
         self.context.memory.with(&self.uid, |known| {
             known.settled = Some(settled);

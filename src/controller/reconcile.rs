@@ -12,6 +12,7 @@ use rotation::{Class, Trouble};
 
 use super::{
     cache::Guarded,
+    claims,
     context::Context,
     memory::{Failed, Settled, Wishes},
     pass::{End, Report, pass},
@@ -112,11 +113,12 @@ fn still_settled(resource: &Guarded, wished: &Wished, context: &Context) -> Opti
         known.settled.clone().filter(|_| !news)
     })?;
     let spec = &resource.0.as_ref().ok()?.spec;
-    let Settled { resource_versions, secret_versions, tenant_version, wake } = &settled;
+    let Settled { resource_versions, secret_versions, tenant_version, is_claimed, wake } = &settled;
     let secret = context.watched.secret_version(&resource.namespace()?, &spec.target.name);
     let same = resource_versions.contains(&resource.resource_version()?)
         && secret.map_or(secret_versions.is_empty(), |version| secret_versions.contains(&version))
-        && wished.wishes.tenant_version == *tenant_version;
+        && wished.wishes.tenant_version == *tenant_version
+        && claims::refusal(resource.0.as_ref().ok()?, &context.watched).is_some() == *is_claimed;
     (same && wake.is_none_or(|wake| wake > Utc::now())).then(|| sleep_until(*wake))
 }
 

@@ -51,8 +51,6 @@ type Kept = (Option<i64>, Arc<Tenant>);
 pub(super) struct Usable {
     pub(super) tenant: Arc<Tenant>,
     pub(super) domain: String,
-    /// What Auth0 may know it by.
-    pub(super) hosts: Vec<String>,
     /// Namespace and name of the Secret with its credentials.
     pub(super) credentials: (String, String),
     /// The version of its resource, and of what else says what may be done with it.
@@ -135,7 +133,6 @@ impl Tenants {
         Ok(Usable {
             tenant,
             domain: resource.access().domain.clone(),
-            hosts: destination.hosts(resource.access()),
             credentials: self.credentials_of(resource),
             version: resource.resource_version(),
             not_ready: not_ready(resource),

@@ -51,18 +51,21 @@ pub(crate) struct Bench {
     pub(crate) operator: Option<Operator>,
     pub(crate) folder: TempDir,
     pub(crate) kubeconfig: PathBuf,
+    /// The control plane, if it is not the one that tests share.
+    own: Option<ControlPlane>,
 }
 
 /// The control plane that all tests of this process share, with what an administrator installs.
 pub(crate) async fn control_plane() -> &'static ControlPlane {
     static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
-    let start = async || {
-        let control_plane =
-            ControlPlane::options().audit_policy(AUDIT_POLICY).start().await.unwrap();
-        install(&control_plane).await;
-        control_plane
-    };
-    SHARED.get_or_init(start).await
+    SHARED.get_or_init(another_control_plane).await
+}
+
+/// A control plane with what an administrator installs.
+async fn another_control_plane() -> ControlPlane {
+    let control_plane = ControlPlane::options().audit_policy(AUDIT_POLICY).start().await.unwrap();
+    install(&control_plane).await;
+    control_plane
 }
 
 /// What the operator does is written down, without bodies.
@@ -124,8 +127,34 @@ impl Bench {
     }
 
     pub(crate) async fn with(simulator: Simulator) -> Bench {
+        Bench::on(control_plane().await, simulator).await
+    }
+
+    /// A cluster of its own, whose operator works for all namespaces. Its own is the one that this
+    /// bench is in, where the credentials of the cluster's tenants are.
+    pub(crate) async fn with_cluster(simulator: Simulator) -> Bench {
+        let own = another_control_plane().await;
+        let mut bench = Bench::on(&own, simulator).await;
+        bench.own = Some(own);
+        bench.start_cluster_operator();
+        bench
+    }
+
+    /// An operator for all namespaces.
+    pub(crate) fn start_cluster_operator(&mut self) {
+        let window = format!("{}s", WINDOW.as_secs());
+        let arguments = [
+            "--operator-namespace",
+            &self.namespace,
+            "--propagation-window",
+            &window,
+            "--allow-http-endpoints",
+        ];
+        self.operator = Some(Operator::start(self.folder.path(), &self.kubeconfig, &arguments));
+    }
+
+    async fn on(control_plane: &ControlPlane, simulator: Simulator) -> Bench {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let control_plane = control_plane().await;
         let client = Client::try_from(control_plane.client_config()).unwrap();
         let groups = &["system:serviceaccounts"];
         let kubeconfig = control_plane.kubeconfig_for(OPERATOR, groups).unwrap();
@@ -137,15 +166,19 @@ impl Bench {
             operator: None,
             folder: TempDir::with_prefix("auth0-rotator-test-").unwrap(),
             kubeconfig,
+            own: None,
         };
-        let namespace = json!({
-            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": bench.namespace },
-        });
-        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(bench.client.clone());
-        let created = namespaces.create(&PostParams::default(), &from(namespace)).await;
-        created.unwrap();
+        bench.create_namespace(&bench.namespace, json!({})).await;
         bench.create_tenant(json!({})).await;
         bench
+    }
+
+    pub(crate) async fn create_namespace(&self, name: &str, labels: Value) {
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels },
+        });
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
+        namespaces.create(&PostParams::default(), &from(namespace)).await.unwrap();
     }
 
     /// The tenant `acme`, with its credentials, and `over` merged over its spec.
@@ -384,13 +417,24 @@ impl Bench {
             + Serialize
             + DeserializeOwned,
     {
-        let all = self.api::<K>().list(&ListParams::default()).await.unwrap();
+        let all = self.everywhere::<K>().list(&ListParams::default()).await.unwrap();
         serde_json::to_string(&all.items).unwrap()
+    }
+
+    /// All that the operator works for.
+    fn everywhere<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        match self.own {
+            Some(_) => Api::all(self.client.clone()),
+            None => self.api(),
+        }
     }
 
     async fn secret_metadata(&self) -> String {
         let ours = ListParams::default().labels(MANAGED_LABEL);
-        let all = self.api::<Secret>().list_metadata(&ours).await.unwrap();
+        let all = self.everywhere::<Secret>().list_metadata(&ours).await.unwrap();
         serde_json::to_string(&all.items).unwrap()
     }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod attempts;
 mod bench;
 mod consumers;
 mod figures;
@@ -14,6 +15,8 @@ mod kills;
 mod lifecycle;
 mod manifests;
 mod operator;
+mod permissions;
+mod place;
 mod refused;
 mod requests;
 mod tampered;

@@ -23,6 +23,7 @@ use crate::{
     api::{MANAGED_LABEL, OWNER_ANNOTATION, TenantKind, TenantRef},
     controller::{
         cache::{Guarded, GuardedTenant, SecretMetadata, Watched},
+        claims,
         context::Context,
         pokes::Pokes,
         reconcile, tenant_status,
@@ -87,11 +88,12 @@ impl Scope {
     /// tenants, to look at; they are passed on once `synced` is true.
     pub(in crate::controller) fn watch(
         self,
+        watched: &Watched,
+        to_resources: &Pokes,
         synced: &channel::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> Running {
-        let (to_resources, resource_changes) = self.changes;
-        let to_resources = Pokes::new(vec![(None, to_resources)]);
+        let (_, resource_changes) = self.changes;
         let (to_tenants, tenant_changes) = mpsc::channel(CHANGES);
         let config = || watcher::Config::default().timeout(WATCH_SECONDS);
         let namespace = self.namespace.as_deref();
@@ -104,7 +106,11 @@ impl Scope {
         let changes = watcher(scoped(&self.client, namespace), config())
             .default_backoff()
             .reflect(self.resources.1);
-        let own = |resource: &Guarded| vec![ObjectRef::from_obj(resource)];
+        let all_resources = watched.clone();
+        let own = move |resource: &Guarded| {
+            let rivals = claims::rivals(resource, &all_resources);
+            std::iter::once(ObjectRef::from_obj(resource)).chain(rivals).collect()
+        };
         let to = to_resources.clone();
         tasks.spawn(forward(changes, own, everything(&resources), to, synced.clone()));
 
@@ -130,7 +136,8 @@ impl Scope {
             .reflect(self.secrets.1);
         let targets = resources.clone();
         let owners = move |secret: &SecretMetadata| owners(&targets, secret);
-        tasks.spawn(forward(changes, owners, everything(&resources), to_resources, synced.clone()));
+        let to = to_resources.clone();
+        tasks.spawn(forward(changes, owners, everything(&resources), to, synced.clone()));
 
         let secrets = self.secrets.0;
         Running { resources, tenants, secrets, resource_changes, tenant_changes }
