@@ -14,6 +14,7 @@ mod claims;
 mod clock;
 mod consumers;
 mod context;
+mod credentials;
 mod drift;
 mod events;
 mod memory;
