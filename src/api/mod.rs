@@ -11,8 +11,8 @@ pub use rotation::{
     WindowSpec, WorkloadKind, WorkloadRef,
 };
 pub use tenant::{
-    Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, ClientSecretCredentials, CredentialsSpec,
-    RateLimitSpec, Scopes, SecretRef,
+    AssertionAlgorithm, Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, ClientSecretCredentials,
+    CredentialsSpec, KeyRef, PrivateKeyJwtCredentials, RateLimitSpec, Scopes, SecretRef,
 };
 
 /// The API group of the custom resources, and the prefix of labels and annotations.

@@ -10,9 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 use reqwest::Url;
 use rotation::{Class, Span, Trouble, is_true, kind};
 
-use super::{
-    KUBE_DEADLINE, cache::Watched, credentials::SecretCredentials, target::SecretStore, trouble,
-};
+use super::{KUBE_DEADLINE, cache::Watched, credentials, target::SecretStore, trouble};
 use crate::{
     api::{Auth0Tenant, Auth0TenantSpec, TenantRef},
     auth0::{Auth0Error, Endpoint, Tenant},
@@ -133,13 +131,10 @@ impl Tenants {
         };
         let audience =
             spec.audience.clone().unwrap_or_else(|| format!("https://{}/api/v2/", spec.domain));
-        let credentials = SecretCredentials {
-            secrets: self.secrets.clone(),
-            namespace: resource.namespace().unwrap_or_default(),
-            name: spec.credentials.client_secret.secret_ref.name.clone(),
-        };
+        let namespace = resource.namespace().unwrap_or_default();
+        let credentials = credentials::source(spec, self.secrets.clone(), namespace)?;
         let pace = (spec.rate_limit.requests_per_second, spec.rate_limit.burst);
-        Tenant::new(&endpoint, audience, Box::new(credentials), pace)
+        Tenant::new(&endpoint, audience, credentials, pace)
     }
 }
 
