@@ -142,6 +142,12 @@ impl Tenant {
         Ok(shows_secrets(&self.token_that(shows_secrets, Utc::now()).await?))
     }
 
+    /// Asks for a token again at the next call, however soon after a failure: the credentials may
+    /// have been corrected.
+    pub async fn forget_failure(&self) {
+        *self.failed.lock().await = None;
+    }
+
     /// Gets everything ready for a change: after this, the call itself is all that takes time.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod clock;
 mod consumers;
 mod context;
 mod credentials;
+mod credentials_watch;
 mod drift;
 mod events;
 mod memory;

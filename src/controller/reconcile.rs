@@ -13,6 +13,7 @@ use rotation::{Class, Trouble};
 use super::{
     cache::Guarded,
     context::Context,
+    credentials_watch,
     memory::{Failed, Settled, Wishes},
     pass::{End, Report, pass},
     trouble::backoff,
@@ -67,7 +68,10 @@ pub(super) async fn reconcile(
             context.metrics.passed("ok");
             sleep_until(wake)
         }
-        Err(trouble) => come_again(&context, &uid, (&namespace, &name), wishes, &trouble),
+        Err(trouble) => {
+            credentials_watch::doubt(&resource, &trouble, &context);
+            come_again(&context, &uid, (&namespace, &name), wishes, &trouble)
+        }
     };
     if let Some(about) = about {
         context.announcer.tell(&about, &told).await;

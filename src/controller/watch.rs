@@ -34,16 +34,20 @@ use crate::api::{MANAGED_LABEL, OWNER_ANNOTATION};
 
 /// How long a watch may be idle before it is opened anew, in seconds: some load balancers drop a
 /// silent connection after 240.
-const WATCH_SECONDS: u32 = 230;
+pub(super) const WATCH_SECONDS: u32 = 230;
 
 /// How many changes may wait to be queued. The queue itself has each resource once.
 const CHANGES: usize = 1024;
+
+/// Both ends of a queue's way in.
+type Channel<K> = (mpsc::Sender<ObjectRef<K>>, mpsc::Receiver<ObjectRef<K>>);
 
 /// One namespace, or all of them: its watches and their caches.
 pub(super) struct Scope {
     client: Client,
     namespace: Option<String>,
-    changes: (mpsc::Sender<ObjectRef<Guarded>>, mpsc::Receiver<ObjectRef<Guarded>>),
+    changes: Channel<Guarded>,
+    tenant_changes: Channel<GuardedTenant>,
     tenants: (Store<GuardedTenant>, Writer<GuardedTenant>),
     resources: (Store<Guarded>, Writer<Guarded>),
     secrets: (Store<SecretMetadata>, Writer<SecretMetadata>),
@@ -55,6 +59,7 @@ pub(super) fn scopes(client: &Client, namespaces: &[String]) -> Vec<Scope> {
         client: client.clone(),
         namespace,
         changes: mpsc::channel(CHANGES),
+        tenant_changes: mpsc::channel(CHANGES),
         tenants: reflector::store(),
         resources: reflector::store(),
         secrets: reflector::store(),
@@ -77,8 +82,10 @@ pub(super) fn watched(scopes: &[Scope]) -> Watched {
 
 /// The ways into the queues of all scopes.
 pub(super) fn pokes(scopes: &[Scope]) -> Pokes {
-    let queue = |scope: &Scope| (scope.namespace.clone(), scope.changes.0.clone());
-    Pokes::new(scopes.iter().map(queue).collect())
+    let queues = |scope: &Scope| {
+        (scope.namespace.clone(), scope.changes.0.clone(), scope.tenant_changes.0.clone())
+    };
+    Pokes::new(scopes.iter().map(queues).collect())
 }
 
 /// A scope whose watches are running.
@@ -99,7 +106,7 @@ impl Scope {
         tasks: &mut JoinSet<()>,
     ) -> Running {
         let (to_resources, resource_changes) = self.changes;
-        let (to_tenants, tenant_changes) = mpsc::channel(CHANGES);
+        let (to_tenants, tenant_changes) = self.tenant_changes;
         let config = || watcher::Config::default().timeout(WATCH_SECONDS);
         let namespace = self.namespace.as_deref();
         let (resources, tenants) = (self.resources.0, self.tenants.0);

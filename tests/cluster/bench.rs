@@ -51,6 +51,8 @@ pub(crate) struct Bench {
     pub(crate) operator: Option<Operator>,
     pub(crate) folder: TempDir,
     pub(crate) kubeconfig: PathBuf,
+    /// What must not leak, beside the values that Auth0 ever had.
+    pub(crate) confidential: Vec<String>,
 }
 
 /// The control plane that all tests of this process share, with what an administrator installs.
@@ -137,6 +139,7 @@ impl Bench {
             operator: None,
             folder: TempDir::with_prefix("auth0-rotator-test-").unwrap(),
             kubeconfig,
+            confidential: Vec::new(),
         };
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": bench.namespace },
@@ -366,8 +369,8 @@ impl Bench {
         }
         let values = self.simulator.values_ever();
         assert_eq!(values.forgotten, 0);
-        for value in values.secrets.iter().chain(&values.tokens) {
-            let value = value.expose_secret();
+        let all = values.secrets.iter().chain(&values.tokens).map(|value| value.expose_secret());
+        for value in all.chain(self.confidential.iter().map(String::as_str)) {
             for shape in [value.to_owned(), STANDARD.encode(value)] {
                 for (place, text) in &places {
                     assert!(!text.contains(&shape), "a secret is in {place}");

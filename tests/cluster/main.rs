@@ -8,6 +8,7 @@
 mod answers;
 mod bench;
 mod consumers;
+mod credentials;
 mod figures;
 #[cfg(feature = "failpoints")]
 mod kills;
