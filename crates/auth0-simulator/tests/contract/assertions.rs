@@ -39,7 +39,7 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 /// An assertion of `signer`'s that is good, but for `over`.
-fn assertion(key: &RsaKey, header: Header, jti: &str, over: Value) -> String {
+pub(crate) fn assertion(key: &RsaKey, header: Header, jti: &str, over: Value) -> String {
     let now = seconds(SystemTime::now());
     let mut claims = json!({
         "iss": "signer", "sub": "signer", "aud": AUDIENCE, "iat": now, "exp": now + 60, "jti": jti,
@@ -141,7 +141,9 @@ async fn a_client_has_one_way_to_prove_itself() {
     let both = vec![kind.clone(), ("client_secret", secret)];
     assert_eq!(ask(both).await.refusal(), (400, "invalid_request"));
     let app = vec![kind.clone(), ("client_id", APP.to_owned())];
-    assert_eq!(ask(app).await.refusal(), (401, "invalid_client"));
+    let answer = ask(app).await;
+    assert_eq!(answer.refusal(), (401, "invalid_client"));
+    assert!(answer.body["error_description"].as_str().unwrap().contains("has no keys"));
     // The assertion says who it is from.
     assert_eq!(ask(vec![kind]).await.status, 200);
 }
