@@ -11,9 +11,10 @@ pub use rotation::{
     WindowSpec, WorkloadKind, WorkloadRef,
 };
 pub use tenant::{
-    AllowRule, Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, Budget, ClientMetadata,
-    ClientSecretCredentials, ClusterAuth0Tenant, ClusterAuth0TenantSpec, CredentialsSpec,
-    RateLimitSpec, Scopes, SecretRef, TenantAccess,
+    AllowRule, AssertionAlgorithm, Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, Budget,
+    ClientMetadata, ClientSecretCredentials, ClusterAuth0Tenant, ClusterAuth0TenantSpec,
+    CredentialsSpec, KeyRef, PrivateKeyJwtCredentials, RateLimitSpec, Scopes, SecretRef,
+    TenantAccess,
 };
 
 /// The API group of the custom resources, and the prefix of labels and annotations.

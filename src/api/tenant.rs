@@ -111,12 +111,20 @@ pub struct TenantAccess {
     pub rate_limit: RateLimitSpec,
 }
 
-/// How to sign in to the Management API.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+/// How to sign in to the Management API: exactly one way.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.clientSecret) != has(self.privateKeyJwt)")
+        .message("credentials: set exactly one of clientSecret and privateKeyJwt")
+)]
 pub struct CredentialsSpec {
     /// With a client secret.
-    pub client_secret: ClientSecretCredentials,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<ClientSecretCredentials>,
+    /// With assertions that a private key signs (Private Key JWT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_key_jwt: Option<PrivateKeyJwtCredentials>,
 }
 
 /// A machine-to-machine application's client ID and secret.
@@ -126,6 +134,53 @@ pub struct ClientSecretCredentials {
     /// A Secret of the same namespace with the keys client_id and client_secrets (a list, tried in
     /// order) or client_secret.
     pub secret_ref: SecretRef,
+}
+
+/// A machine-to-machine application's client ID and private key.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PrivateKeyJwtCredentials {
+    /// The application's client ID.
+    #[schemars(length(min = 1, max = 64))]
+    pub client_id: String,
+    /// The algorithm that the public key is registered with at Auth0.
+    #[serde(default)]
+    pub algorithm: AssertionAlgorithm,
+    /// Where the private key is, an RSA key of 2048 bits or more in PEM (PKCS#1 or PKCS#8).
+    pub key_ref: KeyRef,
+    /// The key ID that Auth0 gave the public key; Auth0 finds the key without it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub key_id: Option<String>,
+}
+
+/// An algorithm of assertions.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AssertionAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    #[default]
+    RS256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    RS384,
+    /// RSASSA-PSS with SHA-256.
+    PS256,
+}
+
+/// A key of a Secret of the same namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct KeyRef {
+    /// The name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The key in it.
+    #[serde(default = "tls_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// The key that Secrets of type kubernetes.io/tls have a private key under.
+fn tls_key() -> String {
+    "tls.key".to_owned()
 }
 
 /// A Secret by name.

@@ -152,7 +152,7 @@ impl Tenant {
         let known = self.manager.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match known {
             Some(known) => Ok(known),
-            None => Ok(self.load_credentials().await?.client_id),
+            None => Ok(self.load_credentials().await?.client_id().to_owned()),
         }
     }
 
@@ -167,6 +167,12 @@ impl Tenant {
     /// When no token can be got.
     pub async fn shows_secrets(&self) -> Result<bool, Auth0Error> {
         Ok(shows_secrets(&self.token_that(shows_secrets, Utc::now()).await?))
+    }
+
+    /// Asks for a token again at the next call, however soon after a failure: the credentials may
+    /// have been corrected.
+    pub async fn forget_failure(&self) {
+        *self.failed.lock().await = None;
     }
 
     /// Gets everything ready for a change: after this, the call itself is all that takes time.
@@ -408,7 +414,7 @@ impl Tenant {
     async fn load_credentials(&self) -> Result<Credentials, Auth0Error> {
         let credentials = self.credentials.load().await?;
         let mut manager = self.manager.lock().unwrap_or_else(PoisonError::into_inner);
-        *manager = Some(credentials.client_id.clone());
+        *manager = Some(credentials.client_id().to_owned());
         Ok(credentials)
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use super::authority::Vouched;
+use super::{authority::Vouched, credentials_watch::CredentialsWatch};
 use crate::auth0::ClientSecret;
 
 /// What is remembered of one resource.
@@ -33,6 +33,8 @@ pub(super) struct Remembered {
     pub(super) listed: Option<(Option<ClientSecret>, Instant)>,
     /// The watch on consumers whose rollouts are waited for. It ends when this is dropped.
     pub(super) rollout_watch: Option<Watching>,
+    /// The watch on the credentials Secret, when this is a tenant that waits for it to change.
+    pub(super) credentials_watch: Option<CredentialsWatch>,
     /// Something that no version tells of has changed: a consumer's rollout.
     pub(super) poked: bool,
     /// What the last pass that came to rest has seen.

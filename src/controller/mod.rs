@@ -16,6 +16,7 @@ mod clock;
 mod consumers;
 mod context;
 mod credentials;
+mod credentials_watch;
 mod destination;
 mod drift;
 mod events;
@@ -80,7 +81,7 @@ pub async fn run(
         places: Places::new(settings.concurrency),
         precedence: Precedence::new(),
         watched: cluster.as_ref().map_or(watched.clone(), |cluster| cluster.join(watched)),
-        pokes: watch::pokes(&scopes),
+        pokes: watch::pokes(&scopes, cluster.as_ref()),
         stopping: shutdown.clone(),
         client,
         secrets,

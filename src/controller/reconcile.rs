@@ -14,6 +14,7 @@ use super::{
     cache::Guarded,
     claims,
     context::Context,
+    credentials_watch,
     memory::{Failed, Settled, Wishes},
     pass::{End, Report, pass},
     tenant_kinds::tenant_key,
@@ -69,7 +70,10 @@ pub(super) async fn reconcile(
             context.metrics.passed("ok");
             sleep_until(wake)
         }
-        Err(trouble) => come_again(&context, &uid, (&namespace, &name), wishes, &trouble),
+        Err(trouble) => {
+            credentials_watch::doubt(&resource, &trouble, &context);
+            come_again(&context, &uid, (&namespace, &name), wishes, &trouble)
+        }
     };
     if let Some(about) = about {
         context.announcer.tell(&about, &told).await;

@@ -99,6 +99,19 @@ impl AnyTenant {
         }
     }
 
+    /// Whether it has a status of that kind.
+    pub(super) fn status_is(&self, is: impl Fn(&Auth0TenantStatus) -> bool) -> bool {
+        let status = match self {
+            AnyTenant::Namespaced(tenant) => {
+                tenant.0.as_ref().ok().and_then(|tenant| tenant.status.as_ref())
+            }
+            AnyTenant::Cluster(tenant) => {
+                tenant.0.as_ref().ok().and_then(|tenant| tenant.status.as_ref())
+            }
+        };
+        status.is_some_and(is)
+    }
+
     pub(super) fn version(&self) -> Option<String> {
         match self {
             AnyTenant::Namespaced(tenant) => tenant.resource_version(),

@@ -12,6 +12,7 @@ use super::{
     KUBE_DEADLINE,
     clock::now,
     context::Context,
+    credentials_watch,
     tenant_kinds::TenantResource,
     trouble::{self, backoff},
 };
@@ -46,6 +47,7 @@ pub(super) async fn reconcile<T: TenantResource>(
     let failure = checked.as_ref().err().cloned();
     let status = status(tenant, checked);
     let stored = store(tenant, status, &context).await;
+    credentials_watch::follow(tenant, failure.as_ref(), &context);
     let Some(trouble) = failure.or(stored.err()) else {
         context.memory.with(&uid, |known| known.failures = 0);
         return Ok(Action::requeue(RECHECK));

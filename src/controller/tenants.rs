@@ -13,7 +13,7 @@ use rotation::{Class, Span, Trouble, is_true, kind};
 use super::{
     KUBE_DEADLINE,
     cache::Watched,
-    credentials::SecretCredentials,
+    credentials,
     destination::Destination,
     permission::{self, Labels, Permission},
     target::SecretStore,
@@ -208,7 +208,8 @@ impl Tenants {
             TenantKind::Auth0Tenant => resource.namespace().unwrap_or_default(),
             TenantKind::ClusterAuth0Tenant => self.terms.operator_namespace.clone(),
         };
-        (namespace, resource.access().credentials.client_secret.secret_ref.name.clone())
+        let name = credentials::secret_name(&resource.access().credentials);
+        (namespace, name.unwrap_or_default().to_owned())
     }
 
     fn build<T: TenantResource>(
@@ -227,12 +228,12 @@ impl Tenants {
         };
         let audience =
             access.audience.clone().unwrap_or_else(|| format!("https://{}/api/v2/", access.domain));
-        let (namespace, name) = self.credentials_of(resource);
-        let destination = destination.clone();
-        let credentials =
-            SecretCredentials { secrets: self.secrets.clone(), namespace, name, destination };
+        let (namespace, _) = self.credentials_of(resource);
+        let (secrets, destination) = (self.secrets.clone(), destination.clone());
+        let place = credentials::Place { secrets, namespace, destination };
+        let credentials = credentials::source(access, place)?;
         let pace = (access.rate_limit.requests_per_second, access.rate_limit.burst);
-        Tenant::new(&endpoint, audience, Box::new(credentials), pace)
+        Tenant::new(&endpoint, audience, credentials, pace)
     }
 }
 

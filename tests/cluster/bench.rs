@@ -53,6 +53,8 @@ pub(crate) struct Bench {
     pub(crate) kubeconfig: PathBuf,
     /// The control plane, if it is not the one that tests share.
     own: Option<ControlPlane>,
+    /// What must not leak, beside the values that Auth0 ever had.
+    pub(crate) confidential: Vec<String>,
 }
 
 /// The control plane that all tests of this process share, with what an administrator installs.
@@ -167,6 +169,7 @@ impl Bench {
             folder: TempDir::with_prefix("auth0-rotator-test-").unwrap(),
             kubeconfig,
             own: None,
+            confidential: Vec::new(),
         };
         bench.create_namespace(&bench.namespace, json!({})).await;
         bench.create_tenant(json!({})).await;
@@ -399,8 +402,8 @@ impl Bench {
         }
         let values = self.simulator.values_ever();
         assert_eq!(values.forgotten, 0);
-        for value in values.secrets.iter().chain(&values.tokens) {
-            let value = value.expose_secret();
+        let all = values.secrets.iter().chain(&values.tokens).map(|value| value.expose_secret());
+        for value in all.chain(self.confidential.iter().map(String::as_str)) {
             for shape in [value.to_owned(), STANDARD.encode(value)] {
                 for (place, text) in &places {
                     assert!(!text.contains(&shape), "a secret is in {place}");

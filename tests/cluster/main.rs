@@ -9,6 +9,7 @@ mod answers;
 mod attempts;
 mod bench;
 mod consumers;
+mod credentials;
 mod figures;
 #[cfg(feature = "failpoints")]
 mod kills;

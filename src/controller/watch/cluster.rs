@@ -34,6 +34,10 @@ use crate::{
 /// The cluster's tenants and namespaces: their watches and caches.
 pub(in crate::controller) struct Cluster {
     client: Client,
+    changes: (
+        mpsc::Sender<ObjectRef<GuardedClusterTenant>>,
+        mpsc::Receiver<ObjectRef<GuardedClusterTenant>>,
+    ),
     tenants: (Store<GuardedClusterTenant>, Writer<GuardedClusterTenant>),
     namespaces: (Store<NamespaceMetadata>, Writer<NamespaceMetadata>),
 }
@@ -49,9 +53,15 @@ impl Cluster {
     pub(in crate::controller) fn new(client: &Client) -> Cluster {
         Cluster {
             client: client.clone(),
+            changes: mpsc::channel(CHANGES),
             tenants: reflector::store(),
             namespaces: reflector::store(),
         }
+    }
+
+    /// The way into the queue of its tenants.
+    pub(in crate::controller) fn queue(&self) -> mpsc::Sender<ObjectRef<GuardedClusterTenant>> {
+        self.changes.0.clone()
     }
 
     /// Adds its caches to those of the namespaces.
@@ -72,7 +82,7 @@ impl Cluster {
         synced: &channel::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> RunningCluster {
-        let (to_tenants, changes) = mpsc::channel(CHANGES);
+        let (to_tenants, changes) = self.changes;
         let config = || watcher::Config::default().timeout(WATCH_SECONDS);
         let all = |watched: &Watched| {
             let watched = watched.clone();

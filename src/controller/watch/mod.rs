@@ -29,7 +29,7 @@ use super::{cache::Guarded, pokes::Pokes};
 
 /// How long a watch may be idle before it is opened anew, in seconds: some load balancers drop a
 /// silent connection after 240.
-const WATCH_SECONDS: u32 = 230;
+pub(super) const WATCH_SECONDS: u32 = 230;
 
 /// How many changes may wait to be queued. The queue itself has each resource once.
 const CHANGES: usize = 1024;

@@ -18,7 +18,7 @@ use kube::{
 };
 use tokio::{sync::watch as channel, task::JoinSet};
 
-use super::{CHANGES, Shared, WATCH_SECONDS, forward, queue, spawned};
+use super::{CHANGES, Cluster, Shared, WATCH_SECONDS, forward, queue, spawned};
 use crate::{
     api::{MANAGED_LABEL, OWNER_ANNOTATION, TenantKind, TenantRef},
     controller::{
@@ -30,11 +30,15 @@ use crate::{
     },
 };
 
+/// Both ends of a queue's way in.
+type Channel<K> = (mpsc::Sender<ObjectRef<K>>, mpsc::Receiver<ObjectRef<K>>);
+
 /// One namespace, or all of them: its watches and their caches.
 pub(in crate::controller) struct Scope {
     client: Client,
     namespace: Option<String>,
-    changes: (mpsc::Sender<ObjectRef<Guarded>>, mpsc::Receiver<ObjectRef<Guarded>>),
+    changes: Channel<Guarded>,
+    tenant_changes: Channel<GuardedTenant>,
     tenants: (Store<GuardedTenant>, Writer<GuardedTenant>),
     resources: (Store<Guarded>, Writer<Guarded>),
     secrets: (Store<SecretMetadata>, Writer<SecretMetadata>),
@@ -46,6 +50,7 @@ pub(in crate::controller) fn scopes(client: &Client, namespaces: &[String]) -> V
         client: client.clone(),
         namespace,
         changes: mpsc::channel(CHANGES),
+        tenant_changes: mpsc::channel(CHANGES),
         tenants: reflector::store(),
         resources: reflector::store(),
         secrets: reflector::store(),
@@ -69,9 +74,11 @@ pub(in crate::controller) fn watched(scopes: &[Scope]) -> Watched {
 }
 
 /// The ways into the queues of all scopes.
-pub(in crate::controller) fn pokes(scopes: &[Scope]) -> Pokes {
-    let queue = |scope: &Scope| (scope.namespace.clone(), scope.changes.0.clone());
-    Pokes::new(scopes.iter().map(queue).collect())
+pub(in crate::controller) fn pokes(scopes: &[Scope], cluster: Option<&Cluster>) -> Pokes {
+    let queues = |scope: &Scope| {
+        (scope.namespace.clone(), scope.changes.0.clone(), scope.tenant_changes.0.clone())
+    };
+    Pokes::new(scopes.iter().map(queues).collect(), cluster.map(Cluster::queue))
 }
 
 /// A scope whose watches are running.
@@ -94,7 +101,7 @@ impl Scope {
         tasks: &mut JoinSet<()>,
     ) -> Running {
         let (_, resource_changes) = self.changes;
-        let (to_tenants, tenant_changes) = mpsc::channel(CHANGES);
+        let (to_tenants, tenant_changes) = self.tenant_changes;
         let config = || watcher::Config::default().timeout(WATCH_SECONDS);
         let namespace = self.namespace.as_deref();
         let (resources, tenants) = (self.resources.0, self.tenants.0);

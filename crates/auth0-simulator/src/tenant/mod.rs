@@ -1,5 +1,6 @@
 //! The tenant as a state machine: every function takes `now`, none reads a clock or does IO.
 
+pub(crate) mod assertion;
 pub(crate) mod client;
 pub(crate) mod fields;
 pub(crate) mod login;
@@ -12,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use self::assertion::Used;
 use self::client::{Client, ClientSeed};
 use self::tokens::TokenStore;
 use self::values::Values;
@@ -58,6 +60,7 @@ pub(crate) struct Tenant {
     clients: BTreeMap<String, Client>,
     tokens: TokenStore,
     values: Values,
+    used_assertions: Used,
 }
 
 impl Tenant {
@@ -67,6 +70,7 @@ impl Tenant {
             clients: BTreeMap::new(),
             tokens: TokenStore::default(),
             values: Values::default(),
+            used_assertions: Used::default(),
         }
     }
 
