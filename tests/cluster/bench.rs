@@ -52,7 +52,7 @@ pub(crate) struct Bench {
     pub(crate) folder: TempDir,
     pub(crate) kubeconfig: PathBuf,
     /// The control plane, if it is not the one that tests share.
-    own: Option<ControlPlane>,
+    pub(crate) own: Option<ControlPlane>,
     /// What must not leak, beside the values that Auth0 ever had.
     pub(crate) confidential: Vec<String>,
 }
@@ -96,9 +96,21 @@ async fn install(control_plane: &ControlPlane) {
         let waiting = kube::runtime::wait::await_condition(api.clone(), &name, established);
         tokio::time::timeout(DEADLINE, waiting).await.unwrap().unwrap();
     }
-    let deploy = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/operator.yaml"));
-    for document in deploy.unwrap().split("\n---\n") {
-        let object: DynamicObject = serde_norway::from_str(document).unwrap();
+    install_manifest(&client, "deploy/operator.yaml", None).await;
+}
+
+/// Applies a manifest of this repository, in a namespace if it names none.
+async fn install_manifest(client: &Client, path: &str, namespace: Option<&str>) {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    let params = PatchParams::apply("tests");
+    for document in fs::read_to_string(path).unwrap().split("\n---\n") {
+        let mut object: DynamicObject = serde_norway::from_str(document).unwrap();
+        if let Some(namespace) = namespace {
+            object.metadata.namespace = Some(namespace.to_owned());
+            if let Some(subject) = object.data.pointer_mut("/subjects/0") {
+                subject["namespace"] = json!(namespace);
+            }
+        }
         let types = object.types.clone().unwrap();
         let kind: GroupVersionKind = (&types).try_into().unwrap();
         let resource = ApiResource::from_gvk(&kind);
@@ -155,12 +167,33 @@ impl Bench {
         self.operator = Some(Operator::start(self.folder.path(), &self.kubeconfig, &arguments));
     }
 
+    /// A namespace whose operator has the permissions of `deploy/namespaced.yaml` in it, and none
+    /// elsewhere.
+    pub(crate) async fn with_role(simulator: Simulator) -> Bench {
+        let namespace = format!("test-{}", uuid::Uuid::new_v4().simple());
+        let user = format!("system:serviceaccount:{namespace}:auth0-rotator");
+        let control_plane = control_plane().await;
+        let bench = Bench::on_as(control_plane, simulator, namespace, &user).await;
+        let client = bench.client.clone();
+        install_manifest(&client, "deploy/namespaced.yaml", Some(&bench.namespace)).await;
+        bench
+    }
+
     async fn on(control_plane: &ControlPlane, simulator: Simulator) -> Bench {
+        let namespace = format!("test-{}", uuid::Uuid::new_v4().simple());
+        Bench::on_as(control_plane, simulator, namespace, OPERATOR).await
+    }
+
+    async fn on_as(
+        control_plane: &ControlPlane,
+        simulator: Simulator,
+        namespace: String,
+        user: &str,
+    ) -> Bench {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = Client::try_from(control_plane.client_config()).unwrap();
         let groups = &["system:serviceaccounts"];
-        let kubeconfig = control_plane.kubeconfig_for(OPERATOR, groups).unwrap();
-        let namespace = format!("test-{}", uuid::Uuid::new_v4().simple());
+        let kubeconfig = control_plane.kubeconfig_for(user, groups).unwrap();
         let bench = Bench {
             client,
             namespace,

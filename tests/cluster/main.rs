@@ -18,6 +18,7 @@ mod manifests;
 mod operator;
 mod permissions;
 mod place;
+mod rbac;
 mod refused;
 mod requests;
 mod tampered;
