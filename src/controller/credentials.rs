@@ -1,5 +1,7 @@
 //! The credentials of tenants' management clients, read from Secrets.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 
@@ -20,6 +22,21 @@ pub(super) struct Place {
     pub(super) secrets: SecretStore,
     pub(super) namespace: String,
     pub(super) destination: Destination,
+    pub(super) seen: Seen,
+}
+
+/// Which version of the Secret was last read, if it has been; `None` in it: there was no Secret.
+#[derive(Clone, Default)]
+pub(super) struct Seen(Arc<Mutex<Option<Option<String>>>>);
+
+impl Seen {
+    pub(super) fn version(&self) -> Option<Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, version: Option<&str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.map(str::to_owned));
+    }
 }
 
 /// Where a tenant's credentials come from.
@@ -59,12 +76,14 @@ impl Place {
         let secret = match self.secrets.get(&self.namespace, name).await {
             Ok(Some(secret)) => secret,
             Ok(None) => {
+                self.seen.note(None);
                 return unreadable(name, &format!("does not exist: create it with the {keys}"));
             }
             Err(trouble) => {
                 return unreadable(name, &format!("can't be read: {}", trouble.message));
             }
         };
+        self.seen.note(Some(secret.version()));
         match self.destination.refuses(&secret) {
             Some(why) => unreadable(name, &why),
             None => Ok(secret),

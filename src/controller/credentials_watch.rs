@@ -59,14 +59,13 @@ pub(super) fn follow<T: TenantResource>(
         if running.is_some_and(|it| it.generation == generation && !it.task.is_over()) {
             return;
         }
-        // What changes before the watch has begun is seen by the first retry, which comes soon.
-        known.failures = 0;
         let api = Api::namespaced(context.client.clone(), &usable.credentials.0);
         let namespace = resource.namespace().unwrap_or_default();
         let reference = TenantRef { kind: T::KIND, name: resource.name_any() };
+        let seen = usable.seen.version();
         let (name, pokes, tenant) = (name.to_owned(), context.pokes.clone(), usable.tenant);
         let task = Watching(tokio::spawn(async move {
-            let mut changes = std::pin::pin!(changes(api, &name));
+            let mut changes = std::pin::pin!(changes(api, &name, seen));
             while changes.next().await.is_some() {
                 tenant.forget_failure().await;
                 pokes.poke_tenant(&namespace, &reference);
@@ -89,13 +88,17 @@ pub(super) fn doubt(resource: &Guarded, trouble: &Trouble, context: &Context) {
     }
 }
 
-/// The changes of one Secret, from when its watch has begun.
-fn changes(api: Api<SecretMetadata>, name: &str) -> impl Stream<Item = ()> + use<> {
+/// The changes of one Secret since the version that was last `seen`.
+fn changes(
+    api: Api<SecretMetadata>,
+    name: &str,
+    seen: Option<Option<String>>,
+) -> impl Stream<Item = ()> + use<> {
     let only = format!("metadata.name={name}");
     let config = watcher::Config::default().fields(&only).timeout(WATCH_SECONDS);
     let version = |secret: SecretMetadata| secret.metadata.resource_version;
     // The version that is there now, as far as it has been listed, and the one that was there last.
-    let (mut listed, mut last) = (None, None);
+    let (mut listed, mut last) = (None, seen);
     watcher(api, config).default_backoff().filter_map(move |event| {
         let present = match event {
             Ok(Event::Init) => {
@@ -114,7 +117,7 @@ fn changes(api: Api<SecretMetadata>, name: &str) -> impl Stream<Item = ()> + use
                 None
             }
         };
-        // The first is what the tenant has failed with.
+        // When nothing was seen before, the first is what the tenant has failed with.
         let changed = present.filter(|present| last.replace(present.clone()).is_some_and(|it| it != *present));
         ready(changed.map(drop))
     })

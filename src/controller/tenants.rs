@@ -13,7 +13,7 @@ use rotation::{Class, Span, Trouble, is_true, kind};
 use super::{
     KUBE_DEADLINE,
     cache::Watched,
-    credentials,
+    credentials::{self, Seen},
     destination::Destination,
     permission::{self, Labels, Permission},
     target::SecretStore,
@@ -43,8 +43,8 @@ pub(super) struct Terms {
     pub(super) cluster_tenants: bool,
 }
 
-/// A tenant, and the generation of the resource that it was made of.
-type Kept = (Option<i64>, Arc<Tenant>);
+/// A tenant, the generation of the resource that it was made of, and what was seen of its credentials.
+type Kept = (Option<i64>, Arc<Tenant>, Seen);
 
 /// A tenant that can be called.
 #[derive(Clone)]
@@ -53,6 +53,8 @@ pub(super) struct Usable {
     pub(super) domain: String,
     /// Namespace and name of the Secret with its credentials.
     pub(super) credentials: (String, String),
+    /// What was last seen of that Secret.
+    pub(super) seen: Seen,
     /// The version of its resource, and of what else says what may be done with it.
     pub(super) version: Option<String>,
     /// Reason and message, when its own status says that it can't be used.
@@ -121,19 +123,21 @@ impl Tenants {
         let uid = resource.uid().unwrap_or_default();
         let generation = resource.meta().generation;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let tenant = match kept.get(&uid) {
-            Some((known, tenant)) if *known == generation => tenant.clone(),
+        let (tenant, seen) = match kept.get(&uid) {
+            Some((known, tenant, seen)) if *known == generation => (tenant.clone(), seen.clone()),
             _ => {
-                let built = self.build(resource, &destination);
+                let seen = Seen::default();
+                let built = self.build(resource, &destination, seen.clone());
                 let tenant = Arc::new(built.map_err(|error| Trouble::from(&error))?);
-                kept.insert(uid, (generation, tenant.clone()));
-                tenant
+                kept.insert(uid, (generation, tenant.clone(), seen.clone()));
+                (tenant, seen)
             }
         };
         Ok(Usable {
             tenant,
             domain: resource.access().domain.clone(),
             credentials: self.credentials_of(resource),
+            seen,
             version: resource.resource_version(),
             not_ready: not_ready(resource),
             permission: Permission::Granted,
@@ -216,6 +220,7 @@ impl Tenants {
         &self,
         resource: &T,
         destination: &Destination,
+        seen: Seen,
     ) -> Result<Tenant, Auth0Error> {
         let access = resource.access();
         permission::check(resource.rules().unwrap_or_default())
@@ -230,7 +235,7 @@ impl Tenants {
             access.audience.clone().unwrap_or_else(|| format!("https://{}/api/v2/", access.domain));
         let (namespace, _) = self.credentials_of(resource);
         let (secrets, destination) = (self.secrets.clone(), destination.clone());
-        let place = credentials::Place { secrets, namespace, destination };
+        let place = credentials::Place { secrets, namespace, destination, seen };
         let credentials = credentials::source(access, place)?;
         let pace = (access.rate_limit.requests_per_second, access.rate_limit.burst);
         Tenant::new(&endpoint, audience, credentials, pace)

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use auth0_rotator::api::ClientSecretRotation;
 use auth0_simulator::Operation;
 use futures::{StreamExt as _, stream};
+use kube::api::ListParams;
 use serde_json::json;
 
-use crate::bench::{Bench, MANAGER};
+use crate::bench::{Bench, DEADLINE, MANAGER};
 
 #[tokio::test]
 async fn a_restart_with_nothing_due_writes_nothing_and_asks_nothing() {
@@ -56,9 +58,7 @@ async fn a_drift_check_of_1000_resources_takes_ten_requests() {
             bench.rotation(name, spec).await;
         })
         .await;
-    for name in &names {
-        bench.rotated(name, 1).await;
-    }
+    all_at_rest(&bench, RESOURCES).await;
     let requests = || {
         let counters = bench.simulator.counters();
         [Operation::ListClients, Operation::GetClient, Operation::Token]
@@ -81,6 +81,24 @@ async fn a_drift_check_of_1000_resources_takes_ten_requests() {
     assert_eq!(checks().await, 1.0, "the next check has begun already");
     assert_eq!([lists - before[0], gets - before[1], tokens - before[2]], [10, 0, 0]);
     bench.finish().await;
+}
+
+/// Waits until so many resources are at rest: as long as it takes, while there is progress.
+async fn all_at_rest(bench: &Bench, wanted: usize) {
+    let (mut last, mut deadline) = (0, Instant::now() + DEADLINE);
+    while last < wanted {
+        assert!(Instant::now() < deadline, "{last} of {wanted}\n{}", bench.where_to_look());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let all = bench.api::<ClientSecretRotation>().list(&ListParams::default()).await.unwrap();
+        let is_at_rest = |resource: &&ClientSecretRotation| {
+            let status = resource.status.as_ref();
+            status.is_some_and(|status| status.current.is_some() && status.rotation.is_none())
+        };
+        let now = all.items.iter().filter(is_at_rest).count();
+        if now > last {
+            (last, deadline) = (now, Instant::now() + DEADLINE);
+        }
+    }
 }
 
 /// The versions of all resources and of their Secrets.
