@@ -12,7 +12,7 @@ use crate::script::{Script, Seen};
 use crate::somebody::Somebody;
 use crate::stage::Stage;
 use crate::summary;
-use crate::terminal::Terminal;
+use rig::terminal::Terminal;
 use crate::verdict::{Facts, all_held};
 
 /// Sets the stage, plays the script and prints the summary. Returns what runs, and whether

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use crate::manifests::Application;
-use crate::operator::Operator;
+use rig::operator::Operator;
 use crate::script::SOON;
 use crate::stage::SharedOperator;
 use crate::target::Target;

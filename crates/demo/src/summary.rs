@@ -1,6 +1,6 @@
 //! The summary, as it is printed.
 
-use crate::terminal::{Style, Terminal};
+use rig::terminal::{Style, Terminal};
 use crate::verdict::{Account, Facts, Promise, Verdict, all_held, promises};
 
 const TITLES: [&str; 7] =

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::terminal::{Style, Terminal};
+use rig::terminal::{Style, Terminal};
 use crate::wording::Happening;
 
 /// Tells what happens, with the seconds since its beginning. Clones tell the same story.

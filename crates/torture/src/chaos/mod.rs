@@ -1,0 +1,61 @@
+//! Carries out the orders of the plan.
+
+mod meddler;
+mod operator;
+mod requests;
+mod servers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::task::JoinSet;
+
+use crate::arena::Arena;
+use crate::plan::{Plan, Track};
+
+/// The longest that one write of ours may take.
+const WRITE_DEADLINE: Duration = Duration::from_secs(3);
+/// Between a write of ours that failed and the next try.
+const AGAIN: Duration = Duration::from_millis(300);
+/// How many faults may wait for a request that they are for.
+const FAULTS: usize = 24;
+
+/// Starts all tracks. They end with the returned set; one that ends by itself has failed.
+pub(crate) fn start(arena: &Arc<Arena>, plan: &Plan) -> JoinSet<Result<()>> {
+    let mut tracks = JoinSet::new();
+    tracks.spawn(follow(arena.clone(), plan.operator(), operator::carry_out));
+    tracks.spawn(follow(arena.clone(), plan.server(), servers::carry_out));
+    tracks.spawn(follow(arena.clone(), plan.requests(), requests::carry_out));
+    tracks.spawn(follow(arena.clone(), plan.meddling(), meddler::carry_out));
+    tracks.spawn(follow(arena.clone(), plan.faults(), async |arena, fault| {
+        let faults = arena.simulator.faults();
+        let waiting = faults.list();
+        for old in waiting.iter().take((waiting.len() + 1).saturating_sub(FAULTS)) {
+            faults.remove(old.id);
+        }
+        faults.order(fault).map(drop).map_err(anyhow::Error::msg)
+    }));
+    tracks
+}
+
+async fn follow<T, F>(arena: Arc<Arena>, track: Track<T>, carry_out: F) -> Result<()>
+where
+    F: AsyncFn(&Arena, T) -> Result<()>,
+{
+    for (after, order) in track {
+        tokio::time::sleep(after).await;
+        carry_out(&arena, order).await?;
+    }
+    Ok(())
+}
+
+/// Repeats a write of ours until it is taken: the API server may be away.
+async fn insist<T, E>(write: impl AsyncFn() -> Result<T, E>) -> T {
+    loop {
+        if let Ok(Ok(written)) = tokio::time::timeout(WRITE_DEADLINE, write()).await {
+            return written;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
