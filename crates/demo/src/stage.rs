@@ -17,6 +17,7 @@ use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use crate::auth0;
 use crate::cli::Options;
 use crate::consumer::{self, Setting};
 use crate::leaks::Place;
@@ -25,7 +26,6 @@ use crate::script::{self, PROPAGATION_WINDOW};
 use crate::tally::Tallies;
 use crate::timeline::{Timeline, seconds};
 use crate::world::World;
-use crate::auth0;
 
 const SUPERVISE_EVERY: Duration = Duration::from_millis(200);
 const STATUS_EVERY: Duration = Duration::from_millis(200);

@@ -43,6 +43,8 @@ pub(crate) struct Counts {
     pub(crate) deletions: Count,
     pub(crate) edits: Count,
     pub(crate) wipes: Count,
+    /// Failed logins of consumers that were too late through our own fault.
+    pub(crate) late: Count,
 }
 
 /// A number that goes up.

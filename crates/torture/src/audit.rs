@@ -138,7 +138,8 @@ fn parse(line: Line) -> Option<Written> {
         ("secrets", "delete") => What::SecretGone,
         ("secrets", _) => What::Secret(copy(&object)),
         _ => {
-            let status = object.get("status").cloned().unwrap_or_else(|| Value::Object(<_>::default()));
+            let status =
+                object.get("status").cloned().unwrap_or_else(|| Value::Object(<_>::default()));
             What::Status(serde_json::from_value(status).ok()?)
         }
     };
@@ -153,8 +154,10 @@ fn parse(line: Line) -> Option<Written> {
 
 /// Reads a target Secret's JSON as its consumers do.
 pub(crate) fn copy(secret: &Value) -> Copy {
-    let data: BTreeMap<String, String> =
-        secret.get("data").and_then(|data| serde_json::from_value(data.clone()).ok()).unwrap_or_default();
+    let data: BTreeMap<String, String> = secret
+        .get("data")
+        .and_then(|data| serde_json::from_value(data.clone()).ok())
+        .unwrap_or_default();
     let decoded = data.get("client_secrets").and_then(|list| STANDARD.decode(list).ok());
     let list: Vec<String> =
         decoded.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();

@@ -9,14 +9,12 @@ use std::time::Duration;
 
 use auth0_simulator::Simulator;
 use chrono::{DateTime, TimeDelta, Utc};
-use rotation::Strategy;
 use secrecy::ExposeSecret as _;
 
 use crate::arena::Arena;
 use crate::book::List;
-use crate::fleet::{Group, Member, STAGING};
+use crate::fleet::STAGING;
 use crate::tally::Failure;
-use crate::watch::Breach;
 
 /// How often each consumer logs in.
 const LOGIN_EVERY: Duration = Duration::from_millis(400);
@@ -57,7 +55,11 @@ fn line_up(lags: &[[f64; 2]], now: DateTime<Utc>) -> Vec<Consumer> {
     let parts = lags.iter().enumerate().flat_map(|(member, lags)| lags.map(|lag| (member, lag)));
     (0..)
         .zip(parts)
-        .map(|(place, (member, part))| Consumer { member, lag: lag(part), next: now + LOGIN_EVERY * place / count })
+        .map(|(place, (member, part))| Consumer {
+            member,
+            lag: lag(part),
+            next: now + LOGIN_EVERY * place / count,
+        })
         .collect()
 }
 
@@ -73,33 +75,15 @@ fn log_in(arena: &Arena, consumer: &Consumer) {
     // An application that has never had a secret is not running yet.
     let Some(list) = list else { return };
     // Once more, at once: Auth0 may have switched between one try and the next.
+    arena.tallies.count(member);
     if (0..2).any(|_| is_accepted(&arena.simulator, &member.name, &list)) {
-        arena.tallies.count(member, None);
         return;
     }
     let page = arena.book.page(consumer.member);
     let failure = if page.is_revoked(now) { Failure::Revoked } else { Failure::Plain };
     let since = page.switched_at.map_or(TimeDelta::zero(), |at| now - at);
     drop(page);
-    arena.tallies.count(member, Some((failure, since)));
-    if failure == Failure::Plain && is_promised(member) {
-        arena.watch.report(Breach {
-            promise: "no login fails under Staged",
-            member: consumer.member,
-            detail: format!(
-                "a consumer that is {} ms late was refused with a list of {}, {} ms after Auth0's \
-                 switch",
-                consumer.lag.num_milliseconds(),
-                list.len(),
-                since.num_milliseconds(),
-            ),
-        });
-    }
-}
-
-/// Under Staged no login may fail, unless somebody takes the secret away behind the operator's back.
-fn is_promised(member: &Member) -> bool {
-    member.strategy == Strategy::Staged && member.group == Group::Plain
+    arena.watch.refused(now, consumer.member, list, failure, since);
 }
 
 fn is_accepted(simulator: &Simulator, client_id: &str, list: &List) -> bool {
@@ -118,6 +102,8 @@ mod tests {
         assert!(consumers.iter().all(|consumer| consumer.lag < latest));
         assert!(consumers.iter().any(|consumer| consumer.lag > latest * 9 / 10));
         let first = consumers.iter().map(|consumer| consumer.next).min().unwrap();
-        assert!(consumers.iter().all(|consumer| consumer.next - first < TimeDelta::milliseconds(400)));
+        assert!(
+            consumers.iter().all(|consumer| consumer.next - first < TimeDelta::milliseconds(400))
+        );
     }
 }

@@ -11,13 +11,13 @@ pub(crate) const NAMESPACE: &str = "torture";
 /// The management client, and all that the operator may use of it.
 pub(crate) const MANAGER: &str = "manager";
 pub(crate) const SCOPES: [&str; 3] = ["read:clients", "read:client_keys", "update:client_keys"];
-/// Auth0's propagation window: the simulator's, and the operator's flag for it, which has a second
-/// to spare.
+/// Auth0's propagation window: the simulator's, and the one that the operator is told, which has a
+/// second to spare.
 pub(crate) const PROPAGATION: Duration = Duration::from_secs(2);
-pub(crate) const PROPAGATION_WINDOW: &str = "3s";
+pub(crate) const WINDOW: Duration = Duration::from_secs(3);
 /// How long the pair is out before activation, and so how late a consumer may be.
 pub(crate) const STAGING: Duration = Duration::from_secs(3);
-const GRACE: &str = "4s";
+pub(crate) const GRACE: Duration = Duration::from_secs(4);
 const DRIFT_CHECK: &str = "2s";
 
 /// What is done to a client beside rotations, kills and faults, which all of them have.
@@ -71,14 +71,19 @@ impl Member {
                 "clientId": self.name,
                 "tenantRef": {"name": "acme"},
                 "strategy": self.strategy,
-                "staging": {"period": format!("{}s", STAGING.as_secs())},
-                "gracePeriod": GRACE,
-                "schedule": {"every": format!("{}s", every.as_secs())},
+                "staging": {"period": seconds(STAGING)},
+                "gracePeriod": seconds(GRACE),
+                "schedule": {"every": seconds(every)},
                 "driftCheck": {"every": DRIFT_CHECK},
                 "target": {"name": self.secret()},
             },
         })
     }
+}
+
+/// A length of time as flags and manifests have it.
+pub(crate) fn seconds(length: Duration) -> String {
+    format!("{}s", length.as_secs())
 }
 
 /// All clients: of each six pairs three are plain.

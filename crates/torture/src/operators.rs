@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Result, bail};
 use rig::operator::{self, Operator};
 
-use crate::fleet::PROPAGATION_WINDOW;
+use crate::fleet::{WINDOW, seconds};
 
 /// The operator's processes.
 pub(crate) struct Operators {
@@ -26,10 +26,11 @@ struct Running {
 impl Operators {
     /// Starts the first one.
     pub(crate) fn start(executable: PathBuf, kubeconfig: PathBuf, folder: &Path) -> Result<Self> {
-        let mut arguments = operator::arguments(PROPAGATION_WINDOW);
+        let mut arguments = operator::arguments(&seconds(WINDOW));
         arguments.extend(["--log-level", "trace"].map(str::to_owned));
         let log = String::new();
-        let start = operator::Start { executable, arguments, kubeconfig, folder: folder.into(), log };
+        let start =
+            operator::Start { executable, arguments, kubeconfig, folder: folder.into(), log };
         let operators = Self { start, running: Mutex::default() };
         operators.first()?;
         Ok(operators)

@@ -158,7 +158,8 @@ fn fault(random: &mut StdRng) -> Fault {
         11 => Action::Html { status: *pick(random, &[200, 403, 502]), when },
         12 => Action::EmptyBody { when },
         13 => Action::Oversized { bytes: 3_000_000 },
-        14 => *pick(random, &[&Action::SecretMissing, &Action::SecretEmpty]).clone(),
+        14 if random.random() => Action::SecretMissing,
+        14 => Action::SecretEmpty,
         15 => Action::InvalidBody,
         _ => Action::ExpiredToken,
     };
@@ -200,7 +201,7 @@ fn ask(random: &mut StdRng, members: &[Member]) -> Ask {
     ];
     Ask {
         member: random.random_range(0..members.len()),
-        verb: pick(random, &VERBS),
+        verb: *pick(random, &VERBS),
         text: random.random_range(0..1_000_000),
     }
 }

@@ -41,9 +41,8 @@ pub(crate) async fn set(
 ) -> Result<Arena> {
     let executable = operator::executable(options.operator.as_deref(), "torture")?;
     cluster::provide(terminal, false).await?;
-    let servers = ControlPlane::options()
-        .audit_policy(audit::policy())
-        .apiserver_arg(AUDIT_LOG_MEGABYTES);
+    let servers =
+        ControlPlane::options().audit_policy(audit::policy()).apiserver_arg(AUDIT_LOG_MEGABYTES);
     let control_plane = cluster::start(terminal, servers).await?;
     let mut config = control_plane.client_config();
     config.default_retry = false;
@@ -84,7 +83,8 @@ async fn auth0(members: &[Member], seed: u64) -> Result<Simulator> {
         .propagation(Duration::ZERO..=PROPAGATION)
         .client(ClientSeed::new(MANAGER).scopes(SCOPES));
     for member in members {
-        let client = ClientSeed::new(&member.name).grant("https://api.acme.example", ["read:things"]);
+        let client =
+            ClientSeed::new(&member.name).grant("https://api.acme.example", ["read:things"]);
         builder = builder.client(client);
     }
     builder.start().await.context("can't start the simulated Auth0")

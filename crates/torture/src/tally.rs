@@ -28,12 +28,10 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, failure: Option<(Failure, TimeDelta)>) {
-        self.logins += 1;
+    fn fail(&mut self, failure: Failure, since_switch: TimeDelta) {
         match failure {
-            None => {}
-            Some((Failure::Revoked, _)) => self.revoked += 1,
-            Some((Failure::Plain, since_switch)) => {
+            Failure::Revoked => self.revoked += 1,
+            Failure::Plain => {
                 self.failed += 1;
                 self.last_after_switch = self.last_after_switch.max(since_switch);
             }
@@ -57,10 +55,17 @@ fn key(strategy: Strategy, group: Group) -> (bool, Group) {
 }
 
 impl Tallies {
-    /// Counts a login; one that failed with the time since Auth0's switch.
-    pub(crate) fn count(&self, member: &Member, failure: Option<(Failure, TimeDelta)>) {
+    /// Counts a login.
+    pub(crate) fn count(&self, member: &Member) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(key(member.strategy, member.group)).or_default().count(failure);
+        all.entry(key(member.strategy, member.group)).or_default().logins += 1;
+    }
+
+    /// Counts one of them as failed.
+    pub(crate) fn fail(&self, member: &Member, failure: Failure, since_switch: TimeDelta) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tally = all.entry(key(member.strategy, member.group)).or_default();
+        tally.fail(failure, since_switch);
     }
 
     pub(crate) fn of(&self, strategy: Strategy, group: Group) -> Tally {
@@ -87,11 +92,13 @@ mod tests {
         let tallies = Tallies::default();
         let members = muster(4);
         let ms = TimeDelta::milliseconds;
-        tallies.count(&members[0], None);
-        tallies.count(&members[1], Some((Failure::Plain, ms(40))));
-        tallies.count(&members[1], Some((Failure::Plain, ms(30))));
-        tallies.count(&members[1], Some((Failure::Revoked, ms(50))));
-        tallies.count(&members[3], Some((Failure::Plain, ms(60))));
+        for member in [0, 1, 1, 1, 3] {
+            tallies.count(&members[member]);
+        }
+        tallies.fail(&members[1], Failure::Plain, ms(40));
+        tallies.fail(&members[1], Failure::Plain, ms(30));
+        tallies.fail(&members[1], Failure::Revoked, ms(50));
+        tallies.fail(&members[3], Failure::Plain, ms(60));
         let staged = tallies.of(Strategy::Staged, Group::Plain);
         assert_eq!((staged.logins, staged.failed), (1, 0));
         let rotated = tallies.of(Strategy::Rotate, Group::Plain);

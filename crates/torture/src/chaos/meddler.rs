@@ -1,5 +1,7 @@
 //! People who do what they should not.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +17,7 @@ use crate::fleet::NAMESPACE;
 use crate::plan::Meddling;
 use crate::stage::resources;
 
-pub(super) async fn carry_out(arena: &Arena, order: Option<Meddling>) -> Result<()> {
+pub(super) async fn carry_out(arena: Arc<Arena>, order: Option<Meddling>) -> Result<()> {
     let Some(order) = order else { return Ok(()) };
     let secrets: Api<Secret> = Api::namespaced(arena.client.clone(), NAMESPACE);
     let params = PatchParams::default();
@@ -28,12 +30,7 @@ pub(super) async fn carry_out(arena: &Arena, order: Option<Meddling>) -> Result<
         Meddling::Delete(member) => {
             let name = arena.members()[member].secret();
             let delete = DeleteParams::default();
-            insist(async || match secrets.delete(&name, &delete).await {
-                // It is gone already, as it has to be.
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-                deleted => deleted.map(drop),
-            })
-            .await;
+            insist(|| async { unless_gone(secrets.delete(&name, &delete).await) }).await;
             arena.counts.deletions.up();
         }
         Meddling::Edit(member) => {
@@ -41,11 +38,8 @@ pub(super) async fn carry_out(arena: &Arena, order: Option<Meddling>) -> Result<
             let junk = STANDARD.encode("pasted by mistake");
             let list = STANDARD.encode("[\"pasted by mistake\"]");
             let edit = json!({"data": {"client_secret": junk, "client_secrets": list}});
-            insist(async || match secrets.patch(&name, &params, &Patch::Merge(&edit)).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-                edited => edited.map(drop),
-            })
-            .await;
+            let edit = Patch::Merge(edit);
+            insist(|| async { unless_gone(secrets.patch(&name, &params, &edit).await) }).await;
             arena.counts.edits.up();
         }
         Meddling::Wipe(member) => {
@@ -53,9 +47,17 @@ pub(super) async fn carry_out(arena: &Arena, order: Option<Meddling>) -> Result<
             let api: Api<DynamicObject> =
                 Api::namespaced_with(arena.client.clone(), NAMESPACE, &resources());
             let nothing = Patch::Merge(json!({"status": null}));
-            insist(async || api.patch_status(name, &params, &nothing).await).await;
+            insist(|| api.patch_status(name, &params, &nothing)).await;
             arena.counts.wipes.up();
         }
     }
     Ok(())
+}
+
+/// Somebody else was faster, and it will be put right all the same.
+fn unless_gone<T>(done: kube::Result<T>) -> kube::Result<()> {
+    match done {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        done => done.map(drop),
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use auth0_simulator::Fault;
 use tokio::task::JoinSet;
 
 use crate::arena::Arena;
@@ -28,30 +29,43 @@ pub(crate) fn start(arena: &Arc<Arena>, plan: &Plan) -> JoinSet<Result<()>> {
     tracks.spawn(follow(arena.clone(), plan.server(), servers::carry_out));
     tracks.spawn(follow(arena.clone(), plan.requests(), requests::carry_out));
     tracks.spawn(follow(arena.clone(), plan.meddling(), meddler::carry_out));
-    tracks.spawn(follow(arena.clone(), plan.faults(), async |arena, fault| {
-        let faults = arena.simulator.faults();
-        let waiting = faults.list();
-        for old in waiting.iter().take((waiting.len() + 1).saturating_sub(FAULTS)) {
-            faults.remove(old.id);
-        }
-        faults.order(fault).map(drop).map_err(anyhow::Error::msg)
+    tracks.spawn(follow(arena.clone(), plan.faults(), |arena, fault| async move {
+        order(&arena, fault)
     }));
     tracks
 }
 
-async fn follow<T, F>(arena: Arc<Arena>, track: Track<T>, carry_out: F) -> Result<()>
+/// Faults that nothing was there for make room.
+fn order(arena: &Arena, fault: Fault) -> Result<()> {
+    let faults = arena.simulator.faults();
+    let waiting = faults.list();
+    for old in waiting.iter().take((waiting.len() + 1).saturating_sub(FAULTS)) {
+        faults.remove(old.id);
+    }
+    faults.order(fault).map(drop).map_err(anyhow::Error::msg)
+}
+
+async fn follow<T, F>(
+    arena: Arc<Arena>,
+    track: Track<T>,
+    carry_out: impl Fn(Arc<Arena>, T) -> F + Send,
+) -> Result<()>
 where
-    F: AsyncFn(&Arena, T) -> Result<()>,
+    T: Send,
+    F: Future<Output = Result<()>> + Send,
 {
     for (after, order) in track {
         tokio::time::sleep(after).await;
-        carry_out(&arena, order).await?;
+        carry_out(arena.clone(), order).await?;
     }
     Ok(())
 }
 
 /// Repeats a write of ours until it is taken: the API server may be away.
-async fn insist<T, E>(write: impl AsyncFn() -> Result<T, E>) -> T {
+async fn insist<T, E, F>(write: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, E>>,
+{
     loop {
         if let Ok(Ok(written)) = tokio::time::timeout(WRITE_DEADLINE, write()).await {
             return written;

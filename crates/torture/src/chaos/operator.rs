@@ -1,11 +1,13 @@
 //! The operator is killed, and stopped while another one takes over.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 
 use crate::arena::Arena;
 use crate::plan::ToOperator;
 
-pub(super) async fn carry_out(arena: &Arena, order: ToOperator) -> Result<()> {
+pub(super) async fn carry_out(arena: Arc<Arena>, order: ToOperator) -> Result<()> {
     let operators = &arena.operators;
     operators.check()?;
     match order {

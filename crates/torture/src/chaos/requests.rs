@@ -1,5 +1,7 @@
 //! People ask for rotations, and for other things.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use chrono::Utc;
 use kube::Api;
@@ -15,7 +17,7 @@ use crate::stage::resources;
 const ANNOTATION: &str = "auth0-rotator.dev/request";
 const JUNK: [&str; 5] = ["", "rotate", "rotate/", "dance/now", "/"];
 
-pub(super) async fn carry_out(arena: &Arena, order: Ask) -> Result<()> {
+pub(super) async fn carry_out(arena: Arc<Arena>, order: Ask) -> Result<()> {
     let Ask { member, verb, text } = order;
     let request = match verb {
         "junk" => JUNK[usize::try_from(text)? % JUNK.len()].to_owned(),
@@ -34,11 +36,12 @@ pub(super) async fn carry_out(arena: &Arena, order: Ask) -> Result<()> {
         }
     }
     arena.counts.requests.up();
+    arena.watch.requested(member, &request);
     let api: Api<DynamicObject> =
         Api::namespaced_with(arena.client.clone(), NAMESPACE, &resources());
     let patch = Patch::Merge(json!({"metadata": {"annotations": {ANNOTATION: request}}}));
     let name = &arena.members()[member].name;
     let params = PatchParams::default();
-    insist(async || api.patch(name, &params, &patch).await).await;
+    insist(|| api.patch(name, &params, &patch)).await;
     Ok(())
 }
