@@ -275,3 +275,16 @@ fn a_value_that_auth0_refuses_is_withdrawn_and_the_current_secret_stays() {
     world.run(10_000);
     assert_eq!(numbers(&world), [3], "its number is not used again");
 }
+
+#[test]
+fn a_value_that_auth0_has_is_not_withdrawn_though_it_is_refused_when_it_is_set_again() {
+    let mut world = in_phase(Strategy::Staged, Phase::Activating);
+    assert_eq!((numbers(&world), world.auth0 == 1), (vec![1, 2], false));
+    world.refuses_values = true;
+    world.run(200);
+    assert_eq!(numbers(&world), [2, 1]);
+    world.run(10_000);
+    works(&world);
+    assert_eq!(numbers(&world), [2]);
+    assert_eq!(world.status.history[0].outcome, Outcome::Completed);
+}
