@@ -89,7 +89,10 @@ impl Plan {
     }
 
     pub(crate) fn faults(&self) -> Track<Fault> {
-        self.track(3, |random, _| (gap(random, 200, 1_000), fault(random)))
+        self.track(3, |random, members| {
+            let every = 25_000 / members.len().max(1) as u64;
+            (gap(random, every / 2, every * 3 / 2), fault(random))
+        })
     }
 
     pub(crate) fn requests(&self) -> Track<Ask> {
@@ -174,25 +177,31 @@ fn fault(random: &mut StdRng) -> Fault {
     if operation == Operation::Token { fault.client(crate::fleet::MANAGER) } else { fault }
 }
 
-/// The calls that change something more often than the others.
+/// The calls that change something more often than the others; a token is wanted seldom, and its
+/// lack stops everything for a while.
 const MANAGEMENT: [Operation; 6] = [
     Operation::RotateSecret,
-    Operation::RotateSecret,
-    Operation::UpdateClient,
     Operation::UpdateClient,
     Operation::GetClient,
-    Operation::ListClients,
-];
-const OPERATIONS: [Operation; 8] = [
-    Operation::RotateSecret,
-    Operation::RotateSecret,
-    Operation::UpdateClient,
-    Operation::UpdateClient,
     Operation::GetClient,
     Operation::ListClients,
-    Operation::Token,
-    Operation::Revoke,
+    Operation::ListClients,
 ];
+const OPERATIONS: [Operation; 26] = {
+    let mut operations = [Operation::GetClient; 26];
+    let mut place = 0;
+    while place < 18 {
+        operations[place] = match place {
+            0..4 => Operation::RotateSecret,
+            4..8 => Operation::UpdateClient,
+            8..13 => Operation::Revoke,
+            13..17 => Operation::ListClients,
+            _ => Operation::Token,
+        };
+        place += 1;
+    }
+    operations
+};
 
 fn ask(random: &mut StdRng, members: &[Member]) -> Ask {
     const VERBS: [&str; 12] = [

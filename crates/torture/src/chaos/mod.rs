@@ -1,5 +1,6 @@
 //! Carries out the orders of the plan.
 
+mod faults;
 mod meddler;
 mod operator;
 mod requests;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use auth0_simulator::Fault;
 use tokio::task::JoinSet;
 
 use crate::arena::Arena;
@@ -19,9 +19,6 @@ use crate::plan::{Plan, Track};
 const WRITE_DEADLINE: Duration = Duration::from_secs(3);
 /// Between a write of ours that failed and the next try.
 const AGAIN: Duration = Duration::from_millis(300);
-/// How many faults may wait for a request that they are for.
-const FAULTS: usize = 24;
-
 /// Starts all tracks. They end with the returned set; one that ends by itself has failed.
 pub(crate) fn start(arena: &Arc<Arena>, plan: &Plan) -> JoinSet<Result<()>> {
     let mut tracks = JoinSet::new();
@@ -33,16 +30,6 @@ pub(crate) fn start(arena: &Arc<Arena>, plan: &Plan) -> JoinSet<Result<()>> {
         order(&arena, fault)
     }));
     tracks
-}
-
-/// Faults that nothing was there for make room.
-fn order(arena: &Arena, fault: Fault) -> Result<()> {
-    let faults = arena.simulator.faults();
-    let waiting = faults.list();
-    for old in waiting.iter().take((waiting.len() + 1).saturating_sub(FAULTS)) {
-        faults.remove(old.id);
-    }
-    faults.order(fault).map(drop).map_err(anyhow::Error::msg)
 }
 
 async fn follow<T, F>(
