@@ -26,9 +26,7 @@ pub(crate) fn start(arena: &Arc<Arena>, plan: &Plan) -> JoinSet<Result<()>> {
     tracks.spawn(follow(arena.clone(), plan.server(), servers::carry_out));
     tracks.spawn(follow(arena.clone(), plan.requests(), requests::carry_out));
     tracks.spawn(follow(arena.clone(), plan.meddling(), meddler::carry_out));
-    tracks.spawn(follow(arena.clone(), plan.faults(), |arena, fault| async move {
-        order(&arena, fault)
-    }));
+    tracks.spawn(follow(arena.clone(), plan.faults(), faults::carry_out));
     tracks
 }
 
