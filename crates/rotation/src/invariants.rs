@@ -141,6 +141,8 @@ enum Excuse {
     Unwritten,
     /// Someone else touched the target Secret, which hasn't been written since.
     Tampered,
+    /// The same, and then Auth0's secret was changed, which whoever repairs may not have seen.
+    Overtaken,
     /// The target Secret hasn't got Auth0's secret yet, or Auth0 hasn't switched to it.
     Unsettled,
 }
@@ -239,19 +241,29 @@ impl<V: Clone + Eq> Ledger<V> {
     /// The operator wrote the target Secret.
     pub fn published(&mut self, at: DateTime<Utc>, list: &[V]) -> Result<(), Breach> {
         self.settle(at);
-        if self.excuse == Some(Excuse::Tampered) {
-            self.excuse = Some(Excuse::Unsettled);
-        }
         let before = std::mem::replace(&mut self.list, list.to_vec());
         if before != self.list {
             self.older.push((at, before));
         }
-        let removed = self.check_removal(at);
+        let checked = self.check_repair(at).and_then(|()| self.check_removal(at));
+        if matches!(self.excuse, Some(Excuse::Tampered | Excuse::Overtaken)) {
+            self.excuse = Some(Excuse::Unsettled);
+        }
         let list = &self.list;
         self.past.retain(|(value, _)| list.contains(value));
         self.unpublished &= !self.list.contains(&self.secret);
         self.settle(at);
-        removed
+        checked
+    }
+
+    /// A target Secret that someone else touched is put right from Auth0.
+    fn check_repair(&self, at: DateTime<Utc>) -> Result<(), Breach> {
+        let tampered = self.excuse == Some(Excuse::Tampered) && self.lengths.readable;
+        if tampered && !self.list.contains(&self.secret) {
+            let what = "the target Secret was repaired with another";
+            return Err(Breach::Lost { at, since: self.since, what });
+        }
+        Ok(())
     }
 
     fn check_removal(&self, at: DateTime<Utc>) -> Result<(), Breach> {
@@ -282,7 +294,7 @@ impl<V: Clone + Eq> Ledger<V> {
         self.excuse = Some(Excuse::Tampered);
     }
 
-    /// A change reached Auth0, and its secret is `value` now. `record` is the status as it was stored
+    /// A change reached Auth0, and its secret is `value` now. `record` is the status as it is stored
     /// at that moment.
     pub fn changed(
         &mut self,
@@ -291,8 +303,20 @@ impl<V: Clone + Eq> Ledger<V> {
         by: By,
         record: &Status,
     ) -> Result<(), Breach> {
-        self.settle(at);
         self.recorded(at, record)?;
+        self.arrived(at, value, by, record)
+    }
+
+    /// The same, where every record is told of as it is stored, and `record` is the one under which
+    /// the change was sent: it may have been lost since.
+    pub fn arrived(
+        &mut self,
+        at: DateTime<Utc>,
+        value: V,
+        by: By,
+        record: &Status,
+    ) -> Result<(), Breach> {
+        self.settle(at);
         if value == self.secret {
             // The same `PATCH` again.
             return Ok(());
@@ -301,11 +325,15 @@ impl<V: Clone + Eq> Ledger<V> {
             By::Us => self.check_change(at, &value, record.rotation.as_ref()),
             By::SomeoneElse => {
                 self.unpublished = false;
-                self.excuse = self.excuse.filter(|excuse| *excuse == Excuse::Tampered);
-                self.excuse.get_or_insert(Excuse::Unsettled);
+                if !matches!(self.excuse, Some(Excuse::Tampered | Excuse::Overtaken)) {
+                    self.excuse = Some(Excuse::Unsettled);
+                }
                 Ok(())
             }
         };
+        if self.excuse == Some(Excuse::Tampered) {
+            self.excuse = Some(Excuse::Overtaken);
+        }
         let superseded = std::mem::replace(&mut self.secret, value);
         self.past.retain(|(known, _)| *known != superseded && *known != self.secret);
         if self.list.contains(&superseded) {
@@ -381,7 +409,7 @@ impl<V: Clone + Eq> Ledger<V> {
         self.settle(at);
         // Its deletion isn't held up for ever.
         let in_time = at < self.since + self.lengths.window * 10;
-        let tampered = self.excuse == Some(Excuse::Tampered);
+        let tampered = matches!(self.excuse, Some(Excuse::Tampered | Excuse::Overtaken));
         if self.unpublished && self.lengths.readable && in_time && !tampered {
             let what = "the resource was let go";
             return Err(Breach::Lost { at, since: self.since, what });
@@ -416,7 +444,7 @@ impl<V: Clone + Eq> Ledger<V> {
         self.older.retain(|(until, _)| *until + staging > at);
         let switched = self.accepted || at >= self.since + self.lengths.window;
         let over = match self.excuse {
-            None | Some(Excuse::Tampered) => false,
+            None | Some(Excuse::Tampered | Excuse::Overtaken) => false,
             Some(Excuse::Unwritten) => self.list.contains(&self.secret),
             Some(Excuse::Unsettled) => switched && self.list.contains(&self.secret),
         };

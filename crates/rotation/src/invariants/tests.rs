@@ -244,6 +244,15 @@ fn a_target_that_someone_edited_is_excused_until_it_is_put_right() {
 }
 
 #[test]
+fn a_repair_brings_what_auth0_has() {
+    let mut ledger = promoted();
+    ledger.tampered(&[]);
+    assert_eq!(promise(ledger.clone().published(at(1182), &["old"])), "nothing lost");
+    ledger.changed(at(1182), "theirs", By::SomeoneElse, &Status::default()).unwrap();
+    ledger.published(at(1183), &["new"]).unwrap();
+}
+
+#[test]
 fn rest_is_one_value_and_no_rotation() {
     let mut ledger = promoted();
     let busy = requested(STAGED, Phase::Grace);
