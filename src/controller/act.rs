@@ -72,8 +72,10 @@ impl Pass<'_> {
         self.urgent = None;
         let usable = self.tenant()?;
         let client_id = &self.resource.spec.client_id;
+        let asked_at = now();
         let read = usable.tenant.client(client_id, true).await;
         self.context.metrics.auth0_called("read-client", &read);
+        self.client_read_at = Some(asked_at);
         self.client = Some(match read {
             Ok(facts) => refuse_client(&facts).map_or(Ok(facts), Err),
             // A tenant that doesn't let clients be read lets them be rotated all the same.

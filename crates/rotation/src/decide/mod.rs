@@ -231,6 +231,11 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// What Auth0 said of the client may have changed since, by a call that was under way until `time`.
+    fn read_before(&self, time: DateTime<Utc>) -> bool {
+        self.seen.client_read_at.is_none_or(|read_at| read_at < time)
+    }
+
     fn stall(&mut self, refusal: Refusal) -> Next {
         self.stalled = Some(refusal);
         Next::rest_until(self.now + RECHECK)

@@ -275,3 +275,19 @@ fn a_value_that_auth0_refuses_is_withdrawn_and_the_current_secret_stays() {
     world.run(10_000);
     assert_eq!(numbers(&world), [3], "its number is not used again");
 }
+
+#[test]
+fn a_refusal_from_before_the_window_was_over_gives_nothing_up() {
+    let mut world = World::imported();
+    world.propagation = chrono::TimeDelta::seconds(30);
+    world.ask("rotate/one");
+    // The process is stopped right after it was told no, for longer than Auth0 needs.
+    world.after = Some((rotation::Step::AskAccepted, |world| {
+        world.ask("rotate/two");
+        world.advance(31);
+    }));
+    world.settle();
+    let rotation = world.status.rotation.as_ref().unwrap();
+    assert_eq!((rotation.number, rotation.phase), (2, rotation::Phase::Grace));
+    assert_eq!(world.rotate_calls, 1, "the second one waits for the end of the first");
+}
