@@ -291,3 +291,22 @@ fn a_refusal_from_before_the_window_was_over_gives_nothing_up() {
     assert_eq!((rotation.number, rotation.phase), (2, rotation::Phase::Grace));
     assert_eq!(world.rotate_calls, 1, "the second one waits for the end of the first");
 }
+
+#[test]
+fn a_due_time_is_used_up_by_a_rotation_that_is_withdrawn() {
+    for refused in [false, true] {
+        let mut world = World::imported().every(86_400);
+        world.terms.strategy = rotation::Strategy::Staged;
+        world.refuses_values = refused;
+        world.advance(86_400);
+        world.settle();
+        if !refused {
+            world.ask("abort/now");
+        }
+        world.run(80_000);
+        assert!(world.status.rotation.is_none(), "{:?}", world.status);
+        assert_eq!(world.status.history.len(), 1, "{:?}", world.status.history);
+        let next = world.status.next_rotation_time.unwrap();
+        assert_eq!(next, world.status.history[0].started_at + chrono::TimeDelta::days(1));
+    }
+}
