@@ -131,7 +131,8 @@ impl Pass<'_> {
         let call = tokio::spawn(async move {
             let answer = usable.tenant.rotate_secret(&client_id, not_after).await;
             memory.with(&uid, |known| {
-                known.ended_attempt = attempt;
+                // What nobody answered may still be on its way.
+                known.ended_attempt = attempt.filter(|_| answer.is_ok());
                 known.refused_at = None;
                 answer.map(|secret| {
                     known.answer = secret.map(|secret| (secret, Instant::now()));

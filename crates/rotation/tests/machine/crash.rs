@@ -341,3 +341,17 @@ fn a_reading_from_before_the_window_was_over_is_no_reason_to_repeat() {
         assert_eq!(world.secret.as_ref().unwrap().current.1, world.auth0);
     }
 }
+
+#[test]
+fn a_call_without_an_answer_may_be_on_its_way_though_its_caller_has_given_it_up() {
+    let mut world = World::imported();
+    world.readable = false;
+    world.ask("rotate/now");
+    world.fault = Some((3, Fault::FailedUnseen));
+    world.run(29);
+    assert_eq!(world.secret.as_ref().unwrap().fallback, None, "nothing is staged yet");
+    // It arrives, and what it brings is replaced.
+    world.dashboard();
+    world.run(10_000);
+    whole(&world);
+}

@@ -361,8 +361,9 @@ impl World {
                 self.assert_recorded();
                 (pass.client, pass.accepted) = (None, None);
                 self.rotate_calls += 1;
-                self.attempt_ended = true;
+                self.attempt_ended = false;
                 self.effect(World::change_secret)?;
+                self.attempt_ended = true;
                 self.answer = (!self.rotate_tells_nothing).then_some(self.auth0);
                 Ok(())
             }
