@@ -167,8 +167,10 @@ pub struct Ledger<V> {
     excuse: Option<Excuse>,
     /// Requests that no record speaks of as handled.
     requests: Vec<String>,
-    /// The rotation on record: its number, start and haste.
-    rotation: Option<(u64, DateTime<Utc>, bool)>,
+    /// The rotation on record: its number and start.
+    rotation: Option<(u64, DateTime<Utc>)>,
+    /// The superseded secret is compromised, whatever becomes of the record.
+    revoked: bool,
     /// The due time on record, and the last one that was used up.
     due: Option<DateTime<Utc>>,
     used: Option<DateTime<Utc>>,
@@ -191,6 +193,7 @@ impl<V: Clone + Eq> Ledger<V> {
             excuse: Some(Excuse::Unsettled),
             requests: Vec::new(),
             rotation: None,
+            revoked: false,
             due: None,
             used: None,
             initial: false,
@@ -217,11 +220,14 @@ impl<V: Clone + Eq> Ledger<V> {
         self.requests.retain(|known| Some(known) != handled);
         let newly_handled = self.requests.len() < open;
         let due = std::mem::replace(&mut self.due, record.next_rotation_time);
-        let before = self.rotation.take().map(|(number, start, _)| (number, start));
+        let before = self.rotation.take();
         let Some(rotation) = &record.rotation else { return Ok(()) };
         let Rotation { number, cause, started_at, .. } = *rotation;
-        self.rotation = Some((number, started_at, rotation.skip_grace));
-        if before == Some((number, started_at)) {
+        self.rotation = Some((number, started_at));
+        let same = before == self.rotation;
+        self.revoked &= same || cause == Cause::Recovery;
+        self.revoked |= rotation.skip_grace;
+        if same {
             return Ok(());
         }
         let caused = match cause {
@@ -273,10 +279,8 @@ impl<V: Clone + Eq> Ledger<V> {
         if !self.list.contains(&self.secret) {
             return Err(self.lockout(at, &self.list));
         }
-        let grace = match self.rotation {
-            Some((_, _, true)) => TimeDelta::zero(),
-            _ => self.lengths.grace.max(self.lengths.window),
-        };
+        let Lengths { grace, window, .. } = self.lengths;
+        let grace = if self.revoked { TimeDelta::zero() } else { grace.max(window) };
         let early = |(value, superseded): &&(V, DateTime<Utc>)| {
             !self.list.contains(value) && (!self.accepted || at < *superseded + grace)
         };
@@ -455,7 +459,7 @@ impl<V: Clone + Eq> Ledger<V> {
     }
 
     fn lockout(&self, at: DateTime<Utc>, list: &[V]) -> Breach {
-        let number = self.rotation.map(|(number, ..)| number);
+        let number = self.rotation.map(|(number, _)| number);
         Breach::Lockout { at, number, values: list.len() }
     }
 }

@@ -220,6 +220,8 @@ fn a_revoked_secret_needs_evidence_and_no_time() {
     ledger.recorded(at(1182), &hurried).unwrap();
     assert_eq!(promise(ledger.clone().published(at(1183), &["new"])), "evidence before removal");
     ledger.accepted(at(1183), &"new");
+    // It stays compromised when the record is lost.
+    ledger.recorded(at(1184), &Status::default()).unwrap();
     ledger.published(at(1184), &["new"]).unwrap();
 }
 
