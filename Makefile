@@ -4,6 +4,7 @@
 help:
 	@echo "make demo    rotations on a real control plane while applications log in, about a minute once built"
 	@echo "make test    formatting, lints, documentation, all tests"
+	@echo "make model   the model check with wider bounds, minutes"
 	@echo "make bench   figures: latency of a rotation, calls, memory"
 	@echo "make crds    write crds/ anew from the Rust types"
 	@echo "make deny    licences, sources and TLS stacks of what is linked"
@@ -29,6 +30,11 @@ test:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	cargo run --locked -q -p control-plane -- build --with kubectl
 	cargo test --locked --workspace --all-features
+
+# `make test` has the same with narrower bounds. docs/model-check.md says what is checked.
+.PHONY: model
+model:
+	MODEL_DEEP=1 cargo test --locked --release -p rotation --test model -- --nocapture --test-threads 1
 
 .PHONY: bench
 bench:

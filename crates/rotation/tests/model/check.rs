@@ -24,6 +24,11 @@ const STAGING: [Tick; 2] = [1, 2];
 const GRACE: [Tick; 2] = [3, 2];
 /// How long everything may take to come to rest once nothing disturbs it any more.
 const REST: Tick = 60;
+/// More than the steps that a pass of the operator may have, with what is read first.
+const MOST_STEPS: usize = 40;
+
+/// What has to be possible, so that the rest says something.
+pub(crate) const COMPLETED: &str = "a rotation is completed";
 
 /// What is checked, and how far.
 #[derive(Clone, Debug)]
@@ -148,32 +153,32 @@ impl Checked {
         }
     }
 
-    fn go(&self, world: &mut World, me: usize, fault: Option<Fault>) -> bool {
-        let Check { readable, mutant, .. } = self.check;
+    fn go(&self, world: &mut World, me: usize, fault: Option<Fault>, readable: bool) -> bool {
+        let mutant = self.check.mutant;
         Operator { world, me, policies: &self.policies, readable, mutant, fault }.go()
     }
 
-    /// A whole pass of one process, to its end.
-    fn pass(&self, world: &mut World) {
-        for _ in 0..60 {
-            self.go(world, 0, None);
+    /// A whole pass of one process; false if it has no end.
+    fn pass(&self, world: &mut World, readable: bool) -> bool {
+        for _ in 0..MOST_STEPS {
+            self.go(world, 0, None, readable);
             if world.processes[0].pass.is_none() {
-                return;
+                return true;
             }
         }
-        panic!("a pass without end: {world:#?}");
+        false
     }
 
     /// Whether, from here on, one process that nothing disturbs brings everything to rest.
     fn comes_to_rest(&self, world: &World) -> bool {
         let mut world = World { call: None, ..world.clone() };
         world.processes.truncate(1);
-        while world.now < world.now.max(self.check.horizon) + REST {
+        loop {
             // It is looked for drift now and then.
             world.processes[0].memory.listed = Some(world.auth0);
             // One that fails is made again, and what came to rest stays at rest.
-            for _ in 0..3 {
-                self.pass(&mut world);
+            if !(0..3).all(|_| self.pass(&mut world, self.check.readable)) {
+                return false;
             }
             let Some(resource) = &world.resource else { return true };
             let status = &resource.record.0;
@@ -186,7 +191,6 @@ impl Checked {
             }
             world.tick(WINDOW);
         }
-        false
     }
 
     fn disturb(&self, world: &mut World, action: Action) -> bool {
@@ -244,7 +248,8 @@ impl Model for Checked {
     fn init_states(&self) -> Vec<World> {
         let mut world = self.new_world();
         if !self.check.initial {
-            self.pass(&mut world);
+            // What can't be read can't be imported: that is taken away afterwards.
+            assert!(self.pass(&mut world, true));
             let status = &world.resource.as_ref().expect("there is a resource").record.0;
             assert!(is_true(&status.conditions, kind::READY), "its secret is imported");
             world.processes[0].memory = Memory::default();
@@ -283,7 +288,7 @@ impl Model for Checked {
         if world.accepts != world.auth0 {
             actions.push(Action::Switch);
         }
-        if world.now < self.check.horizon {
+        if world.now < self.check.horizon && !world.is_at_rest() {
             actions.push(Action::Tick);
         }
         if world.budget.requests > 0 && world.resource.is_some() {
@@ -293,11 +298,12 @@ impl Model for Checked {
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut world = world.clone();
+        let readable = self.check.readable;
         let happened = match action {
-            Action::Go(me) => self.go(&mut world, me, None),
+            Action::Go(me) => self.go(&mut world, me, None, readable),
             Action::Fail(me, fault) => {
                 world.budget.disturbances -= 1;
-                self.go(&mut world, me, Some(fault))
+                self.go(&mut world, me, Some(fault), readable)
             }
             Action::Arrive => {
                 let call = world.call.take().expect("one is on its way");
@@ -346,7 +352,7 @@ impl Model for Checked {
                     || !model.check.is_sampled(world)
                     || model.comes_to_rest(world)
             }),
-            Property::sometimes("a rotation is completed", |_, world: &World| {
+            Property::sometimes(COMPLETED, |_, world: &World| {
                 let status = world.resource.as_ref().map(|resource| &resource.record.0);
                 status.is_some_and(|status| {
                     status.history.iter().any(|entry| entry.outcome == Outcome::Completed)

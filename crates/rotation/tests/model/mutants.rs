@@ -34,6 +34,34 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
+    pub(crate) const ALL: [Mutant; 11] = [
+        Mutant::NoWriteAhead,
+        Mutant::RetireUnconfirmed,
+        Mutant::RetireEarly,
+        Mutant::RepeatBlindly,
+        Mutant::NoStaging,
+        Mutant::StageAlone,
+        Mutant::LostStatusRotates,
+        Mutant::RepairWithAnother,
+        Mutant::RequestTwice,
+        Mutant::LetGoEarly,
+        Mutant::NeverRetire,
+    ];
+
+    /// The property that it breaks.
+    pub(crate) fn breaks(self) -> &'static str {
+        match self {
+            Mutant::NoWriteAhead => "write-ahead",
+            Mutant::RetireUnconfirmed | Mutant::RetireEarly => "evidence before removal",
+            Mutant::NoStaging | Mutant::StageAlone => "no lockout",
+            Mutant::LostStatusRotates | Mutant::RequestTwice => "one rotation per cause",
+            Mutant::RepeatBlindly | Mutant::RepairWithAnother | Mutant::LetGoEarly => {
+                "nothing lost"
+            }
+            Mutant::NeverRetire => "it comes to rest",
+        }
+    }
+
     /// The shipped machine, with something done to what it sees or says.
     pub(crate) fn decide(
         self,
@@ -88,7 +116,7 @@ impl Mutant {
                 decision.status.last_handled_request.clone_from(handled);
             }
             Mutant::LostStatusRotates => {
-                let lost = seen.status == Status::default() && seen.initialized;
+                let lost = seen.status == Status::default();
                 if lost && let Target::Held(held) = &seen.target {
                     let number = held.current.max(held.fallback).unwrap_or(0) + 1;
                     decision.status.rotation = Some(rotation(number, now));

@@ -1,8 +1,9 @@
 //! A process of the operator: the shipped `decide` and `fail`, and what `act` does about them.
 
 use rotation::{
-    Class, Decision, Held, Observation, Policy, Publication, Purpose, Reading, Request, SecretSeen,
-    Status, Step, Target, Trouble, Unreached, VALUE_REFUSED, Value, fail, invariants::By,
+    Class, Decision, Held, Observation, Phase, Policy, Publication, Purpose, Reading, Request,
+    SecretSeen, Status, Step, Target, Trouble, Unreached, VALUE_REFUSED, Value, fail,
+    invariants::By,
 };
 
 use crate::{
@@ -43,10 +44,11 @@ impl Operator<'_> {
             if faulty || self.world.resource.is_none() {
                 return false;
             }
-            self.world.processes[self.me].pass = Some(Pass { read: now, ..Pass::default() });
+            self.world.processes[self.me].pass = Some(Pass { read_now: true, ..Pass::default() });
             return true;
         };
         let end = self.one(&mut pass);
+        self.forget_ended_attempt();
         if faulty && self.fault.is_some() {
             return false;
         }
@@ -58,7 +60,7 @@ impl Operator<'_> {
             }
             End::Conflict if self.world.resource.is_none() => None,
             End::Conflict => {
-                Some(Pass { read: now, written: pass.written.take(), ..Pass::default() })
+                Some(Pass { read_now: true, written: pass.written.take(), ..Pass::default() })
             }
             End::Failed { trouble, step, storable } => {
                 if storable && pass.resource.is_none() && self.world.resource.is_some() {
@@ -112,7 +114,7 @@ impl Operator<'_> {
             None if stale => return End::Conflict,
             None => self.world.store(Some(self.me), status),
         }
-        pass.stored = Some(self.world.now);
+        pass.stored_now = true;
         match step {
             Step::Rest => return End::Rest,
             Step::Record => {}
@@ -134,22 +136,22 @@ impl Operator<'_> {
             }),
             Step::Release => self.mark(step, pass, |resource| resource.held = false),
             Step::RotateSecret => {
-                if pass.stored != Some(self.world.now) {
+                if !pass.stored_now {
                     return End::Conflict;
                 }
                 let attempt = self.resource(pass).record.0.rotation.as_ref();
                 let attempt = attempt.and_then(|rotation| rotation.activating_at).map(tick);
                 let value = self.world.fresh();
                 let end = self.change(step, value, pass);
-                self.memory().ended_attempt = attempt;
                 if matches!(end, End::On) {
+                    self.memory().ended_attempt = attempt;
                     self.memory().answer = Some(value);
                 }
                 end
             }
             Step::SetSecret(number) => {
                 // Sent within its patience after what it goes by was read or stored.
-                if pass.read != self.world.now && pass.stored != Some(self.world.now) {
+                if !pass.read_now && !pass.stored_now {
                     return End::Conflict;
                 }
                 let Some(value) = self.value_of(number, pass) else { return End::Conflict };
@@ -268,6 +270,17 @@ impl Operator<'_> {
     fn forget_published_answer(&mut self, pass: &Pass) {
         let published = self.secret(pass).as_ref().map(|secret| secret.current.1);
         self.memory().answer.take_if(|answer| Some(*answer) == published);
+    }
+
+    /// What no record speaks of any more is of no use: one state less to look at.
+    fn forget_ended_attempt(&mut self) {
+        let record = self.world.resource.as_ref().map(|resource| &resource.record.0);
+        let rotation = record.and_then(|status| status.rotation.as_ref());
+        let attempt = rotation
+            .filter(|rotation| rotation.phase == Phase::Activating)
+            .and_then(|rotation| rotation.activating_at)
+            .map(tick);
+        self.memory().ended_attempt.take_if(|ended| Some(*ended) != attempt);
     }
 
     fn observe(&self, pass: &Pass) -> Observation {

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
-    Publication, Status, Step, Verb,
+    Phase, Publication, Status, Step, Verb,
     invariants::{Breach, By, Ledger},
 };
 
@@ -73,7 +73,8 @@ pub(crate) enum Fault {
     ValueRefused,
 }
 
-/// The status, hashed without what has no influence on decisions: conditions and messages.
+/// The status, hashed without what has no influence on decisions: conditions, messages, and times
+/// that only tell a story.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record(pub(crate) Status);
 
@@ -81,15 +82,25 @@ impl Hash for Record {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let status = &self.0;
         (status.observed_generation, status.current, status.previous).hash(state);
-        (status.last_rotation_time, status.next_rotation_time).hash(state);
+        // An interval is counted from the last rotation.
+        let started = status.rotation.as_ref().map(|rotation| rotation.started_at);
+        let started = started.or(status.history.first().map(|entry| entry.started_at));
+        let last = status.last_rotation_time;
+        status.next_rotation_time.map(|next| (next, last, started)).hash(state);
         status.last_handled_request.hash(state);
         let numbers = status.history.iter().map(|entry| entry.number).max();
         (numbers, status.history.is_empty()).hash(state);
         let Some(rotation) = &status.rotation else { return };
         (rotation.number, rotation.cause, rotation.strategy, rotation.phase).hash(state);
-        (rotation.started_at, rotation.staged_at, rotation.activating_at).hash(state);
-        (rotation.activated_at, rotation.confirmed_at, rotation.retire_at).hash(state);
-        (rotation.attempts, rotation.skip_staging, rotation.skip_grace).hash(state);
+        match rotation.phase {
+            Phase::Started | Phase::Withdrawing => None,
+            Phase::Staging => rotation.staged_at,
+            Phase::Activating => rotation.activating_at,
+            Phase::Confirming | Phase::Grace => rotation.activated_at,
+        }
+        .hash(state);
+        rotation.confirmed_at.filter(|_| rotation.skip_grace).hash(state);
+        (rotation.attempts.min(2), rotation.skip_staging, rotation.skip_grace).hash(state);
         (rotation.rollback, rotation.withdrawn_as.map(|outcome| outcome as u8)).hash(state);
     }
 }
@@ -153,14 +164,13 @@ pub(crate) struct Pass {
     pub(crate) resource: Option<Box<Resource>>,
     /// The target Secret as it was read, where it has been changed since.
     pub(crate) secret: Option<Box<Option<Secret>>>,
-    /// When both were read.
-    pub(crate) read: Tick,
+    /// Both were read in this tick, or a status was stored in it.
+    pub(crate) read_now: bool,
+    pub(crate) stored_now: bool,
     /// What the Management API told, if it tells, and when.
     pub(crate) client: Option<(Option<Symbol>, Tick)>,
     pub(crate) accepted: Option<bool>,
     pub(crate) secret_set: bool,
-    /// When a status was stored last.
-    pub(crate) stored: Option<Tick>,
     /// The step whose status has been stored.
     pub(crate) step: Option<Step>,
     pub(crate) written: Option<Publication>,
@@ -192,9 +202,9 @@ impl Pass {
             Step::AskAccepted => (16, 0, None),
             _ => (17, 0, None),
         });
-        let seen = (self.resource.clone(), self.secret.clone(), self.read);
+        let seen = (self.resource.clone(), self.secret.clone(), self.read_now, self.stored_now);
         let asked = (self.client, self.accepted, self.secret_set);
-        (seen, asked, self.stored, step, self.written.as_ref().map(publication_key))
+        (seen, asked, step, self.written.as_ref().map(publication_key))
     }
 }
 
@@ -288,6 +298,26 @@ impl World {
         }
     }
 
+    /// Nothing is under way, so that time changes nothing.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let idle = |process: &Process| {
+            let Memory { answer, ended_attempt, listed, .. } = &process.memory;
+            process.pass.is_none() && (answer, ended_attempt, listed) == (&None, &None, &None)
+        };
+        let resting = |resource: &Resource| {
+            let Record(status) = &resource.record;
+            status.rotation.is_none()
+                && status.next_rotation_time.is_none()
+                && status.observed_generation == Some(1 + i64::from(resource.respecified))
+                && status.last_handled_request == resource.request
+                && !resource.held
+        };
+        self.processes.iter().all(idle)
+            && self.resource.as_ref().is_none_or(resting)
+            && self.accepts == self.auth0
+            && self.call.is_none()
+    }
+
     /// A change of the secret arrives at Auth0.
     pub(crate) fn set_auth0(&mut self, value: Symbol, by: By, record: &Record) {
         let told = self.ledger.arrived(time(self.now), value, by, &record.0);
@@ -311,6 +341,9 @@ impl World {
 
     pub(crate) fn tick(&mut self, window: Tick) {
         self.now += 1;
+        for (_, pass) in passes(&mut self.processes) {
+            (pass.read_now, pass.stored_now) = (false, false);
+        }
         if self.now >= self.since + window {
             self.accepts = self.auth0;
         }
