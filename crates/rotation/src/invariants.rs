@@ -141,6 +141,8 @@ enum Excuse {
     Unwritten,
     /// Someone else touched the target Secret, which hasn't been written since.
     Tampered,
+    /// The same, and then Auth0's secret was changed, which whoever repairs may not have seen.
+    Overtaken,
     /// The target Secret hasn't got Auth0's secret yet, or Auth0 hasn't switched to it.
     Unsettled,
 }
@@ -165,8 +167,10 @@ pub struct Ledger<V> {
     excuse: Option<Excuse>,
     /// Requests that no record speaks of as handled.
     requests: Vec<String>,
-    /// The rotation on record: its number, start and haste.
-    rotation: Option<(u64, DateTime<Utc>, bool)>,
+    /// The rotation on record: its number and start.
+    rotation: Option<(u64, DateTime<Utc>)>,
+    /// The superseded secret is compromised, whatever becomes of the record.
+    revoked: bool,
     /// The due time on record, and the last one that was used up.
     due: Option<DateTime<Utc>>,
     used: Option<DateTime<Utc>>,
@@ -189,6 +193,7 @@ impl<V: Clone + Eq> Ledger<V> {
             excuse: Some(Excuse::Unsettled),
             requests: Vec::new(),
             rotation: None,
+            revoked: false,
             due: None,
             used: None,
             initial: false,
@@ -215,11 +220,14 @@ impl<V: Clone + Eq> Ledger<V> {
         self.requests.retain(|known| Some(known) != handled);
         let newly_handled = self.requests.len() < open;
         let due = std::mem::replace(&mut self.due, record.next_rotation_time);
-        let before = self.rotation.take().map(|(number, start, _)| (number, start));
+        let before = self.rotation.take();
         let Some(rotation) = &record.rotation else { return Ok(()) };
         let Rotation { number, cause, started_at, .. } = *rotation;
-        self.rotation = Some((number, started_at, rotation.skip_grace));
-        if before == Some((number, started_at)) {
+        self.rotation = Some((number, started_at));
+        let same = before == self.rotation;
+        self.revoked &= same || cause == Cause::Recovery;
+        self.revoked |= rotation.skip_grace;
+        if same {
             return Ok(());
         }
         let caused = match cause {
@@ -239,19 +247,29 @@ impl<V: Clone + Eq> Ledger<V> {
     /// The operator wrote the target Secret.
     pub fn published(&mut self, at: DateTime<Utc>, list: &[V]) -> Result<(), Breach> {
         self.settle(at);
-        if self.excuse == Some(Excuse::Tampered) {
-            self.excuse = Some(Excuse::Unsettled);
-        }
         let before = std::mem::replace(&mut self.list, list.to_vec());
         if before != self.list {
             self.older.push((at, before));
         }
-        let removed = self.check_removal(at);
+        let checked = self.check_repair(at).and_then(|()| self.check_removal(at));
+        if matches!(self.excuse, Some(Excuse::Tampered | Excuse::Overtaken)) {
+            self.excuse = Some(Excuse::Unsettled);
+        }
         let list = &self.list;
         self.past.retain(|(value, _)| list.contains(value));
         self.unpublished &= !self.list.contains(&self.secret);
         self.settle(at);
-        removed
+        checked
+    }
+
+    /// A target Secret that someone else touched is put right from Auth0.
+    fn check_repair(&self, at: DateTime<Utc>) -> Result<(), Breach> {
+        let tampered = self.excuse == Some(Excuse::Tampered) && self.lengths.readable;
+        if tampered && !self.list.contains(&self.secret) {
+            let what = "the target Secret was repaired with another";
+            return Err(Breach::Lost { at, since: self.since, what });
+        }
+        Ok(())
     }
 
     fn check_removal(&self, at: DateTime<Utc>) -> Result<(), Breach> {
@@ -261,10 +279,8 @@ impl<V: Clone + Eq> Ledger<V> {
         if !self.list.contains(&self.secret) {
             return Err(self.lockout(at, &self.list));
         }
-        let grace = match self.rotation {
-            Some((_, _, true)) => TimeDelta::zero(),
-            _ => self.lengths.grace.max(self.lengths.window),
-        };
+        let Lengths { grace, window, .. } = self.lengths;
+        let grace = if self.revoked { TimeDelta::zero() } else { grace.max(window) };
         let early = |(value, superseded): &&(V, DateTime<Utc>)| {
             !self.list.contains(value) && (!self.accepted || at < *superseded + grace)
         };
@@ -282,7 +298,7 @@ impl<V: Clone + Eq> Ledger<V> {
         self.excuse = Some(Excuse::Tampered);
     }
 
-    /// A change reached Auth0, and its secret is `value` now. `record` is the status as it was stored
+    /// A change reached Auth0, and its secret is `value` now. `record` is the status as it is stored
     /// at that moment.
     pub fn changed(
         &mut self,
@@ -291,8 +307,20 @@ impl<V: Clone + Eq> Ledger<V> {
         by: By,
         record: &Status,
     ) -> Result<(), Breach> {
-        self.settle(at);
         self.recorded(at, record)?;
+        self.arrived(at, value, by, record)
+    }
+
+    /// The same, where every record is told of as it is stored, and `record` is the one under which
+    /// the change was sent: it may have been lost since.
+    pub fn arrived(
+        &mut self,
+        at: DateTime<Utc>,
+        value: V,
+        by: By,
+        record: &Status,
+    ) -> Result<(), Breach> {
+        self.settle(at);
         if value == self.secret {
             // The same `PATCH` again.
             return Ok(());
@@ -301,11 +329,15 @@ impl<V: Clone + Eq> Ledger<V> {
             By::Us => self.check_change(at, &value, record.rotation.as_ref()),
             By::SomeoneElse => {
                 self.unpublished = false;
-                self.excuse = self.excuse.filter(|excuse| *excuse == Excuse::Tampered);
-                self.excuse.get_or_insert(Excuse::Unsettled);
+                if !matches!(self.excuse, Some(Excuse::Tampered | Excuse::Overtaken)) {
+                    self.excuse = Some(Excuse::Unsettled);
+                }
                 Ok(())
             }
         };
+        if self.excuse == Some(Excuse::Tampered) {
+            self.excuse = Some(Excuse::Overtaken);
+        }
         let superseded = std::mem::replace(&mut self.secret, value);
         self.past.retain(|(known, _)| *known != superseded && *known != self.secret);
         if self.list.contains(&superseded) {
@@ -381,7 +413,7 @@ impl<V: Clone + Eq> Ledger<V> {
         self.settle(at);
         // Its deletion isn't held up for ever.
         let in_time = at < self.since + self.lengths.window * 10;
-        let tampered = self.excuse == Some(Excuse::Tampered);
+        let tampered = matches!(self.excuse, Some(Excuse::Tampered | Excuse::Overtaken));
         if self.unpublished && self.lengths.readable && in_time && !tampered {
             let what = "the resource was let go";
             return Err(Breach::Lost { at, since: self.since, what });
@@ -416,7 +448,7 @@ impl<V: Clone + Eq> Ledger<V> {
         self.older.retain(|(until, _)| *until + staging > at);
         let switched = self.accepted || at >= self.since + self.lengths.window;
         let over = match self.excuse {
-            None | Some(Excuse::Tampered) => false,
+            None | Some(Excuse::Tampered | Excuse::Overtaken) => false,
             Some(Excuse::Unwritten) => self.list.contains(&self.secret),
             Some(Excuse::Unsettled) => switched && self.list.contains(&self.secret),
         };
@@ -427,7 +459,7 @@ impl<V: Clone + Eq> Ledger<V> {
     }
 
     fn lockout(&self, at: DateTime<Utc>, list: &[V]) -> Breach {
-        let number = self.rotation.map(|(number, ..)| number);
+        let number = self.rotation.map(|(number, _)| number);
         Breach::Lockout { at, number, values: list.len() }
     }
 }

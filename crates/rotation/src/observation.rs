@@ -26,6 +26,8 @@ pub struct Observation {
     pub target: Target,
     /// What Auth0 says of the client.
     pub client: Reading,
+    /// When Auth0 was asked for that.
+    pub client_read_at: Option<DateTime<Utc>>,
     /// Whether Auth0 accepts the target Secret's current value.
     pub accepted: Option<bool>,
     /// When Auth0 was last asked that and refused, as far as this process remembers.

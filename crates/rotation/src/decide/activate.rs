@@ -152,6 +152,9 @@ impl Pass<'_> {
             SecretSeen::Current | SecretSeen::Fallback if self.now < window_over => {
                 Next::rest_until(window_over)
             }
+            SecretSeen::Current | SecretSeen::Fallback if self.read_before(window_over) => {
+                Step::ReadClient.into()
+            }
             SecretSeen::Current | SecretSeen::Fallback if !self.seen.rehearsed => {
                 Step::Rehearse.into()
             }

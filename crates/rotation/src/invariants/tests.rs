@@ -220,6 +220,8 @@ fn a_revoked_secret_needs_evidence_and_no_time() {
     ledger.recorded(at(1182), &hurried).unwrap();
     assert_eq!(promise(ledger.clone().published(at(1183), &["new"])), "evidence before removal");
     ledger.accepted(at(1183), &"new");
+    // It stays compromised when the record is lost.
+    ledger.recorded(at(1184), &Status::default()).unwrap();
     ledger.published(at(1184), &["new"]).unwrap();
 }
 
@@ -241,6 +243,15 @@ fn a_target_that_someone_edited_is_excused_until_it_is_put_right() {
     ledger.published(at(1182), &["new"]).unwrap();
     ledger.logins(at(1183), &["old"]).unwrap();
     assert_eq!(promise(ledger.logins(at(1210), &["old"])), "no lockout");
+}
+
+#[test]
+fn a_repair_brings_what_auth0_has() {
+    let mut ledger = promoted();
+    ledger.tampered(&[]);
+    assert_eq!(promise(ledger.clone().published(at(1182), &["old"])), "nothing lost");
+    ledger.changed(at(1182), "theirs", By::SomeoneElse, &Status::default()).unwrap();
+    ledger.published(at(1183), &["new"]).unwrap();
 }
 
 #[test]
