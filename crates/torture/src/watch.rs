@@ -350,8 +350,8 @@ impl Client {
         arena: &Arena,
     ) -> Judged {
         let versions = self.lists.iter().enumerate();
-        let had = versions.filter(|(_, (_, version))| version == list).map(|(place, _)| place);
-        let replaced = had.last().and_then(|place| self.lists.get(place + 1));
+        let mut had = versions.filter(|(_, (_, version))| version == list).map(|(place, _)| place);
+        let replaced = had.next_back().and_then(|place| self.lists.get(place + 1));
         let late = TimeDelta::from_std(STAGING).unwrap_or_default();
         if replaced.is_some_and(|(replaced_at, _)| *replaced_at + late < at) {
             arena.counts.late.up();

@@ -21,6 +21,15 @@ pub(super) async fn carry_out(arena: Arc<Arena>, fault: Fault) -> Result<()> {
         },
         _ => fault,
     };
+    // Delays of the same call would add up to more than Auth0 takes.
+    let is_delay = |fault: &Fault| matches!(fault.action, Action::Delay { .. });
+    if is_delay(&fault) {
+        for old in faults.list().iter().filter(|old| is_delay(&old.fault)) {
+            if old.fault.on.operation == fault.on.operation {
+                faults.remove(old.id);
+            }
+        }
+    }
     // Faults that nothing was there for make room.
     let waiting: Vec<_> = faults.list().into_iter().filter(|old| !is_refusal(old)).collect();
     for old in waiting.iter().take((waiting.len() + 1).saturating_sub(MOST)) {
