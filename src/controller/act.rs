@@ -72,8 +72,10 @@ impl Pass<'_> {
         self.urgent = None;
         let usable = self.tenant()?;
         let client_id = self.resource.spec.client_id.clone();
+        let asked_at = now();
         let read = usable.tenant.client(&client_id, true).await;
         self.context.metrics.auth0_called("read-client", &read);
+        self.client_read_at = Some(asked_at);
         if let Ok(facts) = &read {
             self.note_metadata(facts);
         }
@@ -135,7 +137,8 @@ impl Pass<'_> {
         let call = tokio::spawn(async move {
             let answer = usable.tenant.rotate_secret(&client_id, not_after).await;
             memory.with(&uid, |known| {
-                known.ended_attempt = attempt;
+                // What nobody answered may still be on its way.
+                known.ended_attempt = attempt.filter(|_| answer.is_ok());
                 known.refused_at = None;
                 answer.map(|secret| {
                     known.answer = secret.map(|secret| (secret, Instant::now()));

@@ -46,6 +46,7 @@ impl Pass<'_> {
                 Some(Err(refusal)) => Reading::Refused(refusal.clone()),
                 Some(Ok(facts)) => Reading::Found(self.compare(facts)),
             },
+            client_read_at: self.client_read_at,
             accepted: self.accepted,
             refused_at,
             answer_in_hand,

@@ -56,6 +56,8 @@ pub(super) struct Pass<'a> {
     pub(super) tenant: Result<Usable, Trouble>,
     /// What Auth0 said of the client in this pass.
     pub(super) client: Option<Result<ClientFacts, Refusal>>,
+    /// When it was asked.
+    pub(super) client_read_at: Option<DateTime<Utc>>,
     pub(super) accepted: Option<bool>,
     pub(super) secret_set: bool,
     pub(super) rehearsed: bool,
@@ -95,6 +97,7 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Repo
         secret: None,
         values: Values::default(),
         client: None,
+        client_read_at: None,
         accepted: None,
         secret_set: false,
         rehearsed: false,

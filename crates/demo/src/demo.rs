@@ -12,8 +12,8 @@ use crate::script::{Script, Seen};
 use crate::somebody::Somebody;
 use crate::stage::Stage;
 use crate::summary;
-use crate::terminal::Terminal;
 use crate::verdict::{Facts, all_held};
+use rig::terminal::Terminal;
 
 /// Sets the stage, plays the script and prints the summary. Returns what runs, and whether
 /// everything that is promised held.

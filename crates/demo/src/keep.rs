@@ -4,7 +4,7 @@ use control_plane::Binary;
 
 use crate::script::{ON_REQUEST, ON_SCHEDULE};
 use crate::stage::Stage;
-use crate::terminal::Terminal;
+use rig::terminal::Terminal;
 
 /// Tells how to look around.
 pub(crate) fn tell(stage: &Stage, terminal: &Terminal) {

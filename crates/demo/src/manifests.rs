@@ -1,39 +1,10 @@
 //! Manifests: read from the checkout, changed where the demo needs it, and told what was changed.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize as _;
+use rig::manifests::read;
 use serde_json::{Value, json};
-
-/// A folder of the checkout that this program was built from.
-pub(crate) fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
-}
-
-/// All documents of the YAML files of `folder`, in the order of the files' names.
-pub(crate) fn read(folder: &Path) -> Result<Vec<Value>> {
-    let wrong = || format!("can't read {}", folder.display());
-    let entries = fs::read_dir(folder).with_context(wrong)?;
-    let mut paths: Vec<_> =
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    paths.sort();
-    let mut manifests = Vec::new();
-    for path in paths {
-        let text = fs::read_to_string(&path).with_context(wrong)?;
-        let documents = parse(&text);
-        manifests.extend(documents.with_context(|| format!("can't parse {}", path.display()))?);
-    }
-    Ok(manifests)
-}
-
-fn parse(text: &str) -> Result<Vec<Value>> {
-    serde_norway::Deserializer::from_str(text)
-        .map(|document| Ok(Value::deserialize(document)?))
-        .collect()
-}
 
 /// An application whose secret is rotated, as its manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +143,8 @@ fn brief(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rig::manifests::folder;
+
     use super::*;
 
     #[test]

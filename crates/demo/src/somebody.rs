@@ -14,12 +14,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use crate::manifests::Application;
-use crate::operator::Operator;
 use crate::script::SOON;
 use crate::stage::SharedOperator;
 use crate::target::Target;
 use crate::timeline::Timeline;
 use crate::world::{View, World, client_secret_rotations};
+use rig::operator::Operator;
 
 const REQUEST_ANNOTATION: &str = "auth0-rotator.dev/request";
 const POLL: Duration = Duration::from_millis(5);

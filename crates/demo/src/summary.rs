@@ -1,7 +1,7 @@
 //! The summary, as it is printed.
 
-use crate::terminal::{Style, Terminal};
 use crate::verdict::{Account, Facts, Promise, Verdict, all_held, promises};
+use rig::terminal::{Style, Terminal};
 
 const TITLES: [&str; 7] =
     ["application", "strategy", "rotations", "logins", "second try", "failed", "longest gap"];

@@ -77,7 +77,7 @@ impl Tenant {
     /// Puts a client into the tenant, in the place of one with the same id.
     pub(crate) fn seed(&mut self, seed: ClientSeed, now: SystemTime) -> Result<String, SeedError> {
         let (id, client) = Client::from_seed(seed, &self.settings.audience, now)?;
-        self.values.add_secret(client.credential.current());
+        self.values.add_secret(&id, client.credential.current());
         self.clients.insert(id.clone(), client);
         Ok(id)
     }
@@ -140,7 +140,7 @@ impl Tenant {
         }
         let changes = client.credential.changes();
         let moments = self.settings.propagation.draw(self.settings.seed, id, changes);
-        self.values.add_secret(&value);
+        self.values.add_secret(id, &value);
         client.credential.change(value, now, moments);
         true
     }

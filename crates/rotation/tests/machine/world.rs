@@ -96,6 +96,8 @@ pub(crate) struct World {
     pub(crate) effects: usize,
     /// What is to go wrong with which effect.
     pub(crate) fault: Option<(usize, Fault)>,
+    /// What happens right after a step is taken for the first time.
+    pub(crate) after: Option<(Step, fn(&mut World))>,
 }
 
 impl World {
@@ -148,6 +150,7 @@ impl World {
             attempt_ended: false,
             effects: 0,
             fault: None,
+            after: None,
         }
     }
 
@@ -250,7 +253,11 @@ impl World {
                 return End::Rested(wake);
             }
             match self.take(&step, &mut pass) {
-                Ok(()) => {}
+                Ok(()) => {
+                    if let Some((_, happen)) = self.after.take_if(|(after, _)| *after == step) {
+                        happen(self);
+                    }
+                }
                 Err(Fault::CrashBefore | Fault::CrashAfter) => return End::Crashed,
                 Err(fault) => {
                     let seen = self.observe(&pass);
@@ -294,6 +301,7 @@ impl World {
                 Err(refusal) => Reading::Refused(refusal),
             }),
             signs_with_secret: pass.client.is_some().then_some(self.signs_with_secret),
+            client_read_at: pass.client_read_at,
             accepted: pass.accepted,
             refused_at: self.refused_at,
             answer_in_hand: self.answer.is_some(),
@@ -323,6 +331,7 @@ impl World {
             Step::Rest | Step::Record => Ok(()),
             Step::ReadClient => {
                 self.readings += 1;
+                pass.client_read_at = Some(self.now);
                 pass.client = Some(match &self.refusal {
                     Some(refusal) => Err(refusal.clone()),
                     None => Ok(self.readable.then_some(self.auth0)),
@@ -361,8 +370,9 @@ impl World {
                 self.assert_recorded();
                 (pass.client, pass.accepted) = (None, None);
                 self.rotate_calls += 1;
-                self.attempt_ended = true;
+                self.attempt_ended = false;
                 self.effect(World::change_secret)?;
+                self.attempt_ended = true;
                 self.answer = (!self.rotate_tells_nothing).then_some(self.auth0);
                 Ok(())
             }
@@ -500,6 +510,7 @@ impl World {
 #[derive(Default)]
 struct InPass {
     client: Option<Result<Option<Symbol>, Refusal>>,
+    client_read_at: Option<DateTime<Utc>>,
     accepted: Option<bool>,
     secret_set: bool,
     rehearsed: bool,
