@@ -126,7 +126,7 @@ impl Pass<'_> {
     /// and its answer is in hand before anything else can happen.
     async fn rotate_secret(&mut self) -> Result<(), Trouble> {
         let usable = self.tenant()?;
-        let not_after = self.last_moment()?;
+        let not_after = self.last_moment(self.recorded)?;
         // What was seen of Auth0 is out of date from here on.
         (self.client, self.accepted) = (None, None);
         let client_id = self.resource.spec.client_id.clone();
@@ -159,8 +159,9 @@ impl Pass<'_> {
     async fn set_secret(&mut self, number: u64) -> Result<(), Trouble> {
         self.urgent = None;
         let usable = self.tenant()?;
-        // Repeating it is safe, sending it long after another replica went on is not.
-        let not_after = Instant::now() + self.patience();
+        // Repeating it is safe. Sending it long after it was read that this is what has to be set is
+        // not: another replica may have gone on meanwhile.
+        let not_after = self.last_moment(Some(self.read_at).max(self.recorded))?;
         let numbers = self.snapshot().map(|secret| secret.numbers()).unwrap_or_default();
         let value = match numbers {
             (_, Some(fallback)) if fallback == number => &self.values.fallback,
@@ -184,13 +185,13 @@ impl Pass<'_> {
         STALE_AFTER.min(self.context.settings.propagation_window.to_std() / 6)
     }
 
-    /// The intent was stored by this process, and the call may begin until then.
-    fn last_moment(&self) -> Result<Instant, Trouble> {
-        let last = self.recorded.map(|recorded| recorded + self.patience());
+    /// Until when a change may begin whose ground was read, or stored, by this process then.
+    fn last_moment(&self, since: Option<Instant>) -> Result<Instant, Trouble> {
+        let last = since.map(|since| since + self.patience());
         last.filter(|last| Instant::now() < *last).ok_or_else(|| Trouble {
             // The record stands, and what it stands for is read back.
             unchanged: false,
-            ..trouble::conflict("the intent was stored too long ago")
+            ..trouble::conflict("too much time went by since the intent was read or stored")
         })
     }
 

@@ -66,6 +66,8 @@ pub(super) struct Pass<'a> {
     pub(super) rollouts: Option<Vec<Rollout>>,
     /// Consumers that could not be restarted in this pass, and why.
     pub(super) not_restarted: BTreeMap<String, String>,
+    /// When the resource and its target Secret were read.
+    pub(super) read_at: Instant,
     /// When the intent to change something at Auth0 was stored.
     pub(super) recorded: Option<Instant>,
     /// What was last written into the target Secret in this pass.
@@ -83,6 +85,7 @@ pub(super) struct Pass<'a> {
 pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Report {
     let handle = Handle::new(context.client.clone(), namespace, name);
     context.precedence.ordinary().await;
+    let read_at = Instant::now();
     let resource = match handle.get().await {
         Ok(Some(resource)) => resource,
         Ok(None) => return Report { end: Ok(End::Gone), about: None, told: Vec::new() },
@@ -104,6 +107,7 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Repo
         unreached: Unreached::NotAsked,
         rollouts: None,
         not_restarted: BTreeMap::new(),
+        read_at,
         recorded: None,
         written: None,
         urgent: None,
@@ -151,6 +155,7 @@ impl Pass<'_> {
     /// Something changed under our hands: reads it again, and asks Auth0 anew. False when the
     /// resource is gone.
     async fn refresh(&mut self) -> Result<bool, Trouble> {
+        self.read_at = Instant::now();
         let Some(resource) = self.handle.get().await? else { return Ok(false) };
         self.resource = resource;
         self.note_resource();

@@ -62,7 +62,7 @@ impl Stage {
     /// Starts the control plane, the simulated Auth0 and the operator, and applies the quickstart.
     pub(crate) async fn set(options: &Options, terminal: &Terminal) -> Result<Self> {
         let executable = operator::executable(options.operator.as_deref(), "demo")?;
-        let mut quickstart = Quickstart::read(&manifests::folder("examples/quickstart"))?;
+        let mut quickstart = Quickstart::read(&manifests::place("examples/quickstart"))?;
 
         terminal.heading("Starting, all on 127.0.0.1");
         let has_kubectl = cluster::provide(terminal, options.keep).await?;
@@ -209,7 +209,7 @@ fn tell_operator(terminal: &Terminal, executable: &Path) {
 }
 
 async fn install_definitions(terminal: &Terminal, client: &Client) -> Result<()> {
-    let definitions = manifests::read(&manifests::folder("crds"))?;
+    let definitions = manifests::read(&manifests::place("crds"))?;
     cluster::install(client, &definitions).await?;
     let kinds = definitions.iter().filter_map(|crd| crd.pointer("/spec/names/kind")?.as_str());
     let kinds: Vec<_> = kinds.collect();

@@ -7,22 +7,25 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// A folder of the checkout that this program was built from.
+/// A folder or file of the checkout that this program was built from.
 #[must_use]
-pub fn folder(name: &str) -> PathBuf {
+pub fn place(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
 }
 
-/// All documents of the YAML files of `folder`, in the order of the files' names.
+/// All documents of a YAML file, or of the YAML files of a folder in the order of their names.
 ///
 /// # Errors
 ///
 /// When a file can't be read or isn't YAML.
-pub fn read(folder: &Path) -> Result<Vec<Value>> {
-    let wrong = || format!("can't read {}", folder.display());
-    let entries = fs::read_dir(folder).with_context(wrong)?;
-    let mut paths: Vec<_> =
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+pub fn read(place: &Path) -> Result<Vec<Value>> {
+    let wrong = || format!("can't read {}", place.display());
+    let mut paths = if place.is_dir() {
+        let entries = fs::read_dir(place).with_context(wrong)?;
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?
+    } else {
+        vec![place.to_owned()]
+    };
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     paths.sort();
     let mut manifests = Vec::new();

@@ -49,8 +49,8 @@ pub(crate) async fn set(
     let client = Client::try_from(config)?;
     let simulator = auth0(members, seed).await?;
 
-    cluster::install(&client, &manifests::read(&manifests::folder("crds"))?).await?;
-    cluster::apply(&client, &manifests::read(&manifests::folder("deploy"))?).await?;
+    cluster::install(&client, &manifests::read(&manifests::place("crds"))?).await?;
+    cluster::apply(&client, &manifests::read(&manifests::place("deploy/operator.yaml"))?).await?;
     let manager = simulator.client_secret(MANAGER).context("there is no management client")?;
     cluster::apply(&client, &fleet::surroundings(simulator.url(), manager.expose_secret())).await?;
     let resources: Vec<Value> = members
