@@ -143,13 +143,13 @@ fn brief(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rig::manifests::folder;
+    use rig::manifests::place;
 
     use super::*;
 
     #[test]
     fn the_quickstart_of_this_checkout_is_complete() {
-        let quickstart = Quickstart::read(&folder("examples/quickstart")).unwrap();
+        let quickstart = Quickstart::read(&place("examples/quickstart")).unwrap();
         let names: Vec<_> = quickstart.applications.iter().map(|app| app.name.as_str()).collect();
         assert_eq!(names, ["checkout", "billing", "reports"]);
         for manifest in &quickstart.manifests {
@@ -157,12 +157,12 @@ mod tests {
             let is_namespace = manifest["kind"] == "Namespace";
             assert!(is_namespace || namespace == Some(&quickstart.namespace), "{manifest}");
         }
-        assert!(read(&folder("crds")).unwrap().len() >= 2);
+        assert!(read(&place("crds")).unwrap().len() >= 2);
     }
 
     #[test]
     fn a_change_says_what_it_was_before() {
-        let mut quickstart = Quickstart::read(&folder("examples/quickstart")).unwrap();
+        let mut quickstart = Quickstart::read(&place("examples/quickstart")).unwrap();
         let kind = "ClientSecretRotation";
         let every = Change::set(kind, "checkout", "spec.schedule", json!({"every": "20s"}));
         assert_eq!(
