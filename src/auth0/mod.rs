@@ -4,16 +4,18 @@
 //!
 //! - `rotate-secret` is called once per call of [`Tenant::rotate_secret`], whatever happens.
 //! - No error carries text from a request or a response, so none can carry a secret.
+//! - Every call is admitted by the tenant's pacer.
 //! - Nothing here knows Kubernetes.
 
 mod error;
-mod limits;
+mod pacer;
 mod secret;
 mod tenant;
 mod token;
 mod transport;
 
 pub use error::{Auth0Error, Garbled};
+pub use pacer::{Budget, Outage, Urgency};
 pub use secret::{ClientSecret, NotASecret};
 pub use tenant::{
     ClientFacts, ClientKind, ClientPage, READ_CLIENTS, READ_KEYS, Tenant, UPDATE_KEYS,

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{
     error::{Auth0Error, Garbled},
-    limits::Limits,
+    pacer::Caller,
     secret::ClientSecret,
     transport::{Answer, Transport},
 };
@@ -92,7 +92,7 @@ struct Refusal {
 /// that it is wrong.
 pub(super) async fn fetch(
     transport: &Transport,
-    limits: &Limits,
+    caller: Caller<'_>,
     audience: &str,
     credentials: &Credentials,
     now: DateTime<Utc>,
@@ -105,7 +105,7 @@ pub(super) async fn fetch(
             ("audience", audience),
         ];
         let request = transport.client().post(transport.url(&["oauth", "token"])).form(&form);
-        let answer = transport.send(request, limits, now).await?;
+        let answer = transport.send(request, caller).await?;
         match answer.status {
             StatusCode::OK => return read(&answer, now),
             StatusCode::UNAUTHORIZED if refuses_secret(&answer) => {}

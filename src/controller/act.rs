@@ -19,7 +19,7 @@ use super::{
     trouble,
 };
 use crate::{
-    auth0::{Auth0Error, ClientFacts, ClientSecret},
+    auth0::{Auth0Error, ClientFacts, ClientSecret, Urgency},
     failpoint::failpoint,
 };
 
@@ -72,7 +72,10 @@ impl Pass<'_> {
         self.urgent = None;
         let usable = self.tenant()?;
         let client_id = &self.resource.spec.client_id;
-        let read = usable.tenant.client(client_id, true).await;
+        let underway =
+            self.resource.status.as_ref().is_some_and(|status| status.rotation.is_some());
+        let urgency = if underway { Urgency::Underway } else { Urgency::New };
+        let read = usable.tenant.client(client_id, true, urgency).await;
         self.context.metrics.auth0_called("read-client", &read);
         self.client = Some(match read {
             Ok(facts) => refuse_client(&facts).map_or(Ok(facts), Err),
