@@ -19,6 +19,7 @@ mod events;
 mod memory;
 mod observe;
 mod pass;
+mod places;
 mod pokes;
 mod precedence;
 mod reconcile;
@@ -36,10 +37,11 @@ use futures::{StreamExt as _, future::join_all, stream::select_all};
 use kube::{Client, Resource as _};
 use tokio::{sync::watch as channel, task::JoinSet};
 
+use context::Context;
 pub use context::Settings;
-use context::{Context, Places};
 use events::Announcer;
 use memory::Memory;
+use places::Places;
 use precedence::Precedence;
 use target::SecretStore;
 use tenants::Tenants;
@@ -66,14 +68,18 @@ pub async fn run(
     let scopes = watch::scopes(&client, &settings.namespaces);
     let secrets = SecretStore::new(client.clone());
     let window = settings.propagation_window;
+    let pokes = watch::pokes(&scopes);
     let context = Arc::new(Context {
         announcer: Announcer::new(client.clone(), instance()),
         tenants: Tenants::new(client.clone(), secrets.clone(), settings.allow_http, window),
         memory: Arc::new(Memory::default()),
-        places: Places::new(settings.concurrency),
+        places: Places::new(settings.concurrency, {
+            let pokes = pokes.clone();
+            move |key| pokes.poke(&key.namespace, &key.name)
+        }),
         precedence: Precedence::new(),
         watched: watch::watched(&scopes),
-        pokes: watch::pokes(&scopes),
+        pokes,
         stopping: shutdown.clone(),
         client,
         secrets,
@@ -149,7 +155,7 @@ async fn prune_now_and_then(context: Arc<Context>) {
             .collect();
         context.memory.prune(|uid| uids.contains(uid));
         context.tenants.prune(|uid| uids.contains(uid));
-        context.places.prune();
+        context.metrics.forget_budgets();
         tracing::debug!(remembered = context.memory.len(), "forgot what is gone");
     }
 }
