@@ -5,6 +5,7 @@ help:
 	@echo "make demo    rotations on a real control plane while applications log in, about a minute once built"
 	@echo "make test    formatting, lints, documentation, all tests"
 	@echo "make bench   figures: latency of a rotation, calls, memory"
+	@echo "make bench-budget  how a tenant's rate limit is used when 10,000 resources are due at once"
 	@echo "make crds    write crds/ anew from the Rust types"
 	@echo "make deny    licences, sources and TLS stacks of what is linked"
 
@@ -34,6 +35,12 @@ test:
 .PHONY: bench
 bench:
 	cargo bench --locked -p auth0-rotator --bench figures
+
+#   make bench-budget                  10,000 resources, about ten minutes
+#   make bench-budget RESOURCES=2000   fewer
+.PHONY: bench-budget
+bench-budget:
+	AUTH0_ROTATOR_RESOURCES=$(or $(RESOURCES),10000) cargo bench --locked -p auth0-rotator --bench budget
 
 .PHONY: crds
 crds:

@@ -7,6 +7,7 @@
 
 mod answers;
 mod bench;
+mod budget;
 mod consumers;
 mod figures;
 #[cfg(feature = "failpoints")]
