@@ -36,7 +36,7 @@ test:
 bench:
 	cargo bench --locked -p auth0-rotator --bench figures
 
-#   make bench-budget                  10,000 resources, about ten minutes
+#   make bench-budget                  10,000 resources, about four minutes once built
 #   make bench-budget RESOURCES=2000   fewer
 .PHONY: bench-budget
 bench-budget:

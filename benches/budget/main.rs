@@ -1,9 +1,9 @@
 //! `make bench-budget`: how a tenant's rate limit is used when everything is due at once.
 //!
-//! Resources of one tenant, 10,000 unless `AUTH0_ROTATOR_RESOURCES` says otherwise, are imported
-//! without a limit. Then the tenant is limited to 16 requests/s with a burst of 50, the operator is
-//! told the same, all are asked to rotate, and the operator is started. For three minutes it is
-//! counted, from the simulator's own log:
+//! Resources of one tenant, 10,000 unless `AUTH0_ROTATOR_RESOURCES` says otherwise, are made with
+//! `initial: Rotate`, so that all are due when the operator is started. The tenant lets 16
+//! requests/s through with a burst of 50, and the operator is told the same. For three minutes it
+//! is counted, from the simulator's own log:
 //!
 //! - requests that were answered with 429;
 //! - requests to the Management API, as a share of what the limit lets through;
@@ -30,7 +30,7 @@ use auth0_simulator::{AuditEntry, AuditKind, ClientSeed, Operation, RateLimit, S
 use bench::{Bench, MANAGER, SCOPES};
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, stream};
-use kube::{ResourceExt as _, api::ListParams};
+use kube::api::PostParams;
 use operator::Operator;
 use serde_json::json;
 
@@ -49,21 +49,17 @@ async fn main() {
     let simulator = Simulator::builder()
         .propagation(Duration::ZERO..=Duration::from_secs(5))
         .audit_capacity(1_000_000)
+        .rate_limit(RateLimit::new(PER_SECOND, BURST).ok())
         .client(ClientSeed::new(MANAGER).scopes(SCOPES))
         .start()
         .await
         .unwrap();
     let mut bench = Bench::with(simulator).await;
-    import(&mut bench, &names).await;
-    bench
-        .create_tenant(json!({ "rateLimit": { "requestsPerSecond": PER_SECOND, "burst": BURST } }))
-        .await;
-    stream::iter(&names)
-        .for_each_concurrent(16, async |name| bench.request(name, "rotate/all").await)
-        .await;
-    println!("{resources} resources are asked to rotate");
-    let before = bench.simulator.audit_log(0).last().map_or(0, |entry| entry.seq);
-    bench.simulator.set_rate_limit(RateLimit::new(PER_SECOND, BURST).unwrap());
+    let limit = json!({ "requestsPerSecond": PER_SECOND, "burst": BURST });
+    bench.create_tenant(json!({ "rateLimit": limit })).await;
+    let started = Instant::now();
+    create(&bench, &names).await;
+    println!("{resources} resources made in {:.0} s, each due", started.elapsed().as_secs_f64());
     start(&mut bench);
     while bench.operator().metric("auth0_rotator_waiting").await == 0.0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -74,7 +70,7 @@ async fn main() {
     println!("{waiting} wait; resident memory: {}", resident_memory(&bench));
     tokio::time::sleep(MEASURED + Duration::from_secs(5)).await;
     println!("at the end: resident memory {}, {}", resident_memory(&bench), processor(&bench));
-    report(&bench.simulator.audit_log(before));
+    report(&bench.simulator.audit_log(0));
     assert!(bench.take_operator().stop().await.success());
 }
 
@@ -84,35 +80,25 @@ fn start(bench: &mut Bench) {
     bench.operator = Some(Operator::start(bench.folder.path(), &bench.kubeconfig, &arguments));
 }
 
-async fn import(bench: &mut Bench, names: &[String]) {
-    start(bench);
-    let started = Instant::now();
-    stream::iter(names)
-        .for_each_concurrent(16, async |name| {
-            bench.rotation(name, json!({ "gracePeriod": "1m" })).await
-        })
-        .await;
-    println!("created after {:.0} s", started.elapsed().as_secs_f64());
-    let mut page = ListParams::default().limit(500);
-    let mut left = names.len();
-    while left > 0 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        left = names.len();
-        page.continue_token = None;
-        loop {
-            let list = bench.api::<ClientSecretRotation>().list(&page).await.unwrap();
-            let is_imported = |resource: &&ClientSecretRotation| {
-                resource.status.as_ref().is_some_and(|status| status.current == Some(1))
-            };
-            left -= list.items.iter().filter(is_imported).count();
-            page.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
-            if page.continue_token.is_none() {
-                break;
-            }
-        }
-    }
-    println!("imported after {:.0} s", started.elapsed().as_secs_f64());
-    assert!(bench.take_operator().stop().await.success());
+/// Makes clients at Auth0, and resources that have them rotated as soon as the operator runs.
+async fn create(bench: &Bench, names: &[String]) {
+    let api = bench.api::<ClientSecretRotation>();
+    let create = async |name: &String| {
+        bench.simulator.add_client(ClientSeed::new(name)).unwrap();
+        let resource = bench::from(json!({
+            "apiVersion": "auth0-rotator.dev/v1alpha1", "kind": "ClientSecretRotation",
+            "metadata": { "name": name },
+            "spec": {
+                "clientId": name,
+                "tenantRef": { "name": "acme" },
+                "initial": "Rotate",
+                "gracePeriod": "1m",
+                "target": { "name": format!("{name}-auth0") },
+            },
+        }));
+        api.create(&PostParams::default(), &resource).await.unwrap();
+    };
+    stream::iter(names).for_each_concurrent(16, create).await;
 }
 
 fn at(entry: &AuditEntry) -> DateTime<Utc> {
