@@ -104,7 +104,8 @@ impl Pass<'_> {
 
     /// Why no rotation may start, if an older resource claims the same.
     pub(super) fn claimed(&self) -> Option<Refusal> {
-        claims::refusal(&self.resource, &self.context.watched.resources())
+        let look = || claims::refusal(&self.resource, &self.context.watched.resources());
+        self.claimed.get_or_init(look).clone()
     }
 
     /// What the target Secret is to the machine.

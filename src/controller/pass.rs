@@ -1,6 +1,6 @@
 //! One pass over one resource: observe, decide, act, until there is nothing to do.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::OnceLock, time::Instant};
 
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -69,6 +69,9 @@ pub(super) struct Pass<'a> {
     pub(super) written: Option<Publication>,
     /// There while an answer of `rotate-secret` is in hand and being published.
     pub(super) urgent: Option<Urgent>,
+    /// Why an older resource goes before this one, if so. All resources are looked through for it:
+    /// once in a pass, and when something has changed.
+    pub(super) claimed: OnceLock<Option<Refusal>>,
     policy: Option<(Option<i64>, Policy)>,
     seen: Settled,
     told: Vec<Notice>,
@@ -101,6 +104,7 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Repo
         recorded: None,
         written: None,
         urgent: None,
+        claimed: OnceLock::new(),
         policy: None,
         seen: Settled::default(),
         told: Vec::new(),
@@ -156,6 +160,7 @@ impl Pass<'_> {
         (self.client, self.accepted) = (None, None);
         (self.secret_set, self.rehearsed, self.recorded) = (false, false, None);
         self.rollouts = None;
+        self.claimed = OnceLock::new();
         self.read_secret().await?;
         Ok(true)
     }

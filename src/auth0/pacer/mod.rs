@@ -1,8 +1,10 @@
 //! When calls to a tenant may be made: all of them wait here.
 //!
 //! - **Two lanes.** Auth0 counts calls of the Management API and of the Authentication API (tokens
-//!   and revocations) apart. Each lane has the configured rate and burst, so that asking whether a
-//!   secret is accepted takes nothing from the budget for rotations.
+//!   and revocations) apart, and lets more of the latter through. The lane of the Management API
+//!   has the configured rate, that of the Authentication API twice as much, for a rotation asks
+//!   more often whether its secret is accepted than it calls the Management API. So asking neither
+//!   takes from the budget for rotations nor holds them up.
 //! - **Urgency, then order.** Within a lane the most urgent call leaves first, and of equal ones
 //!   the one that came first. A pass makes one call at a time and comes back to the end of the
 //!   queue with the next one, so this is fair among resources as well.
@@ -52,10 +54,12 @@ pub enum Urgency {
 }
 
 /// The budget that a call is taken from.
+///
+/// As an index it is the place of the lane in [`State::lanes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    Management,
-    Authentication,
+    Management = 0,
+    Authentication = 1,
 }
 
 /// The pace of calls to one tenant.
@@ -110,14 +114,14 @@ enum Next {
 
 impl Pacer {
     pub(super) fn new(per_second: u32, burst: u32) -> Pacer {
-        let queue = || Queue {
+        let queue = |per_second| Queue {
             bucket: Bucket::new(per_second, burst, Instant::now()),
             closed_until: None,
             waiting: BTreeMap::new(),
             in_flight: 0,
         };
         Pacer(Mutex::new(State {
-            lanes: [queue(), queue()],
+            lanes: [queue(per_second), queue(per_second.saturating_mul(2))],
             closed_until: None,
             breaker: Breaker::default(),
             budget: None,
