@@ -1,10 +1,11 @@
 //! When calls to a tenant may be made: all of them wait here.
 //!
 //! - **Two lanes.** Auth0 counts calls of the Management API and of the Authentication API (tokens
-//!   and revocations) apart, and lets more of the latter through. The lane of the Management API
-//!   has the configured rate, that of the Authentication API twice as much, for a rotation asks
-//!   more often whether its secret is accepted than it calls the Management API. So asking neither
-//!   takes from the budget for rotations nor holds them up.
+//!   and revocations) apart, and lets twice as many of the latter through on every plan, or more
+//!   (documentation, "Rate Limit Configurations"). The lane of the Management API has the configured
+//!   rate, that of the Authentication API twice as much: a rotation asks more often whether its
+//!   secret is accepted than it calls the Management API. So asking neither takes from the budget
+//!   for rotations nor holds them up.
 //! - **Urgency, then order.** Within a lane the most urgent call leaves first, and of equal ones
 //!   the one that came first. A pass makes one call at a time and comes back to the end of the
 //!   queue with the next one, so this is fair among resources as well.
