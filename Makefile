@@ -7,6 +7,7 @@ help:
 	@echo "make torture  rotations while everything fails and logins are counted, ten minutes"
 	@echo "make model    the model check with wider bounds, minutes"
 	@echo "make bench    figures: latency of a rotation, calls, memory"
+	@echo "make bench-budget  how a tenant's rate limit is used when 10,000 resources are due at once"
 	@echo "make crds     write crds/ anew from the Rust types"
 	@echo "make deny     licences, sources and TLS stacks of what is linked"
 
@@ -54,6 +55,12 @@ model:
 .PHONY: bench
 bench:
 	cargo bench --locked -p auth0-rotator --bench figures
+
+#   make bench-budget                  10,000 resources, about four minutes once built
+#   make bench-budget RESOURCES=2000   fewer
+.PHONY: bench-budget
+bench-budget:
+	AUTH0_ROTATOR_RESOURCES=$(or $(RESOURCES),10000) cargo bench --locked -p auth0-rotator --bench budget
 
 .PHONY: crds
 crds:

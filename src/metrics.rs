@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family, histogram::Histogram, info::Info},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 use rotation::{Cause, HistoryEntry, Outcome, Purpose, Status};
@@ -20,6 +20,8 @@ pub struct Metrics {
     secret_writes: Family<PurposeLabels, Counter>,
     status_writes: Counter,
     publishing: Histogram,
+    waiting: Gauge,
+    budget: Family<TenantLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -37,6 +39,13 @@ struct CallLabels {
 struct RotationLabels {
     cause: &'static str,
     outcome: &'static str,
+}
+
+/// There are as many as there are tenants.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TenantLabels {
+    namespace: String,
+    tenant: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -58,6 +67,8 @@ impl Metrics {
             publishing: Histogram::new([
                 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
             ]),
+            waiting: Gauge::default(),
+            budget: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -92,6 +103,16 @@ impl Metrics {
             Unit::Seconds,
             metrics.publishing.clone(),
         );
+        registry.register(
+            "waiting",
+            "ClientSecretRotations that wait for their turn",
+            metrics.waiting.clone(),
+        );
+        registry.register(
+            "auth0_budget_remaining",
+            "Calls of a tenant's Management API that were left when Auth0 last told",
+            metrics.budget.clone(),
+        );
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The operator's build", version);
         Arc::new(Metrics { registry, ..metrics })
@@ -114,6 +135,21 @@ impl Metrics {
     pub(crate) fn auth0_called<T>(&self, operation: &'static str, called: &Result<T, Auth0Error>) {
         let result = called.as_ref().err().map_or("ok", Auth0Error::reason);
         self.calls.get_or_create(&CallLabels { operation, result }).inc();
+    }
+
+    pub(crate) fn waiting(&self, resources: usize) {
+        self.waiting.set(i64::try_from(resources).unwrap_or(i64::MAX));
+    }
+
+    /// What is left of a tenant's budget.
+    pub(crate) fn budget_left(&self, namespace: &str, tenant: &str, remaining: u32) {
+        let labels = TenantLabels { namespace: namespace.to_owned(), tenant: tenant.to_owned() };
+        self.budget.get_or_create(&labels).set(i64::from(remaining));
+    }
+
+    /// Tenants that are gone are not told of any more; the others are with their next pass.
+    pub(crate) fn forget_budgets(&self) {
+        self.budget.clear();
     }
 
     pub(crate) fn status_written(&self) {

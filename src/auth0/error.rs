@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use rotation::{Class, Trouble};
 
+use super::pacer::Outage;
+
 /// A failed call to Auth0.
 ///
 /// No variant carries text that came from Auth0, from a response or from a request: what is shown
@@ -24,6 +26,15 @@ pub enum Auth0Error {
     /// The tenant's rate limit is used up, by us or others, or our own pace is.
     #[error("the tenant's rate limit, or the pace of the Auth0Tenant's spec.rateLimit, is used up")]
     Throttled {
+        /// When calls may be made again.
+        until: DateTime<Utc>,
+    },
+    /// Calls failed one after the other, the last one like that: this one was not made. It is told
+    /// as that failure is, so that a status doesn't change with every attempt.
+    #[error("{}", Auth0Error::from(*outage))]
+    Paused {
+        /// How calls fail.
+        outage: Outage,
         /// When calls may be made again.
         until: DateTime<Utc>,
     },
@@ -104,7 +115,9 @@ impl Auth0Error {
     /// What the failure means for what happens next.
     pub fn class(&self) -> Class {
         match self {
-            Auth0Error::Throttled { until } => Class::Throttled { until: *until },
+            Auth0Error::Throttled { until } | Auth0Error::Paused { until, .. } => {
+                Class::Throttled { until: *until }
+            }
             Auth0Error::Unreachable
             | Auth0Error::NoAnswer
             | Auth0Error::Unavailable(_)
@@ -132,6 +145,7 @@ impl Auth0Error {
             Auth0Error::Unreachable => "Unreachable",
             Auth0Error::NoAnswer => "NoAnswer",
             Auth0Error::Throttled { .. } => "Throttled",
+            Auth0Error::Paused { outage, .. } => Auth0Error::from(*outage).reason(),
             Auth0Error::Unavailable(_) => "Unavailable",
             Auth0Error::Garbled(_) => "GarbledAnswer",
             Auth0Error::CredentialsRefused | Auth0Error::KeyRefused => "CredentialsRefused",
@@ -163,6 +177,29 @@ impl Auth0Error {
             self,
             Auth0Error::ClientNotFound | Auth0Error::Rejected(_) | Auth0Error::ValueRefused
         )
+    }
+}
+
+impl From<Outage> for Auth0Error {
+    fn from(outage: Outage) -> Auth0Error {
+        match outage {
+            Outage::Unreachable => Auth0Error::Unreachable,
+            Outage::NoAnswer => Auth0Error::NoAnswer,
+            Outage::Unavailable(status) => Auth0Error::Unavailable(status),
+        }
+    }
+}
+
+impl Outage {
+    /// The outage that an error of a call that was made tells of, if any. A credential that is
+    /// refused, or a limit that is used up, is none.
+    pub(super) fn of(error: &Auth0Error) -> Option<Outage> {
+        match error {
+            Auth0Error::Unreachable => Some(Outage::Unreachable),
+            Auth0Error::NoAnswer => Some(Outage::NoAnswer),
+            Auth0Error::Unavailable(status) => Some(Outage::Unavailable(*status)),
+            _ => None,
+        }
     }
 }
 

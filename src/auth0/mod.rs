@@ -4,11 +4,12 @@
 //!
 //! - `rotate-secret` is called once per call of [`Tenant::rotate_secret`], whatever happens.
 //! - No error carries text from a request or a response, so none can carry a secret.
+//! - Every call is admitted by the tenant's pacer.
 //! - Nothing here knows Kubernetes.
 
 mod assertion;
 mod error;
-mod limits;
+mod pacer;
 mod secret;
 mod tenant;
 mod token;
@@ -16,6 +17,7 @@ mod transport;
 
 pub use assertion::{KeyCredentials, NotAKey, SigningAlgorithm, SigningKey};
 pub use error::{Auth0Error, Garbled};
+pub use pacer::{Budget, Outage, Urgency};
 pub use secret::{ClientSecret, NotASecret};
 pub use tenant::{
     ClientFacts, ClientKind, ClientPage, Metadata, READ_CLIENTS, READ_KEYS, Tenant, UPDATE_KEYS,

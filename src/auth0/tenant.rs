@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, sync::PoisonError, time::Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, RequestBuilder, StatusCode};
+use rotation::Class;
 use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::{
     error::{Auth0Error, Garbled},
-    limits::Limits,
+    pacer::{Budget, Caller, Lane, Pacer, Urgency},
     secret::{ClientSecret, NotASecret},
     token::{self, Credentials, CredentialsSource, Token},
     transport::{Answer, Endpoint, Transport},
@@ -28,7 +29,7 @@ const READ_CREDENTIALS: &str = "read:client_credentials";
 /// One Auth0 tenant: its Management API and its authentication.
 pub struct Tenant {
     transport: Transport,
-    limits: Limits,
+    pacer: Pacer,
     audience: String,
     credentials: Box<dyn CredentialsSource>,
     token: Mutex<Option<Token>>,
@@ -124,13 +125,26 @@ impl Tenant {
     ) -> Result<Tenant, Auth0Error> {
         Ok(Tenant {
             transport: Transport::new(endpoint)?,
-            limits: Limits::new(per_second, burst),
+            pacer: Pacer::new(per_second, burst),
             audience,
             credentials,
             token: Mutex::new(None),
             manager: std::sync::Mutex::default(),
             failed: Mutex::new(None),
         })
+    }
+
+    /// What Auth0 said last of the Management API's rate limit; `None` when it hasn't yet.
+    pub fn budget(&self) -> Option<Budget> {
+        self.pacer.budget()
+    }
+
+    /// Why no call of the Management API would be made at this moment.
+    ///
+    /// # Errors
+    /// When a limit is used up, or Auth0 is taken to be down.
+    pub fn check_open(&self) -> Result<(), Auth0Error> {
+        self.pacer.check(Lane::Management)
     }
 
     /// The scopes of the present token; one is got if there is none, or if one of `wanted` is
@@ -178,8 +192,10 @@ impl Tenant {
     /// Gets everything ready for a change: after this, the call itself is all that takes time.
     ///
     /// # Errors
-    /// When there is no token that allows changes. Nothing has been changed.
+    /// When there is no token that allows changes, or no call would be made now. Nothing has been
+    /// changed.
     pub async fn prepare_change(&self) -> Result<(), Auth0Error> {
+        self.check_open()?;
         self.token_with(UPDATE_KEYS, Utc::now()).await.map(drop)
     }
 
@@ -199,7 +215,8 @@ impl Tenant {
         let token = self.token_with(UPDATE_KEYS, now).await?;
         let url = self.transport.url(&["api", "v2", "clients", client_id, "rotate-secret"]);
         let request = self.transport.client().post(url).bearer_auth(token.expose());
-        let answer = self.transport.send_before(request, &self.limits, now, not_after).await?;
+        let caller = self.caller(Lane::Management, Urgency::Underway);
+        let answer = self.transport.send_before(request, caller, not_after).await?;
         self.expect(&answer, StatusCode::OK, &token, UPDATE_KEYS).await?;
         Ok(facts(answer.json()?, Some(client_id))?.secret)
     }
@@ -220,7 +237,8 @@ impl Tenant {
         let url = self.transport.url(&["api", "v2", "clients", client_id]);
         let body = serde_json::json!({ "client_secret": secret.expose() });
         let request = self.transport.client().patch(url).bearer_auth(token.expose()).json(&body);
-        let answer = self.transport.send_before(request, &self.limits, now, not_after).await?;
+        let caller = self.caller(Lane::Management, Urgency::Underway);
+        let answer = self.transport.send_before(request, caller, not_after).await?;
         if answer.status == StatusCode::BAD_REQUEST {
             return Err(Auth0Error::ValueRefused);
         }
@@ -236,8 +254,10 @@ impl Tenant {
         &self,
         client_id: &str,
         with_secret: bool,
+        urgency: Urgency,
     ) -> Result<ClientFacts, Auth0Error> {
-        let answer = self.get(&["api", "v2", "clients", client_id], &[], with_secret).await?;
+        let path = ["api", "v2", "clients", client_id];
+        let answer = self.get(&path, &[], with_secret, urgency).await?;
         facts(answer.json()?, Some(client_id))
     }
 
@@ -245,7 +265,12 @@ impl Tenant {
     ///
     /// # Errors
     /// What a call can fail with.
-    pub async fn clients(&self, page: u32, with_secrets: bool) -> Result<ClientPage, Auth0Error> {
+    pub async fn clients(
+        &self,
+        page: u32,
+        with_secrets: bool,
+        urgency: Urgency,
+    ) -> Result<ClientPage, Auth0Error> {
         let page = page.to_string();
         // The global client, which each tenant has, is none that can be rotated.
         let query = [
@@ -254,7 +279,7 @@ impl Tenant {
             ("include_totals", "true"),
             ("is_global", "false"),
         ];
-        let answer = self.get(&["api", "v2", "clients"], &query, with_secrets).await?;
+        let answer = self.get(&["api", "v2", "clients"], &query, with_secrets, urgency).await?;
         let page: PageAnswer = answer.json()?;
         let clients =
             page.clients.into_iter().map(|client| facts(client, None)).collect::<Result<_, _>>()?;
@@ -280,12 +305,17 @@ impl Tenant {
         ];
         let url = self.transport.url(&["oauth", "revoke"]);
         let request = self.transport.client().post(url).form(&form);
-        let answer = self.transport.send(request, &self.limits, Utc::now()).await?;
+        let caller = self.caller(Lane::Authentication, Urgency::Underway);
+        let answer = self.transport.send(request, caller).await?;
         match answer.status {
             StatusCode::OK if answer.is_plain_success() => Ok(true),
             StatusCode::UNAUTHORIZED => Ok(false),
             _ => Err(answer.unexpected()),
         }
+    }
+
+    fn caller(&self, lane: Lane, urgency: Urgency) -> Caller<'_> {
+        Caller { pacer: &self.pacer, lane, urgency }
     }
 
     /// A reading of the Management API. A token that is refused is replaced once: nothing happened.
@@ -294,6 +324,7 @@ impl Tenant {
         path: &[&str],
         query: &[(&str, &str)],
         with_secrets: bool,
+        urgency: Urgency,
     ) -> Result<Answer, Auth0Error> {
         let now = Utc::now();
         let mut token = self.token_with(READ_CLIENTS, now).await?;
@@ -310,7 +341,8 @@ impl Tenant {
                 .append_pair("include_fields", "true");
             let request: RequestBuilder =
                 self.transport.client().request(Method::GET, url).bearer_auth(token.expose());
-            let answer = self.transport.send(request, &self.limits, now).await?;
+            let caller = self.caller(Lane::Management, urgency);
+            let answer = self.transport.send(request, caller).await?;
             match self.expect(&answer, StatusCode::OK, &token, READ_CLIENTS).await {
                 Ok(()) => return Ok(answer),
                 Err(Auth0Error::TokenRefused) if attempt == 0 => token = self.token(now).await?,
@@ -405,7 +437,10 @@ impl Tenant {
                 Ok(token)
             }
             Err(error) => {
-                *self.failed.lock().await = Some((now + FAILED_FOR, error.clone()));
+                // A call that was not made fails at once the next time as well, or is made.
+                if !matches!(error.class(), Class::Throttled { .. }) {
+                    *self.failed.lock().await = Some((now + FAILED_FOR, error.clone()));
+                }
                 Err(error)
             }
         }
@@ -421,14 +456,16 @@ impl Tenant {
     /// What fails here was not asked of the Management API, whatever it was.
     async fn fetch_token(&self, now: DateTime<Utc>) -> Result<Token, Auth0Error> {
         let credentials = self.load_credentials().await?;
-        token::fetch(&self.transport, &self.limits, &self.audience, &credentials, now)
-            .await
-            .map_err(|error| match error {
+        // Whoever needs it, the most urgent call may be the next one that does.
+        let caller = self.caller(Lane::Authentication, Urgency::Underway);
+        token::fetch(&self.transport, caller, &self.audience, &credentials, now).await.map_err(
+            |error| match error {
                 Auth0Error::NoAnswer | Auth0Error::Unavailable(_) | Auth0Error::Garbled(_) => {
                     Auth0Error::TokenUnavailable
                 }
                 error => error,
-            })
+            },
+        )
     }
 }
 

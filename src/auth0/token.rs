@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 use super::{
     assertion::KeyCredentials,
     error::{Auth0Error, Garbled},
-    limits::Limits,
+    pacer::Caller,
     secret::ClientSecret,
     transport::{Answer, Transport},
 };
@@ -115,7 +115,7 @@ struct Refusal {
 /// that it is wrong.
 pub(super) async fn fetch(
     transport: &Transport,
-    limits: &Limits,
+    caller: Caller<'_>,
     audience: &str,
     credentials: &Credentials,
     now: DateTime<Utc>,
@@ -128,7 +128,7 @@ pub(super) async fn fetch(
         ];
         form.extend(proof);
         let request = transport.client().post(transport.url(&["oauth", "token"])).form(&form);
-        let answer = transport.send(request, limits, now).await?;
+        let answer = transport.send(request, caller).await?;
         match answer.status {
             StatusCode::OK => read(&answer, now).map(Some),
             _ if refuses_proof(&answer) => Ok(None),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use reqwest::{
     Client, RequestBuilder, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     error::{Auth0Error, Garbled},
-    limits::Limits,
+    pacer::{Admitted, Caller, Outage},
 };
 
 /// The longest body that is read, in bytes. A page of 100 clients with long callback lists stays
@@ -87,52 +87,59 @@ impl Transport {
     pub(super) async fn send(
         &self,
         request: RequestBuilder,
-        limits: &Limits,
-        now: DateTime<Utc>,
+        caller: Caller<'_>,
     ) -> Result<Answer, Auth0Error> {
-        self.send_before(request, limits, now, Instant::now() + self.deadline).await
+        self.send_before(request, caller, Instant::now() + self.deadline).await
     }
 
     /// The same for a call that must have begun before `not_after`.
     pub(super) async fn send_before(
         &self,
         request: RequestBuilder,
-        limits: &Limits,
-        now: DateTime<Utc>,
+        caller: Caller<'_>,
         not_after: Instant,
     ) -> Result<Answer, Auth0Error> {
-        limits.admit(now, self.deadline / 4).await?;
+        let admitted = caller.admit(self.deadline / 4).await?;
         if Instant::now() > not_after {
             return Err(Auth0Error::TooLate);
         }
-        let mut response = request.send().await.map_err(|error| {
-            // Only a connection that was never made is sure not to have carried the request.
-            if error.is_connect() { Auth0Error::Unreachable } else { Auth0Error::NoAnswer }
-        })?;
-        let status = response.status();
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let is_html = kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
-        let refused = status == StatusCode::TOO_MANY_REQUESTS;
-        limits.note(response.headers(), refused, now);
-        if refused {
-            return Err(Auth0Error::Throttled { until: limits.closed_until(now) });
+        let called = call(request, &admitted).await;
+        match called.as_ref().map_err(Outage::of) {
+            Err(Some(outage)) => admitted.failed(outage),
+            Ok(_) | Err(None) => admitted.succeeded(),
         }
-        let mut body = Zeroizing::new(Vec::with_capacity(16 * 1024));
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
-                    return Err(Auth0Error::Garbled(Garbled::TooLong));
-                }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => break,
-                Err(_) => return Err(Auth0Error::NoAnswer),
-            }
-        }
-        if status.is_server_error() {
-            return Err(Auth0Error::Unavailable(status.as_u16()));
-        }
-        Ok(Answer { status, is_html, body })
+        called
     }
+}
+
+/// Makes the call. Errors are those of the transport, and the two that any call can meet.
+async fn call(request: RequestBuilder, admitted: &Admitted<'_>) -> Result<Answer, Auth0Error> {
+    let mut response = request.send().await.map_err(|error| {
+        // Only a connection that was never made is sure not to have carried the request.
+        if error.is_connect() { Auth0Error::Unreachable } else { Auth0Error::NoAnswer }
+    })?;
+    let status = response.status();
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let is_html = kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
+    let refused = status == StatusCode::TOO_MANY_REQUESTS;
+    if let Some(until) = admitted.answered(response.headers(), refused, Utc::now()) {
+        return Err(Auth0Error::Throttled { until });
+    }
+    let mut body = Zeroizing::new(Vec::with_capacity(16 * 1024));
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
+                return Err(Auth0Error::Garbled(Garbled::TooLong));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break,
+            Err(_) => return Err(Auth0Error::NoAnswer),
+        }
+    }
+    if status.is_server_error() {
+        return Err(Auth0Error::Unavailable(status.as_u16()));
+    }
+    Ok(Answer { status, is_html, body })
 }
 
 impl Answer {

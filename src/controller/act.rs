@@ -19,7 +19,7 @@ use super::{
     trouble,
 };
 use crate::{
-    auth0::{Auth0Error, ClientFacts, ClientSecret},
+    auth0::{Auth0Error, ClientFacts, ClientSecret, Urgency},
     failpoint::failpoint,
 };
 
@@ -72,8 +72,11 @@ impl Pass<'_> {
         self.urgent = None;
         let usable = self.tenant()?;
         let client_id = self.resource.spec.client_id.clone();
+        let status = self.resource.status.as_ref();
+        let is_underway = status.is_some_and(|status| status.rotation.is_some());
+        let urgency = if is_underway { Urgency::Underway } else { Urgency::New };
         let asked_at = now();
-        let read = usable.tenant.client(&client_id, true).await;
+        let read = usable.tenant.client(&client_id, true, urgency).await;
         self.context.metrics.auth0_called("read-client", &read);
         self.client_read_at = Some(asked_at);
         if let Ok(facts) = &read {

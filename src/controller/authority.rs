@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::{ClientMetadata, DeletionPolicy, Keys},
-    auth0::{Auth0Error, ClientFacts},
+    auth0::{Auth0Error, ClientFacts, Urgency},
 };
 
 /// How long an answer about a client's metadata is relied on. It is asked anew with each reading of
@@ -96,7 +96,7 @@ impl Pass<'_> {
         if let Some(known) = known {
             return Ok((!known.has).then(|| self.other_client()));
         }
-        let read = usable.tenant.client(&self.resource.spec.client_id, false).await;
+        let read = usable.tenant.client(&self.resource.spec.client_id, false, Urgency::New).await;
         self.context.metrics.auth0_called("read-metadata", &read);
         match read {
             Ok(facts) => {

@@ -15,12 +15,8 @@ use kube::{
 use rotation::{Trouble, is_true, kind};
 
 use super::{
-    cache::{Guarded, SecretMetadata},
-    context::Context,
-    credentials::secret_name,
-    memory::Watching,
-    tenant_kinds::TenantResource,
-    watch::WATCH_SECONDS,
+    cache::SecretMetadata, context::Context, credentials::secret_name, memory::Watching,
+    tenant_kinds::TenantResource, watch::WATCH_SECONDS,
 };
 use crate::api::{Auth0TenantStatus, TenantRef};
 
@@ -76,15 +72,12 @@ pub(super) fn follow<T: TenantResource>(
     });
 }
 
-/// Has the tenant of a resource looked at, when the resource is the first to meet refused
-/// credentials.
-pub(super) fn doubt(resource: &Guarded, trouble: &Trouble, context: &Context) {
-    let Ok(spec) = resource.0.as_ref().map(|resource| &resource.spec) else { return };
-    let namespace = resource.namespace().unwrap_or_default();
+/// Has a tenant looked at when a resource that refers to it is the first to meet refused credentials.
+pub(super) fn doubt(namespace: &str, reference: &TenantRef, trouble: &Trouble, context: &Context) {
     let is_ready = |status: &Auth0TenantStatus| is_true(&status.conditions, kind::READY);
-    let tenant = context.watched.tenant(&namespace, &spec.tenant_ref);
+    let tenant = context.watched.tenant(namespace, reference);
     if is_of_credentials(trouble) && tenant.is_some_and(|tenant| tenant.status_is(is_ready)) {
-        context.pokes.poke_tenant(&namespace, &spec.tenant_ref);
+        context.pokes.poke_tenant(namespace, reference);
     }
 }
 

@@ -16,7 +16,7 @@ use kube::ResourceExt as _;
 use super::{cache::Guarded, context::Context, permission::Permission, tenant_kinds::tenant_key};
 use crate::{
     api::ClientSecretRotation,
-    auth0::{Auth0Error, ClientFacts, ClientPage, ClientSecret, READ_KEYS, Tenant},
+    auth0::{Auth0Error, ClientFacts, ClientPage, ClientSecret, READ_KEYS, Tenant, Urgency},
 };
 
 /// How often it is looked which tenants are to be checked; what is due is due by then.
@@ -183,7 +183,7 @@ impl Check<'_> {
 
     async fn page(&self, page: u32) -> Result<ClientPage, Auth0Error> {
         loop {
-            match self.tenant.clients(page, true).await {
+            match self.tenant.clients(page, true, Urgency::Background).await {
                 Err(Auth0Error::Throttled { until }) => wait(until).await,
                 listed => return listed,
             }
@@ -192,7 +192,7 @@ impl Check<'_> {
 
     async fn client(&self, client_id: &str) -> Result<ClientFacts, Auth0Error> {
         loop {
-            match self.tenant.client(client_id, true).await {
+            match self.tenant.client(client_id, true, Urgency::Background).await {
                 Err(Auth0Error::Throttled { until }) => wait(until).await,
                 read => return read,
             }

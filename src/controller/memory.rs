@@ -88,6 +88,8 @@ pub(super) struct Wishes {
 pub(super) struct Failed {
     pub(super) wishes: Wishes,
     pub(super) not_before: Instant,
+    /// The tenant was closed: its limit was used up, or it was taken to be down.
+    pub(super) closed: bool,
 }
 
 /// All that is remembered, by the UID of the resource.

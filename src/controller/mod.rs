@@ -24,6 +24,7 @@ mod memory;
 mod observe;
 mod pass;
 mod permission;
+mod places;
 mod pokes;
 mod precedence;
 mod reconcile;
@@ -42,10 +43,11 @@ use futures::{StreamExt as _, future::join_all, stream::select_all};
 use kube::{Client, Resource as _};
 use tokio::{sync::watch as channel, task::JoinSet};
 
+use context::Context;
 pub use context::Settings;
-use context::{Context, Places};
 use events::Announcer;
 use memory::Memory;
+use places::Places;
 use precedence::Precedence;
 use target::SecretStore;
 use tenants::Tenants;
@@ -74,14 +76,18 @@ pub async fn run(
     let cluster = terms.cluster_tenants.then(|| watch::Cluster::new(&client));
     let watched = watch::watched(&scopes);
     let secrets = SecretStore::new(client.clone());
+    let pokes = watch::pokes(&scopes, cluster.as_ref());
     let context = Arc::new(Context {
         announcer: Announcer::new(client.clone(), instance()),
         tenants: Tenants::new(client.clone(), secrets.clone(), terms),
         memory: Arc::new(Memory::default()),
-        places: Places::new(settings.concurrency),
+        places: Places::new(settings.concurrency, {
+            let pokes = pokes.clone();
+            move |key| pokes.poke(&key.namespace, &key.name)
+        }),
         precedence: Precedence::new(),
         watched: cluster.as_ref().map_or(watched.clone(), |cluster| cluster.join(watched)),
-        pokes: watch::pokes(&scopes, cluster.as_ref()),
+        pokes,
         stopping: shutdown.clone(),
         client,
         secrets,
@@ -178,7 +184,7 @@ async fn prune_now_and_then(context: Arc<Context>) {
             .collect();
         context.memory.prune(|uid| uids.contains(uid));
         context.tenants.prune(|uid| uids.contains(uid));
-        context.places.prune();
+        context.metrics.forget_budgets();
         tracing::debug!(remembered = context.memory.len(), "forgot what is gone");
     }
 }

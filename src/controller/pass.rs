@@ -117,6 +117,12 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Repo
         told: Vec::new(),
     };
     let end = pass.run().await;
+    if let Ok(usable) = &pass.tenant
+        && let Some(budget) = usable.tenant.budget()
+    {
+        let tenant = &pass.resource.spec.tenant_ref.name;
+        context.metrics.budget_left(namespace, tenant, budget.remaining);
+    }
     let about = Some(resource::reference(&pass.resource));
     Report { end, about, told: pass.told }
 }

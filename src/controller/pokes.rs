@@ -37,7 +37,9 @@ impl Pokes {
         }
     }
 
-    /// Has a pass made over a resource. A full queue is no loss: it is looked at again later.
+    /// Has a resource looked at. Each poke has a sender of its own, and so its own room in the
+    /// queue: none is lost. Their number is bounded by that of the resources: the queue's reader
+    /// keeps each name once.
     pub(super) fn poke(&self, namespace: &str, name: &str) {
         if let Some((_, queue, _)) = self.of(namespace) {
             drop(queue.clone().try_send(ObjectRef::new(name).within(namespace)));
@@ -60,5 +62,23 @@ impl Pokes {
     fn of(&self, namespace: &str) -> Option<&Queues> {
         let has = |scope: &Option<String>| scope.as_deref().is_none_or(|scope| scope == namespace);
         self.queues.iter().find(|(scope, ..)| has(scope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_poke_is_lost() {
+        let (to, queue) = mpsc::channel(1);
+        let pokes = Pokes::new(vec![(None, to, mpsc::channel(1).0)], None);
+        for number in 0..100 {
+            pokes.poke("shop", &number.to_string());
+        }
+        drop(pokes);
+        assert_eq!(queue.count().await, 100);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
-use rotation::{Class, Trouble};
+use rotation::{Class, Request, Trouble};
 
 use super::{
     cache::Guarded,
@@ -17,48 +17,118 @@ use super::{
     credentials_watch,
     memory::{Failed, Settled, Wishes},
     pass::{End, Report, pass},
+    places::{Key, Place},
     tenant_kinds::tenant_key,
     trouble::backoff,
 };
-use crate::api::REQUEST_ANNOTATION;
+use crate::{
+    api::{ClientSecretRotation, REQUEST_ANNOTATION, TenantRef},
+    auth0::Urgency,
+};
 
 /// The longest sleep. What is due is due by the clock on the wall, which timers don't follow when
 /// it is set or the machine sleeps: looking at it costs nothing.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
 
-/// Makes a pass over a resource if anything could have to be done. Failures are dealt with here:
-/// the runtime is always told when to come again.
-pub(super) async fn reconcile(
-    resource: Arc<Guarded>,
-    context: Arc<Context>,
-) -> Result<Action, Infallible> {
-    let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
+/// A resource whose turn it is.
+pub(super) struct Turn {
+    key: Key,
+    uid: String,
+    reference: TenantRef,
+    wished: Wished,
+    urgency: Urgency,
+    /// Held until the pass is over. Who has an answer in hand needs none.
+    place: Option<Place>,
+}
+
+/// Looks whether anything could have to be done for a resource, and whether it is its turn. If not,
+/// says when to come again: whoever waits for its turn is called. Nothing here takes time.
+pub(super) fn begin(resource: &Guarded, context: &Context) -> Result<Turn, Action> {
+    let namespace = resource.namespace().unwrap_or_default();
+    let key = Key { namespace, name: resource.name_any() };
+    let begun = begin_with(resource, &key, context);
+    if begun.as_ref().is_err_and(|rest| !rest.waits) {
+        context.places.leave(&key);
+    }
+    context.metrics.waiting(context.places.waiting());
+    begun.map_err(|rest| rest.action)
+}
+
+/// Why no pass is made now.
+struct NotNow {
+    action: Action,
+    /// For its turn.
+    waits: bool,
+}
+
+impl From<Action> for NotNow {
+    fn from(action: Action) -> NotNow {
+        NotNow { action, waits: false }
+    }
+}
+
+fn begin_with(resource: &Guarded, key: &Key, context: &Context) -> Result<Turn, NotNow> {
     let uid = resource.uid().unwrap_or_default();
-    if let Err(invalid) = &resource.0 {
-        tracing::warn!(namespace, name, error = %invalid, "the resource can't be parsed");
-        return Ok(Action::await_change());
-    }
-    if context.is_stopping() {
-        return Ok(Action::await_change());
-    }
-    let wishes = wishes(&resource, &context);
-    if let Some(action) =
-        too_soon(&uid, &wishes, &context).or_else(|| still_settled(&resource, &wishes, &context))
-    {
-        context.metrics.passed("nothing new");
-        return Ok(action);
-    }
-    let Some(place) = context.place(&uid, &wishes.tenant) else {
-        // The tenant has its share of places: others go on, this one comes again.
-        return Ok(Action::requeue(Duration::from_secs_f64(0.1 + 0.2 * rand::random::<f64>())));
+    let Key { namespace, name } = key;
+    let spoken = match &resource.0 {
+        Ok(resource) => resource,
+        Err(invalid) => {
+            tracing::warn!(namespace, name, error = %invalid, "the resource can't be parsed");
+            return Err(Action::await_change().into());
+        }
     };
-    let place = place.await;
     if context.is_stopping() {
-        return Ok(Action::await_change());
+        return Err(Action::await_change().into());
     }
+    let wished = wishes(resource, context);
+    let rest = too_soon(&uid, &wished, context)
+        .or_else(|| still_closed(&uid, spoken, &wished, context))
+        .or_else(|| still_settled(resource, &wished, context));
+    if let Some(action) = rest {
+        context.metrics.passed("nothing new");
+        return Err(action.into());
+    }
+    let urgency = urgency(spoken, Utc::now());
+    let place = if context.memory.with(&uid, |known| known.answer.is_some()) {
+        context.places.leave(key);
+        None
+    } else {
+        let called = context.places.called(key);
+        let place = called.or_else(|| context.places.take(key, &wished.tenant, urgency));
+        // It is called when its turn comes; looking again now and then costs nothing.
+        let waits = || NotNow { action: Action::requeue(LONGEST_SLEEP), waits: true };
+        Some(place.ok_or_else(waits)?)
+    };
+    let reference = spoken.spec.tenant_ref.clone();
+    Ok(Turn { key: key.clone(), uid, reference, wished, urgency, place })
+}
+
+/// Rotations in progress go first, then what somebody asked for or what is due, then the rest:
+/// imports, repairs, suspicions.
+fn urgency(resource: &ClientSecretRotation, now: DateTime<Utc>) -> Urgency {
+    let status = resource.status.clone().unwrap_or_default();
+    if status.rotation.is_some() {
+        return Urgency::Underway;
+    }
+    let request = resource.annotations().get(REQUEST_ANNOTATION);
+    let requested = request.map(|text| Request::read(text).text);
+    let is_new = requested.is_some() && requested != status.last_handled_request;
+    let is_due = status.next_rotation_time.is_some_and(|due| due <= now);
+    if is_new || is_due || resource.metadata.deletion_timestamp.is_some() {
+        Urgency::New
+    } else {
+        Urgency::Background
+    }
+}
+
+/// Makes a pass over a resource. Failures are dealt with here: the runtime is always told when to
+/// come again.
+pub(super) async fn reconcile(turn: Turn, context: Arc<Context>) -> Result<Action, Infallible> {
+    let Turn { key: Key { namespace, name }, uid, reference, wished, urgency, place } = turn;
     let started = Instant::now();
     let Report { end, about, told } = pass(&context, &namespace, &name).await;
     drop(place);
+    context.metrics.waiting(context.places.waiting());
     tracing::debug!(namespace, name, elapsed = ?started.elapsed(), "made a pass");
     let action = match end {
         Ok(End::Gone) => {
@@ -71,8 +141,8 @@ pub(super) async fn reconcile(
             sleep_until(wake)
         }
         Err(trouble) => {
-            credentials_watch::doubt(&resource, &trouble, &context);
-            come_again(&context, &uid, (&namespace, &name), wishes, &trouble)
+            credentials_watch::doubt(&namespace, &reference, &trouble, &context);
+            come_again(&context, &uid, (&namespace, &name), wished, (urgency, &trouble))
         }
     };
     if let Some(about) = about {
@@ -109,6 +179,22 @@ fn too_soon(uid: &str, wished: &Wished, context: &Context) -> Option<Action> {
     (failed.wishes == wished.wishes && !rest.is_zero()).then(|| Action::requeue(rest))
 }
 
+/// The last pass has failed because the tenant was closed, and it is closed again: all who wait for
+/// it would only fail one after the other. Whoever comes when it is open, or may be tried, goes on.
+fn still_closed(
+    uid: &str,
+    resource: &ClientSecretRotation,
+    wished: &Wished,
+    context: &Context,
+) -> Option<Action> {
+    let (failed, in_hand) =
+        context.memory.with(uid, |known| (known.failed.clone(), known.answer.is_some()));
+    failed.filter(|failed| failed.closed && failed.wishes == wished.wishes && !in_hand)?;
+    let found = context.tenants.find(resource, &context.watched);
+    let class = found.ok()?.tenant.check_open().err()?.class();
+    Some(Action::requeue(backoff(class, 1, Utc::now(), rand::random())))
+}
+
 /// Nothing that a pass would look at has changed since the last one came to rest.
 fn still_settled(resource: &Guarded, wished: &Wished, context: &Context) -> Option<Action> {
     let uid = resource.uid()?;
@@ -139,15 +225,18 @@ fn come_again(
     uid: &str,
     (namespace, name): (&str, &str),
     wished: Wished,
-    trouble: &Trouble,
+    (urgency, trouble): (Urgency, &Trouble),
 ) -> Action {
-    let random = rand::random();
+    let closed = matches!(trouble.class, Class::Throttled { .. });
+    // Of those who come back when a tenant opens, rotations in progress come first.
+    let sooner = if closed && urgency == Urgency::Underway { 0.2 } else { 1.0 };
+    let random = sooner * rand::random::<f64>();
     let (failures, wait) = context.memory.with(uid, |known| {
         known.settled = None;
         known.failures = known.failures.saturating_add(1);
         let wait = backoff(trouble.class, known.failures, Utc::now(), random);
         let not_before = Instant::now() + wait;
-        known.failed = Some(Failed { wishes: wished.wishes, not_before });
+        known.failed = Some(Failed { wishes: wished.wishes, not_before, closed });
         (known.failures, wait)
     });
     context.metrics.passed(class_word(trouble.class));

@@ -8,6 +8,7 @@
 mod answers;
 mod attempts;
 mod bench;
+mod budget;
 mod consumers;
 mod credentials;
 mod figures;

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::error::SeedError;
 use crate::faults::Fault;
 use crate::faults::queue::OrderedFault;
+use crate::ratelimit::{Limiter, RateLimit};
 use crate::tenant::client::ClientSeed;
 use crate::tenant::values::ValuesEver;
 
@@ -161,6 +162,11 @@ impl Simulator {
         value: impl Into<SecretString>,
     ) -> Result<(), SeedError> {
         self.engine.dashboard_change(client_id, Some(value.into())).map(drop)
+    }
+
+    /// Replaces the Management API's rate limit. The bucket of the new one is full.
+    pub fn set_rate_limit(&self, limit: impl Into<Option<RateLimit>>) {
+        self.engine.state().limiter = Limiter::new(limit.into());
     }
 
     /// Whether authentication accepts the value at this moment. Nothing is counted or logged.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use futures::{
     FutureExt as _, StreamExt as _,
     channel::mpsc,
+    future::ready,
     stream::{self, BoxStream},
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     runtime::{
         Config, WatchStreamExt as _, applier,
-        controller::Action,
+        controller::{self, Action},
         reflector::{self, ObjectRef, Store, store::Writer},
         watcher::{self, watcher},
     },
@@ -25,6 +26,7 @@ use crate::{
         cache::{Guarded, GuardedTenant, SecretMetadata, Watched},
         claims,
         context::Context,
+        places::Key,
         pokes::Pokes,
         reconcile, tenant_status,
     },
@@ -173,13 +175,24 @@ impl Running {
     ) -> BoxStream<'static, ()> {
         let config = || Config::default().concurrency(context.settings.concurrency.max(1));
         let resources = applier(
-            |resource, context| spawned(reconcile::reconcile(resource, context)).boxed(),
+            |resource, context| match reconcile::begin(&resource, &context) {
+                Ok(turn) => spawned(reconcile::reconcile(turn, context)).boxed(),
+                Err(rest) => ready(Ok(rest)).boxed(),
+            },
             |_, _, _| Action::await_change(),
             context.clone(),
             self.resources.clone(),
             queue(&self.resources, self.resource_changes, shutdown),
-            config(),
+            // Their number is bounded by the places: what waits for one has ended here.
+            Config::default(),
         );
+        let places = context.places.clone();
+        let resources = resources.map(move |item| {
+            if let Err(controller::Error::ObjectNotFound(gone)) = item {
+                let namespace = gone.namespace.unwrap_or_default();
+                places.leave(&Key { namespace, name: gone.name });
+            }
+        });
         let tenants = applier(
             |tenant, context| spawned(tenant_status::reconcile(tenant, context)).boxed(),
             |_, _, _| Action::await_change(),
@@ -188,7 +201,7 @@ impl Running {
             queue(&self.tenants, self.tenant_changes, shutdown),
             config(),
         );
-        stream::select(resources.map(drop), tenants.map(drop)).boxed()
+        stream::select(resources, tenants.map(drop)).boxed()
     }
 }
 

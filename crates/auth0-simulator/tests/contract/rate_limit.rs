@@ -61,3 +61,18 @@ async fn without_a_limit_there_are_no_headers() {
         assert_eq!((answer.status.as_u16(), answer.header("x-ratelimit-limit")), (200, None));
     }
 }
+
+#[tokio::test]
+async fn a_limit_can_be_changed_while_it_runs() {
+    let clock = ManualClock::default();
+    let tenant = Tenant::start(immediate().clock(clock)).await;
+    let token = tenant.token().await;
+    let path = format!("/clients/{APP}");
+    assert_eq!(tenant.get(&token, &path).await.header("x-ratelimit-limit"), None);
+    tenant.simulator.set_rate_limit(auth0_simulator::RateLimit::new(1, 2).ok());
+    for status in [200, 200, 429] {
+        assert_eq!(tenant.get(&token, &path).await.status, status);
+    }
+    tenant.simulator.set_rate_limit(None);
+    assert_eq!(tenant.get(&token, &path).await.status, 200);
+}

@@ -1,0 +1,110 @@
+//! Many resources that are due at once, and a rate limit. Figures are measured by
+//! `make bench-budget`.
+
+use std::{collections::HashMap, time::Duration};
+
+use auth0_simulator::{AuditEntry, AuditKind, Fault, Operation, RateLimit};
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use crate::bench::Bench;
+
+/// Imports `resources` without a limit, then asks all to rotate under one and starts the operator.
+async fn all_at_once(resources: usize, (rate, burst): (u32, u32)) -> (Bench, Vec<String>, u64) {
+    let mut bench = Bench::start().await;
+    let names: Vec<_> = (0..resources).map(|number| format!("app-{number}")).collect();
+    for name in &names {
+        bench.rotation(name, json!({})).await;
+    }
+    for name in &names {
+        bench.rotated(name, 1).await;
+    }
+    assert!(bench.take_operator().stop().await.success());
+    bench
+        .create_tenant(json!({ "rateLimit": { "requestsPerSecond": rate, "burst": burst } }))
+        .await;
+    for name in &names {
+        bench.request(name, "rotate/all").await;
+    }
+    let before = bench.simulator.audit_log(0).last().unwrap().seq;
+    bench.simulator.set_rate_limit(RateLimit::new(rate, burst).unwrap());
+    bench.start_operator();
+    (bench, names, before)
+}
+
+fn at(entry: &AuditEntry) -> DateTime<Utc> {
+    entry.time.parse().unwrap()
+}
+
+fn assert_none_refused(log: &[AuditEntry]) {
+    assert!(log.iter().all(|entry| entry.status != Some(429)), "Auth0 had to refuse calls");
+}
+
+#[tokio::test]
+async fn more_is_due_than_the_limit_lets_through_and_nothing_is_refused() {
+    let (bench, names, before) = all_at_once(60, (16, 10)).await;
+    for name in &names {
+        bench.rotated(name, 2).await;
+        assert_eq!(bench.rotations(name), 1);
+    }
+    assert_none_refused(&bench.simulator.audit_log(before));
+    let metrics = bench.operator().metrics().await;
+    assert!(metrics.contains("auth0_rotator_auth0_budget_remaining{namespace="), "{metrics}");
+    assert_eq!(bench.operator().metric("auth0_rotator_waiting").await, 0.0);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_in_progress_is_confirmed_while_others_wait_to_begin() {
+    let (bench, names, before) = all_at_once(40, (4, 4)).await;
+    for name in &names {
+        let activated = |bench: &Bench| bench.rotations(name) == 1;
+        bench.until("activated", activated).await;
+    }
+    let log = bench.simulator.audit_log(before);
+    assert_none_refused(&log);
+    let mut activated = HashMap::new();
+    let mut confirmed = 0;
+    for entry in log.iter().filter(|entry| entry.client_id.is_some()) {
+        let client = entry.client_id.as_deref().unwrap();
+        if entry.operation == Operation::RotateSecret && entry.effect {
+            activated.insert(client, at(entry));
+        } else if entry.kind == AuditKind::Revocation
+            && let Some(since) = activated.remove(client)
+        {
+            // It may be at Auth0 a second later; the last to begin begins ten seconds after the first.
+            assert!((at(entry) - since).as_seconds_f64() < 5.0, "{client} was kept waiting");
+            confirmed += 1;
+        }
+    }
+    assert!(confirmed > names.len() / 2, "{confirmed}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn while_auth0_is_down_it_is_hardly_called_and_then_all_go_on() {
+    let bench = Bench::start().await;
+    let names: Vec<_> = (0..20).map(|number| format!("app-{number}")).collect();
+    for name in &names {
+        bench.rotation(name, json!({})).await;
+    }
+    for name in &names {
+        bench.rotated(name, 1).await;
+    }
+    let down = Fault::status_before(503).on(Operation::GetClient).unlimited();
+    let down = bench.simulator.faults().order(down).unwrap();
+    let before = bench.simulator.counters().with_status(Operation::GetClient, 503);
+    for name in &names {
+        bench.request(name, "rotate/all").await;
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let asked = bench.simulator.counters().with_status(Operation::GetClient, 503) - before;
+    // Those that were under way when it went down, and a probe after each pause.
+    assert!((5..20).contains(&asked), "{asked}");
+    assert!(bench.simulator.faults().remove(down));
+    for name in &names {
+        bench.rotated(name, 2).await;
+        assert_eq!(bench.rotations(name), 1);
+    }
+    bench.finish().await;
+}
