@@ -29,6 +29,11 @@ pub(crate) async fn settle(arena: &Arena) -> Result<Vec<Breach>> {
     for member in arena.members() {
         api.patch(&member.name, &PatchParams::default(), &suspend).await?;
     }
+    at_rest(arena).await
+}
+
+/// Waits until everything rests. Returns what doesn't when the time for that is over.
+pub(crate) async fn at_rest(arena: &Arena) -> Result<Vec<Breach>> {
     let since = Instant::now();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;

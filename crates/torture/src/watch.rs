@@ -349,11 +349,7 @@ impl Client {
         since_switch: TimeDelta,
         arena: &Arena,
     ) -> Judged {
-        let versions = self.lists.iter().enumerate();
-        let mut had = versions.filter(|(_, (_, version))| version == list).map(|(place, _)| place);
-        let replaced = had.next_back().and_then(|place| self.lists.get(place + 1));
-        let late = TimeDelta::from_std(STAGING).unwrap_or_default();
-        if replaced.is_some_and(|(replaced_at, _)| *replaced_at + late < at) {
+        if is_too_late(&self.lists, list, at) {
             arena.counts.late.up();
             return Ok(());
         }
@@ -361,7 +357,7 @@ impl Client {
         if failure == Failure::Revoked {
             return Ok(());
         }
-        if self.member.strategy == Strategy::Staged && self.member.group == Group::Plain {
+        if is_promised(&self.member) {
             let after = since_switch.num_milliseconds();
             let detail = format!(
                 "at {at} a consumer was refused with a list of {}, {after} ms after Auth0's switch",
@@ -388,7 +384,25 @@ impl Client {
     }
 }
 
+/// Whether a consumer had a list for longer than a staging period after it was replaced.
+fn is_too_late(lists: &[(DateTime<Utc>, Vec<u32>)], list: &[u32], at: DateTime<Utc>) -> bool {
+    let had = lists.iter().rposition(|(_, version)| version == list);
+    let replaced = had.and_then(|place| lists.get(place + 1));
+    let staging = TimeDelta::from_std(STAGING).unwrap_or_default();
+    replaced.is_some_and(|(replaced_at, _)| *replaced_at + staging < at)
+}
+
+/// Under Staged no login may fail, whatever the operator, its servers and Auth0 go through; only
+/// who changes a secret behind the operator's back can make one fail.
+fn is_promised(member: &Member) -> bool {
+    member.strategy == Strategy::Staged && member.group == Group::Plain
+}
+
 fn lengths() -> Lengths {
     let delta = |length| TimeDelta::from_std(length).unwrap_or_default();
     Lengths { staging: delta(STAGING), grace: delta(GRACE), window: delta(WINDOW), readable: true }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
