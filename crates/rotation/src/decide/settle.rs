@@ -79,9 +79,11 @@ impl Pass<'_> {
                 "the record of this rotation was lost; its grace period started anew",
             );
         } else {
-            // Published as the next one, and perhaps set at Auth0: setting it again is safe.
+            // Published as the next one, and perhaps set at Auth0: setting it again is safe, taking
+            // it back is not.
             let mut rotation =
                 Rotation::start(fallback, Cause::Recovery, Strategy::Staged, self.now);
+            rotation.attempts = 1;
             rotation.phase = Phase::Staging;
             rotation.staged_at = Some(self.now);
             rotation.message =

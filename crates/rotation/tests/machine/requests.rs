@@ -213,6 +213,22 @@ fn abort_withdraws_what_is_not_active_yet() {
     }
 }
 
+/// What was set at Auth0 before the record was lost is the secret, whatever the new record says.
+#[test]
+fn abort_after_a_lost_record_withdraws_nothing_that_auth0_may_have() {
+    let mut world = in_phase(Strategy::Staged, Phase::Activating);
+    world.status = rotation::Status::default();
+    world.settle();
+    assert_eq!(numbers(&world), [1, 2]);
+    world.ask("abort/too-late");
+    world.settle();
+    assert!(numbers(&world).contains(&2), "Auth0 has number 2: {:?}", world.status);
+    assert!(world.status.request_refusal.as_ref().unwrap().contains("too late"));
+    world.run(10_000);
+    works(&world);
+    assert_eq!(numbers(&world), [2]);
+}
+
 #[test]
 fn abort_without_a_rotation_is_refused() {
     let mut world = World::imported();
