@@ -46,7 +46,7 @@ mod toolchain;
 pub use assets::{Assets, Binary};
 pub use error::{AssetsError, Error, FileError};
 pub use fixture::ControlPlane;
-pub use modules::{etcd_version, kubernetes_version};
+pub use modules::{etcd_version, helm_version, kubernetes_version};
 pub use options::Options;
 pub use progress::{BuildEvent, Progress};
 pub use shared::shared;
