@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use control_plane::{Assets, Binary, ControlPlane, Options, Progress};
-use k8s_openapi::api::core::v1::Node as Resource;
+use k8s_openapi::api::core::v1::{Node as Resource, ServiceAccount};
 use kube::{Api, Client};
 
 use crate::config;
@@ -70,8 +70,12 @@ impl Node {
             node.processes().insert(0, process);
         }
         let client = Client::try_from(control_plane.client_config())?;
-        let resources: Api<Resource> = Api::all(client);
+        let resources: Api<Resource> = Api::all(client.clone());
         node.wait("the node", async || is_ready(&resources).await).await?;
+        // Pods aren't admitted to a namespace before it has this.
+        let accounts: Api<ServiceAccount> = Api::namespaced(client, "default");
+        let has_account = async || Ok(accounts.get_opt("default").await?.is_some());
+        node.wait("the controller manager", has_account).await?;
         Ok(node)
     }
 
