@@ -125,11 +125,7 @@ impl Assets {
         if let Some(folder) = variable("KUBEBUILDER_ASSETS") {
             return Ok(Self { folder, cache: None });
         }
-        let cache = variable("AUTH0_ROTATOR_CACHE")
-            .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("auth0-rotator")))
-            .or_else(|| Some(variable("HOME")?.join(".cache/auth0-rotator")))
-            .ok_or(AssetsError::NoCache)?;
-        let cache = cache.join("control-plane");
+        let cache = cache_dir()?.join("control-plane");
         let folder = cache.join(modules::KUBERNETES.cache_key());
         Ok(Self { folder, cache: Some(cache) })
     }
@@ -166,6 +162,19 @@ impl Assets {
         builder::build(&folder, binary, progress)?;
         Ok(path)
     }
+}
+
+/// The folder for what is kept from one run to the next: the first of `AUTH0_ROTATOR_CACHE`,
+/// `XDG_CACHE_HOME/auth0-rotator` and `~/.cache/auth0-rotator`.
+///
+/// # Errors
+///
+/// [`AssetsError::NoCache`] when none of the variables is set.
+pub fn cache_dir() -> Result<PathBuf, AssetsError> {
+    variable("AUTH0_ROTATOR_CACHE")
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("auth0-rotator")))
+        .or_else(|| Some(variable("HOME")?.join(".cache/auth0-rotator")))
+        .ok_or(AssetsError::NoCache)
 }
 
 /// Whether `path` is a file that someone may execute.

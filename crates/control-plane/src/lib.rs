@@ -45,7 +45,7 @@ mod shared;
 mod toolchain;
 
 pub use apiserver::SERVICE_ADDRESS;
-pub use assets::{Assets, Binary};
+pub use assets::{Assets, Binary, cache_dir};
 pub use error::{AssetsError, Error, FileError};
 pub use fixture::ControlPlane;
 pub use modules::{etcd_version, helm_version, kubernetes_version};

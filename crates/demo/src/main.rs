@@ -2,37 +2,26 @@
 
 mod auth0;
 mod cli;
-mod cluster;
 mod consumer;
 mod demo;
 mod evidence;
 mod keep;
-mod leaks;
-mod login;
-mod manifests;
 mod operator;
 mod script;
 mod somebody;
 mod stage;
-mod status;
 mod summary;
-mod tally;
-mod target;
-mod terminal;
-mod timeline;
 mod verdict;
-mod wording;
-mod world;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
+use testbed::terminal::Terminal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Options;
 use crate::stage::Stage;
-use crate::terminal::Terminal;
 
 /// As shells have it: 128 and SIGINT.
 const INTERRUPTED: u8 = 130;

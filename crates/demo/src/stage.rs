@@ -11,19 +11,20 @@ use control_plane::ControlPlane;
 use kube::Client;
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
+use testbed::cluster;
+use testbed::leaks::Place;
+use testbed::manifests::{self, Quickstart};
+use testbed::tally::Tallies;
+use testbed::terminal::Terminal;
+use testbed::timeline::{Timeline, seconds};
+use testbed::world::World;
 use tokio::task::JoinSet;
 
+use crate::auth0;
 use crate::cli::Options;
 use crate::consumer::{self, Setting};
-use crate::leaks::Place;
-use crate::manifests::{self, Quickstart};
 use crate::operator::{self, Operator};
 use crate::script::{self, PROPAGATION_WINDOW};
-use crate::tally::Tallies;
-use crate::terminal::Terminal;
-use crate::timeline::{Timeline, seconds};
-use crate::world::World;
-use crate::{auth0, cluster};
 
 const SUPERVISE_EVERY: Duration = Duration::from_millis(200);
 const STATUS_EVERY: Duration = Duration::from_millis(200);

@@ -1,6 +1,5 @@
 //! Container images: built by buildah, out of what this machine has, and loaded into containerd.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -27,6 +26,17 @@ pub fn program(name: &str) -> Result<PathBuf> {
     found.with_context(|| format!("{name} is not installed"))
 }
 
+/// What of the machine is in an image.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Contents<'a> {
+    /// Programs, with the libraries that they need.
+    pub programs: &'a [&'a Path],
+    /// Programs of which only the libraries are.
+    pub libraries_of: &'a [&'a Path],
+    /// What it runs.
+    pub entrypoint: &'a [&'a str],
+}
+
 /// Builds images, and keeps them in a folder of its own.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -40,25 +50,44 @@ impl Builder {
         Self { folder: Arc::new(folder.to_path_buf()) }
     }
 
-    /// An image that has nothing but `programs` and the libraries that they need, all of them this
-    /// machine's. It runs `entrypoint`.
+    /// Removes what a build that was killed left. Nobody else may use the folder meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When buildah fails; the message has what it wrote.
+    pub async fn remove_abandoned(&self) -> Result<()> {
+        let mut buildah = self.buildah();
+        buildah.args(["rm", "--all"]);
+        run(buildah).await.context("can't remove what earlier builds left")?;
+        Ok(())
+    }
+
+    /// Makes an image of this machine's own files.
     ///
     /// # Errors
     ///
     /// When a library is missing, or buildah fails.
-    pub async fn machine(&self, tag: &str, programs: &[&Path], entrypoint: &[&str]) -> Result<()> {
+    pub async fn machine(&self, tag: &str, contents: &Contents<'_>) -> Result<()> {
         fs::create_dir_all(&*self.folder)?;
-        let root = tempfile::tempdir_in(&*self.folder)?;
-        for path in closure(programs).await? {
-            copy_below(root.path(), &path)?;
+        let folder = tempfile::tempdir()?;
+        let root = folder.path().join("root");
+        fs::create_dir(&root)?;
+        for program in contents.programs {
+            copy_below(&root, program)?;
         }
-        let mut dockerfile = String::from("FROM scratch\nCOPY . /\n");
-        if !entrypoint.is_empty() {
-            dockerfile.push_str(&format!("ENTRYPOINT {}\n", serde_json::to_string(entrypoint)?));
+        for program in contents.programs.iter().chain(contents.libraries_of) {
+            for library in libraries(program).await? {
+                copy_below(&root, &library)?;
+            }
         }
-        let recipe = root.path().with_extension("dockerfile");
-        fs::write(&recipe, dockerfile)?;
-        self.build(tag, root.path(), &recipe, &[]).await
+        let mut text = String::from("FROM scratch\nCOPY root /\n");
+        if !contents.entrypoint.is_empty() {
+            let entrypoint = serde_json::to_string(contents.entrypoint)?;
+            text.push_str(&format!("ENTRYPOINT {entrypoint}\n"));
+        }
+        let dockerfile = folder.path().join("Dockerfile");
+        fs::write(&dockerfile, text)?;
+        self.build(tag, folder.path(), &dockerfile, &["--layers"]).await
     }
 
     /// Builds `dockerfile` on `context`.
@@ -83,7 +112,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Writes an image to a file, for [`Node::load`](crate::Node::load).
+    /// Writes an image to a file, for [`Node::load`](crate::Node::load). Nothing in it is compressed.
     ///
     /// # Errors
     ///
@@ -131,20 +160,15 @@ async fn run(mut command: Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// `programs`, and the libraries that they need.
-async fn closure(programs: &[&Path]) -> Result<BTreeSet<PathBuf>> {
-    let mut all = BTreeSet::new();
-    for program in programs {
-        all.insert(program.to_path_buf());
-        let mut ldd = Command::new("ldd");
-        ldd.arg(program);
-        let listed = run(ldd).await?;
-        if let Some(missing) = listed.lines().find(|line| line.contains("not found")) {
-            bail!("{} lacks a library: {}", program.display(), missing.trim());
-        }
-        all.extend(listed.lines().filter_map(library));
+/// The libraries that a program needs.
+async fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let mut ldd = Command::new("ldd");
+    ldd.arg(program);
+    let listed = run(ldd).await?;
+    if let Some(missing) = listed.lines().find(|line| line.contains("not found")) {
+        bail!("{} lacks a library: {}", program.display(), missing.trim());
     }
-    Ok(all)
+    Ok(listed.lines().filter_map(library).collect())
 }
 
 /// The path in a line of ldd: `libc.so.6 => /lib/libc.so.6 (0x7f…)`, or `/lib64/ld.so.2 (0x7f…)`.
@@ -199,14 +223,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copied_program_finds_its_libraries() {
+    async fn a_program_is_copied_with_its_libraries() {
         let root = tempfile::tempdir().unwrap();
         let sleep = program("sleep").unwrap();
-        for path in closure(&[&sleep]).await.unwrap() {
-            copy_below(root.path(), &path).unwrap();
+        let all = libraries(&sleep).await.unwrap();
+        assert!(!all.is_empty());
+        for path in all.iter().chain([&sleep]) {
+            copy_below(root.path(), path).unwrap();
+            let copy = root.path().join(path.strip_prefix("/").unwrap());
+            assert!(copy.is_file(), "{}", copy.display());
         }
-        assert!(root.path().join(sleep.strip_prefix("/").unwrap()).is_file());
-        let is_link = |path: &str| Path::new(path).is_symlink();
-        assert_eq!(root.path().join("lib64").is_symlink(), is_link("/lib64"));
+        assert_eq!(root.path().join("lib").is_symlink(), Path::new("/lib").is_symlink());
     }
 }

@@ -30,5 +30,5 @@ mod node;
 mod process;
 
 pub use enclosure::{Enclosure, enclose};
-pub use images::{Builder, program};
+pub use images::{Builder, Contents, program};
 pub use node::{ADDRESS, BINARIES, Node, control_plane};

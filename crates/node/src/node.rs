@@ -14,7 +14,7 @@ use kube::{Api, Client};
 
 use crate::config;
 use crate::enclosure::Enclosure;
-use crate::images::{self, Builder};
+use crate::images::{self, Builder, Contents};
 use crate::process::Process;
 
 /// The node's address, at which pods reach what listens on it.
@@ -103,10 +103,26 @@ impl Node {
         images::load(archive).await
     }
 
+    /// Which kubelet and which containerd it has.
+    ///
+    /// # Errors
+    ///
+    /// When the API server doesn't answer.
+    pub async fn describe(&self, client: &Client) -> Result<String> {
+        let node = Api::<Resource>::all(client.clone()).get(NAME).await?;
+        let info = node.status.and_then(|status| status.node_info).unwrap_or_default();
+        let runtime = info.container_runtime_version.replace("://", " ");
+        Ok(format!("kubelet {} with {runtime}", info.kubelet_version))
+    }
+
     async fn import_sandbox_image(&self) -> Result<()> {
         let builder = Builder::new(&self.folder.join("buildah"));
         let sleep = images::program("sleep")?;
-        builder.machine(config::SANDBOX_IMAGE, &[&sleep], &["/usr/bin/sleep", "infinity"]).await?;
+        let path = sleep.to_string_lossy();
+        let entrypoint = [path.as_ref(), "infinity"];
+        let contents =
+            Contents { programs: &[&sleep], entrypoint: &entrypoint, ..Contents::default() };
+        builder.machine(config::SANDBOX_IMAGE, &contents).await?;
         self.load(&builder.archive(config::SANDBOX_IMAGE).await?).await
     }
 

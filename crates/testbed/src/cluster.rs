@@ -13,11 +13,11 @@ use serde_json::Value;
 
 use crate::terminal::Terminal;
 
-const FIELD_MANAGER: &str = "demo";
+const FIELD_MANAGER: &str = "testbed";
 const ESTABLISH_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Starts the control plane, and tells how its build goes when there is one.
-pub(crate) async fn start(terminal: &Terminal) -> Result<ControlPlane> {
+pub async fn start(terminal: &Terminal) -> Result<ControlPlane> {
     let control_plane = ControlPlane::options().progress(progress(terminal)).start().await?;
     terminal.clear_status();
     Ok(control_plane)
@@ -25,7 +25,7 @@ pub(crate) async fn start(terminal: &Terminal) -> Result<ControlPlane> {
 
 /// Builds what is missing of etcd, kube-apiserver and, if it is wanted, kubectl. Returns whether
 /// there is a kubectl: a folder that the user named may have none.
-pub(crate) async fn provide(terminal: &Terminal, kubectl: bool) -> Result<bool> {
+pub async fn provide(terminal: &Terminal, kubectl: bool) -> Result<bool> {
     let progress = progress(terminal);
     let provided = tokio::task::spawn_blocking(move || {
         let assets = Assets::provide(&Binary::SERVERS, &progress)?;
@@ -43,7 +43,7 @@ fn progress(terminal: &Terminal) -> Progress {
 }
 
 /// Applies manifests in their order, as `kubectl apply --server-side` does.
-pub(crate) async fn apply(client: &Client, manifests: &[Value]) -> Result<()> {
+pub async fn apply(client: &Client, manifests: &[Value]) -> Result<()> {
     for manifest in manifests {
         let object: DynamicObject = serde_json::from_value(manifest.clone())?;
         let name = object.name_any();
@@ -68,7 +68,7 @@ async fn apply_one(client: &Client, object: &DynamicObject) -> Result<()> {
 }
 
 /// Installs custom resource definitions and waits until the API server serves them.
-pub(crate) async fn install(client: &Client, definitions: &[Value]) -> Result<()> {
+pub async fn install(client: &Client, definitions: &[Value]) -> Result<()> {
     apply(client, definitions).await?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in definitions {

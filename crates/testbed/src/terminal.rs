@@ -11,7 +11,7 @@ const CLEAR_LINE: &str = "\r\x1b[2K";
 
 /// What a piece of text is, from which its colour follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Style {
+pub enum Style {
     Plain,
     /// Something went as it should.
     Good,
@@ -40,7 +40,7 @@ impl Style {
 /// What can't be written is let go: whoever closed the pipe has seen enough, and the exit status
 /// still tells the result.
 #[derive(Clone)]
-pub(crate) struct Terminal(Arc<Mutex<Output>>);
+pub struct Terminal(Arc<Mutex<Output>>);
 
 struct Output {
     to: Box<dyn Write + Send>,
@@ -51,7 +51,7 @@ struct Output {
 }
 
 impl Terminal {
-    pub(crate) fn stdout() -> Self {
+    pub fn stdout() -> Self {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let can_overwrite = std::io::stdout().is_terminal() && !is_dumb;
@@ -61,7 +61,7 @@ impl Terminal {
 
     /// Writes nothing.
     #[cfg(test)]
-    pub(crate) fn silent() -> Self {
+    pub fn silent() -> Self {
         Self::new(Box::new(std::io::sink()), false, false)
     }
 
@@ -72,19 +72,19 @@ impl Terminal {
     }
 
     /// Writes a line that stays.
-    pub(crate) fn line(&self, text: &str) {
+    pub fn line(&self, text: &str) {
         self.output().line(text);
     }
 
     /// Writes an empty line and a heading.
-    pub(crate) fn heading(&self, text: &str) {
+    pub fn heading(&self, text: &str) {
         let text = self.paint(Style::Heading, text);
         self.output().line(&format!("\n{text}"));
     }
 
     /// Replaces the status, which is below all lines. Where it can't be written over it is a line
     /// now and then.
-    pub(crate) fn status(&self, text: &str) {
+    pub fn status(&self, text: &str) {
         let mut output = self.output();
         if output.can_overwrite {
             if output.status != text {
@@ -98,7 +98,7 @@ impl Terminal {
     }
 
     /// Takes the status away. The next one is shown at once.
-    pub(crate) fn clear_status(&self) {
+    pub fn clear_status(&self) {
         let mut output = self.output();
         output.plain_status_at = None;
         if !output.status.is_empty() {
@@ -108,13 +108,13 @@ impl Terminal {
     }
 
     /// Writes to standard error.
-    pub(crate) fn complain(&self, text: &str) {
+    pub fn complain(&self, text: &str) {
         let _output = self.output();
         let _ = writeln!(std::io::stderr(), "{text}");
     }
 
     /// `text` in the colour of `style`, if there are colours.
-    pub(crate) fn paint(&self, style: Style, text: &str) -> String {
+    pub fn paint(&self, style: Style, text: &str) -> String {
         if self.output().colours && style != Style::Plain {
             format!("\x1b[{}m{text}\x1b[0m", style.code())
         } else {

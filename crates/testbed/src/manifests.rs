@@ -1,4 +1,4 @@
-//! Manifests: read from the checkout, changed where the demo needs it, and told what was changed.
+//! Manifests: read from the checkout, changed where a trial needs it, and told what was changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 /// A folder of the checkout that this program was built from.
-pub(crate) fn folder(name: &str) -> PathBuf {
+pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
 }
 
 /// All documents of the YAML files of `folder`, in the order of the files' names.
-pub(crate) fn read(folder: &Path) -> Result<Vec<Value>> {
+pub fn read(folder: &Path) -> Result<Vec<Value>> {
     let wrong = || format!("can't read {}", folder.display());
     let entries = fs::read_dir(folder).with_context(wrong)?;
     let mut paths: Vec<_> =
@@ -22,11 +22,16 @@ pub(crate) fn read(folder: &Path) -> Result<Vec<Value>> {
     paths.sort();
     let mut manifests = Vec::new();
     for path in paths {
-        let text = fs::read_to_string(&path).with_context(wrong)?;
-        let documents = parse(&text);
-        manifests.extend(documents.with_context(|| format!("can't parse {}", path.display()))?);
+        manifests.extend(read_file(&path)?);
     }
     Ok(manifests)
+}
+
+/// All documents of a YAML file.
+pub fn read_file(path: &Path) -> Result<Vec<Value>> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+    parse(&text).with_context(|| format!("can't parse {}", path.display()))
 }
 
 fn parse(text: &str) -> Result<Vec<Value>> {
@@ -37,34 +42,34 @@ fn parse(text: &str) -> Result<Vec<Value>> {
 
 /// An application whose secret is rotated, as its manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Application {
+pub struct Application {
     /// The name of its ClientSecretRotation.
-    pub(crate) name: String,
-    pub(crate) client_id: String,
-    pub(crate) strategy: String,
+    pub name: String,
+    pub client_id: String,
+    pub strategy: String,
     /// The name of its Secret.
-    pub(crate) secret: String,
+    pub secret: String,
 }
 
 /// What the simulated Auth0 has to know from the manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tenant {
-    pub(crate) domain: String,
+pub struct Tenant {
+    pub domain: String,
     /// The client ID of the operator itself.
-    pub(crate) manager: String,
+    pub manager: String,
 }
 
 /// The manifests of the quickstart.
 #[derive(Clone, Debug)]
-pub(crate) struct Quickstart {
-    pub(crate) manifests: Vec<Value>,
-    pub(crate) namespace: String,
-    pub(crate) tenant: Tenant,
-    pub(crate) applications: Vec<Application>,
+pub struct Quickstart {
+    pub manifests: Vec<Value>,
+    pub namespace: String,
+    pub tenant: Tenant,
+    pub applications: Vec<Application>,
 }
 
 impl Quickstart {
-    pub(crate) fn read(folder: &Path) -> Result<Self> {
+    pub fn read(folder: &Path) -> Result<Self> {
         Self::of(read(folder)?).with_context(|| format!("in {}", folder.display()))
     }
 
@@ -85,7 +90,7 @@ impl Quickstart {
     }
 
     /// Makes a change and returns what to tell of it.
-    pub(crate) fn change(&mut self, change: &Change) -> Result<String> {
+    pub fn change(&mut self, change: &Change) -> Result<String> {
         let Change { kind, name, path, value, shown } = change;
         let manifest = self
             .manifests
@@ -101,9 +106,9 @@ impl Quickstart {
     }
 }
 
-/// A field that the demo needs to be otherwise than a user would have it.
+/// A field that a trial needs to be otherwise than a user would have it.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
+pub struct Change {
     kind: &'static str,
     name: String,
     path: Vec<&'static str>,
@@ -114,7 +119,7 @@ pub(crate) struct Change {
 
 impl Change {
     /// Sets the field at `path`, its members separated by dots.
-    pub(crate) fn set(
+    pub fn set(
         kind: &'static str,
         name: &str,
         path: &'static str,
@@ -125,7 +130,7 @@ impl Change {
     }
 
     /// Tells `text` instead of the values before and after.
-    pub(crate) fn shown_as(self, text: &str) -> Self {
+    pub fn shown_as(self, text: &str) -> Self {
         Self { shown: Some(text.into()), ..self }
     }
 }
