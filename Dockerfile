@@ -14,9 +14,9 @@ FROM ${BUILD_IMAGE} AS manifests
 WORKDIR /src
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path './benches/*' -delete \
-    && find . -name '*.rs' -exec sh -c 'echo "fn main() {}" >"$1"' sh {} ';' \
+    && find . -name '*.rs' -exec sh -c 'echo "fn main() { }" >"$1"' sh {} ';' \
     && find . -name Cargo.toml -exec sh -c 'cd "${1%/*}" && mkdir -p src && touch src/lib.rs \
-        && echo "fn main() {}" >src/main.rs' sh {} ';'
+        && echo "fn main() { }" >src/main.rs' sh {} ';'
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src

@@ -4,6 +4,7 @@
 help:
 	@echo "make demo    rotations on a real control plane while applications log in, about a minute once built"
 	@echo "make test    formatting, lints, documentation, all tests"
+	@echo "make e2e     real pods: the operator's image and applications on a kubelet, as root, about 10 minutes"
 	@echo "make bench   figures: latency of a rotation, calls, memory"
 	@echo "make crds    write crds/ anew from the Rust types"
 	@echo "make deny    licences, sources and TLS stacks of what is linked"
@@ -29,6 +30,19 @@ test:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	cargo run --locked -q -p control-plane -- build --with kubectl
 	cargo test --locked --workspace --all-features
+
+# The operator's image in a pod, on a kubelet and containerd in namespaces of their own, while
+# applications in pods log in. As root.
+#
+#   make e2e
+#   make e2e KEEP=1              leaves everything running after the summary, until Ctrl-C
+#   make e2e ARGS='--staging 100s'   see `make e2e ARGS=--help`
+.PHONY: e2e
+e2e:
+	@sh crates/e2e/preflight.sh
+	cargo build --locked -p e2e
+	@"$${CARGO_TARGET_DIR:-target}/debug/ends"
+	@"$${CARGO_TARGET_DIR:-target}/debug/e2e" $(if $(KEEP),--keep) $(ARGS)
 
 .PHONY: bench
 bench:

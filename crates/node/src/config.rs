@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// containerd's socket: in a file system of the enclosure's own.
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
 /// The image of the container that holds a pod's namespaces.
-pub(crate) const SANDBOX_IMAGE: &str = "localhost/sandbox:node";
+pub const SANDBOX_IMAGE: &str = "localhost/sandbox:node";
 
 /// Where distributions have network plugins, and where upstream installs them.
 const PLUGINS: [&str; 3] = ["/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"];

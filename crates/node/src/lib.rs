@@ -29,6 +29,7 @@ mod images;
 mod node;
 mod process;
 
+pub use config::SANDBOX_IMAGE;
 pub use enclosure::{Enclosure, enclose};
 pub use images::{Builder, Contents, program};
 pub use node::{ADDRESS, BINARIES, Node, control_plane};
