@@ -21,9 +21,10 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path './benches/*' -
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY --from=manifests /src .
-# The sources that come next may be older than what was made of their stand-ins.
+# The sources that come next may be older than what was made of their stand-ins, and fewer.
 RUN cargo build --release --locked --package auth0-rotator \
-    && cargo clean --release --package auth0-rotator --package rotation
+    && cargo clean --release --package auth0-rotator --package rotation \
+    && rm -r benches crates src
 COPY . .
 RUN cargo build --release --locked --package auth0-rotator \
     && install -D target/release/auth0-rotator /out/usr/local/bin/auth0-rotator \
