@@ -1,5 +1,6 @@
 //! How the operator gets into the cluster.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -15,7 +16,7 @@ use crate::images;
 
 /// Where the operator runs.
 pub(crate) const NAMESPACE: &str = "auth0-rotator";
-/// Its Deployment.
+/// Its Deployment, and its program.
 const NAME: &str = "auth0-rotator";
 /// The pods of its Deployment.
 const SELECTOR: &str = "app.kubernetes.io/name=auth0-rotator";
@@ -85,21 +86,39 @@ pub(crate) async fn metrics(client: &Client) -> Result<String> {
 async fn proxied(client: &Client, pod: &Pod, port: &str, path: &str) -> Result<String> {
     let name = pod.name_any();
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}:{port}/proxy/{path}");
-    let request = http_get(&path)?;
-    Ok(client.request_text(request).await?)
+    Ok(client.request_text(http::Request::get(path).body(Vec::new())?).await?)
 }
 
-/// The operator's memory as its kubelet measures it, in bytes: resident set of its largest pod.
-pub(crate) async fn memory(client: &Client) -> Result<u64> {
-    let stats = client.request_text(http_get("/api/v1/nodes/node/proxy/stats/summary")?).await?;
-    let stats: Value = serde_json::from_str(&stats)?;
-    let pods = stats["pods"].as_array().cloned().unwrap_or_default();
-    let ours = pods.iter().filter(|pod| pod["podRef"]["namespace"] == NAMESPACE);
-    let containers = ours.flat_map(|pod| pod["containers"].as_array().cloned().unwrap_or_default());
-    let resident = containers.filter_map(|container| container["memory"]["rssBytes"].as_u64());
-    resident.max().context("the kubelet does not know it")
+/// The most memory that a process of the operator has had resident, in bytes. Pods' processes are
+/// in the PID namespace of this one, or below it.
+pub(crate) fn memory() -> Result<u64> {
+    let mut most = None;
+    for entry in fs::read_dir("/proc")?.flatten() {
+        // A process may end at any time.
+        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        if name.trim_end() == NAME {
+            most = most.max(peak(&status));
+        }
+    }
+    most.context("no process of the operator is to be found")
 }
 
-fn http_get(path: &str) -> Result<http::Request<Vec<u8>>> {
-    Ok(http::Request::get(path).body(Vec::new())?)
+/// The line `VmHWM:     12345 kB` of a process's status.
+fn peak(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_of_a_process_is_read() {
+        let status = "Name:\tauth0-rotator\nVmPeak:\t  99999 kB\nVmHWM:\t   12000 kB\n";
+        assert_eq!(peak(status), Some(12_288_000));
+        assert_eq!(peak("Name:\tkthreadd\n"), None);
+    }
 }

@@ -115,7 +115,7 @@ async fn gather(stage: &Stage, facts: &mut Facts) -> Result<Vec<Place>> {
         facts.accounts.push(account);
     }
     facts.restarts = Some(install::restarts(&install::pods(client).await?));
-    facts.memory = install::memory(client).await.ok();
+    facts.memory = install::memory().ok();
     let mut places = leaks::in_resources(client, namespace).await?;
     places.push(Place::new("operator.log", install::logs(client).await?));
     places.push(Place::new("metrics.txt", install::metrics(client).await?));

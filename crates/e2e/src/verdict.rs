@@ -10,7 +10,7 @@ use crate::consumers::{Consumer, PODS};
 use crate::images::Size;
 use crate::script::{ROTATED, STAGED};
 
-const MIB: u64 = 1024 * 1024;
+const MIB: f64 = 1_048_576.0;
 /// What the image may add to its base.
 const MOST: u64 = 30 * 1_000_000;
 
@@ -163,7 +163,7 @@ impl Facts {
 
     fn operator(&self) -> Promise {
         let memory = self.memory.map_or("not known".to_owned(), |bytes| {
-            format!("{:.1} MiB resident", bytes as f64 / MIB as f64)
+            format!("at most {:.1} MiB resident", bytes as f64 / MIB)
         });
         let evidence = match self.restarts {
             Some(restarts) => format!("{restarts} restarts, {memory}"),

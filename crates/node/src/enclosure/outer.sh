@@ -32,7 +32,7 @@ exec 3<&-
 
 # A signal ends `wait`, but not what is waited for.
 while :; do
-    wait "$unshare"
+    wait "$unshare" 2>/dev/null
     status=$?
     kill -0 "$unshare" 2>/dev/null || break
 done
