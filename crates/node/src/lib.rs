@@ -2,7 +2,7 @@
 //! namespaces of their own.
 //!
 //! A program that wants pods runs itself anew by [`enclose`], and inside starts a control plane
-//! with the options that [`control_plane`] gives, and a [`Node`]:
+//! with the options that [`control_plane()`] gives, and a [`Node`]:
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<std::process::ExitCode> {
