@@ -21,13 +21,15 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path './benches/*' -
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY --from=manifests /src .
-# The sources that come next may be older than what was made of their stand-ins, and fewer.
+# The sources that come next may be older than what was made of their stand-ins. Crates that the
+# operator is only tested with keep theirs: see .dockerignore.
 RUN cargo build --release --locked --package auth0-rotator \
     && cargo clean --release --package auth0-rotator --package rotation \
-    && rm -r benches crates src
+    && rm -r crates/rotation/src src
 COPY . .
 RUN cargo build --release --locked --package auth0-rotator \
-    && install -D target/release/auth0-rotator /out/usr/local/bin/auth0-rotator \
+    && install -D "${CARGO_TARGET_DIR:-target}/release/auth0-rotator" \
+        /out/usr/local/bin/auth0-rotator \
     && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt \
     && install -D -m 644 LICENSE /out/licenses/auth0-rotator/LICENSE \
     && sh deploy/image/licences.sh /out/licenses

@@ -17,8 +17,9 @@ pub(crate) const CONSUMER: &str = "localhost/consumer:e2e";
 const BASE: &str = "localhost/machine:libraries";
 const BUILD: &str = "localhost/machine:build";
 
-/// Where the build in the image leaves what it makes, for the next one.
-const TARGET: &str = "/src/target";
+/// Where the build in the image leaves what it makes, for the next one. Not below the sources, for
+/// the Dockerfile removes files there.
+const TARGET: &str = "/target";
 
 /// Builds images. Layers are kept from one run to the next.
 pub(crate) struct Images {
@@ -113,7 +114,7 @@ impl Images {
         let (cargo, rustup) = (cargo.display(), rustup.display());
         let text = format!(
             "FROM scratch\nCOPY root /\nENV CARGO_HOME={cargo} RUSTUP_HOME={rustup} \\\n    \
-             CARGO_NET_OFFLINE=true HOME=/root \\\n    \
+             CARGO_NET_OFFLINE=true CARGO_TARGET_DIR={TARGET} HOME=/root \\\n    \
              PATH={cargo}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin\n"
         );
         fs::write(&dockerfile, text)?;
