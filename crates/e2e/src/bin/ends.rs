@@ -38,8 +38,15 @@ const ENDS: [(&str, End); 3] = [
 ];
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
+async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    show().await.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "ends: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn show() -> Result<ExitCode> {
     if let Some(enclosure) = Enclosure::current() {
         run(&enclosure).await?;
         return Ok(ExitCode::SUCCESS);

@@ -46,5 +46,6 @@ while [ "$tries" -lt 100 ]; do
     rmdir $left 2>/dev/null || sleep 0.1
     tries=$((tries + 1))
 done
+[ -z "$left" ] || echo "these control groups could not be removed:" $left >&2
 rm -rf --one-file-system -- "$folder"
 exit "$status"
