@@ -2,12 +2,14 @@
 
 .PHONY: help
 help:
-	@echo "make demo    rotations on a real control plane while applications log in, about a minute once built"
-	@echo "make test    formatting, lints, documentation, all tests"
-	@echo "make e2e     real pods: the operator's image and applications on a kubelet, as root, about 10 minutes"
-	@echo "make bench   figures: latency of a rotation, calls, memory"
-	@echo "make crds    write crds/ anew from the Rust types"
-	@echo "make deny    licences, sources and TLS stacks of what is linked"
+	@echo "make demo     rotations on a real control plane while applications log in, about a minute once built"
+	@echo "make test     formatting, lints, documentation, all tests, three minutes of make torture"
+	@echo "make e2e      real pods: the operator's image and applications on a kubelet, as root, ten minutes"
+	@echo "make torture  rotations while everything fails and logins are counted, ten minutes"
+	@echo "make model    the model check with wider bounds, minutes"
+	@echo "make bench    figures: latency of a rotation, calls, memory"
+	@echo "make crds     write crds/ anew from the Rust types"
+	@echo "make deny     licences, sources and TLS stacks of what is linked"
 
 # A real control plane, a simulated Auth0, the operator, and applications that log in all the time.
 #
@@ -20,7 +22,19 @@ demo:
 	cargo build --locked -p auth0-rotator -p demo
 	@"$${CARGO_TARGET_DIR:-target}/debug/demo" $(if $(KEEP),--keep) $(ARGS)
 
-# The control plane is built first, so that its progress is seen; tests find it in the cache.
+# The operator is killed and stopped, the API server restarts, Auth0 fails, people meddle, and
+# applications log in all the time: see docs/torture.md.
+#
+#   make torture
+#   make torture ARGS='--duration 1h --clients 50 --seed 7'    see `make torture ARGS=--help`
+.PHONY: torture
+torture:
+	@sh crates/demo/preflight.sh
+	cargo build --locked -p auth0-rotator -p torture
+	@"$${CARGO_TARGET_DIR:-target}/debug/torture" $(ARGS)
+
+# The control plane is built first, so that its progress is seen; tests find it in the cache. They
+# mostly wait for real processes: more of them at a time than there are cores.
 .PHONY: test
 test:
 	@sh crates/demo/preflight.sh
@@ -29,7 +43,14 @@ test:
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	cargo run --locked -q -p control-plane -- build --with kubectl
-	cargo test --locked --workspace --all-features
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked --workspace --all-features
+	cargo build --locked -p auth0-rotator -p torture
+	"$${CARGO_TARGET_DIR:-target}/debug/torture" --duration 3m
+
+# `make test` has the same with narrower bounds. docs/model-check.md says what is checked.
+.PHONY: model
+model:
+	MODEL_DEEP=1 cargo test --locked --release -p rotation --test model -- --nocapture --test-threads 1
 
 # The operator's image in a pod, on a kubelet and containerd in namespaces of their own, while
 # applications in pods log in. As root.

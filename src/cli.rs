@@ -72,6 +72,27 @@ pub struct RunArgs {
     #[arg(long, env = "AUTH0_ROTATOR_ALLOW_HTTP_ENDPOINTS")]
     pub allow_http_endpoints: bool,
 
+    /// The operator's own namespace, where the credentials of ClusterAuth0Tenants are. That of its
+    /// service account, or of the context of KUBECONFIG, when absent.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_OPERATOR_NAMESPACE",
+        value_name = "NAME",
+        value_parser = namespace
+    )]
+    pub operator_namespace: Option<String>,
+
+    /// Whether ClusterAuth0Tenants may be used. By default when no --namespace is given: it takes
+    /// permissions on the whole cluster.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_CLUSTER_TENANTS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub cluster_tenants: Option<bool>,
+
     /// How log lines are written.
     #[arg(long, env = "AUTH0_ROTATOR_LOG_FORMAT", default_value = "json", value_enum)]
     pub log_format: LogFormat,
@@ -99,6 +120,8 @@ impl RunArgs {
             propagation_window: self.propagation_window,
             allow_http: self.allow_http_endpoints,
             concurrency: self.concurrency,
+            operator_namespace: self.operator_namespace.clone(),
+            cluster_tenants: self.cluster_tenants,
         }
     }
 }

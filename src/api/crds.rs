@@ -3,11 +3,11 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
-use super::{Auth0Tenant, ClientSecretRotation};
+use super::{Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant};
 
 /// All definitions.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![Auth0Tenant::crd(), ClientSecretRotation::crd()]
+    vec![Auth0Tenant::crd(), ClientSecretRotation::crd(), ClusterAuth0Tenant::crd()]
 }
 
 /// Each definition's file name in `crds/` and its text.

@@ -11,8 +11,10 @@ pub use rotation::{
     WindowSpec, WorkloadKind, WorkloadRef,
 };
 pub use tenant::{
-    Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, ClientSecretCredentials, CredentialsSpec,
-    RateLimitSpec, Scopes, SecretRef,
+    AllowRule, AssertionAlgorithm, Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, Budget,
+    ClientMetadata, ClientSecretCredentials, ClusterAuth0Tenant, ClusterAuth0TenantSpec,
+    CredentialsSpec, KeyRef, PrivateKeyJwtCredentials, RateLimitSpec, Scopes, SecretRef,
+    TenantAccess,
 };
 
 /// The API group of the custom resources, and the prefix of labels and annotations.
@@ -44,6 +46,10 @@ pub const KEYS_ANNOTATION: &str = "auth0-rotator.dev/keys";
 /// Label on a target Secret, by which it is watched. `app.kubernetes.io/managed-by` is left to
 /// whoever made the Secret.
 pub const MANAGED_LABEL: &str = "auth0-rotator.dev/managed";
+
+/// Annotation on a credentials Secret: the endpoints that it may be sent to beside Auth0's own,
+/// separated by spaces.
+pub const ENDPOINT_ANNOTATION: &str = "auth0-rotator.dev/endpoint";
 
 /// The name under which fields are applied.
 pub const MANAGER: &str = "auth0-rotator";

@@ -106,7 +106,7 @@ pub struct TenantRef {
     /// The kind of the tenant resource.
     #[serde(default)]
     pub kind: TenantKind,
-    /// The name of the tenant resource; an Auth0Tenant is looked up in this resource's namespace.
+    /// The name of the tenant resource. An Auth0Tenant is looked up in this resource's namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
 }
@@ -114,9 +114,11 @@ pub struct TenantRef {
 /// The kinds of tenant resources.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TenantKind {
-    /// A tenant of one namespace.
+    /// A tenant of this namespace.
     #[default]
     Auth0Tenant,
+    /// A tenant of the cluster, which says what this namespace may use.
+    ClusterAuth0Tenant,
 }
 
 /// When to rotate: exactly one of cron and every.

@@ -41,6 +41,13 @@ pub enum Auth0Error {
          present secret into the credentials Secret"
     )]
     CredentialsRefused,
+    /// Auth0 refused the assertion that the tenant's key signed.
+    #[error(
+        "Auth0 refuses what the tenant's private key signed: check in Auth0's dashboard that the \
+         client's credentials have its public key with the algorithm of spec.credentials, and check \
+         clientId, keyId, spec.domain and the clock"
+    )]
+    KeyRefused,
     /// Auth0 knows the management client and gives it no token.
     #[error(
         "Auth0 gives the tenant's management client no token (status 403): authorize it for the \
@@ -108,6 +115,7 @@ impl Auth0Error {
             Auth0Error::Configuration(_)
             | Auth0Error::Credentials(_)
             | Auth0Error::CredentialsRefused
+            | Auth0Error::KeyRefused
             | Auth0Error::TokenForbidden
             | Auth0Error::MissingScope(_)
             | Auth0Error::ClientNotFound
@@ -126,7 +134,7 @@ impl Auth0Error {
             Auth0Error::Throttled { .. } => "Throttled",
             Auth0Error::Unavailable(_) => "Unavailable",
             Auth0Error::Garbled(_) => "GarbledAnswer",
-            Auth0Error::CredentialsRefused => "CredentialsRefused",
+            Auth0Error::CredentialsRefused | Auth0Error::KeyRefused => "CredentialsRefused",
             Auth0Error::TokenForbidden => "TokenForbidden",
             Auth0Error::TokenRefused => "TokenRefused",
             Auth0Error::TokenUnavailable => "TokenUnavailable",

@@ -6,6 +6,7 @@
 //! - No error carries text from a request or a response, so none can carry a secret.
 //! - Nothing here knows Kubernetes.
 
+mod assertion;
 mod error;
 mod limits;
 mod secret;
@@ -13,10 +14,11 @@ mod tenant;
 mod token;
 mod transport;
 
+pub use assertion::{KeyCredentials, NotAKey, SigningAlgorithm, SigningKey};
 pub use error::{Auth0Error, Garbled};
 pub use secret::{ClientSecret, NotASecret};
 pub use tenant::{
-    ClientFacts, ClientKind, ClientPage, READ_CLIENTS, READ_KEYS, Tenant, UPDATE_KEYS,
+    ClientFacts, ClientKind, ClientPage, Metadata, READ_CLIENTS, READ_KEYS, Tenant, UPDATE_KEYS,
 };
 pub use token::{Credentials, CredentialsSource};
 pub use transport::Endpoint;

@@ -1,6 +1,6 @@
 //! The operations of one tenant.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, sync::PoisonError, time::Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -12,7 +12,7 @@ use super::{
     error::{Auth0Error, Garbled},
     limits::Limits,
     secret::{ClientSecret, NotASecret},
-    token::{self, CredentialsSource, Token},
+    token::{self, Credentials, CredentialsSource, Token},
     transport::{Answer, Endpoint, Transport},
 };
 
@@ -32,6 +32,8 @@ pub struct Tenant {
     audience: String,
     credentials: Box<dyn CredentialsSource>,
     token: Mutex<Option<Token>>,
+    /// The management client's ID, as the credentials last had it.
+    manager: std::sync::Mutex<Option<String>>,
     /// Why no token could be got, and until when that is believed.
     failed: Mutex<Option<(DateTime<Utc>, Auth0Error)>>,
 }
@@ -45,9 +47,14 @@ pub struct ClientFacts {
     pub kind: ClientKind,
     /// The client signs ID tokens with its secret (`jwt_configuration.alg` is `HS256`).
     pub signs_with_secret: bool,
+    /// Its `client_metadata`; empty in a list.
+    pub metadata: Metadata,
     /// Its secret, when the token's scopes show it and the answer had one.
     pub secret: Option<ClientSecret>,
 }
+
+/// A client's `client_metadata`: what is not text is left out.
+pub type Metadata = BTreeMap<String, String>;
 
 impl ClientFacts {
     /// A client of which nothing can be read.
@@ -56,6 +63,7 @@ impl ClientFacts {
             client_id: client_id.to_owned(),
             kind: ClientKind::Confidential,
             signs_with_secret: false,
+            metadata: Metadata::new(),
             secret: None,
         }
     }
@@ -88,6 +96,7 @@ struct ClientAnswer {
     token_endpoint_auth_method: Option<String>,
     client_authentication_methods: Option<serde::de::IgnoredAny>,
     jwt_configuration: Option<JwtConfiguration>,
+    client_metadata: Option<BTreeMap<String, serde_json::Value>>,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +128,7 @@ impl Tenant {
             audience,
             credentials,
             token: Mutex::new(None),
+            manager: std::sync::Mutex::default(),
             failed: Mutex::new(None),
         })
     }
@@ -134,12 +144,35 @@ impl Tenant {
         Ok(self.token_that(has, Utc::now()).await?.scopes().to_vec())
     }
 
+    /// The client ID that the operator itself signs in with. Auth0 isn't asked.
+    ///
+    /// # Errors
+    /// When the credentials can't be read.
+    pub async fn management_client(&self) -> Result<String, Auth0Error> {
+        let known = self.manager.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
+            Some(known) => Ok(known),
+            None => Ok(self.load_credentials().await?.client_id().to_owned()),
+        }
+    }
+
+    /// When the present token was got, if there is one.
+    pub async fn token_time(&self) -> Option<DateTime<Utc>> {
+        self.token.lock().await.as_ref().map(Token::got_at)
+    }
+
     /// Whether the Management API shows secrets; a new token is got if that may have been granted.
     ///
     /// # Errors
     /// When no token can be got.
     pub async fn shows_secrets(&self) -> Result<bool, Auth0Error> {
         Ok(shows_secrets(&self.token_that(shows_secrets, Utc::now()).await?))
+    }
+
+    /// Asks for a token again at the next call, however soon after a failure: the credentials may
+    /// have been corrected.
+    pub async fn forget_failure(&self) {
+        *self.failed.lock().await = None;
     }
 
     /// Gets everything ready for a change: after this, the call itself is all that takes time.
@@ -214,7 +247,13 @@ impl Tenant {
     /// What a call can fail with.
     pub async fn clients(&self, page: u32, with_secrets: bool) -> Result<ClientPage, Auth0Error> {
         let page = page.to_string();
-        let query = [("page", page.as_str()), ("per_page", "100"), ("include_totals", "true")];
+        // The global client, which each tenant has, is none that can be rotated.
+        let query = [
+            ("page", page.as_str()),
+            ("per_page", "100"),
+            ("include_totals", "true"),
+            ("is_global", "false"),
+        ];
         let answer = self.get(&["api", "v2", "clients"], &query, with_secrets).await?;
         let page: PageAnswer = answer.json()?;
         let clients =
@@ -372,9 +411,16 @@ impl Tenant {
         }
     }
 
+    async fn load_credentials(&self) -> Result<Credentials, Auth0Error> {
+        let credentials = self.credentials.load().await?;
+        let mut manager = self.manager.lock().unwrap_or_else(PoisonError::into_inner);
+        *manager = Some(credentials.client_id().to_owned());
+        Ok(credentials)
+    }
+
     /// What fails here was not asked of the Management API, whatever it was.
     async fn fetch_token(&self, now: DateTime<Utc>) -> Result<Token, Auth0Error> {
-        let credentials = self.credentials.load().await?;
+        let credentials = self.load_credentials().await?;
         token::fetch(&self.transport, &self.limits, &self.audience, &credentials, now)
             .await
             .map_err(|error| match error {
@@ -390,9 +436,9 @@ impl Tenant {
 /// the other.
 const FAILED_FOR: TimeDelta = TimeDelta::seconds(2);
 
-const FIELDS: &str = "client_id,token_endpoint_auth_method,jwt_configuration";
+const FIELDS: &str = "client_id,token_endpoint_auth_method,jwt_configuration,client_metadata";
 const FIELDS_WITH_SECRET: &str = "client_id,token_endpoint_auth_method,jwt_configuration,\
-                                  client_secret,client_authentication_methods";
+                                  client_metadata,client_secret,client_authentication_methods";
 
 fn shows_secrets(token: &Token) -> bool {
     token.scopes().iter().any(|scope| scope == READ_KEYS || scope == READ_CREDENTIALS)
@@ -415,8 +461,10 @@ fn facts(answer: ClientAnswer, wanted: Option<&str>) -> Result<ClientFacts, Auth
         ClientKind::Confidential
     };
     let algorithm = answer.jwt_configuration.and_then(|jwt| jwt.alg);
+    let text = |(key, value): (String, serde_json::Value)| Some((key, value.as_str()?.to_owned()));
     Ok(ClientFacts {
         client_id: answer.client_id,
+        metadata: answer.client_metadata.into_iter().flatten().filter_map(text).collect(),
         kind,
         signs_with_secret: algorithm.as_deref() == Some("HS256"),
         secret,

@@ -1,5 +1,5 @@
-//! Tokens for the Management API: got with the first of the credentials that Auth0 accepts, kept
-//! until shortly before they expire.
+//! Tokens for the Management API: got with the first of the secrets that Auth0 accepts or with the
+//! key, kept until shortly before they expire.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
 use super::{
+    assertion::KeyCredentials,
     error::{Auth0Error, Garbled},
     limits::Limits,
     secret::ClientSecret,
@@ -18,17 +19,35 @@ use super::{
 /// The longest that a token is kept, whatever Auth0 says: Auth0's own default is a day.
 const LONGEST: i64 = 30 * 86_400;
 
+/// What an assertion is, in a form (RFC 7523, section 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
 /// How long a token's scopes are believed to be all that is granted. Whoever lacks one asks for
 /// another token after that, so that a grant in the dashboard is seen.
 const SCOPES_KEPT: TimeDelta = TimeDelta::minutes(2);
 
-/// The management client's ID and its secrets, in the order to try.
+/// What the management client proves itself with.
 #[derive(Debug)]
-pub struct Credentials {
-    /// The client ID.
-    pub client_id: String,
-    /// One secret at least, the first to be tried first.
-    pub secrets: Vec<ClientSecret>,
+pub enum Credentials {
+    /// Client secrets.
+    Secrets {
+        /// The client ID.
+        client_id: String,
+        /// One secret at least, the first to be tried first.
+        secrets: Vec<ClientSecret>,
+    },
+    /// A private key.
+    Key(KeyCredentials),
+}
+
+impl Credentials {
+    /// The client ID that they are for.
+    pub fn client_id(&self) -> &str {
+        match self {
+            Credentials::Secrets { client_id, .. } => client_id,
+            Credentials::Key(key) => &key.client_id,
+        }
+    }
 }
 
 /// Where credentials come from. They are asked for each time a token is got, so that a change is
@@ -55,6 +74,10 @@ impl Token {
 
     pub(super) fn scopes(&self) -> &[String] {
         &self.scopes
+    }
+
+    pub(super) fn got_at(&self) -> DateTime<Utc> {
+        self.got_at
     }
 
     pub(super) fn is_fresh(&self, now: DateTime<Utc>) -> bool {
@@ -97,29 +120,55 @@ pub(super) async fn fetch(
     credentials: &Credentials,
     now: DateTime<Utc>,
 ) -> Result<Token, Auth0Error> {
-    for secret in &credentials.secrets {
-        let form = [
+    let ask = async |client_id: &str, proof: &[(&str, &str)]| {
+        let mut form = vec![
             ("grant_type", "client_credentials"),
-            ("client_id", &credentials.client_id),
-            ("client_secret", secret.expose()),
+            ("client_id", client_id),
             ("audience", audience),
         ];
+        form.extend(proof);
         let request = transport.client().post(transport.url(&["oauth", "token"])).form(&form);
         let answer = transport.send(request, limits, now).await?;
         match answer.status {
-            StatusCode::OK => return read(&answer, now),
-            StatusCode::UNAUTHORIZED if refuses_secret(&answer) => {}
-            StatusCode::FORBIDDEN => return Err(Auth0Error::TokenForbidden),
-            _ => return Err(answer.unexpected()),
+            StatusCode::OK => read(&answer, now).map(Some),
+            _ if refuses_proof(&answer) => Ok(None),
+            StatusCode::FORBIDDEN => Err(Auth0Error::TokenForbidden),
+            _ => Err(answer.unexpected()),
+        }
+    };
+    match credentials {
+        Credentials::Secrets { client_id, secrets } => {
+            for secret in secrets {
+                if let Some(token) = ask(client_id, &[("client_secret", secret.expose())]).await? {
+                    return Ok(token);
+                }
+            }
+            Err(Auth0Error::CredentialsRefused)
+        }
+        Credentials::Key(key) => {
+            let assertion = key.assertion(now).ok_or_else(|| {
+                Auth0Error::Credentials("the tenant's private key can't be used to sign".into())
+            })?;
+            let proof = [
+                ("client_assertion_type", ASSERTION_TYPE),
+                ("client_assertion", assertion.expose_secret()),
+            ];
+            ask(&key.client_id, &proof).await?.ok_or(Auth0Error::KeyRefused)
         }
     }
-    Err(Auth0Error::CredentialsRefused)
 }
 
-/// A wrong secret is documented as `invalid_client` and seen as `access_denied`, both with 401.
-fn refuses_secret(answer: &Answer) -> bool {
-    let refusal: Refusal = answer.json().unwrap_or_default();
-    matches!(refusal.error.as_str(), "invalid_client" | "access_denied")
+/// A wrong secret is documented as `invalid_client` and seen as `access_denied`, both with 401. For
+/// an assertion RFC 7521 has `invalid_client`, with 400 unless there is a reason for 401.
+fn refuses_proof(answer: &Answer) -> bool {
+    let refusal = || answer.json::<Refusal>().unwrap_or_default().error;
+    match answer.status {
+        StatusCode::UNAUTHORIZED => {
+            matches!(refusal().as_str(), "invalid_client" | "access_denied")
+        }
+        StatusCode::BAD_REQUEST => refusal() == "invalid_client",
+        _ => false,
+    }
 }
 
 fn read(answer: &Answer, now: DateTime<Utc>) -> Result<Token, Auth0Error> {

@@ -71,13 +71,18 @@ impl Pass<'_> {
     async fn read_client(&mut self) -> Result<(), Trouble> {
         self.urgent = None;
         let usable = self.tenant()?;
-        let client_id = &self.resource.spec.client_id;
-        let read = usable.tenant.client(client_id, true).await;
+        let client_id = self.resource.spec.client_id.clone();
+        let asked_at = now();
+        let read = usable.tenant.client(&client_id, true).await;
         self.context.metrics.auth0_called("read-client", &read);
+        self.client_read_at = Some(asked_at);
+        if let Ok(facts) = &read {
+            self.note_metadata(facts);
+        }
         self.client = Some(match read {
             Ok(facts) => refuse_client(&facts).map_or(Ok(facts), Err),
             // A tenant that doesn't let clients be read lets them be rotated all the same.
-            Err(Auth0Error::MissingScope(_)) => Ok(ClientFacts::unreadable(client_id)),
+            Err(Auth0Error::MissingScope(_)) => Ok(ClientFacts::unreadable(&client_id)),
             Err(error @ Auth0Error::ClientNotFound) => {
                 Err(Refusal::new(error.reason(), error.to_string()))
             }
@@ -108,8 +113,11 @@ impl Pass<'_> {
             return Err(trouble::stopping());
         }
         let usable = self.tenant()?;
-        let (namespace, name) = (self.namespace(), &self.resource.spec.tenant_ref.name);
-        self.context.tenants.check_live(namespace, name, &usable).await?;
+        if let Some(Refusal { reason, message }) = self.forbids_asking() {
+            return Err(trouble::invalid(reason, message));
+        }
+        let reference = &self.resource.spec.tenant_ref;
+        self.context.tenants.check_live(self.namespace(), reference, &usable).await?;
         let prepared = usable.tenant.prepare_change().await;
         prepared.map_err(|error| Trouble { unchanged: true, ..Trouble::from(&error) })
     }
@@ -118,7 +126,7 @@ impl Pass<'_> {
     /// and its answer is in hand before anything else can happen.
     async fn rotate_secret(&mut self) -> Result<(), Trouble> {
         let usable = self.tenant()?;
-        let not_after = self.last_moment()?;
+        let not_after = self.last_moment(self.recorded)?;
         // What was seen of Auth0 is out of date from here on.
         (self.client, self.accepted) = (None, None);
         let client_id = self.resource.spec.client_id.clone();
@@ -129,7 +137,8 @@ impl Pass<'_> {
         let call = tokio::spawn(async move {
             let answer = usable.tenant.rotate_secret(&client_id, not_after).await;
             memory.with(&uid, |known| {
-                known.ended_attempt = attempt;
+                // What nobody answered may still be on its way.
+                known.ended_attempt = attempt.filter(|_| answer.is_ok());
                 known.refused_at = None;
                 answer.map(|secret| {
                     known.answer = secret.map(|secret| (secret, Instant::now()));
@@ -150,8 +159,9 @@ impl Pass<'_> {
     async fn set_secret(&mut self, number: u64) -> Result<(), Trouble> {
         self.urgent = None;
         let usable = self.tenant()?;
-        // Repeating it is safe, sending it long after another replica went on is not.
-        let not_after = Instant::now() + self.patience();
+        // Repeating it is safe. Sending it long after it was read that this is what has to be set is
+        // not: another replica may have gone on meanwhile.
+        let not_after = self.last_moment(Some(self.read_at).max(self.recorded))?;
         let numbers = self.snapshot().map(|secret| secret.numbers()).unwrap_or_default();
         let value = match numbers {
             (_, Some(fallback)) if fallback == number => &self.values.fallback,
@@ -175,13 +185,13 @@ impl Pass<'_> {
         STALE_AFTER.min(self.context.settings.propagation_window.to_std() / 6)
     }
 
-    /// The intent was stored by this process, and the call may begin until then.
-    fn last_moment(&self) -> Result<Instant, Trouble> {
-        let last = self.recorded.map(|recorded| recorded + self.patience());
+    /// Until when a change may begin whose ground was read, or stored, by this process then.
+    fn last_moment(&self, since: Option<Instant>) -> Result<Instant, Trouble> {
+        let last = since.map(|since| since + self.patience());
         last.filter(|last| Instant::now() < *last).ok_or_else(|| Trouble {
             // The record stands, and what it stands for is read back.
             unchanged: false,
-            ..trouble::conflict("the intent was stored too long ago")
+            ..trouble::conflict("too much time went by since the intent was read or stored")
         })
     }
 

@@ -4,19 +4,25 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Resource as _,
     api::PartialObjectMeta,
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
 
-use crate::api::{Auth0Tenant, ClientSecretRotation};
+use super::{
+    permission::Labels,
+    tenant_kinds::{AnyTenant, NamespaceMetadata},
+};
+use crate::api::{Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant, TenantKind, TenantRef};
 
 /// A resource as the watch knows it; one that can't be parsed stops no other.
 pub(super) type Guarded = DeserializeGuard<ClientSecretRotation>;
 
 /// A tenant as the watch knows it.
 pub(super) type GuardedTenant = DeserializeGuard<Auth0Tenant>;
+
+/// A tenant of the cluster as the watch knows it.
+pub(super) type GuardedClusterTenant = DeserializeGuard<ClusterAuth0Tenant>;
 
 /// The metadata of a Secret with our label.
 pub(super) type SecretMetadata = PartialObjectMeta<Secret>;
@@ -28,6 +34,10 @@ pub(super) struct Watched {
     pub(super) resources: Vec<Store<Guarded>>,
     pub(super) tenants: Vec<Store<GuardedTenant>>,
     pub(super) secrets: Vec<Store<SecretMetadata>>,
+    /// Tenants of the cluster, where they may be used.
+    pub(super) cluster_tenants: Option<Store<GuardedClusterTenant>>,
+    /// Namespaces, where their labels matter.
+    pub(super) namespaces: Option<Store<NamespaceMetadata>>,
 }
 
 impl Watched {
@@ -35,17 +45,46 @@ impl Watched {
         self.resources.iter().flat_map(Store::state).collect()
     }
 
-    pub(super) fn tenants(&self) -> Vec<Arc<GuardedTenant>> {
-        self.tenants.iter().flat_map(Store::state).collect()
+    /// The UIDs of all tenants.
+    pub(super) fn tenant_uids(&self) -> Vec<String> {
+        let cluster = self.cluster_tenants.iter().flat_map(Store::state);
+        self.tenants
+            .iter()
+            .flat_map(Store::state)
+            .map(AnyTenant::Namespaced)
+            .chain(cluster.map(AnyTenant::Cluster))
+            .filter_map(|tenant| tenant.uid())
+            .collect()
     }
 
-    pub(super) fn tenant(&self, namespace: &str, name: &str) -> Option<Arc<GuardedTenant>> {
-        let key = ObjectRef::new(name).within(namespace);
-        self.tenants.iter().find_map(|store| store.get(&key))
+    /// The tenant that a resource of `namespace` refers to.
+    pub(super) fn tenant(&self, namespace: &str, reference: &TenantRef) -> Option<AnyTenant> {
+        match reference.kind {
+            TenantKind::Auth0Tenant => {
+                let key = ObjectRef::new(&reference.name).within(namespace);
+                self.tenants.iter().find_map(|store| store.get(&key)).map(AnyTenant::Namespaced)
+            }
+            TenantKind::ClusterAuth0Tenant => {
+                let store = self.cluster_tenants.as_ref()?;
+                store.get(&ObjectRef::new(&reference.name)).map(AnyTenant::Cluster)
+            }
+        }
     }
 
-    pub(super) fn tenant_version(&self, namespace: &str, name: &str) -> Option<String> {
-        self.tenant(namespace, name)?.meta().resource_version.clone()
+    /// The version of a tenant and of what says who may use it.
+    pub(super) fn tenant_version(&self, namespace: &str, reference: &TenantRef) -> Option<String> {
+        let tenant = self.tenant(namespace, reference)?;
+        let version = tenant.version()?;
+        match tenant {
+            AnyTenant::Namespaced(_) => Some(version),
+            AnyTenant::Cluster(_) => Some(format!("{version} {:?}", self.labels(namespace))),
+        }
+    }
+
+    /// The labels of a namespace.
+    pub(super) fn labels(&self, namespace: &str) -> Option<Labels> {
+        let found = self.namespaces.as_ref()?.get(&ObjectRef::new(namespace))?;
+        Some(found.metadata.labels.clone().unwrap_or_default())
     }
 
     /// The version of a Secret as far as the watch knows.

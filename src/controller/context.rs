@@ -27,6 +27,10 @@ pub struct Settings {
     pub allow_http: bool,
     /// How many resources are worked on at a time.
     pub concurrency: u16,
+    /// Where the credentials of the cluster's tenants are; the namespace of the client when absent.
+    pub operator_namespace: Option<String>,
+    /// Tenants of the cluster may be used; only without `namespaces` when absent.
+    pub cluster_tenants: Option<bool>,
 }
 
 /// What every pass shares.

@@ -13,7 +13,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 
-use super::{cache::Guarded, context::Context};
+use super::{cache::Guarded, context::Context, permission::Permission, tenant_kinds::tenant_key};
 use crate::{
     api::ClientSecretRotation,
     auth0::{Auth0Error, ClientFacts, ClientPage, ClientSecret, READ_KEYS, Tenant},
@@ -47,6 +47,8 @@ pub(super) async fn run(context: Arc<Context>) {
             // and many tenants are not looked at at once.
             let first = || Instant::now() + group.every.mul_f64(rand::random());
             let at = due.entry(tenant.clone()).or_insert_with(first);
+            // An interval that was shortened counts from now.
+            *at = (*at).min(Instant::now() + group.every);
             if Instant::now() < *at {
                 continue;
             }
@@ -72,7 +74,7 @@ fn groups(context: &Context) -> HashMap<String, Group> {
         }
         let namespace = resource.namespace().unwrap_or_default();
         let every = resource.spec.drift_check.every.to_std();
-        let tenant = format!("{namespace}/{}", resource.spec.tenant_ref.name);
+        let tenant = tenant_key(&namespace, &resource.spec.tenant_ref);
         let group = groups.entry(tenant).or_insert_with(|| Group { resources: Vec::new(), every });
         group.every = group.every.min(every);
         group.resources.push(guarded.clone());
@@ -87,11 +89,16 @@ async fn check(context: &Context, group: &Group) {
     let namespace = first.namespace().unwrap_or_default();
     let reference = &first.spec.tenant_ref;
     // A tenant that can't be used is told of where it is needed.
-    let Ok(usable) = context.tenants.find(&namespace, reference, &context.watched) else { return };
+    let Ok(usable) = context.tenants.find(first, &context.watched) else { return };
+    let may_be_asked_about = |resource: &&ClientSecretRotation| {
+        let found = context.tenants.find(resource, &context.watched);
+        found.is_ok_and(|usable| !matches!(usable.permission, Permission::Denied(_)))
+    };
     let wanted: HashMap<&str, &ClientSecretRotation> = group
         .resources
         .iter()
         .filter_map(|resource| resource.0.as_ref().ok())
+        .filter(may_be_asked_about)
         .map(|resource| (resource.spec.client_id.as_str(), resource))
         .collect();
     let checked = Check { context, tenant: &usable.tenant, wanted }.run().await;

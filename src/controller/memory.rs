@@ -9,6 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
+use super::{authority::Vouched, credentials_watch::CredentialsWatch};
 use crate::auth0::ClientSecret;
 
 /// What is remembered of one resource.
@@ -22,12 +23,18 @@ pub(super) struct Remembered {
     pub(super) answer: Option<(ClientSecret, Instant)>,
     /// The attempt, by the time it was recorded at, whose call was made here and has ended.
     pub(super) ended_attempt: Option<DateTime<Utc>>,
+    /// The number of the rotation whose activation was last tried here, with permission.
+    pub(super) attempted: Option<u64>,
+    /// What Auth0 said of the client's metadata, where a permission is due to that.
+    pub(super) vouched: Option<Vouched>,
     /// The tenant's domain, for an answer that has to be published when the tenant is gone.
     pub(super) domain: Option<String>,
     /// What a list of the tenant's clients showed (`None`: the client isn't there), and when.
     pub(super) listed: Option<(Option<ClientSecret>, Instant)>,
     /// The watch on consumers whose rollouts are waited for. It ends when this is dropped.
     pub(super) rollout_watch: Option<Watching>,
+    /// The watch on the credentials Secret, when this is a tenant that waits for it to change.
+    pub(super) credentials_watch: Option<CredentialsWatch>,
     /// Something that no version tells of has changed: a consumer's rollout.
     pub(super) poked: bool,
     /// What the last pass that came to rest has seen.
@@ -60,6 +67,8 @@ pub(super) struct Settled {
     pub(super) secret_versions: Vec<String>,
     /// The tenant resource's version.
     pub(super) tenant_version: Option<String>,
+    /// Another resource stood in the way.
+    pub(super) is_claimed: bool,
     /// When there will be something to do.
     pub(super) wake: Option<DateTime<Utc>>,
 }

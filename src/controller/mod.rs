@@ -9,21 +9,27 @@
 //! - The caches of the watches tell when to look. Resource and Secret are read live in a pass.
 
 mod act;
+mod authority;
 mod cache;
 mod claims;
 mod clock;
 mod consumers;
 mod context;
+mod credentials;
+mod credentials_watch;
+mod destination;
 mod drift;
 mod events;
 mod memory;
 mod observe;
 mod pass;
+mod permission;
 mod pokes;
 mod precedence;
 mod reconcile;
 mod resource;
 mod target;
+mod tenant_kinds;
 mod tenant_status;
 mod tenants;
 mod terms;
@@ -64,16 +70,18 @@ pub async fn run(
     ready: channel::Sender<bool>,
 ) -> bool {
     let scopes = watch::scopes(&client, &settings.namespaces);
+    let terms = tenant_terms(&client, &settings);
+    let cluster = terms.cluster_tenants.then(|| watch::Cluster::new(&client));
+    let watched = watch::watched(&scopes);
     let secrets = SecretStore::new(client.clone());
-    let window = settings.propagation_window;
     let context = Arc::new(Context {
         announcer: Announcer::new(client.clone(), instance()),
-        tenants: Tenants::new(client.clone(), secrets.clone(), settings.allow_http, window),
+        tenants: Tenants::new(client.clone(), secrets.clone(), terms),
         memory: Arc::new(Memory::default()),
         places: Places::new(settings.concurrency),
         precedence: Precedence::new(),
-        watched: watch::watched(&scopes),
-        pokes: watch::pokes(&scopes),
+        watched: cluster.as_ref().map_or(watched.clone(), |cluster| cluster.join(watched)),
+        pokes: watch::pokes(&scopes, cluster.as_ref()),
         stopping: shutdown.clone(),
         client,
         secrets,
@@ -82,17 +90,27 @@ pub async fn run(
     });
     let (synced, is_synced) = channel::channel(false);
     let mut tasks = JoinSet::new();
-    let running: Vec<_> =
-        scopes.into_iter().map(|scope| scope.watch(&is_synced, &mut tasks)).collect();
+    let running: Vec<_> = scopes
+        .into_iter()
+        .map(|scope| scope.watch(&context.watched, &context.pokes, &is_synced, &mut tasks))
+        .collect();
+    let cluster = cluster
+        .map(|cluster| cluster.watch(&context.watched, &context.pokes, &is_synced, &mut tasks));
+    let all_synced = async {
+        join_all(running.iter().map(watch::Running::sync)).await;
+        join_all(cluster.iter().map(watch::RunningCluster::sync)).await;
+    };
     tokio::select! {
-        _ = join_all(running.iter().map(watch::Running::sync)) => {}
+        () = all_synced => {}
         _ = shutdown.wait_for(|asked| *asked) => return true,
         _ = tasks.join_next() => return false,
     }
     synced.send_replace(true);
     ready.send_replace(true);
     tracing::info!("watches are synced");
-    let mut running = select_all(running.into_iter().map(|scope| scope.run(&context, &shutdown)));
+    let scopes = running.into_iter().map(|scope| scope.run(&context, &shutdown));
+    let cluster = cluster.into_iter().map(|cluster| cluster.run(&context, &shutdown));
+    let mut running = select_all(scopes.chain(cluster));
     tasks.spawn(prune_now_and_then(context.clone()));
     tasks.spawn(drift::run(context.clone()));
     loop {
@@ -106,6 +124,18 @@ pub async fn run(
     let asked = *shutdown.borrow_and_update();
     publish_in_hand(&context).await;
     asked
+}
+
+/// By default the credentials of the cluster's tenants are where the operator runs, and such tenants
+/// may be used when it works for all namespaces.
+fn tenant_terms(client: &Client, settings: &Settings) -> tenants::Terms {
+    let here = || client.default_namespace().to_owned();
+    tenants::Terms {
+        allow_http: settings.allow_http,
+        propagation_window: settings.propagation_window,
+        operator_namespace: settings.operator_namespace.clone().unwrap_or_else(here),
+        cluster_tenants: settings.cluster_tenants.unwrap_or(settings.namespaces.is_empty()),
+    }
 }
 
 /// No answer of `rotate-secret` is dropped while there is time to publish it.
@@ -141,11 +171,10 @@ async fn prune_now_and_then(context: Arc<Context>) {
     loop {
         tokio::time::sleep(Duration::from_secs(600)).await;
         let resources = context.watched.resources();
-        let tenants = context.watched.tenants();
         let uids: std::collections::HashSet<_> = resources
             .iter()
             .filter_map(|resource| resource.meta().uid.clone())
-            .chain(tenants.iter().filter_map(|tenant| tenant.meta().uid.clone()))
+            .chain(context.watched.tenant_uids())
             .collect();
         context.memory.prune(|uid| uids.contains(uid));
         context.tenants.prune(|uid| uids.contains(uid));

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use kube::ResourceExt as _;
-use rotation::{Held, Observation, Phase, Reading, Refusal, Request, SecretSeen, Target, Trouble};
+use rotation::{Held, Observation, Reading, Refusal, Request, SecretSeen, Target, Trouble};
 
 use super::{
-    claims,
     pass::Pass,
     resource,
     target::{Contents, Rendering, Snapshot, Values},
@@ -31,7 +30,10 @@ impl Pass<'_> {
                 let ended = attempt.is_some() && known.ended_attempt == attempt;
                 (known.answer.is_some(), known.refused_at, ended)
             });
+        let forbidden = self.forbids_asking();
+        let facts = self.client.as_ref().and_then(|client| client.as_ref().ok());
         Observation {
+            signs_with_secret: facts.map(|facts| facts.signs_with_secret),
             generation: resource.metadata.generation.unwrap_or_default(),
             request: annotation(REQUEST_ANNOTATION).map(Request::read),
             initialized: annotation(INITIALIZED_ANNOTATION).is_some(),
@@ -39,16 +41,18 @@ impl Pass<'_> {
             deleting: resource.metadata.deletion_timestamp.is_some(),
             target: self.target(),
             client: match &self.client {
+                _ if forbidden.is_some() => forbidden.map_or(Reading::NotAsked, Reading::Refused),
                 None => Reading::NotAsked,
                 Some(Err(refusal)) => Reading::Refused(refusal.clone()),
                 Some(Ok(facts)) => Reading::Found(self.compare(facts)),
             },
+            client_read_at: self.client_read_at,
             accepted: self.accepted,
             refused_at,
             answer_in_hand,
             attempt_ended,
             rehearsed: self.rehearsed,
-            drift_suspected: self.is_drift_suspected(),
+            drift_suspected: self.authority.denied.is_none() && self.is_drift_suspected(),
             unreached: self.unreached.clone(),
             rollouts: self.rollouts.clone(),
             secret_set: self.secret_set,
@@ -102,19 +106,14 @@ impl Pass<'_> {
         })
     }
 
-    /// Why no rotation may start, if an older resource claims the same.
-    pub(super) fn claimed(&self) -> Option<Refusal> {
-        claims::refusal(&self.resource, &self.context.watched.resources())
-    }
-
     /// What the target Secret is to the machine.
     pub(super) fn target(&self) -> Target {
         let Some(secret) = &self.secret else { return Target::Unknown };
         let owned = secret
             .as_ref()
             .is_some_and(|secret| secret.owner() == self.resource.metadata.name.as_deref());
-        if let Some(refusal) = self.claimed().filter(|_| !(owned && self.is_under_way())) {
-            return Target::Refused(refusal);
+        if let Some(refusal) = self.forbids_writing(owned) {
+            return Target::Refused(refusal.clone());
         }
         let Some(secret) = secret else { return Target::Absent };
         if let Some(refusal) = self.refuse_target(secret) {
@@ -131,12 +130,6 @@ impl Pass<'_> {
         };
         let has_current = self.values.current.is_some();
         Target::Held(Held { current, fallback, has_current, edited, faithful })
-    }
-
-    /// A rotation is past the point at which it could be left alone: it ends, whoever claims what.
-    fn is_under_way(&self) -> bool {
-        let rotation = self.resource.status.as_ref().and_then(|status| status.rotation.as_ref());
-        rotation.is_some_and(|rotation| rotation.phase != Phase::Started)
     }
 
     fn refuse_target(&self, secret: &Snapshot) -> Option<Refusal> {

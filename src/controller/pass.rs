@@ -11,6 +11,7 @@ use rotation::{
 };
 
 use super::{
+    authority::Authority,
     clock::now,
     context::Context,
     memory::Settled,
@@ -55,6 +56,8 @@ pub(super) struct Pass<'a> {
     pub(super) tenant: Result<Usable, Trouble>,
     /// What Auth0 said of the client in this pass.
     pub(super) client: Option<Result<ClientFacts, Refusal>>,
+    /// When it was asked.
+    pub(super) client_read_at: Option<DateTime<Utc>>,
     pub(super) accepted: Option<bool>,
     pub(super) secret_set: bool,
     pub(super) rehearsed: bool,
@@ -63,12 +66,16 @@ pub(super) struct Pass<'a> {
     pub(super) rollouts: Option<Vec<Rollout>>,
     /// Consumers that could not be restarted in this pass, and why.
     pub(super) not_restarted: BTreeMap<String, String>,
+    /// When the resource and its target Secret were read.
+    pub(super) read_at: Instant,
     /// When the intent to change something at Auth0 was stored.
     pub(super) recorded: Option<Instant>,
     /// What was last written into the target Secret in this pass.
     pub(super) written: Option<Publication>,
     /// There while an answer of `rotate-secret` is in hand and being published.
     pub(super) urgent: Option<Urgent>,
+    /// What speaks against touching the client.
+    pub(super) authority: Authority,
     policy: Option<(Option<i64>, Policy)>,
     seen: Settled,
     told: Vec<Notice>,
@@ -78,13 +85,14 @@ pub(super) struct Pass<'a> {
 pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Report {
     let handle = Handle::new(context.client.clone(), namespace, name);
     context.precedence.ordinary().await;
+    let read_at = Instant::now();
     let resource = match handle.get().await {
         Ok(Some(resource)) => resource,
         Ok(None) => return Report { end: Ok(End::Gone), about: None, told: Vec::new() },
         Err(trouble) => return Report { end: Err(trouble), about: None, told: Vec::new() },
     };
     let mut pass = Pass {
-        tenant: context.tenants.find(namespace, &resource.spec.tenant_ref, &context.watched),
+        tenant: context.tenants.find(&resource, &context.watched),
         context,
         handle,
         uid: resource.uid().unwrap_or_default(),
@@ -92,15 +100,18 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Repo
         secret: None,
         values: Values::default(),
         client: None,
+        client_read_at: None,
         accepted: None,
         secret_set: false,
         rehearsed: false,
         unreached: Unreached::NotAsked,
         rollouts: None,
         not_restarted: BTreeMap::new(),
+        read_at,
         recorded: None,
         written: None,
         urgent: None,
+        authority: Authority::default(),
         policy: None,
         seen: Settled::default(),
         told: Vec::new(),
@@ -116,6 +127,9 @@ impl Pass<'_> {
         self.remember_domain();
         self.context.memory.with(&self.uid, |known| known.poked = false);
         if let Err(trouble) = self.read_secret().await {
+            return self.failed(None, trouble).await;
+        }
+        if let Err(trouble) = self.find_authority().await {
             return self.failed(None, trouble).await;
         }
         self.hurry_if_in_hand();
@@ -141,15 +155,16 @@ impl Pass<'_> {
     /// Something changed under our hands: reads it again, and asks Auth0 anew. False when the
     /// resource is gone.
     async fn refresh(&mut self) -> Result<bool, Trouble> {
+        self.read_at = Instant::now();
         let Some(resource) = self.handle.get().await? else { return Ok(false) };
         self.resource = resource;
         self.note_resource();
-        let reference = &self.resource.spec.tenant_ref;
-        self.tenant = self.context.tenants.find(self.namespace(), reference, &self.context.watched);
+        self.tenant = self.context.tenants.find(&self.resource, &self.context.watched);
         self.remember_domain();
         (self.client, self.accepted) = (None, None);
         (self.secret_set, self.rehearsed, self.recorded) = (false, false, None);
         self.rollouts = None;
+        self.find_authority().await?;
         self.read_secret().await?;
         Ok(true)
     }
@@ -164,6 +179,8 @@ impl Pass<'_> {
         if matches!(step, Step::RotateSecret | Step::SetSecret(_)) {
             // What can be known to fail beforehand isn't recorded as an attempt.
             self.prepare_change().await?;
+            let number = status.rotation.as_ref().map(|rotation| rotation.number);
+            self.context.memory.with(&self.uid, |known| known.attempted = number);
         }
         let status = self.with_tenant_condition(status);
         self.store(&seen.status, status).await?;
@@ -219,13 +236,18 @@ impl Pass<'_> {
     /// What the spec asks for, worked out once per version of it.
     fn policy(&mut self, now: DateTime<Utc>) -> Policy {
         let generation = self.resource.metadata.generation;
-        if let Some((_, policy)) = self.policy.as_ref().filter(|(known, _)| *known == generation) {
-            return policy.clone();
-        }
-        let window = self.context.settings.propagation_window;
-        let policy = terms::policy(&self.resource, window, now).refuse(self.claimed());
-        self.policy = Some((generation, policy.clone()));
-        policy
+        let known = self.policy.as_ref().filter(|(known, _)| *known == generation);
+        let policy = match known {
+            Some((_, policy)) => policy.clone(),
+            None => {
+                let window = self.context.settings.propagation_window;
+                let policy = terms::policy(&self.resource, window, self.authority.is_own, now);
+                self.policy = Some((generation, policy.clone()));
+                policy
+            }
+        };
+        let Authority { denied, blocked, .. } = &self.authority;
+        policy.refuse(blocked.clone()).forbid(denied.clone())
     }
 
     fn remember_domain(&self) {
@@ -277,6 +299,7 @@ impl Pass<'_> {
         let mut settled = std::mem::take(&mut self.seen);
         let tenant = self.tenant.as_ref().ok();
         settled.tenant_version = tenant.and_then(|tenant| tenant.version.clone());
+        settled.is_claimed = self.authority.claimed;
         settled.wake = wake;
         self.context.memory.with(&self.uid, |known| {
             known.settled = Some(settled);

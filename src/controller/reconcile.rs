@@ -12,9 +12,12 @@ use rotation::{Class, Trouble};
 
 use super::{
     cache::Guarded,
+    claims,
     context::Context,
+    credentials_watch,
     memory::{Failed, Settled, Wishes},
     pass::{End, Report, pass},
+    tenant_kinds::tenant_key,
     trouble::backoff,
 };
 use crate::api::REQUEST_ANNOTATION;
@@ -67,7 +70,10 @@ pub(super) async fn reconcile(
             context.metrics.passed("ok");
             sleep_until(wake)
         }
-        Err(trouble) => come_again(&context, &uid, (&namespace, &name), wishes, &trouble),
+        Err(trouble) => {
+            credentials_watch::doubt(&resource, &trouble, &context);
+            come_again(&context, &uid, (&namespace, &name), wishes, &trouble)
+        }
     };
     if let Some(about) = about {
         context.announcer.tell(&about, &told).await;
@@ -78,20 +84,21 @@ pub(super) async fn reconcile(
 /// What people want of a resource, as far as the watches know.
 fn wishes(resource: &Guarded, context: &Context) -> Wished {
     let namespace = resource.namespace().unwrap_or_default();
-    let tenant = resource.0.as_ref().ok().map(|resource| resource.spec.tenant_ref.name.clone());
-    let tenant = tenant.unwrap_or_default();
+    let reference = resource.0.as_ref().ok().map(|resource| &resource.spec.tenant_ref);
     let wishes = Wishes {
         generation: resource.meta().generation,
         request: resource.annotations().get(REQUEST_ANNOTATION).cloned(),
         deleting: resource.meta().deletion_timestamp.is_some(),
-        tenant_version: context.watched.tenant_version(&namespace, &tenant),
+        tenant_version: reference
+            .and_then(|reference| context.watched.tenant_version(&namespace, reference)),
     };
-    Wished { wishes, tenant: format!("{namespace}/{tenant}") }
+    let tenant = reference.map(|reference| tenant_key(&namespace, reference));
+    Wished { wishes, tenant: tenant.unwrap_or_default() }
 }
 
 struct Wished {
     wishes: Wishes,
-    /// Namespace and name of the tenant.
+    /// Which tenant it refers to.
     tenant: String,
 }
 
@@ -110,11 +117,12 @@ fn still_settled(resource: &Guarded, wished: &Wished, context: &Context) -> Opti
         known.settled.clone().filter(|_| !news)
     })?;
     let spec = &resource.0.as_ref().ok()?.spec;
-    let Settled { resource_versions, secret_versions, tenant_version, wake } = &settled;
+    let Settled { resource_versions, secret_versions, tenant_version, is_claimed, wake } = &settled;
     let secret = context.watched.secret_version(&resource.namespace()?, &spec.target.name);
     let same = resource_versions.contains(&resource.resource_version()?)
         && secret.map_or(secret_versions.is_empty(), |version| secret_versions.contains(&version))
-        && wished.wishes.tenant_version == *tenant_version;
+        && wished.wishes.tenant_version == *tenant_version
+        && claims::refusal(resource.0.as_ref().ok()?, &context.watched).is_some() == *is_claimed;
     (same && wake.is_none_or(|wake| wake > Utc::now())).then(|| sleep_until(*wake))
 }
 

@@ -1,21 +1,23 @@
-//! The status of `Auth0Tenant`s: whether the Management API gives a token, and with which scopes.
+//! The status of tenants: whether the Management API gives a token, and with which scopes.
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use kube::{
-    Api, ResourceExt as _, api::PostParams, core::DeserializeGuard, runtime::controller::Action,
+    ResourceExt as _, api::PostParams, core::DeserializeGuard, runtime::controller::Action,
 };
-use rotation::{Trouble, kind};
+use rotation::{Trouble, Truth, kind};
 
 use super::{
     KUBE_DEADLINE,
     clock::now,
     context::Context,
+    credentials_watch,
+    tenant_kinds::TenantResource,
     trouble::{self, backoff},
 };
 use crate::{
-    api::{Auth0Tenant, Auth0TenantStatus, MANAGER, Scopes},
+    api::{Auth0TenantStatus, MANAGER, Scopes},
     auth0::{READ_CLIENTS, READ_KEYS, UPDATE_KEYS},
 };
 
@@ -31,13 +33,13 @@ const SCOPES: [(&str, &str); 3] = [
 ];
 
 /// Brings a tenant's status up to date.
-pub(super) async fn reconcile(
-    resource: Arc<DeserializeGuard<Auth0Tenant>>,
+pub(super) async fn reconcile<T: TenantResource>(
+    resource: Arc<DeserializeGuard<T>>,
     context: Arc<Context>,
 ) -> Result<Action, std::convert::Infallible> {
     let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
     let Ok(tenant) = &resource.0 else {
-        tracing::warn!(namespace, name, "the Auth0Tenant can't be parsed");
+        tracing::warn!(namespace, name, "the tenant can't be parsed");
         return Ok(Action::await_change());
     };
     let uid = tenant.uid().unwrap_or_default();
@@ -45,6 +47,7 @@ pub(super) async fn reconcile(
     let failure = checked.as_ref().err().cloned();
     let status = status(tenant, checked);
     let stored = store(tenant, status, &context).await;
+    credentials_watch::follow(tenant, failure.as_ref(), &context);
     let Some(trouble) = failure.or(stored.err()) else {
         context.memory.with(&uid, |known| known.failures = 0);
         return Ok(Action::requeue(RECHECK));
@@ -59,28 +62,62 @@ pub(super) async fn reconcile(
     Ok(Action::requeue(wait))
 }
 
-async fn check(tenant: &Auth0Tenant, context: &Context) -> Result<Vec<String>, Trouble> {
+/// What a tenant that works says of itself.
+struct Found {
+    scopes: Vec<String>,
+    token_time: Option<DateTime<Utc>>,
+}
+
+async fn check<T: TenantResource>(tenant: &T, context: &Context) -> Result<Found, Trouble> {
     let usable = context.tenants.usable(tenant)?;
     let scopes = usable.tenant.scopes(&SCOPES.map(|(scope, _)| scope)).await;
     context.metrics.auth0_called("scopes", &scopes);
-    scopes.map_err(|error| Trouble::from(&error))
+    let scopes = scopes.map_err(|error| Trouble::from(&error))?;
+    Ok(Found { scopes, token_time: usable.tenant.token_time().await })
 }
 
-fn status(tenant: &Auth0Tenant, checked: Result<Vec<String>, Trouble>) -> Auth0TenantStatus {
-    let mut status = tenant.status.clone().unwrap_or_default();
-    status.observed_generation = tenant.metadata.generation;
+fn status<T: TenantResource>(tenant: &T, checked: Result<Found, Trouble>) -> Auth0TenantStatus {
+    let mut status = tenant.status().cloned().unwrap_or_default();
+    let generation = tenant.meta().generation;
+    status.observed_generation = generation;
+    let mut say = |kind: &str, truth: Truth, reason: &str, message: &str| {
+        rotation::set(&mut status.conditions, kind, truth, reason, message, generation, now());
+    };
     let (ready, reason, message) = match checked {
-        Err(trouble) => (false, trouble.reason, trouble.message),
-        Ok(granted) => {
-            let scopes = sort_scopes(&granted);
+        Err(trouble) => {
+            let (reachable, authorized) = what_fails(trouble.reason);
+            say(REACHABLE, reachable, trouble.reason, "");
+            say(AUTHORIZED, authorized, trouble.reason, "");
+            (false, trouble.reason, trouble.message)
+        }
+        Ok(found) => {
+            say(REACHABLE, Truth::True, "Answered", "");
+            say(AUTHORIZED, Truth::True, "TokenGranted", "");
+            let scopes = sort_scopes(&found.scopes);
             let told = tell_scopes(&scopes);
             status.scopes = Some(scopes);
+            status.token_time = found.token_time;
             told
         }
     };
-    let generation = status.observed_generation;
     rotation::set(&mut status.conditions, kind::READY, ready, reason, &message, generation, now());
     status
+}
+
+/// Auth0 answers.
+const REACHABLE: &str = "Reachable";
+/// Auth0 takes the credentials, and gives a token for the Management API.
+const AUTHORIZED: &str = "Authorized";
+
+/// Whether Auth0 was reached, and whether it takes the credentials, when no token was got for that
+/// reason.
+fn what_fails(reason: &str) -> (Truth, Truth) {
+    match reason {
+        "Unreachable" | "NoAnswer" | "TokenUnavailable" => (Truth::False, Truth::Unknown),
+        "CredentialsRefused" | "TokenForbidden" => (Truth::True, Truth::False),
+        "Unavailable" | "GarbledAnswer" | "Throttled" => (Truth::True, Truth::Unknown),
+        _ => (Truth::Unknown, Truth::Unknown),
+    }
 }
 
 /// Scopes that matter here, and no others: a token may have hundreds.
@@ -114,19 +151,18 @@ fn tell_scopes(scopes: &Scopes) -> (bool, &'static str, String) {
     (usable, if usable { "UsableInPart" } else { "MissingScope" }, message)
 }
 
-async fn store(
-    tenant: &Auth0Tenant,
+async fn store<T: TenantResource>(
+    tenant: &T,
     status: Auth0TenantStatus,
     context: &Context,
 ) -> Result<(), Trouble> {
-    if tenant.status.as_ref() == Some(&status) {
+    if tenant.status() == Some(&status) {
         return Ok(());
     }
     let mut tenant = tenant.clone();
-    tenant.metadata.managed_fields = None;
-    tenant.status = Some(status);
-    let namespace = tenant.namespace().unwrap_or_default();
-    let api: Api<Auth0Tenant> = Api::namespaced(context.client.clone(), &namespace);
+    tenant.meta_mut().managed_fields = None;
+    tenant.set_status(status);
+    let api = T::api(context.client.clone(), &tenant.namespace().unwrap_or_default());
     let name = tenant.name_any();
     let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
     let what = "storing the tenant's status";

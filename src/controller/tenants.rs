@@ -6,116 +6,199 @@ use std::{
     time::Duration,
 };
 
-use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
-use reqwest::Url;
 use rotation::{Class, Span, Trouble, is_true, kind};
-use secrecy::SecretString;
 
-use super::{KUBE_DEADLINE, cache::Watched, target::SecretStore, trouble};
+use super::{
+    KUBE_DEADLINE,
+    cache::Watched,
+    credentials::{self, Seen},
+    destination::Destination,
+    permission::{self, Labels, Permission},
+    target::SecretStore,
+    tenant_kinds::{AnyTenant, TenantResource, describe},
+    trouble,
+};
 use crate::{
-    api::{Auth0Tenant, Auth0TenantSpec, TenantRef},
-    auth0::{Auth0Error, ClientSecret, Credentials, CredentialsSource, Endpoint, Tenant},
+    api::{ClientSecretRotation, ClusterAuth0Tenant, TenantKind, TenantRef},
+    auth0::{Auth0Error, Endpoint, Tenant},
 };
 
 /// Tenants by the UID and generation of their resource.
 pub(super) struct Tenants {
     client: Client,
     secrets: SecretStore,
-    allow_http: bool,
-    propagation_window: Span,
+    terms: Terms,
     kept: Mutex<HashMap<String, Kept>>,
 }
 
-/// A tenant, and the generation of the resource that it was made of.
-type Kept = (Option<i64>, Arc<Tenant>);
+/// What the operator was started with, as far as tenants are concerned.
+pub(super) struct Terms {
+    pub(super) allow_http: bool,
+    pub(super) propagation_window: Span,
+    /// Where the credentials of cluster-wide tenants are.
+    pub(super) operator_namespace: String,
+    /// Cluster-wide tenants may be used.
+    pub(super) cluster_tenants: bool,
+}
+
+/// A tenant, the generation of the resource that it was made of, and what was seen of its credentials.
+type Kept = (Option<i64>, Arc<Tenant>, Seen);
 
 /// A tenant that can be called.
 #[derive(Clone)]
 pub(super) struct Usable {
     pub(super) tenant: Arc<Tenant>,
     pub(super) domain: String,
-    /// The version of its resource.
+    /// Namespace and name of the Secret with its credentials.
+    pub(super) credentials: (String, String),
+    /// What was last seen of that Secret.
+    pub(super) seen: Seen,
+    /// The version of its resource, and of what else says what may be done with it.
     pub(super) version: Option<String>,
-    /// The generation of its resource.
-    generation: Option<i64>,
     /// Reason and message, when its own status says that it can't be used.
     pub(super) not_ready: Option<(String, String)>,
+    /// What a resource may do with it.
+    pub(super) permission: Permission,
+    /// The generation of its resource.
+    generation: Option<i64>,
+    /// The labels of the resource's namespace that the permission is due to.
+    labels: Option<Labels>,
 }
 
 impl Tenants {
-    pub(super) fn new(
-        client: Client,
-        secrets: SecretStore,
-        allow_http: bool,
-        propagation_window: Span,
-    ) -> Tenants {
-        Tenants { client, secrets, allow_http, propagation_window, kept: Mutex::default() }
+    pub(super) fn new(client: Client, secrets: SecretStore, terms: Terms) -> Tenants {
+        Tenants { client, secrets, terms, kept: Mutex::default() }
     }
 
-    /// The tenant that a resource of `namespace` refers to.
+    /// The tenant that a resource refers to, and what the resource may do with it.
     pub(super) fn find(
         &self,
-        namespace: &str,
-        reference: &TenantRef,
+        resource: &ClientSecretRotation,
         watched: &Watched,
     ) -> Result<Usable, Trouble> {
-        let found = watched.tenant(namespace, &reference.name).ok_or_else(|| {
-            missing(format!(
-                "there is no Auth0Tenant {} in this namespace: create it, or correct spec.tenantRef",
-                reference.name
-            ))
-        })?;
-        let resource = found.0.as_ref().map_err(|_| {
-            missing(format!("the Auth0Tenant {} can't be read by this operator", reference.name))
-        })?;
-        self.usable(resource)
+        let namespace = resource.namespace().unwrap_or_default();
+        let reference = &resource.spec.tenant_ref;
+        let what = describe(reference);
+        if reference.kind == TenantKind::ClusterAuth0Tenant && !self.terms.cluster_tenants {
+            return Err(missing(format!(
+                "the {what} can't be used: this operator works for some namespaces only; refer to an \
+                 Auth0Tenant of this namespace, or start it with --cluster-tenants"
+            )));
+        }
+        let unreadable = || missing(format!("the {what} can't be read by this operator"));
+        let usable = match watched.tenant(&namespace, reference) {
+            None => {
+                return Err(missing(match reference.kind {
+                    TenantKind::Auth0Tenant => format!(
+                        "there is no {what} in this namespace: create it, or correct spec.tenantRef"
+                    ),
+                    TenantKind::ClusterAuth0Tenant => {
+                        format!("there is no {what}: create it, or correct spec.tenantRef")
+                    }
+                }));
+            }
+            Some(AnyTenant::Namespaced(tenant)) => {
+                self.usable(tenant.0.as_ref().map_err(|_| unreadable())?)?
+            }
+            Some(AnyTenant::Cluster(tenant)) => {
+                let tenant = tenant.0.as_ref().map_err(|_| unreadable())?;
+                let labels = watched.labels(&namespace);
+                let asked = (namespace.as_str(), labels.as_ref());
+                let client_id = &resource.spec.client_id;
+                let permission =
+                    permission::permission(&reference.name, &tenant.spec.allow, asked, client_id);
+                Usable { permission, labels, ..self.usable(tenant)? }
+            }
+        };
+        let version = watched.tenant_version(&namespace, reference);
+        Ok(Usable { version, ..usable })
     }
 
-    /// The tenant of a resource.
-    pub(super) fn usable(&self, resource: &Auth0Tenant) -> Result<Usable, Trouble> {
+    /// The tenant of a resource. What may be done with it is for the caller to find out.
+    pub(super) fn usable<T: TenantResource>(&self, resource: &T) -> Result<Usable, Trouble> {
+        let destination = Destination::of(resource.access())
+            .map_err(|what| Trouble::from(&Auth0Error::Configuration(what)))?;
         let uid = resource.uid().unwrap_or_default();
-        let generation = resource.metadata.generation;
+        let generation = resource.meta().generation;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let tenant = match kept.get(&uid) {
-            Some((known, tenant)) if *known == generation => tenant.clone(),
+        let (tenant, seen) = match kept.get(&uid) {
+            Some((known, tenant, seen)) if *known == generation => (tenant.clone(), seen.clone()),
             _ => {
-                let tenant = Arc::new(self.build(resource).map_err(|error| Trouble::from(&error))?);
-                kept.insert(uid, (generation, tenant.clone()));
-                tenant
+                let seen = Seen::default();
+                let built = self.build(resource, &destination, seen.clone());
+                let tenant = Arc::new(built.map_err(|error| Trouble::from(&error))?);
+                kept.insert(uid, (generation, tenant.clone(), seen.clone()));
+                (tenant, seen)
             }
         };
         Ok(Usable {
             tenant,
-            domain: resource.spec.domain.clone(),
+            domain: resource.access().domain.clone(),
+            credentials: self.credentials_of(resource),
+            seen,
             version: resource.resource_version(),
-            generation,
             not_ready: not_ready(resource),
+            permission: Permission::Granted,
+            generation,
+            labels: None,
         })
     }
 
-    /// The tenant is still as it was when it was found, also for the API server.
+    /// The tenant, and what may be done with it, is still as it was when it was found, also for the
+    /// API server.
     pub(super) async fn check_live(
         &self,
         namespace: &str,
-        name: &str,
+        reference: &TenantRef,
         usable: &Usable,
     ) -> Result<(), Trouble> {
-        let api: Api<Auth0Tenant> = Api::namespaced(self.client.clone(), namespace);
+        let generation = match reference.kind {
+            TenantKind::Auth0Tenant => {
+                let api = crate::api::Auth0Tenant::api(self.client.clone(), namespace);
+                self.generation(&api, &reference.name).await?
+            }
+            TenantKind::ClusterAuth0Tenant => {
+                let api = ClusterAuth0Tenant::api(self.client.clone(), namespace);
+                self.generation(&api, &reference.name).await?
+            }
+        };
+        // The watch will tell, and the pass comes again.
+        let changed = |what| Trouble { class: Class::Retry, ..trouble::conflict(what) };
+        if generation != usable.generation {
+            return Err(changed("the tenant has just been changed"));
+        }
+        if reference.kind == TenantKind::ClusterAuth0Tenant {
+            let labels = self.labels(namespace).await?;
+            if labels != usable.labels.clone().unwrap_or_default() {
+                return Err(changed("the labels of the namespace have just been changed"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn generation<T: TenantResource>(
+        &self,
+        api: &Api<T>,
+        name: &str,
+    ) -> Result<Option<i64>, Trouble> {
         let what = "reading the tenant";
         let read = tokio::time::timeout(KUBE_DEADLINE, api.get_metadata_opt(name)).await;
         let live = read
             .map_err(|_| trouble::of_timeout(what))?
             .map_err(|error| trouble::of_kube(what, &error))?;
-        let generation = live.and_then(|live| live.metadata.generation);
-        if generation == usable.generation {
-            return Ok(());
-        }
-        // The watch will tell, and the pass comes again.
-        Err(Trouble {
-            class: Class::Retry,
-            ..trouble::conflict("the tenant has just been changed")
-        })
+        Ok(live.and_then(|live| live.metadata.generation))
+    }
+
+    async fn labels(&self, namespace: &str) -> Result<Labels, Trouble> {
+        let what = "reading the labels of the namespace";
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let read = tokio::time::timeout(KUBE_DEADLINE, api.get_metadata(namespace)).await;
+        let live = read
+            .map_err(|_| trouble::of_timeout(what))?
+            .map_err(|error| trouble::of_kube(what, &error))?;
+        Ok(live.metadata.labels.unwrap_or_default())
     }
 
     /// Forgets tenants whose resource is gone.
@@ -123,29 +206,45 @@ impl Tenants {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| exists(uid));
     }
 
-    fn build(&self, resource: &Auth0Tenant) -> Result<Tenant, Auth0Error> {
-        let spec = &resource.spec;
+    /// Credentials are where their tenant is; those of a cluster-wide one, where the operator is.
+    fn credentials_of<T: TenantResource>(&self, resource: &T) -> (String, String) {
+        let namespace = match T::KIND {
+            TenantKind::Auth0Tenant => resource.namespace().unwrap_or_default(),
+            TenantKind::ClusterAuth0Tenant => self.terms.operator_namespace.clone(),
+        };
+        let name = credentials::secret_name(&resource.access().credentials);
+        (namespace, name.unwrap_or_default().to_owned())
+    }
+
+    fn build<T: TenantResource>(
+        &self,
+        resource: &T,
+        destination: &Destination,
+        seen: Seen,
+    ) -> Result<Tenant, Auth0Error> {
+        let access = resource.access();
+        permission::check(resource.rules().unwrap_or_default())
+            .map_err(Auth0Error::Configuration)?;
         let endpoint = Endpoint {
-            url: endpoint(spec)?,
-            ca_bundle: spec.ca_bundle.clone().filter(|bundle| !bundle.trim().is_empty()),
-            allow_http: self.allow_http,
-            deadline: call_deadline(self.propagation_window),
+            url: destination.url.clone(),
+            ca_bundle: access.ca_bundle.clone().filter(|bundle| !bundle.trim().is_empty()),
+            allow_http: self.terms.allow_http,
+            deadline: call_deadline(self.terms.propagation_window),
         };
         let audience =
-            spec.audience.clone().unwrap_or_else(|| format!("https://{}/api/v2/", spec.domain));
-        let credentials = SecretCredentials {
-            secrets: self.secrets.clone(),
-            namespace: resource.namespace().unwrap_or_default(),
-            name: spec.credentials.client_secret.secret_ref.name.clone(),
-        };
-        let pace = (spec.rate_limit.requests_per_second, spec.rate_limit.burst);
-        Tenant::new(&endpoint, audience, Box::new(credentials), pace)
+            access.audience.clone().unwrap_or_else(|| format!("https://{}/api/v2/", access.domain));
+        let (namespace, _) = self.credentials_of(resource);
+        let (secrets, destination) = (self.secrets.clone(), destination.clone());
+        let place = credentials::Place { secrets, namespace, destination, seen };
+        let credentials = credentials::source(access, place)?;
+        let pace = (access.rate_limit.requests_per_second, access.rate_limit.burst);
+        Tenant::new(&endpoint, audience, credentials, pace)
     }
 }
 
 /// What the tenant's own status says against using it.
-fn not_ready(resource: &Auth0Tenant) -> Option<(String, String)> {
-    let status = resource.status.as_ref()?;
+fn not_ready<T: TenantResource>(resource: &T) -> Option<(String, String)> {
+    let status = resource.status()?;
     let ready = rotation::find(&status.conditions, kind::READY)?;
     (!is_true(&status.conditions, kind::READY))
         .then(|| (ready.reason.clone(), ready.message.clone()))
@@ -157,112 +256,7 @@ fn call_deadline(propagation_window: Span) -> Duration {
     (propagation_window.to_std() * 3 / 5).clamp(Duration::from_millis(100), Duration::from_secs(18))
 }
 
-fn endpoint(spec: &Auth0TenantSpec) -> Result<Url, Auth0Error> {
-    let text = spec.endpoint.clone().unwrap_or_else(|| format!("https://{}", spec.domain));
-    Url::parse(&text).map_err(|_| {
-        Auth0Error::Configuration(
-            "spec.endpoint is not a URL: write it as https://acme.eu.auth0.com".into(),
-        )
-    })
-}
-
 /// A tenant that isn't there may be on its way: manifests are applied together.
 fn missing(message: String) -> Trouble {
     Trouble { class: Class::Retry, tenant: true, ..trouble::invalid("TenantMissing", message) }
-}
-
-/// Credentials in a Secret, with the keys that a target Secret has.
-struct SecretCredentials {
-    secrets: SecretStore,
-    namespace: String,
-    name: String,
-}
-
-impl CredentialsSource for SecretCredentials {
-    fn load(&self) -> BoxFuture<'_, Result<Credentials, Auth0Error>> {
-        Box::pin(async {
-            let name = &self.name;
-            let unreadable = |what: &str| {
-                Err(Auth0Error::Credentials(format!("the credentials Secret {name} {what}")))
-            };
-            let secret = match self.secrets.get(&self.namespace, name).await {
-                Ok(Some(secret)) => secret,
-                Ok(None) => {
-                    return unreadable(
-                        "does not exist: create it with the keys client_id and client_secret",
-                    );
-                }
-                Err(trouble) => return unreadable(&format!("can't be read: {}", trouble.message)),
-            };
-            let Some(client_id) = secret.text("client_id").filter(|text| !text.trim().is_empty())
-            else {
-                return unreadable(
-                    "has no client_id: add the management client's ID under that key",
-                );
-            };
-            let mut values = Vec::new();
-            if let Some(list) = secret.text("client_secrets") {
-                let Some(listed) = parse_list(&list) else {
-                    return unreadable(
-                        "has a key client_secrets that is neither a JSON array of strings nor lines \
-                         of text",
-                    );
-                };
-                values = listed;
-            }
-            if values.is_empty() {
-                // A line feed at the end is a slip of the shell that people make.
-                let text = secret.text("client_secret").unwrap_or_default();
-                values.extend(ClientSecret::new(text.trim_end_matches(['\r', '\n']).into()).ok());
-            }
-            if values.is_empty() {
-                return unreadable(
-                    "has no secret: add the management client's secret under the key client_secret",
-                );
-            }
-            Ok(Credentials { client_id: client_id.trim().to_owned(), secrets: values })
-        })
-    }
-}
-
-/// The most secrets that are tried: each costs a call, and leaves a log entry when it is refused.
-const MOST_SECRETS: usize = 4;
-
-/// A list as a target Secret has it, in either format.
-fn parse_list(text: &str) -> Option<Vec<ClientSecret>> {
-    let values: Vec<SecretString> = if text.trim_start().starts_with('[') {
-        serde_json::from_str(text).ok()?
-    } else {
-        text.lines().filter(|line| !line.trim().is_empty()).map(SecretString::from).collect()
-    };
-    values.into_iter().take(MOST_SECRETS).map(|value| ClientSecret::new(value).ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn list(text: &str) -> Option<Vec<String>> {
-        parse_list(text).map(|all| all.iter().map(|value| value.expose().to_owned()).collect())
-    }
-
-    #[test]
-    fn a_list_is_json_or_lines() {
-        assert_eq!(list(r#"["a","b"]"#), Some(vec!["a".into(), "b".into()]));
-        assert_eq!(list("a\nb\n"), Some(vec!["a".into(), "b".into()]));
-        assert_eq!(list(""), Some(vec![]));
-        assert_eq!(list("[]"), Some(vec![]));
-        for junk in ["[1]", "[\"a\"", "[\"\"]", "[null]", "a\0b"] {
-            assert_eq!(list(junk), None, "{junk:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_a_short_list_or_none(text in "\\PC{0,200}") {
-            prop_assert!(list(&text).is_none_or(|all| all.len() <= MOST_SECRETS));
-        }
-    }
 }

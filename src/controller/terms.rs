@@ -2,21 +2,30 @@
 
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
-use rotation::{Policy, Schedule, Span, Terms, Window};
+use rotation::{Policy, Schedule, Span, Strategy, Terms, Window};
 
 use super::target::check_template;
 use crate::api::{ClientSecretRotation, Initial, WindowSpec};
 
 /// The policy of a resource under the operator's flags.
+///
+/// `is_own`: it is about what the operator itself signs in with. An answer of `rotate-secret` that
+/// is lost could then never be read back, so that its secret is always changed by a value that was
+/// published before. The operator reads it live: no time has to pass for that.
 pub(super) fn policy(
     resource: &ClientSecretRotation,
     propagation_window: Span,
+    is_own: bool,
     now: DateTime<Utc>,
 ) -> Policy {
     let spec = &resource.spec;
+    let (strategy, staging_period) = match spec.strategy {
+        Strategy::Rotate if is_own => (Strategy::Staged, Span::ZERO),
+        strategy => (strategy, spec.staging.period),
+    };
     let terms = Terms {
-        strategy: spec.strategy,
-        staging_period: spec.staging.period,
+        strategy,
+        staging_period,
         grace_period: spec.grace_period,
         propagation_window,
         rotate_initially: spec.initial == Initial::Rotate,

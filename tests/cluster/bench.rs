@@ -51,18 +51,23 @@ pub(crate) struct Bench {
     pub(crate) operator: Option<Operator>,
     pub(crate) folder: TempDir,
     pub(crate) kubeconfig: PathBuf,
+    /// The control plane, if it is not the one that tests share.
+    pub(crate) own: Option<ControlPlane>,
+    /// What must not leak, beside the values that Auth0 ever had.
+    pub(crate) confidential: Vec<String>,
 }
 
 /// The control plane that all tests of this process share, with what an administrator installs.
 pub(crate) async fn control_plane() -> &'static ControlPlane {
     static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
-    let start = async || {
-        let control_plane =
-            ControlPlane::options().audit_policy(AUDIT_POLICY).start().await.unwrap();
-        install(&control_plane).await;
-        control_plane
-    };
-    SHARED.get_or_init(start).await
+    SHARED.get_or_init(another_control_plane).await
+}
+
+/// A control plane with what an administrator installs.
+async fn another_control_plane() -> ControlPlane {
+    let control_plane = ControlPlane::options().audit_policy(AUDIT_POLICY).start().await.unwrap();
+    install(&control_plane).await;
+    control_plane
 }
 
 /// What the operator does is written down, without bodies.
@@ -91,9 +96,21 @@ async fn install(control_plane: &ControlPlane) {
         let waiting = kube::runtime::wait::await_condition(api.clone(), &name, established);
         tokio::time::timeout(DEADLINE, waiting).await.unwrap().unwrap();
     }
-    let deploy = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/operator.yaml"));
-    for document in deploy.unwrap().split("\n---\n") {
-        let object: DynamicObject = serde_norway::from_str(document).unwrap();
+    install_manifest(&client, "deploy/operator.yaml", None).await;
+}
+
+/// Applies a manifest of this repository, in a namespace if it names none.
+async fn install_manifest(client: &Client, path: &str, namespace: Option<&str>) {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    let params = PatchParams::apply("tests");
+    for document in fs::read_to_string(path).unwrap().split("\n---\n") {
+        let mut object: DynamicObject = serde_norway::from_str(document).unwrap();
+        if let Some(namespace) = namespace {
+            object.metadata.namespace = Some(namespace.to_owned());
+            if let Some(subject) = object.data.pointer_mut("/subjects/0") {
+                subject["namespace"] = json!(namespace);
+            }
+        }
         let types = object.types.clone().unwrap();
         let kind: GroupVersionKind = (&types).try_into().unwrap();
         let resource = ApiResource::from_gvk(&kind);
@@ -124,12 +141,59 @@ impl Bench {
     }
 
     pub(crate) async fn with(simulator: Simulator) -> Bench {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Bench::on(control_plane().await, simulator).await
+    }
+
+    /// A cluster of its own, whose operator works for all namespaces. Its own is the one that this
+    /// bench is in, where the credentials of the cluster's tenants are.
+    pub(crate) async fn with_cluster(simulator: Simulator) -> Bench {
+        let own = another_control_plane().await;
+        let mut bench = Bench::on(&own, simulator).await;
+        bench.own = Some(own);
+        bench.start_cluster_operator();
+        bench
+    }
+
+    /// An operator for all namespaces.
+    pub(crate) fn start_cluster_operator(&mut self) {
+        let window = format!("{}s", WINDOW.as_secs());
+        let arguments = [
+            "--operator-namespace",
+            &self.namespace,
+            "--propagation-window",
+            &window,
+            "--allow-http-endpoints",
+        ];
+        self.operator = Some(Operator::start(self.folder.path(), &self.kubeconfig, &arguments));
+    }
+
+    /// A namespace whose operator has the permissions of `deploy/namespaced.yaml` in it, and none
+    /// elsewhere.
+    pub(crate) async fn with_role(simulator: Simulator) -> Bench {
+        let namespace = format!("test-{}", uuid::Uuid::new_v4().simple());
+        let user = format!("system:serviceaccount:{namespace}:auth0-rotator");
         let control_plane = control_plane().await;
+        let bench = Bench::on_as(control_plane, simulator, namespace, &user).await;
+        let client = bench.client.clone();
+        install_manifest(&client, "deploy/namespaced.yaml", Some(&bench.namespace)).await;
+        bench
+    }
+
+    async fn on(control_plane: &ControlPlane, simulator: Simulator) -> Bench {
+        let namespace = format!("test-{}", uuid::Uuid::new_v4().simple());
+        Bench::on_as(control_plane, simulator, namespace, OPERATOR).await
+    }
+
+    async fn on_as(
+        control_plane: &ControlPlane,
+        simulator: Simulator,
+        namespace: String,
+        user: &str,
+    ) -> Bench {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = Client::try_from(control_plane.client_config()).unwrap();
         let groups = &["system:serviceaccounts"];
-        let kubeconfig = control_plane.kubeconfig_for(OPERATOR, groups).unwrap();
-        let namespace = format!("test-{}", uuid::Uuid::new_v4().simple());
+        let kubeconfig = control_plane.kubeconfig_for(user, groups).unwrap();
         let bench = Bench {
             client,
             namespace,
@@ -137,15 +201,20 @@ impl Bench {
             operator: None,
             folder: TempDir::with_prefix("auth0-rotator-test-").unwrap(),
             kubeconfig,
+            own: None,
+            confidential: Vec::new(),
         };
-        let namespace = json!({
-            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": bench.namespace },
-        });
-        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(bench.client.clone());
-        let created = namespaces.create(&PostParams::default(), &from(namespace)).await;
-        created.unwrap();
+        bench.create_namespace(&bench.namespace, json!({})).await;
         bench.create_tenant(json!({})).await;
         bench
+    }
+
+    pub(crate) async fn create_namespace(&self, name: &str, labels: Value) {
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels },
+        });
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
+        namespaces.create(&PostParams::default(), &from(namespace)).await.unwrap();
     }
 
     /// The tenant `acme`, with its credentials, and `over` merged over its spec.
@@ -366,8 +435,8 @@ impl Bench {
         }
         let values = self.simulator.values_ever();
         assert_eq!(values.forgotten, 0);
-        for value in values.secrets.iter().chain(&values.tokens) {
-            let value = value.expose_secret();
+        let all = values.secrets.iter().chain(&values.tokens).map(|value| value.expose_secret());
+        for value in all.chain(self.confidential.iter().map(String::as_str)) {
             for shape in [value.to_owned(), STANDARD.encode(value)] {
                 for (place, text) in &places {
                     assert!(!text.contains(&shape), "a secret is in {place}");
@@ -384,13 +453,24 @@ impl Bench {
             + Serialize
             + DeserializeOwned,
     {
-        let all = self.api::<K>().list(&ListParams::default()).await.unwrap();
+        let all = self.everywhere::<K>().list(&ListParams::default()).await.unwrap();
         serde_json::to_string(&all.items).unwrap()
+    }
+
+    /// All that the operator works for.
+    fn everywhere<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        match self.own {
+            Some(_) => Api::all(self.client.clone()),
+            None => self.api(),
+        }
     }
 
     async fn secret_metadata(&self) -> String {
         let ours = ListParams::default().labels(MANAGED_LABEL);
-        let all = self.api::<Secret>().list_metadata(&ours).await.unwrap();
+        let all = self.everywhere::<Secret>().list_metadata(&ours).await.unwrap();
         serde_json::to_string(&all.items).unwrap()
     }
 }

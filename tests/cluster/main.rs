@@ -6,14 +6,19 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod attempts;
 mod bench;
 mod consumers;
+mod credentials;
 mod figures;
 #[cfg(feature = "failpoints")]
 mod kills;
 mod lifecycle;
 mod manifests;
 mod operator;
+mod permissions;
+mod place;
+mod rbac;
 mod refused;
 mod requests;
 mod tampered;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::bench::{Bench, MANAGER, SCOPES};
 
-async fn reason_of_tenant(bench: &Bench, reason: &str) -> String {
+pub(crate) async fn reason_of_tenant(bench: &Bench, reason: &str) -> String {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     loop {
         let tenant = bench.api::<Auth0Tenant>().get("acme").await.unwrap();

@@ -48,7 +48,7 @@ pub enum AuditKind {
 pub struct AuditEntry {
     /// Its number, from 1, without gaps.
     pub seq: u64,
-    /// When the answer was ready, RFC 3339 with milliseconds, UTC.
+    /// When the answer was ready, RFC 3339 with microseconds, UTC.
     pub time: String,
     /// Its kind.
     pub kind: AuditKind,

@@ -75,10 +75,10 @@ pub(crate) fn unix_seconds_ceil(moment: SystemTime) -> u64 {
     since.as_secs() + u64::from(since.subsec_nanos() > 0)
 }
 
-/// RFC 3339 in UTC with milliseconds, as the audit log and the admin interface print times.
+/// RFC 3339 in UTC with microseconds, as the audit log and the admin interface print times.
 pub(crate) fn rfc3339(moment: SystemTime) -> String {
     chrono::DateTime::<chrono::Utc>::from(moment)
-        .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+        .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
 #[cfg(test)]
@@ -99,6 +99,6 @@ mod tests {
         let at = UNIX_EPOCH + Duration::from_millis(1_001);
         assert_eq!(unix_seconds_ceil(at), 2);
         assert_eq!(unix_seconds_ceil(UNIX_EPOCH + Duration::from_secs(2)), 2);
-        assert_eq!(rfc3339(at), "1970-01-01T00:00:01.001Z");
+        assert_eq!(rfc3339(at), "1970-01-01T00:00:01.001000Z");
     }
 }

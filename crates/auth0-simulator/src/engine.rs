@@ -184,7 +184,7 @@ impl State {
         };
         let outcome = match route.operation {
             Operation::Token => token::token(&mut self.tenant, request, read(), now),
-            Operation::Revoke => token::revoke(&self.tenant, request, read(), now),
+            Operation::Revoke => token::revoke(&mut self.tenant, request, read(), now),
             operation if operation.is_management() => match self.limiter.take(now) {
                 Some(Err(budget)) => {
                     let outcome = Outcome::api_error(&ApiError::too_many_requests());

@@ -135,6 +135,9 @@ pub enum SeedError {
     /// A field is unknown or has the wrong type; the text names it.
     #[error("the client's fields aren't what the Management API takes: {0}")]
     BadField(String),
+    /// A public key can't be read.
+    #[error("a public key is an RSA key in PEM, with BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY")]
+    BadKey,
 }
 
 /// Why the simulator didn't start.

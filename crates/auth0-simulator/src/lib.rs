@@ -12,8 +12,8 @@
 //! - the list of all values that ever existed helps to search for leaks ([`ValuesEver`]).
 //!
 //! Sources: Auth0's Management API and Authentication API references with their OpenAPI
-//! documents, "Rotate Client Secrets", "Rate Limit Policy" and "Client Credentials Flow". What
-//! Auth0 leaves open is a switch ([`WrongSecret`], [`SimulatorBuilder::rotate_shows_secret`]).
+//! documents, "Rotate Client Secrets", "Rate Limit Policy", "Client Credentials Flow" and
+//! "Authenticate with Private Key JWT". What Auth0 leaves open is a switch ([`WrongSecret`], [`SimulatorBuilder::rotate_shows_secret`]).
 
 mod admin;
 mod audit;
@@ -46,6 +46,7 @@ pub use propagation::Propagation;
 pub use ratelimit::RateLimit;
 pub use simulator::{Faults, Simulator};
 pub use tenant::WrongSecret;
+pub use tenant::assertion::{KeyAlgorithm, KeySeed};
 pub use tenant::client::ClientSeed;
 pub use tenant::values::ValuesEver;
 pub use units::parse_duration;

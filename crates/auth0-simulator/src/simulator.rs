@@ -189,6 +189,12 @@ impl Simulator {
         self.engine.state().tenant.values().all()
     }
 
+    /// Every secret that a client has had, oldest first, beginning with the one it was added with:
+    /// the first `n` changes that the audit log tells of made the first `n` after that.
+    pub fn client_secrets_ever(&self, client_id: &str) -> Vec<SecretString> {
+        self.engine.state().tenant.values().of_client(client_id)
+    }
+
     /// Stops both listeners. Answers under way have two seconds; delayed ones are cut.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);

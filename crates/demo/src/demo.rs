@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use rig::terminal::Terminal;
 use testbed::account::account;
 use testbed::leaks::{self, Place};
 use testbed::manifests::Quickstart;
-use testbed::terminal::Terminal;
 
 use crate::cli::Options;
 use crate::evidence;

@@ -1,7 +1,7 @@
 //! What there is to do while everything is left running.
 
 use control_plane::Binary;
-use testbed::terminal::Terminal;
+use rig::terminal::Terminal;
 
 use crate::script::{ON_REQUEST, ON_SCHEDULE};
 use crate::stage::Stage;

@@ -6,7 +6,6 @@ mod consumer;
 mod demo;
 mod evidence;
 mod keep;
-mod operator;
 mod script;
 mod somebody;
 mod stage;
@@ -17,14 +16,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use testbed::terminal::Terminal;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rig::interrupts::{INTERRUPTED, Interrupts};
+use rig::terminal::Terminal;
 
 use crate::cli::Options;
 use crate::stage::Stage;
-
-/// As shells have it: 128 and SIGINT.
-const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -70,26 +66,6 @@ async fn keep(stage: &mut Stage, terminal: &Terminal, interrupts: &mut Interrupt
     }
     stage.quiet();
     terminal.line("Ending everything.");
-}
-
-/// What asks for the end: Ctrl-C, SIGTERM, or a terminal that closes.
-struct Interrupts([Signal; 3]);
-
-impl Interrupts {
-    fn new() -> std::io::Result<Self> {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let [interrupt, terminate, hangup] = kinds.map(signal);
-        Ok(Self([interrupt?, terminate?, hangup?]))
-    }
-
-    async fn wait(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }
 
 /// Tells why the demo can't be run.

@@ -10,6 +10,7 @@ use chrono::Utc;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
+use rig::operator::Operator;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use testbed::manifests::Application;
@@ -17,7 +18,6 @@ use testbed::target::Target;
 use testbed::timeline::Timeline;
 use testbed::world::{View, World, client_secret_rotations};
 
-use crate::operator::Operator;
 use crate::script::SOON;
 use crate::stage::SharedOperator;
 

@@ -9,13 +9,15 @@ use anyhow::{Context as _, Result, anyhow};
 use auth0_simulator::Simulator;
 use control_plane::ControlPlane;
 use kube::Client;
+use rig::cluster;
+use rig::manifests;
+use rig::operator::{self, Operator};
+use rig::terminal::Terminal;
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
-use testbed::cluster;
 use testbed::leaks::Place;
-use testbed::manifests::{self, Quickstart};
+use testbed::manifests::Quickstart;
 use testbed::tally::Tallies;
-use testbed::terminal::Terminal;
 use testbed::timeline::{Timeline, seconds};
 use testbed::world::World;
 use tokio::task::JoinSet;
@@ -23,7 +25,6 @@ use tokio::task::JoinSet;
 use crate::auth0;
 use crate::cli::Options;
 use crate::consumer::{self, Setting};
-use crate::operator::{self, Operator};
 use crate::script::{self, PROPAGATION_WINDOW};
 
 const SUPERVISE_EVERY: Duration = Duration::from_millis(200);
@@ -60,13 +61,13 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts the control plane, the simulated Auth0 and the operator, and applies the quickstart.
     pub(crate) async fn set(options: &Options, terminal: &Terminal) -> Result<Self> {
-        let executable = operator::executable(options.operator.as_deref())?;
-        let mut quickstart = Quickstart::read(&manifests::folder("examples/quickstart"))?;
+        let executable = operator::executable(options.operator.as_deref(), "demo")?;
+        let mut quickstart = Quickstart::read(&manifests::place("examples/quickstart"))?;
 
         terminal.heading("Starting, all on 127.0.0.1");
         let has_kubectl = cluster::provide(terminal, options.keep).await?;
         let since = Instant::now();
-        let control_plane = cluster::start(terminal).await?;
+        let control_plane = cluster::start(terminal, ControlPlane::options()).await?;
         let client = Client::try_from(control_plane.client_config())?;
         let version = client.apiserver_version().await?.git_version;
         terminal.line(&format!(
@@ -87,6 +88,7 @@ impl Stage {
             arguments: operator::arguments(PROPAGATION_WINDOW),
             kubeconfig: control_plane.kubeconfig_path().into(),
             folder: folder.path().into(),
+            log: "operator.log".into(),
         })?;
 
         let world = World::new(timeline.clone());
@@ -207,7 +209,7 @@ fn tell_operator(terminal: &Terminal, executable: &Path) {
 }
 
 async fn install_definitions(terminal: &Terminal, client: &Client) -> Result<()> {
-    let definitions = manifests::read(&manifests::folder("crds"))?;
+    let definitions = manifests::read(&manifests::place("crds"))?;
     cluster::install(client, &definitions).await?;
     let kinds = definitions.iter().filter_map(|crd| crd.pointer("/spec/names/kind")?.as_str());
     let kinds: Vec<_> = kinds.collect();

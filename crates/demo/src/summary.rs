@@ -1,8 +1,8 @@
 //! The summary, as it is printed.
 
+use rig::terminal::{Style, Terminal};
 use testbed::account::Account;
 use testbed::table::table;
-use testbed::terminal::{Style, Terminal};
 
 use crate::verdict::{Facts, all_held, promises};
 

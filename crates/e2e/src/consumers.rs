@@ -9,12 +9,14 @@ use futures::{AsyncBufReadExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client, ResourceExt as _};
+use rig::cluster;
+use rig::terminal::Style;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use testbed::manifests::Application;
 use testbed::tally::{Outcome, Tallies};
 use testbed::timeline::Timeline;
-use testbed::{cluster, terminal::Style, wording::Happening};
+use testbed::wording::Happening;
 use tokio::task::JoinSet;
 
 use crate::auth0::AUDIENCE;

@@ -7,7 +7,7 @@ use std::{env, process};
 
 use anyhow::{Context as _, Result, bail};
 use node::{Builder, Contents, Node};
-use testbed::manifests;
+use rig::manifests;
 
 /// The operator's image.
 pub(crate) const OPERATOR: &str = "localhost/auth0-rotator:e2e";
@@ -61,7 +61,7 @@ impl Images {
         let base_image = format!("--build-arg=BASE_IMAGE={BASE}");
         let mut arguments = vec!["--layers", build_image.as_str(), base_image.as_str()];
         arguments.extend(volumes.iter().flat_map(|volume| ["--volume", volume.as_str()]));
-        let checkout = manifests::folder(".");
+        let checkout = manifests::place(".");
         let dockerfile = checkout.join("Dockerfile");
         self.builder.build(OPERATOR, &checkout, &dockerfile, &arguments).await?;
         let all = self.load(OPERATOR, node).await?;

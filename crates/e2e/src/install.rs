@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt as _};
+use rig::{cluster, manifests};
 use serde_json::Value;
-use testbed::{cluster, manifests};
 
 use crate::images;
 
@@ -25,8 +25,8 @@ const DEADLINE: Duration = Duration::from_secs(90);
 /// Installs the definitions and the operator, with the image that was built, and waits until it is
 /// ready.
 pub(crate) async fn install(client: &Client) -> Result<()> {
-    cluster::install(client, &manifests::read(&manifests::folder("crds"))?).await?;
-    let mut operator = manifests::read_file(&manifests::folder("deploy/operator.yaml"))?;
+    cluster::install(client, &manifests::read(&manifests::place("crds"))?).await?;
+    let mut operator = manifests::read(&manifests::place("deploy/operator.yaml"))?;
     let images = operator.iter_mut().filter(|manifest| manifest["kind"] == "Deployment");
     for deployment in images {
         let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];

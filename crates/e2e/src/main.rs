@@ -14,9 +14,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser as _;
 use node::Enclosure;
+use rig::terminal::Terminal;
 use testbed::account::account;
 use testbed::leaks::{self, Place};
-use testbed::terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Options;

@@ -8,11 +8,12 @@ use anyhow::Result;
 use control_plane::{ControlPlane, Progress};
 use kube::Client;
 use node::{Enclosure, Node};
-use testbed::cluster;
+use rig::cluster;
+use rig::manifests;
+use rig::terminal::Terminal;
 use testbed::leaks::Place;
-use testbed::manifests::{self, Quickstart};
+use testbed::manifests::Quickstart;
 use testbed::tally::Tallies;
-use testbed::terminal::Terminal;
 use testbed::timeline::{Timeline, seconds};
 use testbed::world::{View, World};
 use tokio::task::JoinSet;
@@ -49,7 +50,7 @@ impl Stage {
         enclosure: &Enclosure,
         terminal: &Terminal,
     ) -> Result<Self> {
-        let mut quickstart = Quickstart::read(&manifests::folder("examples/quickstart"))?;
+        let mut quickstart = Quickstart::read(&manifests::place("examples/quickstart"))?;
         terminal.heading("Starting, in namespaces of its own");
         let step = Step { terminal };
         let progress = progress(terminal);

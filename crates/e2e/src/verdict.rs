@@ -1,10 +1,10 @@
 //! Whether what is promised held.
 
+use rig::terminal::{Style, Terminal};
 use testbed::account::Account;
 use testbed::leaks::Search;
 use testbed::promise::{Promise, Verdict};
 use testbed::table::table;
-use testbed::terminal::{Style, Terminal};
 
 use crate::consumers::{Consumer, PODS};
 use crate::images::Size;

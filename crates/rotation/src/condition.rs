@@ -15,6 +15,9 @@ pub mod kind {
     pub const STALLED: &str = "Stalled";
     /// No pod takes the target Secret in a way that is never updated and that no restart covers.
     pub const CONSUMERS_REACHED: &str = "ConsumersReached";
+    /// The client signs ID tokens with its secret: whoever validates them with the secret needs the
+    /// new one at once. A warning.
+    pub const SIGNS_WITH_SECRET: &str = "SignsWithSecret";
     /// The tenant can be used.
     pub const TENANT_READY: &str = "TenantReady";
 }

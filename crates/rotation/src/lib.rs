@@ -7,6 +7,7 @@
 mod condition;
 mod decide;
 mod decision;
+pub mod invariants;
 mod notice;
 mod observation;
 mod policy;

@@ -145,6 +145,12 @@ fn conditions(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
     {
         notices.push(Notice::warning("PodsNeverUpdated", reached.message.clone()));
     }
+    if let Some(signs) = condition::find(&after.conditions, kind::SIGNS_WITH_SECRET)
+        && signs.status == Truth::True
+        && !condition::is_true(&before.conditions, kind::SIGNS_WITH_SECRET)
+    {
+        notices.push(Notice::warning("SignsWithSecret", signs.message.clone()));
+    }
     let was_ready = condition::is_true(&before.conditions, kind::READY);
     if let Some(ready) = condition::find(&after.conditions, kind::READY)
         && was_ready

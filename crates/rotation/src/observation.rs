@@ -26,6 +26,10 @@ pub struct Observation {
     pub target: Target,
     /// What Auth0 says of the client.
     pub client: Reading,
+    /// Whether the client signs ID tokens with its secret, if the client was read in this pass.
+    pub signs_with_secret: Option<bool>,
+    /// When Auth0 was asked for that.
+    pub client_read_at: Option<DateTime<Utc>>,
     /// Whether Auth0 accepts the target Secret's current value.
     pub accepted: Option<bool>,
     /// When Auth0 was last asked that and refused, as far as this process remembers.

@@ -17,6 +17,7 @@ pub struct Policy {
     pub(crate) schedule: Option<Schedule>,
     pub(crate) windows: Vec<Window>,
     pub(crate) refusal: Option<Refusal>,
+    pub(crate) forbidden: Option<Refusal>,
 }
 
 /// The parts of a [`Policy`] that are taken as they are.
@@ -73,7 +74,8 @@ impl Policy {
         if let Some(schedule) = schedule.as_ref().filter(|_| refusal.is_none()) {
             refusal = too_tight(&terms, schedule, now);
         }
-        Policy { terms, schedule: schedule.filter(|_| refusal.is_none()), windows, refusal }
+        let schedule = schedule.filter(|_| refusal.is_none());
+        Policy { terms, schedule, windows, refusal, forbidden: None }
     }
 
     /// The first time at which a scheduled rotation may start: the next due time after `after`, or
@@ -95,6 +97,14 @@ impl Policy {
             self.refusal.get_or_insert(refusal);
         }
         self
+    }
+
+    /// The client may not be touched any more, if there is a refusal: no rotation is started, and one
+    /// that has changed nothing at Auth0 yet is withdrawn. One that may have is ended, for what
+    /// consumers have could be dead otherwise.
+    #[must_use]
+    pub fn forbid(self, refusal: Option<Refusal>) -> Policy {
+        Policy { forbidden: refusal.clone(), ..self.refuse(refusal) }
     }
 
     /// Why no rotation can be started under this policy, if so.

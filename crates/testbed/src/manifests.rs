@@ -1,44 +1,10 @@
 //! Manifests: read from the checkout, changed where a trial needs it, and told what was changed.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize as _;
+use rig::manifests::read;
 use serde_json::{Value, json};
-
-/// A folder of the checkout that this program was built from.
-pub fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
-}
-
-/// All documents of the YAML files of `folder`, in the order of the files' names.
-pub fn read(folder: &Path) -> Result<Vec<Value>> {
-    let wrong = || format!("can't read {}", folder.display());
-    let entries = fs::read_dir(folder).with_context(wrong)?;
-    let mut paths: Vec<_> =
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    paths.sort();
-    let mut manifests = Vec::new();
-    for path in paths {
-        manifests.extend(read_file(&path)?);
-    }
-    Ok(manifests)
-}
-
-/// All documents of a YAML file.
-pub fn read_file(path: &Path) -> Result<Vec<Value>> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
-    parse(&text).with_context(|| format!("can't parse {}", path.display()))
-}
-
-fn parse(text: &str) -> Result<Vec<Value>> {
-    serde_norway::Deserializer::from_str(text)
-        .map(|document| Ok(Value::deserialize(document)?))
-        .collect()
-}
 
 /// An application whose secret is rotated, as its manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,11 +143,13 @@ fn brief(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rig::manifests::place;
+
     use super::*;
 
     #[test]
     fn the_quickstart_of_this_checkout_is_complete() {
-        let quickstart = Quickstart::read(&folder("examples/quickstart")).unwrap();
+        let quickstart = Quickstart::read(&place("examples/quickstart")).unwrap();
         let names: Vec<_> = quickstart.applications.iter().map(|app| app.name.as_str()).collect();
         assert_eq!(names, ["checkout", "billing", "reports"]);
         for manifest in &quickstart.manifests {
@@ -189,12 +157,12 @@ mod tests {
             let is_namespace = manifest["kind"] == "Namespace";
             assert!(is_namespace || namespace == Some(&quickstart.namespace), "{manifest}");
         }
-        assert!(read(&folder("crds")).unwrap().len() >= 2);
+        assert!(read(&place("crds")).unwrap().len() >= 2);
     }
 
     #[test]
     fn a_change_says_what_it_was_before() {
-        let mut quickstart = Quickstart::read(&folder("examples/quickstart")).unwrap();
+        let mut quickstart = Quickstart::read(&place("examples/quickstart")).unwrap();
         let kind = "ClientSecretRotation";
         let every = Change::set(kind, "checkout", "spec.schedule", json!({"every": "20s"}));
         assert_eq!(

@@ -1,6 +1,6 @@
 //! What is promised, and what became of it.
 
-use crate::terminal::{Style, Terminal};
+use rig::terminal::{Style, Terminal};
 
 /// How it stands with a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::terminal::{Style, Terminal};
 use crate::wording::Happening;
+use rig::terminal::{Style, Terminal};
 
 /// Tells what happens, with the seconds since its beginning. Clones tell the same story.
 #[derive(Clone)]

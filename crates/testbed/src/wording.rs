@@ -2,7 +2,7 @@
 
 use crate::status::{Ended, Rotation, Status};
 use crate::target::Target;
-use crate::terminal::Style;
+use rig::terminal::Style;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::status::Ended;
     use crate::target::tests::target;
-    use crate::terminal::Terminal;
+    use rig::terminal::Terminal;
 
     fn world() -> World {
         World::new(Timeline::begin(Terminal::silent()))

@@ -12,7 +12,11 @@ use serde_json::Value;
 
 use super::Request;
 use crate::error::OAuthError;
+use crate::tenant::assertion::claimed_client;
 use crate::tenant::login::{ClientAuth, Proof};
+
+/// What an assertion is (RFC 7523, section 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The body's parameters by name. Holds secrets, so it has no `Debug`.
 pub(crate) struct Parameters(BTreeMap<String, String>);
@@ -60,7 +64,8 @@ impl Parameters {
 /// The client id that a request names, for finding the faults meant for it.
 pub(crate) fn named_client(request: &Request, parameters: Option<&Parameters>) -> Option<String> {
     let in_body = parameters.and_then(|parameters| parameters.get("client_id"));
-    in_body.map(Into::into).or_else(|| basic(request).map(|(id, _)| id))
+    let claimed = || claimed_client(parameters?.get("client_assertion")?);
+    in_body.map(Into::into).or_else(|| basic(request).map(|(id, _)| id)).or_else(claimed)
 }
 
 /// Who the client says it is and what it proves it with: HTTP Basic or the body.
@@ -68,12 +73,8 @@ pub(crate) fn client_auth(
     request: &Request,
     parameters: &Parameters,
 ) -> Result<ClientAuth, OAuthError> {
-    if parameters.get("client_assertion").is_some() {
-        return Err(OAuthError::new(
-            StatusCode::UNAUTHORIZED,
-            "invalid_client",
-            "The simulator doesn't serve client assertions (private_key_jwt)",
-        ));
+    if let Some(assertion) = parameters.get("client_assertion") {
+        return asserted(assertion, parameters);
     }
     if let Some((client_id, value)) = basic(request) {
         return Ok(ClientAuth { client_id, proof: Proof::Secret(value) });
@@ -84,6 +85,21 @@ pub(crate) fn client_auth(
         None => Proof::None,
     };
     Ok(ClientAuth { client_id, proof })
+}
+
+/// An assertion names its client: `client_id` may be left out (RFC 7521, section 4.2).
+fn asserted(assertion: &str, parameters: &Parameters) -> Result<ClientAuth, OAuthError> {
+    let invalid =
+        |text: &str| Err(OAuthError::new(StatusCode::BAD_REQUEST, "invalid_request", text));
+    if parameters.required("client_assertion_type")? != ASSERTION_TYPE {
+        return invalid("client_assertion_type is not that of a JWT");
+    }
+    if parameters.get("client_secret").is_some() {
+        return invalid("client_secret and client_assertion are two ways: use one");
+    }
+    let named = parameters.get("client_id").map(Into::into);
+    let client_id = named.or_else(|| claimed_client(assertion)).unwrap_or_default();
+    Ok(ClientAuth { client_id, proof: Proof::Assertion(SecretString::from(assertion)) })
 }
 
 /// HTTP Basic with id and secret percent-encoded as RFC 6749, section 2.3.1, has it; values

@@ -55,7 +55,7 @@ fn wanted(request: &Request, parameters: &Parameters) -> Result<TokenRequest, OA
 /// `POST /oauth/revoke`: 200 with an empty body for a client that proved itself, whatever the
 /// token is.
 pub(crate) fn revoke(
-    tenant: &Tenant,
+    tenant: &mut Tenant,
     request: &Request,
     parameters: Result<&Parameters, OAuthError>,
     now: SystemTime,

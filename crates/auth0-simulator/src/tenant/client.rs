@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::assertion::{KeyAlgorithm, KeySeed, PublicKey};
 use super::fields::{self, Body, Fields};
 use crate::error::SeedError;
 use crate::propagation::Credential;
@@ -38,6 +39,10 @@ pub struct ClientSeed {
     /// Scopes granted for other audiences, which exist by being named here.
     #[serde(default)]
     pub grants: BTreeMap<String, Vec<String>>,
+    /// Public keys for assertions (private_key_jwt). With any, the client has no secret that
+    /// authentication accepts, and `client_authentication_methods` names them.
+    #[serde(default)]
+    pub public_keys: Vec<KeySeed>,
     /// Any other documented field that `PATCH /clients/{id}` takes, for example
     /// `client_metadata`, `jwt_configuration` or `client_authentication_methods`.
     #[serde(default)]
@@ -76,6 +81,13 @@ impl ClientSeed {
         self
     }
 
+    /// Registers a public key, in PEM, for assertions that are signed with this algorithm.
+    #[must_use]
+    pub fn public_key(mut self, pem: impl Into<String>, algorithm: KeyAlgorithm) -> Self {
+        self.public_keys.push(KeySeed { pem: pem.into(), algorithm, kid: None });
+        self
+    }
+
     /// Sets a documented field, for example `("client_metadata", json!({"team": "shop"}))`.
     #[must_use]
     pub fn field(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
@@ -88,6 +100,7 @@ impl ClientSeed {
 pub(crate) struct Client {
     pub(crate) fields: Fields,
     pub(crate) credential: Credential,
+    pub(crate) keys: Vec<PublicKey>,
     /// By audience.
     pub(crate) grants: BTreeMap<String, Scopes>,
 }
@@ -112,6 +125,17 @@ impl Client {
             let hint = "give client_secret beside `fields`, not inside";
             return Err(SeedError::BadField(hint.into()));
         }
+        let keys: Vec<_> =
+            seed.public_keys.into_iter().map(PublicKey::from_seed).collect::<Result<_, _>>()?;
+        if !keys.is_empty() {
+            let named = |key: &PublicKey| json!({ "id": key.credential_id() });
+            let named: Vec<_> = keys.iter().map(named).collect();
+            let methods = json!({ "private_key_jwt": { "credentials": named } });
+            if fields.insert("client_authentication_methods".into(), methods).is_some() {
+                let hint = "give public_keys or client_authentication_methods, not both";
+                return Err(SeedError::BadField(hint.into()));
+            }
+        }
         fields.insert("name".into(), seed.name.unwrap_or_else(|| id.clone()).into());
         fields::check(&fields, Body::Update).map_err(SeedError::BadField)?;
         fields.entry("app_type").or_insert_with(|| "non_interactive".into());
@@ -124,7 +148,7 @@ impl Client {
             grants.insert(management_audience.into(), seed.scopes.into_iter().collect());
         }
         let credential = Credential::new(value, now);
-        Ok((id, Self { fields: with_defaults(fields), credential, grants }))
+        Ok((id, Self { fields: with_defaults(fields), credential, keys, grants }))
     }
 
     /// A client made by `POST /clients` with a checked body.
@@ -135,6 +159,7 @@ impl Client {
         Self {
             fields: with_defaults(fields),
             credential: Credential::new(secret::new_client_secret(), now),
+            keys: Vec::new(),
             grants: BTreeMap::new(),
         }
     }

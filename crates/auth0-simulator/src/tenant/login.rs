@@ -26,12 +26,13 @@ const OTHER_GRANT_TYPES: &[&str] = &[
     "urn:ietf:params:oauth:grant-type:token-exchange",
 ];
 
-/// How a client proves who it is. Assertions (private_key_jwt) and certificates would be further
-/// variants.
+/// How a client proves who it is. Certificates would be a further variant.
 #[derive(Debug)]
 pub(crate) enum Proof {
     /// A secret, from the body or from HTTP Basic.
     Secret(SecretString),
+    /// An assertion that a key of the client's signed.
+    Assertion(SecretString),
     /// Nothing, as public clients do.
     None,
 }
@@ -87,9 +88,9 @@ impl Tenant {
         request: &TokenRequest,
         now: SystemTime,
     ) -> Result<Grant, Refusal> {
-        let client = self
-            .authenticate(&request.auth, now)
-            .ok_or_else(|| refused(false)(self.wrong_secret()))?;
+        self.authenticate(&request.auth, now).map_err(refused(false))?;
+        let client = self.clients.get(&request.auth.client_id);
+        let client = client.ok_or_else(|| refused(false)(self.wrong_secret()))?;
         let (audience, scopes) = self.granted(client, request).map_err(refused(true))?;
         let ttl = self.settings.token_ttl;
         let client_id = &request.auth.client_id;
@@ -100,23 +101,39 @@ impl Tenant {
 
     /// `POST /oauth/revoke`: there are no refresh tokens, so nothing is ever revoked, but only
     /// a client that proves itself hears so. A refusal is always `invalid_client`.
-    pub(crate) fn revoke(&self, auth: &ClientAuth, now: SystemTime) -> Result<(), OAuthError> {
-        let public = self.clients.get(&auth.client_id).is_some_and(Client::is_public);
-        if public || self.authenticate(auth, now).is_some() {
-            return Ok(());
+    pub(crate) fn revoke(&mut self, auth: &ClientAuth, now: SystemTime) -> Result<(), OAuthError> {
+        match self.authenticate(auth, now) {
+            Err(error) if error.error == "access_denied" => Err(invalid_client("")),
+            other => other,
         }
-        let description = "Client authentication failed";
-        Err(OAuthError::new(StatusCode::UNAUTHORIZED, "invalid_client", description))
     }
 
-    fn authenticate(&self, auth: &ClientAuth, now: SystemTime) -> Option<&Client> {
-        let client = self.clients.get(&auth.client_id)?;
+    fn authenticate(&mut self, auth: &ClientAuth, now: SystemTime) -> Result<(), OAuthError> {
+        let id = auth.client_id.as_str();
         let proven = match &auth.proof {
-            Proof::Secret(value) => self.accepts(&auth.client_id, value.expose_secret(), now),
+            Proof::Secret(value) => self.accepts(id, value.expose_secret(), now),
+            Proof::Assertion(value) => {
+                self.check_assertion(id, value, now).map_err(invalid_client)?;
+                true
+            }
             Proof::None => false,
         };
         // A public client needs no proof here; it is stopped by its grant types below.
-        (proven || client.is_public()).then_some(client)
+        let public = || self.clients.get(id).is_some_and(Client::is_public);
+        if proven || public() { Ok(()) } else { Err(self.wrong_secret()) }
+    }
+
+    fn check_assertion(
+        &mut self,
+        id: &str,
+        assertion: &SecretString,
+        now: SystemTime,
+    ) -> Result<(), &'static str> {
+        self.values.add_token(assertion);
+        let keyed = self.clients.get(id).filter(|client| client.has_authentication_methods());
+        let keys = &keyed.ok_or("the client has no keys")?.keys;
+        let audience = format!("https://{}/", self.settings.domain);
+        self.used_assertions.accept(assertion.expose_secret(), keys, (id, &audience), now)
     }
 
     fn wrong_secret(&self) -> OAuthError {
@@ -168,6 +185,15 @@ impl Tenant {
             || self.settings.apis.contains(audience)
             || self.clients.values().any(|client| client.grants.contains_key(audience))
     }
+}
+
+fn invalid_client(why: &str) -> OAuthError {
+    let mut description = "Client authentication failed".to_owned();
+    if !why.is_empty() {
+        description.push_str(": ");
+        description.push_str(why);
+    }
+    OAuthError::new(StatusCode::UNAUTHORIZED, "invalid_client", description)
 }
 
 fn check_grant_type(client: &Client, grant_type: &str) -> Result<(), OAuthError> {

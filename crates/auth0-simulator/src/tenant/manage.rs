@@ -102,8 +102,8 @@ impl Tenant {
             caller.needs(&["create:client_credentials"])?;
         }
         let client = Client::created(body, now);
-        self.values.add_secret(client.credential.current());
         let id = secret::new_client_id();
+        self.values.add_secret(&id, client.credential.current());
         self.clients.insert(id.clone(), client);
         Ok(Done { effect: true, ..self.written(caller, &id, true) })
     }

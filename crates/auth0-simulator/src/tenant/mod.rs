@@ -1,5 +1,6 @@
 //! The tenant as a state machine: every function takes `now`, none reads a clock or does IO.
 
+pub(crate) mod assertion;
 pub(crate) mod client;
 pub(crate) mod fields;
 pub(crate) mod login;
@@ -12,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use self::assertion::Used;
 use self::client::{Client, ClientSeed};
 use self::tokens::TokenStore;
 use self::values::Values;
@@ -58,6 +60,7 @@ pub(crate) struct Tenant {
     clients: BTreeMap<String, Client>,
     tokens: TokenStore,
     values: Values,
+    used_assertions: Used,
 }
 
 impl Tenant {
@@ -67,13 +70,14 @@ impl Tenant {
             clients: BTreeMap::new(),
             tokens: TokenStore::default(),
             values: Values::default(),
+            used_assertions: Used::default(),
         }
     }
 
     /// Puts a client into the tenant, in the place of one with the same id.
     pub(crate) fn seed(&mut self, seed: ClientSeed, now: SystemTime) -> Result<String, SeedError> {
         let (id, client) = Client::from_seed(seed, &self.settings.audience, now)?;
-        self.values.add_secret(client.credential.current());
+        self.values.add_secret(&id, client.credential.current());
         self.clients.insert(id.clone(), client);
         Ok(id)
     }
@@ -136,7 +140,7 @@ impl Tenant {
         }
         let changes = client.credential.changes();
         let moments = self.settings.propagation.draw(self.settings.seed, id, changes);
-        self.values.add_secret(&value);
+        self.values.add_secret(id, &value);
         client.credential.change(value, now, moments);
         true
     }

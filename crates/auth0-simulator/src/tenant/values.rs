@@ -9,36 +9,43 @@ const CAPACITY: usize = 1_000_000;
 
 #[derive(Default)]
 pub(crate) struct Values {
-    secrets: VecDeque<SecretString>,
+    /// Each with the client that it was a secret of.
+    secrets: VecDeque<(String, SecretString)>,
     tokens: VecDeque<SecretString>,
     forgotten: u64,
 }
 
 impl Values {
-    pub(crate) fn add_secret(&mut self, value: &SecretString) {
-        self.forgotten += push(&mut self.secrets, value);
+    pub(crate) fn add_secret(&mut self, client_id: &str, value: &SecretString) {
+        self.forgotten += push(&mut self.secrets, (client_id.to_owned(), value.clone()));
     }
 
     pub(crate) fn add_token(&mut self, value: &SecretString) {
-        self.forgotten += push(&mut self.tokens, value);
+        self.forgotten += push(&mut self.tokens, value.clone());
     }
 
     pub(crate) fn all(&self) -> ValuesEver {
         ValuesEver {
-            secrets: self.secrets.iter().cloned().collect(),
+            secrets: self.secrets.iter().map(|(_, value)| value.clone()).collect(),
             tokens: self.tokens.iter().cloned().collect(),
             forgotten: self.forgotten,
         }
     }
+
+    /// Those that were secrets of one client, oldest first.
+    pub(crate) fn of_client(&self, client_id: &str) -> Vec<SecretString> {
+        let of = self.secrets.iter().filter(|(client, _)| client == client_id);
+        of.map(|(_, value)| value.clone()).collect()
+    }
 }
 
-fn push(values: &mut VecDeque<SecretString>, value: &SecretString) -> u64 {
+fn push<T>(values: &mut VecDeque<T>, value: T) -> u64 {
     let mut forgotten = 0;
     while values.len() >= CAPACITY {
         values.pop_front();
         forgotten += 1;
     }
-    values.push_back(value.clone());
+    values.push_back(value);
     forgotten
 }
 
@@ -61,10 +68,12 @@ mod tests {
     #[test]
     fn values_are_kept_in_order_and_not_printed() {
         let mut values = Values::default();
-        values.add_secret(&SecretString::from("hush-hush"));
+        values.add_secret("a", &SecretString::from("hush-hush"));
         values.add_token(&SecretString::from("bearer-bearer"));
+        values.add_secret("b", &SecretString::from("other"));
+        assert_eq!(values.of_client("a").len(), 1);
         let all = values.all();
-        assert_eq!((all.secrets.len(), all.tokens.len(), all.forgotten), (1, 1, 0));
+        assert_eq!((all.secrets.len(), all.tokens.len(), all.forgotten), (2, 1, 0));
         let printed = format!("{all:?}");
         assert!(!printed.contains("hush") && !printed.contains("bearer-"));
     }

@@ -6,6 +6,7 @@
 mod support;
 
 mod admin;
+mod assertions;
 mod clients;
 mod faults;
 mod library;

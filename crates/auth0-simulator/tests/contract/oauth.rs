@@ -127,21 +127,6 @@ async fn revoking_says_whether_the_secret_is_accepted_and_mints_nothing() {
 }
 
 #[tokio::test]
-async fn assertions_are_refused_with_a_word_about_why() {
-    let tenant = Tenant::start(immediate()).await;
-    let form = [
-        ("grant_type", "client_credentials"),
-        ("client_id", APP),
-        ("audience", API),
-        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
-        ("client_assertion", "a.b.c"),
-    ];
-    let answer = tenant.oauth("/oauth/token", &form).await;
-    assert_eq!(answer.refusal(), (401, "invalid_client"));
-    assert!(answer.body["error_description"].as_str().unwrap().contains("private_key_jwt"));
-}
-
-#[tokio::test]
 async fn tokens_expire() {
     let clock = ManualClock::default();
     let ttl = Duration::from_secs(60);

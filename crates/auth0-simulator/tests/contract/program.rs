@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use jsonwebtoken::{Algorithm, Header};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+
+use crate::assertions::{RsaKey, assertion};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -66,6 +69,25 @@ async fn ready(path: &Path, child: &mut Child) -> Value {
         assert!(Instant::now() < deadline, "it never became ready");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn a_file_of_clients_registers_keys() {
+    let key = RsaKey::generate();
+    let clients = json!([{
+        "client_id": "signer", "grants": { "https://api.example.com": [] },
+        "public_keys": [{ "pem": key.public(), "algorithm": "PS256" }],
+    }]);
+    let running = Running::start(&[], Some(clients), Stdio::null()).await;
+    let header = Header::new(Algorithm::PS256);
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("audience", "https://api.example.com"),
+        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+        ("client_assertion", &assertion(&key, header, "j", json!({}))),
+    ];
+    let asked = running.http.post(running.at("url", "/oauth/token")).form(&form);
+    assert_eq!(asked.send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::assertions::RsaKey;
 use crate::support::{MANAGER, MANAGER_SECRET, Tenant, immediate};
 use crate::tls::certificates;
 
@@ -86,6 +87,10 @@ async fn auth0s_python_client_works_unchanged() {
     let directory = TempDir::new().unwrap();
     let authority = directory.path().join("authority.pem");
     fs::write(&authority, made.authority).unwrap();
+    let key = RsaKey::generate();
+    let (private, public) = (directory.path().join("key.pem"), directory.path().join("key.pub"));
+    fs::write(&private, key.private()).unwrap();
+    fs::write(&public, key.public()).unwrap();
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/contract.py");
     let (domain, admin_url) = (tenant.simulator.domain(), tenant.simulator.admin_url().to_owned());
@@ -97,6 +102,8 @@ async fn auth0s_python_client_works_unchanged() {
             .env("ADMIN_URL", admin_url)
             .env("CLIENT_ID", MANAGER)
             .env("CLIENT_SECRET", MANAGER_SECRET)
+            .env("PRIVATE_KEY", private)
+            .env("PUBLIC_KEY", public)
             .env("SSL_CERT_FILE", &authority)
             .env("REQUESTS_CA_BUNDLE", &authority)
             .env("NO_PROXY", "localhost,127.0.0.1"))

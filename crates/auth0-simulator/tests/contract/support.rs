@@ -148,3 +148,10 @@ pub(crate) fn names(value: &Value) -> Vec<&str> {
 pub(crate) fn key_methods() -> Value {
     json!({"private_key_jwt": {"credentials": [{"id": "cred_1"}]}})
 }
+
+/// Puts members into an object; null takes one away.
+pub(crate) fn merge(into: &mut Value, over: Value) {
+    let (Value::Object(into), Value::Object(over)) = (into, over) else { return };
+    into.extend(over);
+    into.retain(|_, value| !value.is_null());
+}

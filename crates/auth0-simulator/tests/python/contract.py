@@ -1,7 +1,7 @@
 """auth0-python, unchanged, against the simulator.
 
 Environment: DOMAIN and ADMIN_URL of the simulator, CLIENT_ID and CLIENT_SECRET of a client that
-may do everything, and the authority of its certificate in SSL_CERT_FILE (httpx) and
+may do everything, the files PRIVATE_KEY and PUBLIC_KEY of an RSA key in PEM, and the authority of its certificate in SSL_CERT_FILE (httpx) and
 REQUESTS_CA_BUNDLE (requests). Ends with 0 when everything is as expected.
 """
 
@@ -72,6 +72,33 @@ def grant_and_revocation():
     error = raised(RateLimitError, lambda: token.client_credentials(AUDIENCE))
     assert (error.status_code, error.error_code) == (429, "too_many_requests"), error
     assert 0 < error.reset_at - time.time() <= 31, error.reset_at
+
+
+def private_key_jwt():
+    with open(os.environ["PRIVATE_KEY"]) as private, open(os.environ["PUBLIC_KEY"]) as public:
+        key, pem = private.read(), public.read()
+    for algorithm in ["RS256", "RS384", "PS256"]:
+        client_id = f"signer-{algorithm}"
+        requests.put(
+            f"{ADMIN_URL}/clients/{client_id}",
+            json={
+                "public_keys": [{"pem": pem, "algorithm": algorithm}],
+                "scopes": ["read:clients"],
+            },
+            timeout=10,
+        ).raise_for_status()
+        for signed_with in ["RS256", "RS384", "PS256"]:
+            token = GetToken(
+                DOMAIN,
+                client_id,
+                client_assertion_signing_key=key,
+                client_assertion_signing_alg=signed_with,
+            )
+            if signed_with == algorithm:
+                assert token.client_credentials(AUDIENCE)["scope"] == "read:clients"
+            else:
+                error = raised(Auth0Error, lambda: token.client_credentials(AUDIENCE))
+                assert (error.status_code, error.error_code) == (401, "invalid_client"), error
 
 
 def create_get_update_rotate_delete(management):
@@ -160,6 +187,7 @@ def errors(management):
 
 def main():
     grant_and_revocation()
+    private_key_jwt()
     # Gets its token from the client credentials by itself.
     management = ManagementClient(
         domain=DOMAIN, client_id=CLIENT_ID, client_secret=CLIENT_SECRET

@@ -13,9 +13,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client};
 use node::{Enclosure, Node};
+use rig::cluster;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use testbed::cluster;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long the kernel and the one who cleans up may take.

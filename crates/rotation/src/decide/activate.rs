@@ -152,6 +152,9 @@ impl Pass<'_> {
             SecretSeen::Current | SecretSeen::Fallback if self.now < window_over => {
                 Next::rest_until(window_over)
             }
+            SecretSeen::Current | SecretSeen::Fallback if self.read_before(window_over) => {
+                Step::ReadClient.into()
+            }
             SecretSeen::Current | SecretSeen::Fallback if !self.seen.rehearsed => {
                 Step::Rehearse.into()
             }
@@ -222,12 +225,21 @@ impl Pass<'_> {
         if !self.seen.secret_set {
             return Step::SetSecret(n).into();
         }
-        publish(
-            Purpose::Promote,
-            (n, Value::Fallback),
-            held.current.map(|number| (number, Value::Current)),
-        )
-        .into()
+        Self::promote(n, held.current)
+    }
+
+    fn promote(number: u64, superseded: Option<u64>) -> Next {
+        let superseded = superseded.map(|number| (number, Value::Current));
+        publish(Purpose::Promote, (number, Value::Fallback), superseded).into()
+    }
+
+    /// Auth0 refused a value that it has: it had taken it before.
+    fn promote_after_all(&mut self, rotation: &Rotation, current: u64) -> Next {
+        self.rotation_mut(|rotation| {
+            rotation.phase = Phase::Activating;
+            (rotation.withdrawn_as, rotation.message) = (None, None);
+        });
+        Self::promote(rotation.number, Some(current))
     }
 
     /// The answer of `rotate-secret`, before anything else.
@@ -275,12 +287,35 @@ impl Pass<'_> {
         });
     }
 
+    /// The client may not be touched any more, and hasn't been in this rotation.
+    pub(super) fn withdraw_forbidden(&mut self) -> Option<Next> {
+        let refusal = self.policy.forbidden.as_ref()?;
+        let rotation = self.status.rotation.as_mut()?;
+        let untouched = matches!(rotation.phase, Phase::Started | Phase::Staging);
+        if !untouched || rotation.attempts > 0 {
+            return None;
+        }
+        rotation.phase = Phase::Withdrawing;
+        rotation.withdrawn_as = Some(Outcome::Refused);
+        rotation.message = Some(refusal.message.clone());
+        Some(Step::Record.into())
+    }
+
     /// The next value goes out of the target Secret again. A value that was to be rolled back to
     /// stays the fallback that it was.
     pub(super) fn withdrawing(&mut self, rotation: &Rotation) -> Next {
         let Some(held) = self.held() else { return Step::Rest.into() };
         let current = held.current.unwrap_or(0);
         if held.fallback == Some(rotation.number) {
+            // An attempt before the one that was refused may have been carried out, and its answer
+            // lost: what Auth0 has is not withdrawn.
+            if rotation.withdrawn_as == Some(Outcome::Refused) && rotation.attempts > 0 {
+                match self.read() {
+                    Err(next) => return next,
+                    Ok(SecretSeen::Fallback) => return self.promote_after_all(rotation, current),
+                    Ok(_) => {}
+                }
+            }
             let previous = self.status.previous.filter(|previous| *previous < current);
             let back = previous.filter(|_| rotation.rollback);
             let fallback = back.map(|previous| (previous, Value::Fallback));

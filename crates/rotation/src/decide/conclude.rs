@@ -17,9 +17,11 @@ impl Pass<'_> {
             self.say_stalled();
             self.say_reconciling();
             self.say_consumers();
+            self.say_signing();
         } else if self.status.rotation != self.seen.status.rotation {
             self.say_reconciling();
             self.say_consumers();
+            self.say_signing();
         }
         Decision { status: self.status, step: next.step, wake: next.wake }
     }
@@ -136,6 +138,23 @@ impl Pass<'_> {
             Unreached::Unknown(why) => {
                 self.say(kind::CONSUMERS_REACHED, Truth::Unknown, "PodsNotListed", &why);
             }
+        }
+    }
+
+    /// Auth0's documentation, "Signing Algorithms": HS256 takes the client secret as its key.
+    fn say_signing(&mut self) {
+        let known = condition::find(&self.status.conditions, kind::SIGNS_WITH_SECRET).is_some();
+        match self.seen.signs_with_secret {
+            Some(true) => self.say(
+                kind::SIGNS_WITH_SECRET,
+                true,
+                "HS256",
+                "the client signs ID tokens with its secret (HS256): an application that validates \
+                 them needs the new secret as soon as Auth0 has it; switch the client to RS256 in \
+                 Auth0",
+            ),
+            Some(false) if known => self.say(kind::SIGNS_WITH_SECRET, false, "OtherAlgorithm", ""),
+            Some(false) | None => {}
         }
     }
 

@@ -59,16 +59,22 @@ impl Pass<'_> {
                 let ask_at = self.next_question(rotation);
                 self.unconfirmed =
                     self.seen.refused_at.is_some_and(|at| at >= self.window_end(rotation));
-                if self.now >= ask_at { Step::AskAccepted.into() } else { Next::rest_until(ask_at) }
+                self.ask_from(ask_at)
             }
         }
+    }
+
+    fn ask_from(&self, ask_at: DateTime<Utc>) -> Next {
+        if self.now >= ask_at { Step::AskAccepted.into() } else { Next::rest_until(ask_at) }
     }
 
     /// Auth0 refuses the new secret. Within the propagation window that is to be expected; past
     /// it someone may have set another one.
     fn refused(&mut self, rotation: &Rotation) -> Next {
-        if self.now < self.window_end(rotation) {
-            return Next::rest_until(self.question_after(rotation, self.now));
+        // Whoever was stopped since it asked must not take an old answer for one of now.
+        let refused_at = self.seen.refused_at.unwrap_or(self.now);
+        if refused_at < self.window_end(rotation) {
+            return self.ask_from(self.question_after(rotation, refused_at));
         }
         match self.read() {
             Err(next) => next,

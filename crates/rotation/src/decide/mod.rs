@@ -140,7 +140,7 @@ impl<'a> Pass<'a> {
             self.status.next_rotation_time = None;
             return;
         }
-        let last = self.status.last_rotation_time.map(|last| last.min(self.now));
+        let last = self.last_rotation();
         let planned = self.policy.next_start(self.now, last);
         let next = self.status.next_rotation_time;
         let due = next.is_some_and(|due| due <= self.now);
@@ -155,6 +155,16 @@ impl<'a> Pass<'a> {
                 self.status.next_rotation_time = open.or(next);
             }
         }
+    }
+
+    /// What an interval is counted from: the last change, or the start of a rotation that has not
+    /// come to one. What was withdrawn has used up its due time as well.
+    fn last_rotation(&self) -> Option<DateTime<Utc>> {
+        let Status { last_rotation_time, rotation, history, .. } = &self.status;
+        let running = rotation.as_ref().map(|rotation| rotation.started_at);
+        let ended = history.first().map(|entry| entry.started_at);
+        let last = [*last_rotation_time, running, ended].into_iter().flatten().max();
+        last.map(|last| last.min(self.now))
     }
 
     /// Takes back times of the rotation in progress that a clock which was ahead has stored: what
@@ -193,6 +203,9 @@ impl<'a> Pass<'a> {
     }
 
     fn go_on(&mut self) -> Next {
+        if let Some(next) = self.withdraw_forbidden() {
+            return next;
+        }
         if let Some(next) = self.look_for_drift().or_else(|| self.heed_request()) {
             return next;
         }
@@ -229,6 +242,11 @@ impl<'a> Pass<'a> {
             Reading::Refused(refusal) => Err(self.stall(refusal.clone())),
             Reading::Found(seen) => Ok(*seen),
         }
+    }
+
+    /// What Auth0 said of the client may have changed since, by a call that was under way until `time`.
+    fn read_before(&self, time: DateTime<Utc>) -> bool {
+        self.seen.client_read_at.is_none_or(|read_at| read_at < time)
     }
 
     fn stall(&mut self, refusal: Refusal) -> Next {

@@ -210,6 +210,9 @@ impl Pass<'_> {
             Reading::Found(SecretSeen::Current) if self.now < since + self.window() => {
                 Next::rest_until(since + self.window())
             }
+            Reading::Found(SecretSeen::Current) if self.read_before(since + self.window()) => {
+                Step::ReadClient.into()
+            }
             Reading::Found(_) | Reading::Refused(_) => Step::Release.into(),
         }
     }

@@ -1,6 +1,6 @@
 //! What the machine does when its process ends, or a call fails, at any effect.
 
-use rotation::{Cause, Phase, Strategy};
+use rotation::{Cause, Phase, Step, Strategy};
 
 use crate::world::{Fault, World};
 
@@ -319,4 +319,39 @@ fn a_clock_that_was_ahead_holds_nothing_up() {
     let next = world.status.next_rotation_time.unwrap();
     assert!(next <= world.now + chrono::TimeDelta::days(1), "{next}");
     assert_eq!(world.rotate_calls, 1);
+}
+
+#[test]
+fn a_reading_from_before_the_window_was_over_is_no_reason_to_repeat() {
+    for deleting in [false, true] {
+        let mut world = World::imported();
+        world.ask("rotate/now");
+        // The call is on its way, and nobody waits for it any more.
+        world.fault = Some((3, Fault::FailedUnseen));
+        world.pass();
+        world.deleting = deleting;
+        world.advance(29);
+        // The process is stopped right after it has read the client, and the call arrives.
+        world.after = Some((Step::ReadClient, |world| {
+            world.dashboard();
+            world.advance(2);
+        }));
+        world.run(10_000);
+        assert_eq!(world.values.len(), 2, "the first value is not replaced");
+        assert_eq!(world.secret.as_ref().unwrap().current.1, world.auth0);
+    }
+}
+
+#[test]
+fn a_call_without_an_answer_may_be_on_its_way_though_its_caller_has_given_it_up() {
+    let mut world = World::imported();
+    world.readable = false;
+    world.ask("rotate/now");
+    world.fault = Some((3, Fault::FailedUnseen));
+    world.run(29);
+    assert_eq!(world.secret.as_ref().unwrap().fallback, None, "nothing is staged yet");
+    // It arrives, and what it brings is replaced.
+    world.dashboard();
+    world.run(10_000);
+    whole(&world);
 }

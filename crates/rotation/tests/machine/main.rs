@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod crash;
+mod forbidden;
 mod foreign;
 mod lifecycle;
 mod planned;

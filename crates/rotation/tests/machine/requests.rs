@@ -275,3 +275,51 @@ fn a_value_that_auth0_refuses_is_withdrawn_and_the_current_secret_stays() {
     world.run(10_000);
     assert_eq!(numbers(&world), [3], "its number is not used again");
 }
+
+#[test]
+fn a_value_that_auth0_has_is_not_withdrawn_though_it_is_refused_when_it_is_set_again() {
+    let mut world = in_phase(Strategy::Staged, Phase::Activating);
+    assert_eq!((numbers(&world), world.auth0 == 1), (vec![1, 2], false));
+    world.refuses_values = true;
+    world.run(200);
+    assert_eq!(numbers(&world), [2, 1]);
+    world.run(10_000);
+    works(&world);
+    assert_eq!(numbers(&world), [2]);
+    assert_eq!(world.status.history[0].outcome, Outcome::Completed);
+}
+
+#[test]
+fn a_refusal_from_before_the_window_was_over_gives_nothing_up() {
+    let mut world = World::imported();
+    world.propagation = chrono::TimeDelta::seconds(30);
+    world.ask("rotate/one");
+    // The process is stopped right after it was told no, for longer than Auth0 needs.
+    world.after = Some((rotation::Step::AskAccepted, |world| {
+        world.ask("rotate/two");
+        world.advance(31);
+    }));
+    world.settle();
+    let rotation = world.status.rotation.as_ref().unwrap();
+    assert_eq!((rotation.number, rotation.phase), (2, rotation::Phase::Grace));
+    assert_eq!(world.rotate_calls, 1, "the second one waits for the end of the first");
+}
+
+#[test]
+fn a_due_time_is_used_up_by_a_rotation_that_is_withdrawn() {
+    for refused in [false, true] {
+        let mut world = World::imported().every(86_400);
+        world.terms.strategy = rotation::Strategy::Staged;
+        world.refuses_values = refused;
+        world.advance(86_400);
+        world.settle();
+        if !refused {
+            world.ask("abort/now");
+        }
+        world.run(80_000);
+        assert!(world.status.rotation.is_none(), "{:?}", world.status);
+        assert_eq!(world.status.history.len(), 1, "{:?}", world.status.history);
+        let next = world.status.next_rotation_time.unwrap();
+        assert_eq!(next, world.status.history[0].started_at + chrono::TimeDelta::days(1));
+    }
+}

@@ -43,6 +43,9 @@ pub(crate) enum End {
     Failed,
 }
 
+/// Something that others do.
+pub(crate) type Happening = fn(&mut World);
+
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) now: DateTime<Utc>,
@@ -67,6 +70,10 @@ pub(crate) struct World {
     pub(crate) foreign_target: bool,
     /// A list of the tenant's clients showed something else.
     pub(crate) drift_suspected: bool,
+    /// The client signs ID tokens with its secret.
+    pub(crate) signs_with_secret: bool,
+    /// The client may not be touched any more.
+    pub(crate) forbidden: bool,
     /// Auth0 takes no value that is set.
     pub(crate) refuses_values: bool,
     /// Pods that are never updated.
@@ -92,6 +99,8 @@ pub(crate) struct World {
     pub(crate) effects: usize,
     /// What is to go wrong with which effect.
     pub(crate) fault: Option<(usize, Fault)>,
+    /// What happens right after a step is taken for the first time.
+    pub(crate) after: Option<(Step, Happening)>,
 }
 
 impl World {
@@ -126,6 +135,8 @@ impl World {
             refusal: None,
             foreign_target: false,
             drift_suspected: false,
+            signs_with_secret: false,
+            forbidden: false,
             refuses_values: false,
             pods: Vec::new(),
             consumers: Vec::new(),
@@ -142,6 +153,7 @@ impl World {
             attempt_ended: false,
             effects: 0,
             fault: None,
+            after: None,
         }
     }
 
@@ -185,7 +197,9 @@ impl World {
 
     pub(crate) fn policy(&self) -> Policy {
         let (schedule, windows) = (self.schedule.clone(), self.windows.clone());
+        let refusal = Refusal::new("NotAllowed", "the tenant doesn't allow it any more");
         Policy::new(self.terms.clone(), Ok(schedule), Ok(windows), self.now)
+            .forbid(self.forbidden.then_some(refusal))
     }
 
     pub(crate) fn answer_in_hand(&self) -> bool {
@@ -242,7 +256,11 @@ impl World {
                 return End::Rested(wake);
             }
             match self.take(&step, &mut pass) {
-                Ok(()) => {}
+                Ok(()) => {
+                    if let Some((_, happen)) = self.after.take_if(|(after, _)| *after == step) {
+                        happen(self);
+                    }
+                }
                 Err(Fault::CrashBefore | Fault::CrashAfter) => return End::Crashed,
                 Err(fault) => {
                     let seen = self.observe(&pass);
@@ -285,6 +303,8 @@ impl World {
                 Ok(secret) => Reading::Found(self.compare(secret)),
                 Err(refusal) => Reading::Refused(refusal),
             }),
+            signs_with_secret: pass.client.is_some().then_some(self.signs_with_secret),
+            client_read_at: pass.client_read_at,
             accepted: pass.accepted,
             refused_at: self.refused_at,
             answer_in_hand: self.answer.is_some(),
@@ -314,6 +334,7 @@ impl World {
             Step::Rest | Step::Record => Ok(()),
             Step::ReadClient => {
                 self.readings += 1;
+                pass.client_read_at = Some(self.now);
                 pass.client = Some(match &self.refusal {
                     Some(refusal) => Err(refusal.clone()),
                     None => Ok(self.readable.then_some(self.auth0)),
@@ -352,8 +373,9 @@ impl World {
                 self.assert_recorded();
                 (pass.client, pass.accepted) = (None, None);
                 self.rotate_calls += 1;
-                self.attempt_ended = true;
+                self.attempt_ended = false;
                 self.effect(World::change_secret)?;
+                self.attempt_ended = true;
                 self.answer = (!self.rotate_tells_nothing).then_some(self.auth0);
                 Ok(())
             }
@@ -491,6 +513,7 @@ impl World {
 #[derive(Default)]
 struct InPass {
     client: Option<Result<Option<Symbol>, Refusal>>,
+    client_read_at: Option<DateTime<Utc>>,
     accepted: Option<bool>,
     secret_set: bool,
     rehearsed: bool,

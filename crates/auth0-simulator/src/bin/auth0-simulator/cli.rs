@@ -77,7 +77,8 @@ pub(crate) struct Cli {
     tls_key: Option<PathBuf>,
 
     /// A JSON or YAML file with a list of clients: {client_id, client_secret, name, scopes: […],
-    /// grants: {audience: […]}, fields: {…}}, all of it optional.
+    /// grants: {audience: […]}, public_keys: [{pem, algorithm, kid}], fields: {…}}, all of it
+    /// optional.
     #[arg(long, env = "AUTH0_SIMULATOR_CLIENTS")]
     clients: Option<PathBuf>,
 

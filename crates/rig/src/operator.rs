@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 const GUARDIAN: &str = include_str!("guardian.sh");
 
@@ -18,7 +19,8 @@ const PROXIES: [&str; 6] =
 const TAIL: usize = 5;
 
 /// The operator, which may be killed and started again.
-pub(crate) struct Operator {
+#[derive(Debug)]
+pub struct Operator {
     start: Start,
     /// `None` while it is killed on purpose.
     process: Option<Process>,
@@ -26,31 +28,42 @@ pub(crate) struct Operator {
 
 /// How the operator is to be started.
 #[derive(Clone, Debug)]
-pub(crate) struct Start {
-    pub(crate) executable: PathBuf,
-    pub(crate) arguments: Vec<String>,
-    pub(crate) kubeconfig: PathBuf,
+pub struct Start {
+    /// The program.
+    pub executable: PathBuf,
+    /// Its command line.
+    pub arguments: Vec<String>,
+    /// How it gets to its cluster.
+    pub kubeconfig: PathBuf,
     /// Takes the log, and is removed by the guardian when this process is killed.
-    pub(crate) folder: PathBuf,
+    pub folder: PathBuf,
+    /// The name of the log in the folder.
+    pub log: String,
 }
 
 /// A process of the operator, and the guardian that ends it.
+#[derive(Debug)]
 struct Process {
     guardian: Child,
     lifeline: Option<ChildStdin>,
     pid: u32,
 }
 
-/// The executable that `--operator` names, or the one that was built together with this program.
-pub(crate) fn executable(given: Option<&Path>) -> Result<PathBuf> {
+/// The executable that `--operator` names, or the one that was built together with this program,
+/// which `make target` and `cargo build -p target` build.
+///
+/// # Errors
+///
+/// When it isn't there.
+pub fn executable(given: Option<&Path>, target: &str) -> Result<PathBuf> {
     let path = match given {
         Some(path) => std::path::absolute(path)?,
         None => std::env::current_exe()?.with_file_name("auth0-rotator"),
     };
     if !path.is_file() {
         bail!(
-            "the operator's executable is not at {}: run `make demo`, or \
-             `cargo build -p auth0-rotator -p demo`, or name it with --operator",
+            "the operator's executable is not at {}: run `make {target}`, or \
+             `cargo build -p auth0-rotator -p {target}`, or name it with --operator",
             path.display()
         );
     }
@@ -58,7 +71,8 @@ pub(crate) fn executable(given: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// The operator's command line.
-pub(crate) fn arguments(propagation_window: &str) -> Vec<String> {
+#[must_use]
+pub fn arguments(propagation_window: &str) -> Vec<String> {
     let flags = [
         "run",
         "--allow-http-endpoints",
@@ -75,23 +89,34 @@ pub(crate) fn arguments(propagation_window: &str) -> Vec<String> {
 }
 
 impl Operator {
-    pub(crate) fn start(start: Start) -> Result<Self> {
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no shell.
+    pub fn start(start: Start) -> Result<Self> {
         let process = Some(Process::spawn(&start)?);
         Ok(Self { start, process })
     }
 
     /// Its process id, while it isn't killed.
-    pub(crate) fn pid(&self) -> Option<u32> {
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(|process| process.pid)
     }
 
     /// The log of all its processes.
-    pub(crate) fn log(&self) -> PathBuf {
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
         self.start.log()
     }
 
     /// How the operator ended by itself, with its last words; `None` while it runs.
-    pub(crate) fn ended(&mut self) -> Result<Option<String>> {
+    ///
+    /// # Errors
+    ///
+    /// When it can't be asked for.
+    pub fn ended(&mut self) -> Result<Option<String>> {
         let Some(process) = &mut self.process else { return Ok(None) };
         let Some(status) = process.guardian.try_wait()? else { return Ok(None) };
         let log = fs::read_to_string(self.log()).unwrap_or_default();
@@ -99,25 +124,57 @@ impl Operator {
     }
 
     /// Ends the operator by SIGKILL.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process = None;
     }
 
     /// Starts it again after [`kill`](Self::kill).
-    pub(crate) fn start_again(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// When there is no shell.
+    pub fn start_again(&mut self) -> Result<()> {
         self.process = Some(Process::spawn(&self.start)?);
         Ok(())
     }
 
+    /// Stops it by SIGSTOP, so that it neither runs nor ends.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    ///
+    /// # Errors
+    ///
+    /// When it has ended.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        kill_process(pid.context("the operator isn't running")?, signal)?;
+        Ok(())
+    }
+
     /// Asks the operator to end, and waits for that.
-    pub(crate) fn terminate(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// When its end can't be waited for.
+    pub fn terminate(&mut self) -> Result<()> {
         self.process.as_mut().map_or(Ok(()), |process| process.order("terminate\n"))
     }
 }
 
 impl Start {
     fn log(&self) -> PathBuf {
-        self.folder.join("operator.log")
+        self.folder.join(&self.log)
     }
 }
 
@@ -129,12 +186,12 @@ impl Process {
             .args([&start.log(), &start.folder, &start.executable])
             .args(&start.arguments)
             .env("KUBECONFIG", &start.kubeconfig)
-            // A group of its own: SIGINT from the terminal must reach the demo only.
+            // A group of its own: SIGINT from the terminal must reach the owner only.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        // The flags have variables, and those of whoever runs the demo are for another operator.
+        // The flags have variables, and those of whoever runs this are for another operator.
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         let unwanted =
             |name: &String| name.starts_with("AUTH0_ROTATOR_") || PROXIES.contains(&name.as_str());
@@ -195,6 +252,7 @@ mod tests {
             arguments: vec!["-c".into(), script.into()],
             kubeconfig: "/nowhere".into(),
             folder: folder.into(),
+            log: "operator.log".into(),
         })
         .unwrap()
     }
@@ -254,6 +312,21 @@ mod tests {
         operator.start_again().unwrap();
         assert!(is_alive(operator.pid().unwrap()));
         eventually_logs(&operator, "up\nup\n");
+    }
+
+    #[test]
+    fn it_stands_still_while_it_is_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let operator = start("echo up; while :; do sleep 0.01; done", folder.path());
+        eventually_logs(&operator, "up\n");
+        let state = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", operator.pid().unwrap()));
+            stat.unwrap().rsplit_once(") ").unwrap().1.chars().next().unwrap()
+        };
+        operator.pause().unwrap();
+        eventually(|| state() == 'T');
+        operator.go_on().unwrap();
+        eventually(|| state() != 'T');
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Standard output: lines that stay, and one line below them that is written over.
 
+use std::fmt;
 use std::io::{IsTerminal as _, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ const CLEAR_LINE: &str = "\r\x1b[2K";
 /// What a piece of text is, from which its colour follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
+    /// As it is.
     Plain,
     /// Something went as it should.
     Good,
@@ -19,6 +21,7 @@ pub enum Style {
     Notable,
     /// Something that must not be.
     Bad,
+    /// What is above others.
     Heading,
 }
 
@@ -42,6 +45,12 @@ impl Style {
 #[derive(Clone)]
 pub struct Terminal(Arc<Mutex<Output>>);
 
+impl fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terminal").finish_non_exhaustive()
+    }
+}
+
 struct Output {
     to: Box<dyn Write + Send>,
     can_overwrite: bool,
@@ -51,6 +60,8 @@ struct Output {
 }
 
 impl Terminal {
+    /// Standard output.
+    #[must_use]
     pub fn stdout() -> Self {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
@@ -60,7 +71,7 @@ impl Terminal {
     }
 
     /// Writes nothing.
-    #[cfg(test)]
+    #[must_use]
     pub fn silent() -> Self {
         Self::new(Box::new(std::io::sink()), false, false)
     }
@@ -114,6 +125,7 @@ impl Terminal {
     }
 
     /// `text` in the colour of `style`, if there are colours.
+    #[must_use]
     pub fn paint(&self, style: Style, text: &str) -> String {
         if self.output().colours && style != Style::Plain {
             format!("\x1b[{}m{text}\x1b[0m", style.code())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use control_plane::{Assets, Binary, ControlPlane, Progress};
+use control_plane::{Assets, Binary, ControlPlane, Options, Progress};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
@@ -13,18 +13,26 @@ use serde_json::Value;
 
 use crate::terminal::Terminal;
 
-const FIELD_MANAGER: &str = "testbed";
+const FIELD_MANAGER: &str = "rig";
 const ESTABLISH_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Starts the control plane, and tells how its build goes when there is one.
-pub async fn start(terminal: &Terminal) -> Result<ControlPlane> {
-    let control_plane = ControlPlane::options().progress(progress(terminal)).start().await?;
+///
+/// # Errors
+///
+/// When it doesn't start.
+pub async fn start(terminal: &Terminal, options: Options) -> Result<ControlPlane> {
+    let control_plane = options.progress(progress(terminal)).start().await?;
     terminal.clear_status();
     Ok(control_plane)
 }
 
 /// Builds what is missing of etcd, kube-apiserver and, if it is wanted, kubectl. Returns whether
 /// there is a kubectl: a folder that the user named may have none.
+///
+/// # Errors
+///
+/// When they can't be built.
 pub async fn provide(terminal: &Terminal, kubectl: bool) -> Result<bool> {
     let progress = progress(terminal);
     let provided = tokio::task::spawn_blocking(move || {
@@ -43,6 +51,10 @@ fn progress(terminal: &Terminal) -> Progress {
 }
 
 /// Applies manifests in their order, as `kubectl apply --server-side` does.
+///
+/// # Errors
+///
+/// When one is refused; which one is said.
 pub async fn apply(client: &Client, manifests: &[Value]) -> Result<()> {
     for manifest in manifests {
         let object: DynamicObject = serde_json::from_value(manifest.clone())?;
@@ -68,6 +80,10 @@ async fn apply_one(client: &Client, object: &DynamicObject) -> Result<()> {
 }
 
 /// Installs custom resource definitions and waits until the API server serves them.
+///
+/// # Errors
+///
+/// When one is refused, or not served in time.
 pub async fn install(client: &Client, definitions: &[Value]) -> Result<()> {
     apply(client, definitions).await?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());

@@ -1,15 +1,9 @@
-//! Watches, narrowed to what is ours, and the queues that they feed.
-//!
-//! Every kind is watched once per scope. A change becomes the name of a resource to look at; what
-//! it was is looked up in a pass.
+//! One namespace, or all of them: resources, their tenants and their target Secrets.
 
-use std::{
-    convert::Infallible,
-    sync::{Arc, PoisonError},
-};
+use std::sync::Arc;
 
 use futures::{
-    FutureExt as _, SinkExt as _, Stream, StreamExt as _,
+    FutureExt as _, StreamExt as _,
     channel::mpsc,
     stream::{self, BoxStream},
 };
@@ -17,44 +11,46 @@ use kube::{
     Api, Client, Resource, ResourceExt as _,
     runtime::{
         Config, WatchStreamExt as _, applier,
-        controller::{Action, ReconcileRequest},
+        controller::Action,
         reflector::{self, ObjectRef, Store, store::Writer},
-        watcher::{self, Event, watcher},
+        watcher::{self, watcher},
     },
 };
 use tokio::{sync::watch as channel, task::JoinSet};
 
-use super::{
-    cache::{Guarded, GuardedTenant, SecretMetadata, Watched},
-    context::Context,
-    pokes::Pokes,
-    reconcile, tenant_status,
+use super::{CHANGES, Cluster, Shared, WATCH_SECONDS, forward, queue, spawned};
+use crate::{
+    api::{MANAGED_LABEL, OWNER_ANNOTATION, TenantKind, TenantRef},
+    controller::{
+        cache::{Guarded, GuardedTenant, SecretMetadata, Watched},
+        claims,
+        context::Context,
+        pokes::Pokes,
+        reconcile, tenant_status,
+    },
 };
-use crate::api::{MANAGED_LABEL, OWNER_ANNOTATION};
 
-/// How long a watch may be idle before it is opened anew, in seconds: some load balancers drop a
-/// silent connection after 240.
-const WATCH_SECONDS: u32 = 230;
-
-/// How many changes may wait to be queued. The queue itself has each resource once.
-const CHANGES: usize = 1024;
+/// Both ends of a queue's way in.
+type Channel<K> = (mpsc::Sender<ObjectRef<K>>, mpsc::Receiver<ObjectRef<K>>);
 
 /// One namespace, or all of them: its watches and their caches.
-pub(super) struct Scope {
+pub(in crate::controller) struct Scope {
     client: Client,
     namespace: Option<String>,
-    changes: (mpsc::Sender<ObjectRef<Guarded>>, mpsc::Receiver<ObjectRef<Guarded>>),
+    changes: Channel<Guarded>,
+    tenant_changes: Channel<GuardedTenant>,
     tenants: (Store<GuardedTenant>, Writer<GuardedTenant>),
     resources: (Store<Guarded>, Writer<Guarded>),
     secrets: (Store<SecretMetadata>, Writer<SecretMetadata>),
 }
 
 /// A scope for each namespace given, or one for all.
-pub(super) fn scopes(client: &Client, namespaces: &[String]) -> Vec<Scope> {
+pub(in crate::controller) fn scopes(client: &Client, namespaces: &[String]) -> Vec<Scope> {
     let scope = |namespace: Option<String>| Scope {
         client: client.clone(),
         namespace,
         changes: mpsc::channel(CHANGES),
+        tenant_changes: mpsc::channel(CHANGES),
         tenants: reflector::store(),
         resources: reflector::store(),
         secrets: reflector::store(),
@@ -66,9 +62,11 @@ pub(super) fn scopes(client: &Client, namespaces: &[String]) -> Vec<Scope> {
     }
 }
 
-/// The caches of all scopes.
-pub(super) fn watched(scopes: &[Scope]) -> Watched {
+/// The caches of all scopes; the cluster's are added where there are any.
+pub(in crate::controller) fn watched(scopes: &[Scope]) -> Watched {
     Watched {
+        cluster_tenants: None,
+        namespaces: None,
         resources: scopes.iter().map(|scope| scope.resources.0.clone()).collect(),
         tenants: scopes.iter().map(|scope| scope.tenants.0.clone()).collect(),
         secrets: scopes.iter().map(|scope| scope.secrets.0.clone()).collect(),
@@ -76,13 +74,15 @@ pub(super) fn watched(scopes: &[Scope]) -> Watched {
 }
 
 /// The ways into the queues of all scopes.
-pub(super) fn pokes(scopes: &[Scope]) -> Pokes {
-    let queue = |scope: &Scope| (scope.namespace.clone(), scope.changes.0.clone());
-    Pokes::new(scopes.iter().map(queue).collect())
+pub(in crate::controller) fn pokes(scopes: &[Scope], cluster: Option<&Cluster>) -> Pokes {
+    let queues = |scope: &Scope| {
+        (scope.namespace.clone(), scope.changes.0.clone(), scope.tenant_changes.0.clone())
+    };
+    Pokes::new(scopes.iter().map(queues).collect(), cluster.map(Cluster::queue))
 }
 
 /// A scope whose watches are running.
-pub(super) struct Running {
+pub(in crate::controller) struct Running {
     resources: Store<Guarded>,
     tenants: Store<GuardedTenant>,
     secrets: Store<SecretMetadata>,
@@ -93,13 +93,15 @@ pub(super) struct Running {
 impl Scope {
     /// Starts the watches, in `tasks` that never end. Their changes become the resources, and the
     /// tenants, to look at; they are passed on once `synced` is true.
-    pub(super) fn watch(
+    pub(in crate::controller) fn watch(
         self,
+        watched: &Watched,
+        to_resources: &Pokes,
         synced: &channel::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> Running {
-        let (to_resources, resource_changes) = self.changes;
-        let (to_tenants, tenant_changes) = mpsc::channel(CHANGES);
+        let (_, resource_changes) = self.changes;
+        let (to_tenants, tenant_changes) = self.tenant_changes;
         let config = || watcher::Config::default().timeout(WATCH_SECONDS);
         let namespace = self.namespace.as_deref();
         let (resources, tenants) = (self.resources.0, self.tenants.0);
@@ -111,7 +113,11 @@ impl Scope {
         let changes = watcher(scoped(&self.client, namespace), config())
             .default_backoff()
             .reflect(self.resources.1);
-        let own = |resource: &Guarded| vec![ObjectRef::from_obj(resource)];
+        let all_resources = watched.clone();
+        let own = move |resource: &Guarded| {
+            let rivals = claims::rivals(resource, &all_resources);
+            std::iter::once(ObjectRef::from_obj(resource)).chain(rivals).collect()
+        };
         let to = to_resources.clone();
         tasks.spawn(forward(changes, own, everything(&resources), to, synced.clone()));
 
@@ -137,7 +143,8 @@ impl Scope {
             .reflect(self.secrets.1);
         let targets = resources.clone();
         let owners = move |secret: &SecretMetadata| owners(&targets, secret);
-        tasks.spawn(forward(changes, owners, everything(&resources), to_resources, synced.clone()));
+        let to = to_resources.clone();
+        tasks.spawn(forward(changes, owners, everything(&resources), to, synced.clone()));
 
         let secrets = self.secrets.0;
         Running { resources, tenants, secrets, resource_changes, tenant_changes }
@@ -147,7 +154,7 @@ impl Scope {
 impl Running {
     /// Waits until each cache holds what there was when its watch began. To be called once: a
     /// cache wakes one waiter only.
-    pub(super) async fn sync(&self) {
+    pub(in crate::controller) async fn sync(&self) {
         let waiting = futures::join!(
             self.resources.wait_until_ready(),
             self.tenants.wait_until_ready(),
@@ -159,7 +166,7 @@ impl Running {
 
     /// Makes passes over everything that is there, then over what changes. The stream has an item
     /// for each pass and ends after `shutdown`, when all passes that were under way are over.
-    pub(super) fn run(
+    pub(in crate::controller) fn run(
         self,
         context: &Arc<Context>,
         shutdown: &channel::Receiver<bool>,
@@ -195,95 +202,15 @@ where
     }
 }
 
-/// Passes on what `of` makes of each change. A watch that begins anew tells what is there, not what
-/// went in the meantime: then `all` is looked at, which costs nothing where nothing changed. Before
-/// all caches are synced nothing is passed on: the queue begins with everything that is there.
-async fn forward<O>(
-    changes: impl Stream<Item = Result<Event<O>, watcher::Error>>,
-    of: impl Fn(&O) -> Vec<ObjectRef<Guarded>>,
-    all: impl Fn() -> Vec<ObjectRef<Guarded>>,
-    mut to: mpsc::Sender<ObjectRef<Guarded>>,
-    synced: channel::Receiver<bool>,
-) {
-    let mut changes = std::pin::pin!(changes);
-    while let Some(change) = changes.next().await {
-        let references = match change {
-            Ok(_) if !*synced.borrow() => continue,
-            Ok(Event::Apply(object) | Event::Delete(object)) => of(&object),
-            Ok(Event::InitDone) => all(),
-            // The cache doesn't have these before the watch has begun.
-            Ok(Event::Init | Event::InitApply(_)) => continue,
-            Err(error) => {
-                tracing::warn!(%error, "a watch failed and is opened anew");
-                continue;
-            }
-        };
-        for reference in references {
-            if to.send(reference).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// A queue that is offered to, from where it can't be waited for.
-#[derive(Clone)]
-struct Shared(Arc<std::sync::Mutex<mpsc::Sender<ObjectRef<GuardedTenant>>>>);
-
-impl Shared {
-    fn new(to: mpsc::Sender<ObjectRef<GuardedTenant>>) -> Shared {
-        Shared(Arc::new(std::sync::Mutex::new(to)))
-    }
-
-    /// A full queue is told of: it has a place for more tenants than anyone has.
-    fn offer(&self, tenants: impl IntoIterator<Item = ObjectRef<GuardedTenant>>) {
-        let mut to = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for tenant in tenants {
-            if to.try_send(tenant).is_err() {
-                tracing::warn!("the queue of tenants is full: one is looked at later");
-            }
-        }
-    }
-}
-
-/// Everything that is there, then what changes, until the shutdown.
-fn queue<K>(
-    store: &Store<K>,
-    changes: mpsc::Receiver<ObjectRef<K>>,
-    shutdown: &channel::Receiver<bool>,
-) -> impl Stream<Item = Result<ReconcileRequest<K>, Infallible>> + Send + 'static
-where
-    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-{
-    let mut shutdown = shutdown.clone();
-    let stop = async move {
-        // An error means that whoever could have asked is gone: stop as well.
-        drop(shutdown.wait_for(|asked| *asked).await);
-    };
-    let present: Vec<_> =
-        store.state().iter().map(|object| ObjectRef::from_obj(&**object)).collect();
-    stream::iter(present).chain(changes).map(|object| Ok(object.into())).take_until(Box::pin(stop))
-}
-
-/// A pass in a task of its own, so that passes use all cores. A panic ends the process: what is
-/// not known to be whole must not go on.
-async fn spawned(
-    pass: impl Future<Output = Result<Action, Infallible>> + Send + 'static,
-) -> Result<Action, Infallible> {
-    match tokio::spawn(pass).await {
-        Ok(ended) => ended,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // Cancelled: the runtime is going down.
-        Err(_) => Ok(Action::await_change()),
-    }
-}
-
 /// The resources that refer to a tenant.
 fn users(store: &Store<Guarded>, tenant: &GuardedTenant) -> Vec<ObjectRef<Guarded>> {
     let (name, namespace) = (tenant.name_any(), tenant.namespace());
     let refers = |resource: &&Arc<Guarded>| {
         let spec = resource.0.as_ref().ok().map(|resource| &resource.spec);
-        resource.namespace() == namespace && spec.is_some_and(|spec| spec.tenant_ref.name == name)
+        let refers = |reference: &TenantRef| {
+            reference.kind == TenantKind::Auth0Tenant && reference.name == name
+        };
+        resource.namespace() == namespace && spec.is_some_and(|spec| refers(&spec.tenant_ref))
     };
     store.state().iter().filter(refers).map(|resource| ObjectRef::from_obj(&**resource)).collect()
 }

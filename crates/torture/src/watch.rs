@@ -1,0 +1,394 @@
+//! Watches what must always hold.
+//!
+//! What happened at the API server, at Auth0 and to consumers is put in order by time and told to a
+//! ledger per client, which the model check uses too. A fact waits a while for those that happened
+//! before it and come later.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use auth0_simulator::{AuditKind, Operation};
+use chrono::{DateTime, TimeDelta, Utc};
+use rotation::invariants::{By, Ledger, Lengths};
+use rotation::{Outcome, Status, Strategy};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::arena::Arena;
+use crate::audit::{Tail, What, Written};
+use crate::book::List;
+use crate::fleet::{GRACE, Group, Member, STAGING, WINDOW};
+use crate::tally::Failure;
+
+/// How long a fact waits for others.
+const PATIENCE: TimeDelta = TimeDelta::milliseconds(1_500);
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Breach {
+    pub(crate) promise: &'static str,
+    pub(crate) member: usize,
+    pub(crate) detail: String,
+}
+
+/// Something that happened to a client.
+enum Fact {
+    Written(Written),
+    Changed { by: By, value: u32 },
+    Accepted,
+    Requested(String),
+    Refused { list: List, failure: Failure, since_switch: TimeDelta },
+}
+
+/// What must always hold, of all clients.
+pub(crate) struct Watch(Mutex<Inner>);
+
+struct Inner {
+    /// In the order of time, and then of coming.
+    facts: BTreeMap<(DateTime<Utc>, u64), (usize, Fact)>,
+    told: u64,
+    values: Values,
+    clients: Vec<Client>,
+    breaches: Vec<Breach>,
+    /// The simulated Auth0's entries that were looked at.
+    entries: u64,
+}
+
+/// Numbers in the place of values.
+#[derive(Default)]
+struct Values(HashMap<String, u32>);
+
+impl Values {
+    fn number(&mut self, value: &SecretString) -> u32 {
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        *self.0.entry(value.expose_secret().to_owned()).or_insert(next)
+    }
+
+    fn numbers(&mut self, list: &[SecretString]) -> Vec<u32> {
+        list.iter().map(|value| self.number(value)).collect()
+    }
+}
+
+/// One client.
+struct Client {
+    member: Member,
+    /// There from its first publication.
+    ledger: Option<Ledger<u32>>,
+    record: Status,
+    /// The record as the operator stored it last, whatever somebody did to it since.
+    by_operator: Status,
+    /// What the Secret has, and what it had until when.
+    lists: Vec<(DateTime<Utc>, Vec<u32>)>,
+    changes: usize,
+    pub(crate) ended: Ended,
+}
+
+/// How many rotations ended, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) completed: u64,
+    pub(crate) superseded: u64,
+    pub(crate) aborted: u64,
+    pub(crate) refused: u64,
+}
+
+impl Ended {
+    pub(crate) fn all(self) -> u64 {
+        self.completed + self.superseded + self.aborted + self.refused
+    }
+
+    fn count(&mut self, outcome: Outcome) {
+        *match outcome {
+            Outcome::Completed => &mut self.completed,
+            Outcome::Superseded => &mut self.superseded,
+            Outcome::Aborted => &mut self.aborted,
+            Outcome::Refused => &mut self.refused,
+        } += 1;
+    }
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            completed: self.completed + other.completed,
+            superseded: self.superseded + other.superseded,
+            aborted: self.aborted + other.aborted,
+            refused: self.refused + other.refused,
+        }
+    }
+}
+
+impl Watch {
+    pub(crate) fn new(members: &[Member]) -> Self {
+        let client = |member: &Member| Client {
+            member: member.clone(),
+            ledger: None,
+            record: Status::default(),
+            by_operator: Status::default(),
+            lists: Vec::new(),
+            changes: 0,
+            ended: Ended::default(),
+        };
+        Self(Mutex::new(Inner {
+            facts: BTreeMap::new(),
+            told: 0,
+            values: Values::default(),
+            clients: members.iter().map(client).collect(),
+            breaches: Vec::new(),
+            entries: 0,
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request is about to be written.
+    pub(crate) fn requested(&self, member: usize, text: &str) {
+        self.lock().tell(Utc::now(), member, Fact::Requested(text.to_owned()));
+    }
+
+    /// A consumer was refused.
+    pub(crate) fn refused(
+        &self,
+        at: DateTime<Utc>,
+        member: usize,
+        list: List,
+        failure: Failure,
+        since_switch: TimeDelta,
+    ) {
+        self.lock().tell(at, member, Fact::Refused { list, failure, since_switch });
+    }
+
+    /// Takes the promises that were broken so far.
+    pub(crate) fn breaches(&self) -> Vec<Breach> {
+        std::mem::take(&mut self.lock().breaches)
+    }
+
+    /// The rotations of a strategy that ended.
+    pub(crate) fn ended(&self, strategy: Strategy) -> Ended {
+        let inner = self.lock();
+        let of = inner.clients.iter().filter(|client| client.member.strategy == strategy);
+        of.fold(Ended::default(), |all, client| all.add(client.ended))
+    }
+
+    /// Everything is at rest: whether it is as it should be.
+    pub(crate) fn rest(&self, member: usize) -> Result<(), String> {
+        let inner = self.lock();
+        let client = &inner.clients[member];
+        let ledger = client.ledger.as_ref().ok_or("its secret was never published")?;
+        ledger.rest(Utc::now(), &client.record).map_err(|breach| breach.to_string())
+    }
+
+    /// Takes in what was written and what happened at Auth0, and judges what is old enough.
+    pub(crate) fn look(&self, arena: &Arena, tail: &mut Tail) -> anyhow::Result<()> {
+        let mut inner = self.lock();
+        for written in tail.read()? {
+            if let Some(member) = arena.book.write(&written) {
+                inner.tell(written.asked_at, member, Fact::Written(written));
+            }
+        }
+        inner.look_at_auth0(arena);
+        inner.judge(arena, Utc::now() - PATIENCE);
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn tell(&mut self, at: DateTime<Utc>, member: usize, fact: Fact) {
+        self.told += 1;
+        self.facts.insert((at, self.told), (member, fact));
+    }
+
+    fn look_at_auth0(&mut self, arena: &Arena) {
+        for entry in arena.simulator.audit_log(self.entries) {
+            self.entries = entry.seq;
+            let Some(member) = entry.client_id.as_deref().and_then(|id| arena.book.find(id)) else {
+                continue;
+            };
+            let Ok(at) = entry.time.parse::<DateTime<Utc>>() else { continue };
+            let by = match entry.operation {
+                Operation::Dashboard => By::SomeoneElse,
+                Operation::RotateSecret | Operation::UpdateClient => By::Us,
+                _ if entry.kind == AuditKind::Revocation => {
+                    self.tell(at, member, Fact::Accepted);
+                    continue;
+                }
+                _ => continue,
+            };
+            if !entry.effect {
+                continue;
+            }
+            let client = &mut self.clients[member];
+            client.changes += 1;
+            let ever = arena.simulator.client_secrets_ever(&client.member.name);
+            let Some(value) = ever.get(client.changes) else { continue };
+            let value = self.values.number(value);
+            let mut page = arena.book.page(member);
+            page.note(at, &format!("Auth0: {} makes value {value} its secret", entry.operation));
+            page.switched_at = Some(at);
+            drop(page);
+            self.tell(at, member, Fact::Changed { by, value });
+        }
+    }
+
+    fn judge(&mut self, arena: &Arena, until: DateTime<Utc>) {
+        while let Some(first) = self.facts.first_entry().filter(|first| first.key().0 <= until) {
+            let ((at, _), (member, fact)) = first.remove_entry();
+            let judged = self.clients[member].judge(at, fact, &mut self.values, arena);
+            if let Err((promise, detail)) = judged {
+                self.breaches.push(Breach { promise, member, detail });
+            }
+        }
+    }
+}
+
+type Judged = Result<(), (&'static str, String)>;
+
+fn broken(breach: rotation::invariants::Breach) -> (&'static str, String) {
+    (breach.promise(), breach.to_string())
+}
+
+impl Client {
+    fn judge(
+        &mut self,
+        at: DateTime<Utc>,
+        fact: Fact,
+        values: &mut Values,
+        arena: &Arena,
+    ) -> Judged {
+        match fact {
+            Fact::Written(written) => self.written(at, written, values, arena),
+            Fact::Changed { by, value } => {
+                // Somebody may have removed the record after it had served its purpose.
+                let wiped = self.member.group == Group::Wiped;
+                let record = if wiped { &self.by_operator } else { &self.record };
+                let Some(ledger) = &mut self.ledger else { return Ok(()) };
+                ledger.changed(at, value, by, record).map_err(broken)
+            }
+            Fact::Accepted => {
+                let first = self.lists.last().and_then(|(_, list)| list.first());
+                if let (Some(ledger), Some(first)) = (&mut self.ledger, first) {
+                    ledger.accepted(at, first);
+                }
+                Ok(())
+            }
+            Fact::Requested(text) => {
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.requested(&text);
+                }
+                Ok(())
+            }
+            Fact::Refused { list, failure, since_switch } => {
+                let list = values.numbers(&list);
+                self.refused(at, &list, failure, since_switch, arena)
+            }
+        }
+    }
+
+    fn written(
+        &mut self,
+        at: DateTime<Utc>,
+        written: Written,
+        values: &mut Values,
+        arena: &Arena,
+    ) -> Judged {
+        let Written { done_at, by_operator, what, .. } = written;
+        match what {
+            What::Status(status) => {
+                self.count_ended(&status);
+                if by_operator {
+                    self.by_operator.clone_from(&status);
+                }
+                self.record = *status;
+                let Some(ledger) = &mut self.ledger else { return Ok(()) };
+                ledger.recorded(at, &self.record).map_err(broken)
+            }
+            What::Secret(copy) => {
+                let list = values.numbers(&copy.list);
+                self.publish(at, done_at, &list, by_operator, values, arena)
+            }
+            What::SecretGone => self.publish(at, done_at, &[], by_operator, values, arena),
+        }
+    }
+
+    fn publish(
+        &mut self,
+        at: DateTime<Utc>,
+        done_at: DateTime<Utc>,
+        list: &[u32],
+        by_operator: bool,
+        values: &mut Values,
+        arena: &Arena,
+    ) -> Judged {
+        self.lists.push((done_at, list.to_vec()));
+        if self.lists.len() > 64 {
+            self.lists.remove(0);
+        }
+        let ledger = match &mut self.ledger {
+            Some(ledger) => ledger,
+            None => {
+                let ever = arena.simulator.client_secrets_ever(&self.member.name);
+                let Some(first) = ever.first() else { return Ok(()) };
+                let first = values.number(first);
+                self.ledger.insert(Ledger::new(at, first, lengths()))
+            }
+        };
+        if by_operator {
+            ledger.published(at, list).map_err(broken)
+        } else {
+            ledger.tampered(list);
+            Ok(())
+        }
+    }
+
+    /// A consumer was refused. One that had a list for longer than a staging period after it was
+    /// replaced was late through our own fault, and doesn't count.
+    fn refused(
+        &mut self,
+        at: DateTime<Utc>,
+        list: &[u32],
+        failure: Failure,
+        since_switch: TimeDelta,
+        arena: &Arena,
+    ) -> Judged {
+        let versions = self.lists.iter().enumerate();
+        let mut had = versions.filter(|(_, (_, version))| version == list).map(|(place, _)| place);
+        let replaced = had.next_back().and_then(|place| self.lists.get(place + 1));
+        let late = TimeDelta::from_std(STAGING).unwrap_or_default();
+        if replaced.is_some_and(|(replaced_at, _)| *replaced_at + late < at) {
+            arena.counts.late.up();
+            return Ok(());
+        }
+        arena.tallies.fail(&self.member, failure, since_switch);
+        if failure == Failure::Revoked {
+            return Ok(());
+        }
+        if self.member.strategy == Strategy::Staged && self.member.group == Group::Plain {
+            let after = since_switch.num_milliseconds();
+            let detail = format!(
+                "at {at} a consumer was refused with a list of {}, {after} ms after Auth0's switch",
+                list.len()
+            );
+            return Err(("no login fails under Staged", detail));
+        }
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        ledger.login(at, list, &[]).map_err(broken)
+    }
+
+    /// Rotations that came into the history with this record.
+    fn count_ended(&mut self, status: &Status) {
+        let known = &self.record.history;
+        let latest = known.first().map(|entry| (entry.number, entry.started_at));
+        let fresh = status
+            .history
+            .iter()
+            .take_while(|entry| Some((entry.number, entry.started_at)) != latest);
+        // A history that was removed begins anew.
+        for entry in fresh {
+            self.ended.count(entry.outcome);
+        }
+    }
+}
+
+fn lengths() -> Lengths {
+    let delta = |length| TimeDelta::from_std(length).unwrap_or_default();
+    Lengths { staging: delta(STAGING), grace: delta(GRACE), window: delta(WINDOW), readable: true }
+}

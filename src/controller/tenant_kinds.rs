@@ -1,0 +1,138 @@
+//! The two kinds of tenants, to be dealt with as one.
+
+use std::{fmt::Debug, sync::Arc};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, Resource, ResourceExt as _, api::PartialObjectMeta, core::DeserializeGuard,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::api::{
+    AllowRule, Auth0Tenant, Auth0TenantStatus, ClusterAuth0Tenant, TenantAccess, TenantKind,
+    TenantRef,
+};
+
+/// A namespace's labels, as they are watched.
+pub(super) type NamespaceMetadata = PartialObjectMeta<Namespace>;
+
+/// A resource that says where an Auth0 tenant is.
+pub(super) trait TenantResource:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// Which of the kinds it is.
+    const KIND: TenantKind;
+
+    fn access(&self) -> &TenantAccess;
+
+    /// Who may use which clients; `None`: its own namespace, all of them.
+    fn rules(&self) -> Option<&[AllowRule]>;
+
+    fn status(&self) -> Option<&Auth0TenantStatus>;
+
+    fn set_status(&mut self, status: Auth0TenantStatus);
+
+    /// Where resources of this kind are; `namespace` is that of a resource that refers to one.
+    fn api(client: Client, namespace: &str) -> Api<Self>;
+}
+
+impl TenantResource for Auth0Tenant {
+    const KIND: TenantKind = TenantKind::Auth0Tenant;
+
+    fn access(&self) -> &TenantAccess {
+        &self.spec.access
+    }
+
+    fn rules(&self) -> Option<&[AllowRule]> {
+        None
+    }
+
+    fn status(&self) -> Option<&Auth0TenantStatus> {
+        self.status.as_ref()
+    }
+
+    fn set_status(&mut self, status: Auth0TenantStatus) {
+        self.status = Some(status);
+    }
+
+    fn api(client: Client, namespace: &str) -> Api<Self> {
+        Api::namespaced(client, namespace)
+    }
+}
+
+impl TenantResource for ClusterAuth0Tenant {
+    const KIND: TenantKind = TenantKind::ClusterAuth0Tenant;
+
+    fn access(&self) -> &TenantAccess {
+        &self.spec.access
+    }
+
+    fn rules(&self) -> Option<&[AllowRule]> {
+        Some(&self.spec.allow)
+    }
+
+    fn status(&self) -> Option<&Auth0TenantStatus> {
+        self.status.as_ref()
+    }
+
+    fn set_status(&mut self, status: Auth0TenantStatus) {
+        self.status = Some(status);
+    }
+
+    fn api(client: Client, _: &str) -> Api<Self> {
+        Api::all(client)
+    }
+}
+
+/// A tenant as a watch knows it.
+#[derive(Clone)]
+pub(super) enum AnyTenant {
+    Namespaced(Arc<DeserializeGuard<Auth0Tenant>>),
+    Cluster(Arc<DeserializeGuard<ClusterAuth0Tenant>>),
+}
+
+impl AnyTenant {
+    pub(super) fn uid(&self) -> Option<String> {
+        match self {
+            AnyTenant::Namespaced(tenant) => tenant.uid(),
+            AnyTenant::Cluster(tenant) => tenant.uid(),
+        }
+    }
+
+    /// Whether it has a status of that kind.
+    pub(super) fn status_is(&self, is: impl Fn(&Auth0TenantStatus) -> bool) -> bool {
+        let status = match self {
+            AnyTenant::Namespaced(tenant) => {
+                tenant.0.as_ref().ok().and_then(|tenant| tenant.status.as_ref())
+            }
+            AnyTenant::Cluster(tenant) => {
+                tenant.0.as_ref().ok().and_then(|tenant| tenant.status.as_ref())
+            }
+        };
+        status.is_some_and(is)
+    }
+
+    pub(super) fn version(&self) -> Option<String> {
+        match self {
+            AnyTenant::Namespaced(tenant) => tenant.resource_version(),
+            AnyTenant::Cluster(tenant) => tenant.resource_version(),
+        }
+    }
+}
+
+/// Which tenant a resource of a namespace refers to, as a key: no two tenants have the same.
+pub(super) fn tenant_key(namespace: &str, reference: &TenantRef) -> String {
+    match reference.kind {
+        TenantKind::Auth0Tenant => format!("{namespace}/{}", reference.name),
+        // No namespace has an empty name.
+        TenantKind::ClusterAuth0Tenant => format!("/{}", reference.name),
+    }
+}
+
+/// Kind and name, for people.
+pub(super) fn describe(reference: &TenantRef) -> String {
+    match reference.kind {
+        TenantKind::Auth0Tenant => format!("Auth0Tenant {}", reference.name),
+        TenantKind::ClusterAuth0Tenant => format!("ClusterAuth0Tenant {}", reference.name),
+    }
+}

@@ -1,0 +1,249 @@
+//! The permissions that are shipped are those that are used: no more, and no less.
+//!
+//! Every feature is gone through under exactly the shipped rules. The API server's audit log tells
+//! which of them were used, and whether anything was forbidden.
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use auth0_rotator::api::Auth0Tenant;
+use control_plane::ControlPlane;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::{DaemonSet, Deployment, StatefulSet},
+        core::v1::Secret,
+        rbac::v1::PolicyRule,
+    },
+};
+use kube::{
+    Resource,
+    api::{Patch, PatchParams, PostParams},
+};
+use secrecy::ExposeSecret as _;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    bench::{Bench, DEADLINE, MANAGER, OPERATOR, control_plane, from},
+    place::{Place, auth0},
+};
+
+/// A verb on a resource, as rules and audit logs name it.
+type Use = (String, String, String);
+
+#[tokio::test]
+async fn the_cluster_role_is_used_and_suffices() {
+    let clients = ["plain", "staged", "owned", "adopted", "drifting", "shared"];
+    let bench = Bench::with_cluster(auth0(&clients).await).await;
+    tour(&bench, &Place::of(&bench)).await;
+    bench
+        .share(json!([{ "namespaces": { "matchLabels": { "a": "b" } }, "clientIds": ["*"] }]))
+        .await;
+    let place = bench.place("shared", json!({ "a": "b" })).await;
+    place.rotation("shared", "shared", json!({})).await;
+    place.rotated("shared", 1).await;
+    place.request("shared", "rotate/now").await;
+    place.rotated("shared", 2).await;
+    judge("deploy/operator.yaml", bench.own.as_ref().unwrap(), OPERATOR);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn the_role_of_one_namespace_is_used_and_suffices() {
+    let clients = ["plain", "staged", "owned", "adopted", "drifting"];
+    let mut bench = Bench::with_role(auth0(&clients).await).await;
+    bench.start_operator();
+    tour(&bench, &Place::of(&bench)).await;
+    let user = format!("system:serviceaccount:{}:auth0-rotator", bench.namespace);
+    judge("deploy/namespaced.yaml", control_plane().await, &user);
+    bench.finish().await;
+}
+
+/// All that the operator does, with a tenant of the namespace.
+async fn tour(bench: &Bench, place: &Place<'_>) {
+    let spec = |over: Value| {
+        let mut spec = json!({ "tenantRef": { "kind": "Auth0Tenant", "name": "acme" } });
+        crate::bench::merge(&mut spec, over);
+        spec
+    };
+    place.rotation("plain", "plain", spec(json!({}))).await;
+    place
+        .rotation("owned", "owned", spec(json!({ "target": { "deletionPolicy": "Delete" } })))
+        .await;
+    place.write_secret("adopted-auth0", json!({ "theirs": "x" }), json!({})).await;
+    place.rotation("adopted", "adopted", spec(json!({ "target": { "adopt": true } }))).await;
+    let drift = json!({ "driftCheck": { "every": "1s" } });
+    place.rotation("drifting", "drifting", spec(drift)).await;
+    for name in ["plain", "owned", "adopted", "drifting"] {
+        place.rotated(name, 1).await;
+    }
+    place.request("plain", "rotate/now").await;
+    place.rotated("plain", 2).await;
+    place.api::<Secret>().delete("plain-auth0", &Default::default()).await.unwrap();
+    bench.simulator.dashboard_rotate("drifting").unwrap();
+    place.rotated("drifting", 2).await;
+
+    consumers(place).await;
+    let restart = ["Deployment", "StatefulSet", "DaemonSet"]
+        .map(|kind| json!({ "kind": kind, "name": "web" }));
+    let staged = json!({
+        "strategy": "Staged",
+        "consumers": { "restart": restart, "rolloutTimeout": "1s" },
+    });
+    place.rotation("staged", "staged", spec(staged)).await;
+    place.rotated("staged", 1).await;
+    place.request("staged", "rotate/now").await;
+    place.stalled("staged", "RolloutNotFinished").await;
+    rolled_out(place).await;
+    place.rotated("staged", 2).await;
+    wrong_credentials(bench, place).await;
+}
+
+/// Credentials that are corrected are seen by a watch.
+async fn wrong_credentials(bench: &Bench, place: &Place<'_>) {
+    let wrong = json!({ "client_id": MANAGER, "client_secret": "wrong" });
+    place.write_secret("other-management", wrong, json!({})).await;
+    let tenant = json!({
+        "domain": "acme.eu.auth0.com", "endpoint": bench.simulator.url(),
+        "credentials": { "clientSecret": { "secretRef": { "name": "other-management" } } },
+    });
+    place.tenant("other", tenant).await.unwrap();
+    tenant_is(place, "CredentialsRefused").await;
+    let secret = bench.simulator.client_secret(MANAGER).unwrap();
+    let right = json!({ "stringData": { "client_secret": secret.expose_secret() } });
+    let params = PatchParams::default();
+    let secrets = place.api::<Secret>();
+    secrets.patch("other-management", &params, &Patch::Merge(right)).await.unwrap();
+    tenant_is(place, "Usable").await;
+}
+
+async fn tenant_is(place: &Place<'_>, reason: &str) {
+    let deadline = std::time::Instant::now() + DEADLINE;
+    loop {
+        let status = place.api::<Auth0Tenant>().get("other").await.unwrap().status;
+        let conditions = status.unwrap_or_default().conditions;
+        if rotation::find(&conditions, "Ready").is_some_and(|ready| ready.reason == reason) {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "never {reason}: {conditions:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// One workload of each kind, whose pods a controller manager would have to make.
+async fn consumers(place: &Place<'_>) {
+    let labels = json!({ "app": "web" });
+    let object = |more: Value| {
+        let mut object = json!({
+            "metadata": { "name": "web" },
+            "spec": {
+                "selector": { "matchLabels": labels },
+                "template": {
+                    "metadata": { "labels": labels },
+                    "spec": { "containers": [{ "name": "app", "image": "none" }] },
+                },
+            },
+        });
+        crate::bench::merge(&mut object, more);
+        object
+    };
+    create::<Deployment>(place, object(json!({ "spec": { "replicas": 1 } }))).await;
+    let stateful = json!({ "spec": { "replicas": 1, "serviceName": "web" } });
+    create::<StatefulSet>(place, object(stateful)).await;
+    create::<DaemonSet>(place, object(json!({}))).await;
+}
+
+async fn create<K>(place: &Place<'_>, object: Value)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    place.api::<K>().create(&PostParams::default(), &from(object)).await.unwrap();
+}
+
+/// What the controllers would say once all pods are new and ready.
+async fn rolled_out(place: &Place<'_>) {
+    let done = json!({
+        "observedGeneration": 100, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1,
+        "availableReplicas": 1,
+    });
+    let of_daemons = json!({
+        "observedGeneration": 100, "currentNumberScheduled": 1, "desiredNumberScheduled": 1,
+        "numberMisscheduled": 0, "numberReady": 1, "updatedNumberScheduled": 1, "numberAvailable": 1,
+    });
+    let params = PatchParams::default();
+    let (done, of_daemons) = (json!({ "status": done }), json!({ "status": of_daemons }));
+    let patch = Patch::Merge(done);
+    place.api::<Deployment>().patch_status("web", &params, &patch).await.unwrap();
+    place.api::<StatefulSet>().patch_status("web", &params, &patch).await.unwrap();
+    let patch = Patch::Merge(of_daemons);
+    place.api::<DaemonSet>().patch_status("web", &params, &patch).await.unwrap();
+}
+
+/// Compares the rules that a manifest ships with what its user did.
+#[expect(clippy::print_stdout, reason = "a figure, shown with --nocapture")]
+fn judge(manifest: &str, control_plane: &ControlPlane, user: &str) {
+    let shipped = rules(manifest);
+    let (used, forbidden) = uses(control_plane.audit_log_path().unwrap(), user);
+    let unused: Vec<_> = shipped.difference(&used).collect();
+    let shipped_and_used = shipped.intersection(&used).count();
+    println!(
+        "{manifest}: {} rules shipped, {shipped_and_used} used, {} unused, {} forbidden",
+        shipped.len(),
+        unused.len(),
+        forbidden.len()
+    );
+    assert!(forbidden.is_empty(), "{manifest} forbids {forbidden:?}");
+    assert!(unused.is_empty(), "{manifest} allows what nobody uses: {unused:?}");
+}
+
+/// Every verb on every resource that the manifest's role allows.
+fn rules(manifest: &str) -> BTreeSet<Use> {
+    let path = format!("{}/{manifest}", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(path).unwrap();
+    let mut all = BTreeSet::new();
+    for document in text.split("\n---\n") {
+        let object: Value = serde_norway::from_str(document).unwrap();
+        if !matches!(object["kind"].as_str(), Some("ClusterRole" | "Role")) {
+            continue;
+        }
+        let rules: Vec<PolicyRule> = serde_json::from_value(object["rules"].clone()).unwrap();
+        for rule in rules {
+            assert!(rule.resource_names.is_none() && rule.non_resource_urls.is_none());
+            for group in rule.api_groups.unwrap_or_default() {
+                for resource in rule.resources.clone().unwrap_or_default() {
+                    for verb in &rule.verbs {
+                        assert!(![&group, &resource, verb].into_iter().any(|name| name == "*"));
+                        all.insert((group.clone(), resource.clone(), verb.clone()));
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What a user did, and what it was forbidden.
+fn uses(audit_log: &Path, user: &str) -> (BTreeSet<Use>, BTreeSet<Use>) {
+    let (mut used, mut forbidden) = (BTreeSet::new(), BTreeSet::new());
+    let log = fs::read_to_string(audit_log).unwrap();
+    for event in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        if event["user"]["username"] != user {
+            continue;
+        }
+        let object = &event["objectRef"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let subresource = object["subresource"].as_str().map(|name| format!("/{name}"));
+        let resource = text(&object["resource"]) + &subresource.unwrap_or_default();
+        let one = (text(&object["apiGroup"]), resource, text(&event["verb"]));
+        if event["responseStatus"]["code"] == 403 {
+            forbidden.insert(one);
+        } else {
+            used.insert(one);
+        }
+    }
+    (used, forbidden)
+}
