@@ -33,10 +33,18 @@ pub(crate) fn changes(quickstart: &Quickstart, auth0: &Auth0, options: &Options)
     use secrecy::ExposeSecret as _;
     let secret = auth0.managers_secret.expose_secret();
     let kind = "ClientSecretRotation";
+    let url = auth0.simulator.url();
     let mut changes = vec![
         Change::set("Secret", "auth0-management", "stringData.client_secret", secret)
             .shown_as("the one that the simulated Auth0 gave out"),
-        Change::set("Auth0Tenant", "acme", "spec.endpoint", auth0.simulator.url()),
+        // Credentials go only where their Secret allows it.
+        Change::set(
+            "Secret",
+            "auth0-management",
+            "metadata.annotations",
+            json!({"auth0-rotator.dev/endpoint": url}),
+        ),
+        Change::set("Auth0Tenant", "acme", "spec.endpoint", url),
         Change::set("Auth0Tenant", "acme", "spec.caBundle", auth0.authority.as_str())
             .shown_as("the certificate of the simulated Auth0"),
     ];
