@@ -1,17 +1,49 @@
-# The operator's image. Other bases can be given where no registry is reached.
+# The operator's image. Give other images by digest for a build that can be repeated, or where no
+# registry is reached:
+#
+#   docker build --build-arg BUILD_IMAGE=rust@sha256:… --build-arg BASE_IMAGE=…@sha256:… .
+#
+# BUILD_IMAGE has Rust (the version in Cargo.toml), a C compiler and CA certificates; BASE_IMAGE has
+# glibc (the same or newer) and libgcc_s.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm
 ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
-FROM ${BUILD_IMAGE} AS build
+# The manifests alone, with programs that do nothing: what is copied from here changes only when they
+# do, so that the layer with the dependencies stays.
+FROM ${BUILD_IMAGE} AS manifests
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --package auth0-rotator
+RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path './benches/*' -delete \
+    && find . -name '*.rs' -exec sh -c 'echo "fn main() { }" >"$1"' sh {} ';' \
+    && find . -name Cargo.toml -exec sh -c 'cd "${1%/*}" && mkdir -p src && touch src/lib.rs \
+        && echo "fn main() { }" >src/main.rs' sh {} ';'
+
+FROM ${BUILD_IMAGE} AS build
+WORKDIR /src
+COPY --from=manifests /src .
+# The sources that come next may be older than what was made of their stand-ins. Crates that the
+# operator is only tested with keep theirs: see .dockerignore.
+RUN cargo build --release --locked --package auth0-rotator \
+    && cargo clean --release --package auth0-rotator --package rotation \
+    && rm -r crates/rotation/src src
+COPY . .
+RUN cargo build --release --locked --package auth0-rotator \
+    && install -D "${CARGO_TARGET_DIR:-target}/release/auth0-rotator" \
+        /out/usr/local/bin/auth0-rotator \
+    && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt \
+    && install -D -m 644 LICENSE /out/licenses/auth0-rotator/LICENSE \
+    && sh deploy/image/licences.sh /out/licenses
 
 FROM ${BASE_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=
 LABEL org.opencontainers.image.title="auth0-rotator" \
-      org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=build /src/target/release/auth0-rotator /usr/local/bin/auth0-rotator
-COPY LICENSE /licenses/LICENSE
+      org.opencontainers.image.description="Rotates Auth0 client secrets without a failed login" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/auth0-rotator/auth0-rotator" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /out /
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/auth0-rotator"]
 CMD ["run"]

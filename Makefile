@@ -4,6 +4,7 @@
 help:
 	@echo "make demo     rotations on a real control plane while applications log in, about a minute once built"
 	@echo "make test     formatting, lints, documentation, all tests, three minutes of make torture"
+	@echo "make e2e      real pods: the operator's image and applications on a kubelet, as root, ten minutes"
 	@echo "make torture  rotations while everything fails and logins are counted, ten minutes"
 	@echo "make model    the model check with wider bounds, minutes"
 	@echo "make bench    figures: latency of a rotation, calls, memory"
@@ -51,6 +52,19 @@ test:
 .PHONY: model
 model:
 	MODEL_DEEP=1 cargo test --locked --release -p rotation --test model -- --nocapture --test-threads 1
+
+# The operator's image in a pod, on a kubelet and containerd in namespaces of their own, while
+# applications in pods log in. As root.
+#
+#   make e2e
+#   make e2e KEEP=1              leaves everything running after the summary, until Ctrl-C
+#   make e2e ARGS='--staging 100s'   see `make e2e ARGS=--help`
+.PHONY: e2e
+e2e:
+	@sh crates/e2e/preflight.sh
+	cargo build --locked -p e2e
+	@"$${CARGO_TARGET_DIR:-target}/debug/ends"
+	@"$${CARGO_TARGET_DIR:-target}/debug/e2e" $(if $(KEEP),--keep) $(ARGS)
 
 .PHONY: bench
 bench:

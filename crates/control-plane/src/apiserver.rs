@@ -1,5 +1,6 @@
 //! The files and the command line of kube-apiserver.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,9 +14,12 @@ use crate::options::Options;
 pub(crate) const NAME: &str = "kube-apiserver";
 /// Between SIGTERM and SIGKILL.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
-/// The range of service addresses and the first of them, that of the service `kubernetes`.
 const SERVICE_RANGE: &str = "10.96.0.0/16";
-const SERVICE_ADDRESS: &str = "10.96.0.1";
+/// The address of the service `kubernetes`, by which pods know the API server: the first of the
+/// range of service addresses.
+pub const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+/// The port of that service, which the API server doesn't let anyone choose.
+pub(crate) const SERVICE_PORT: u16 = 443;
 const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// What the API server reads at its start.
@@ -28,6 +32,24 @@ pub(crate) struct Files {
     certificate: PathBuf,
     key: PathBuf,
     audit: Option<Audit>,
+    kubelet_client: Option<KubeletClient>,
+}
+
+/// How the API server shows kubelets who it is.
+#[derive(Debug)]
+struct KubeletClient {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl KubeletClient {
+    fn write(folder: &DataFolder, authority: &Authority) -> Result<Self, Error> {
+        let client = authority.client("kube-apiserver-kubelet-client", &["system:masters"])?;
+        Ok(Self {
+            certificate: folder.write("kubelet-client.crt", &client.certificate)?,
+            key: folder.write("kubelet-client.key", &client.key)?,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -49,9 +71,9 @@ impl Files {
             "kubernetes.default",
             "kubernetes.default.svc",
             "kubernetes.default.svc.cluster.local",
-            SERVICE_ADDRESS,
         ];
-        let names = fixed.into_iter().map(str::to_owned).chain(options.server_names.clone());
+        let names = fixed.into_iter().map(str::to_owned).chain([SERVICE_ADDRESS.to_string()]);
+        let names = names.chain(options.server_names.clone());
         let server = authority.server(names.collect())?;
         let (signs, verifies) = service_account_keys()?;
         let audit = match &options.audit_policy {
@@ -59,6 +81,10 @@ impl Files {
                 policy: folder.write("audit-policy.yaml", policy)?,
                 log: folder.path().join("audit.log"),
             }),
+            None => None,
+        };
+        let kubelet_client = match options.nodes {
+            Some(_) => Some(KubeletClient::write(folder, authority)?),
             None => None,
         };
         Ok(Self {
@@ -69,6 +95,7 @@ impl Files {
             certificate: folder.write("kube-apiserver.crt", &server.certificate)?,
             key: folder.write("kube-apiserver.key", &server.key)?,
             audit,
+            kubelet_client,
         })
     }
 
@@ -99,9 +126,16 @@ pub(crate) fn command(
         file("audit-policy-file", &audit.policy);
         file("audit-log-path", &audit.log);
     }
+    if let Some(client) = &files.kubelet_client {
+        file("kubelet-client-certificate", &client.certificate);
+        file("kubelet-client-key", &client.key);
+        // Only machines of a cloud have names that anyone could look up.
+        flag("kubelet-preferred-address-types", "InternalIP");
+    }
+    let listens = if options.nodes.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
     flag("etcd-servers", etcd::CLIENT_URL);
-    flag("bind-address", "127.0.0.1");
-    flag("advertise-address", "127.0.0.1");
+    flag("bind-address", &listens.to_string());
+    flag("advertise-address", &options.nodes.unwrap_or(Ipv4Addr::LOCALHOST).to_string());
     flag("secure-port", &port.to_string());
     flag("permit-port-sharing", "true");
     flag("service-cluster-ip-range", SERVICE_RANGE);
@@ -111,7 +145,8 @@ pub(crate) fn command(
     // Without these two it waits a minute for the clients' watches to end.
     flag("shutdown-send-retry-after", "true");
     flag("shutdown-watch-termination-grace-period", "1s");
-    // It would try in vain to publish 127.0.0.1: an endpoint can't be on loopback.
+    // It would try in vain to publish 127.0.0.1: an endpoint can't be on loopback. Nobody needs the
+    // endpoint elsewhere, either: the service's address is one of the machine's.
     flag("endpoint-reconciler-type", "none");
     if options.node_authorizer {
         flag("authorization-mode", "Node,RBAC");

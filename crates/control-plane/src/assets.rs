@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::builder;
 use crate::error::AssetsError;
-use crate::modules;
+use crate::modules::{self, Modules};
 use crate::progress::Progress;
 
 /// An executable of the control plane.
@@ -25,17 +25,20 @@ pub enum Binary {
     Kubectl,
     /// The agent of a node.
     Kubelet,
+    /// Installs charts. It is built from modules of its own.
+    Helm,
 }
 
 impl Binary {
     /// Every executable that can be built.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::KubeControllerManager,
         Self::KubeScheduler,
         Self::Kubectl,
         Self::Kubelet,
+        Self::Helm,
     ];
 
     /// What every fixture runs.
@@ -51,6 +54,7 @@ impl Binary {
             Self::KubeScheduler => "kube-scheduler",
             Self::Kubectl => "kubectl",
             Self::Kubelet => "kubelet",
+            Self::Helm => "helm",
         }
     }
 
@@ -63,6 +67,15 @@ impl Binary {
             Self::KubeScheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Kubelet => "k8s.io/kubernetes/cmd/kubelet",
+            Self::Helm => "helm.sh/helm/v4/cmd/helm",
+        }
+    }
+
+    /// What it is built from.
+    pub(crate) fn modules(self) -> &'static Modules {
+        match self {
+            Self::Helm => &modules::HELM,
+            _ => &modules::KUBERNETES,
         }
     }
 }
@@ -73,12 +86,14 @@ impl fmt::Display for Binary {
     }
 }
 
-/// A folder of executables.
+/// A folder of executables, or a cache of such folders.
 #[derive(Clone, Debug)]
 pub struct Assets {
+    /// The folder of the servers.
     folder: PathBuf,
-    /// Whether what is missing may be built.
-    built: bool,
+    /// Where what is missing is built: a folder for each set of modules. `None` when nothing is to
+    /// be built.
+    cache: Option<PathBuf>,
 }
 
 impl Assets {
@@ -108,23 +123,20 @@ impl Assets {
     /// [`AssetsError::NoCache`] when neither `KUBEBUILDER_ASSETS` nor a place for a cache is known.
     pub fn locate() -> Result<Self, AssetsError> {
         if let Some(folder) = variable("KUBEBUILDER_ASSETS") {
-            return Ok(Self { folder, built: false });
+            return Ok(Self { folder, cache: None });
         }
-        let cache = variable("AUTH0_ROTATOR_CACHE")
-            .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("auth0-rotator")))
-            .or_else(|| Some(variable("HOME")?.join(".cache/auth0-rotator")))
-            .ok_or(AssetsError::NoCache)?;
-        let folder = cache.join("control-plane").join(modules::cache_key());
-        Ok(Self { folder, built: true })
+        let cache = cache_dir()?.join("control-plane");
+        let folder = cache.join(modules::KUBERNETES.cache_key());
+        Ok(Self { folder, cache: Some(cache) })
     }
 
     /// The folder `folder`, to which nothing is added, as if `KUBEBUILDER_ASSETS` named it.
     #[must_use]
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), built: false }
+        Self { folder: folder.into(), cache: None }
     }
 
-    /// The folder that has the executables.
+    /// The folder that has the executables of Kubernetes and etcd.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.folder
@@ -136,17 +148,33 @@ impl Assets {
     ///
     /// As [`provide`](Self::provide).
     pub fn ensure(&self, binary: Binary, progress: &Progress) -> Result<PathBuf, AssetsError> {
-        let path = self.folder.join(binary.name());
+        let folder = match &self.cache {
+            Some(cache) => cache.join(binary.modules().cache_key()),
+            None => self.folder.clone(),
+        };
+        let path = folder.join(binary.name());
         if is_executable(&path) {
             return Ok(path);
         }
-        if !self.built {
-            let folder = self.folder.clone();
+        if self.cache.is_none() {
             return Err(AssetsError::NotInFolder { folder, binary: binary.name() });
         }
-        builder::build(&self.folder, binary, progress)?;
+        builder::build(&folder, binary, progress)?;
         Ok(path)
     }
+}
+
+/// The folder for what is kept from one run to the next: the first of `AUTH0_ROTATOR_CACHE`,
+/// `XDG_CACHE_HOME/auth0-rotator` and `~/.cache/auth0-rotator`.
+///
+/// # Errors
+///
+/// [`AssetsError::NoCache`] when none of the variables is set.
+pub fn cache_dir() -> Result<PathBuf, AssetsError> {
+    variable("AUTH0_ROTATOR_CACHE")
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("auth0-rotator")))
+        .or_else(|| Some(variable("HOME")?.join(".cache/auth0-rotator")))
+        .ok_or(AssetsError::NoCache)
 }
 
 /// Whether `path` is a file that someone may execute.
@@ -167,8 +195,11 @@ mod tests {
     #[test]
     fn every_binary_is_a_tool_of_go_mod() {
         for binary in Binary::ALL {
-            let line = format!("\t{}", binary.package());
-            assert!(modules::GO_MOD.lines().any(|l| l == line), "go.mod doesn't list {binary}");
+            let package = binary.package();
+            let tools = [format!("\t{package}"), format!("tool {package}")];
+            let go_mod = binary.modules().go_mod;
+            let is_listed = go_mod.lines().any(|line| tools.iter().any(|tool| tool == line));
+            assert!(is_listed, "go.mod doesn't list {binary}");
         }
     }
 

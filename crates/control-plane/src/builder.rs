@@ -10,7 +10,6 @@ use crate::assets::{Binary, is_executable};
 use crate::error::{AssetsError, FileContext as _};
 use crate::guardian::Guarded;
 use crate::log;
-use crate::modules;
 use crate::progress::{BuildEvent, Progress};
 use crate::toolchain::Toolchain;
 
@@ -30,7 +29,7 @@ pub(crate) fn build(folder: &Path, binary: Binary, progress: &Progress) -> Resul
     if is_executable(&target) {
         return Ok(());
     }
-    let toolchain = Toolchain::find(binary.name())?;
+    let toolchain = Toolchain::find(binary)?;
     remove_abandoned(folder);
     let workspace = tempfile::Builder::new()
         .prefix(WORKSPACE_PREFIX)
@@ -83,7 +82,8 @@ impl Build<'_> {
     /// Writes the modules' files to the workspace, so that nothing depends on a checkout being
     /// there, or writable.
     fn write_modules(&self) -> Result<(), AssetsError> {
-        for (name, content) in [("go.mod", modules::GO_MOD), ("go.sum", modules::GO_SUM)] {
+        let modules = self.binary.modules();
+        for (name, content) in [("go.mod", modules.go_mod), ("go.sum", modules.go_sum)] {
             let path = self.workspace.join(name);
             fs::write(&path, content).context("write", &path)?;
         }
@@ -115,7 +115,7 @@ impl Build<'_> {
         let output = self.workspace.join(self.binary.name());
         let mut go = self.toolchain.command(self.workspace);
         go.args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags"])
-            .arg(modules::linker_flags())
+            .arg(self.binary.modules().linker_flags())
             .arg("-o")
             .arg(&output)
             .arg(self.binary.package());

@@ -303,7 +303,11 @@ impl Inner {
             Some(path) => DataFolder::kept(path)?,
             None => DataFolder::temporary()?,
         };
-        let port = ReservedPort::new().map_err(Error::Port)?;
+        let port = match options.nodes {
+            Some(_) => ReservedPort::at(apiserver::SERVICE_PORT),
+            None => ReservedPort::any(),
+        };
+        let port = port.map_err(Error::Port)?;
         let authority = Authority::new()?;
         let files = Files::write(&folder, &authority, &options)?;
         let admin = authority.client(ADMIN, &[ADMIN_GROUP])?;

@@ -18,7 +18,8 @@
 //! No kubelet, scheduler or controller manager runs. So nothing starts pods, a deleted namespace
 //! stays `Terminating`, the dependents of a deleted owner stay, namespaces get no service account
 //! `default`, and the cluster roles `admin`, `edit` and `view`, which are aggregated from others,
-//! are empty: bind roles of your own, or `system:aggregate-to-view` and the like.
+//! are empty: bind roles of your own, or `system:aggregate-to-view` and the like. The crate `node`
+//! starts them where real pods are wanted.
 //!
 //! The servers end with the process that started them, even if that is killed by SIGKILL, and
 //! their data folder goes with them. Everything listens on loopback or on a Unix socket in the
@@ -43,10 +44,11 @@ mod ready;
 mod shared;
 mod toolchain;
 
-pub use assets::{Assets, Binary};
+pub use apiserver::SERVICE_ADDRESS;
+pub use assets::{Assets, Binary, cache_dir};
 pub use error::{AssetsError, Error, FileError};
 pub use fixture::ControlPlane;
-pub use modules::{etcd_version, kubernetes_version};
+pub use modules::{etcd_version, helm_version, kubernetes_version};
 pub use options::Options;
 pub use progress::{BuildEvent, Progress};
 pub use shared::shared;

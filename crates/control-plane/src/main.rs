@@ -27,7 +27,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build what is missing and print the folder of the executables
+    /// Build what is missing and print the folder of the servers' executables; a tool that is built
+    /// from modules of its own is in another one, whose path is on a line of its own
     Build {
         /// Build these, too
         #[arg(long, value_name = "NAME", value_delimiter = ',', value_enum)]
@@ -96,7 +97,16 @@ fn main() -> ExitCode {
 fn build(with: &[Name]) -> Result<(), Box<dyn Error>> {
     let binaries: Vec<_> =
         Binary::SERVERS.into_iter().chain(with.iter().map(|name| name.0)).collect();
-    print(Assets::provide(&binaries, &Progress::default())?.dir())
+    let progress = Progress::default();
+    let assets = Assets::provide(&binaries, &progress)?;
+    print(assets.dir())?;
+    for Name(binary) in with {
+        let path = assets.ensure(*binary, &progress)?;
+        if path.parent() != Some(assets.dir()) {
+            print(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn run(options: Start) -> Result<(), Box<dyn Error>> {

@@ -1,6 +1,7 @@
 //! How a fixture is to be.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub struct Options {
     pub(crate) etcd_fsync: bool,
     pub(crate) feature_gates: BTreeMap<String, bool>,
     pub(crate) node_authorizer: bool,
+    pub(crate) nodes: Option<Ipv4Addr>,
     pub(crate) progress: Progress,
     pub(crate) server_names: Vec<String>,
     pub(crate) service_account_admission: bool,
@@ -44,6 +46,7 @@ impl Default for Options {
             etcd_fsync: false,
             feature_gates: BTreeMap::new(),
             node_authorizer: false,
+            nodes: None,
             progress: Progress::default(),
             server_names: Vec::new(),
             service_account_admission: false,
@@ -93,6 +96,18 @@ impl Options {
     pub fn node_authorizer(mut self, on: bool) -> Self {
         self.node_authorizer = on;
         self
+    }
+
+    /// Lets kubelets join and pods reach the API server, at `address` of this machine: it listens on
+    /// all addresses at port 443, which is that of the service `kubernetes`, so where the service's
+    /// address ([`SERVICE_ADDRESS`](crate::SERVICE_ADDRESS)) is one of the machine's no proxy is
+    /// needed. The API server calls kubelets at their internal address. Turns on
+    /// [`node_authorizer`](Self::node_authorizer) and
+    /// [`service_account_admission`](Self::service_account_admission), which takes a controller
+    /// manager. To be used in a network namespace only: by default everything is on loopback.
+    pub fn nodes(mut self, address: Ipv4Addr) -> Self {
+        self.nodes = Some(address);
+        self.server_name(address.to_string()).node_authorizer(true).service_account_admission(true)
     }
 
     /// Who hears about the build of the servers. By default standard error.

@@ -19,10 +19,16 @@ pub(crate) struct ReservedPort {
 }
 
 impl ReservedPort {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Any free port.
+    pub(crate) fn any() -> io::Result<Self> {
+        Self::at(0)
+    }
+
+    /// The port `port`.
+    pub(crate) fn at(port: u16) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_port(true)?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
         let address = socket.local_addr()?.as_socket();
         let port = address.ok_or_else(|| io::Error::other("the socket has no address"))?.port();
         Ok(Self { _socket: socket, port })
@@ -41,7 +47,7 @@ mod tests {
 
     #[test]
     fn nobody_else_gets_it_and_connections_are_refused() {
-        let reserved = ReservedPort::new().unwrap();
+        let reserved = ReservedPort::any().unwrap();
         let address = (Ipv4Addr::LOCALHOST, reserved.get());
         let refused = TcpStream::connect(address).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);

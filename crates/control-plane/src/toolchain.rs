@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::assets::is_executable;
+use crate::assets::{Binary, is_executable};
 use crate::error::AssetsError;
 use crate::modules;
 
@@ -17,9 +17,9 @@ pub(crate) struct Toolchain {
 }
 
 impl Toolchain {
-    /// Finds Go on PATH or at its usual place; `binary` is named in errors.
-    pub(crate) fn find(binary: &'static str) -> Result<Self, AssetsError> {
-        let needed = modules::go_version();
+    /// Finds a Go on PATH or at its usual place that can build `binary`.
+    pub(crate) fn find(binary: Binary) -> Result<Self, AssetsError> {
+        let (binary, needed) = (binary.name(), binary.modules().go_version());
         let go = search().ok_or(AssetsError::NoGo { binary, needed })?;
         let toolchain = Self { go };
         let found = toolchain.version();

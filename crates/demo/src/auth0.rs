@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use auth0_simulator::{ClientSeed, Simulator};
 use secrecy::SecretString;
+use testbed::manifests::Quickstart;
 
 use crate::consumer::AUDIENCE;
-use crate::manifests::Quickstart;
 
 /// When Auth0 accepts a new secret and refuses the old one, counted from the change: two moments
 /// in this window. Auth0's own is 0 to 30 s.

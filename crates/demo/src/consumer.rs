@@ -8,14 +8,13 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
+use testbed::login::{Knowledge, Surroundings, log_in};
+use testbed::manifests::Application;
+use testbed::tally::{Outcome, Tallies};
+use testbed::target;
+use testbed::timeline::Timeline;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
-
-use crate::login::{Knowledge, Surroundings, log_in};
-use crate::manifests::Application;
-use crate::tally::{Outcome, Tallies};
-use crate::target;
-use crate::timeline::Timeline;
 
 /// The API that the applications ask tokens for.
 pub(crate) const AUDIENCE: &str = "https://api.acme.example";

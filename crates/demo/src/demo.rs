@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use rig::terminal::Terminal;
+use testbed::account::account;
+use testbed::leaks::{self, Place};
+use testbed::manifests::Quickstart;
 
 use crate::cli::Options;
 use crate::evidence;
-use crate::leaks::{self, Place};
-use crate::manifests::Quickstart;
 use crate::script::{Script, Seen};
 use crate::somebody::Somebody;
 use crate::stage::Stage;
 use crate::summary;
 use crate::verdict::{Facts, all_held};
-use rig::terminal::Terminal;
 
 /// Sets the stage, plays the script and prints the summary. Returns what runs, and whether
 /// everything that is promised held.
@@ -59,8 +60,7 @@ async fn gather(stage: &Stage, seen: Seen, broken: Option<anyhow::Error>) -> (Fa
     let mut facts = Facts { seen, ..Facts::default() };
     let mut problem = broken;
     for application in &quickstart.applications {
-        let account =
-            evidence::account(client, namespace, application, simulator, world, tallies).await;
+        let account = account(client, namespace, application, simulator, world, tallies).await;
         match account {
             Ok(account) => facts.accounts.push(account),
             Err(error) => problem = problem.or(Some(error)),

@@ -1,10 +1,10 @@
 //! What there is to do while everything is left running.
 
 use control_plane::Binary;
+use rig::terminal::Terminal;
 
 use crate::script::{ON_REQUEST, ON_SCHEDULE};
 use crate::stage::Stage;
-use rig::terminal::Terminal;
 
 /// Tells how to look around.
 pub(crate) fn tell(stage: &Stage, terminal: &Terminal) {

@@ -6,20 +6,11 @@ mod consumer;
 mod demo;
 mod evidence;
 mod keep;
-mod leaks;
-mod login;
-mod manifests;
 mod script;
 mod somebody;
 mod stage;
-mod status;
 mod summary;
-mod tally;
-mod target;
-mod timeline;
 mod verdict;
-mod wording;
-mod world;
 
 use std::process::ExitCode;
 

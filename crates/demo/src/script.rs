@@ -6,11 +6,11 @@ use anyhow::Result;
 use auth0_simulator::Simulator;
 use chrono::Utc;
 use serde_json::json;
+use testbed::manifests::{Application, Change, Quickstart};
+use testbed::timeline::Timeline;
+use testbed::world::{View, World};
 
-use crate::manifests::{Application, Change, Quickstart};
 use crate::somebody::Somebody;
-use crate::timeline::Timeline;
-use crate::world::{View, World};
 
 /// The applications of the quickstart, by what the demo has happen to them.
 pub(crate) const ON_SCHEDULE: &str = "checkout";

@@ -10,16 +10,16 @@ use chrono::Utc;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
+use rig::operator::Operator;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
+use testbed::manifests::Application;
+use testbed::target::Target;
+use testbed::timeline::Timeline;
+use testbed::world::{View, World, client_secret_rotations};
 
-use crate::manifests::Application;
 use crate::script::SOON;
 use crate::stage::SharedOperator;
-use crate::target::Target;
-use crate::timeline::Timeline;
-use crate::world::{View, World, client_secret_rotations};
-use rig::operator::Operator;
 
 const REQUEST_ANNOTATION: &str = "auth0-rotator.dev/request";
 const POLL: Duration = Duration::from_millis(5);

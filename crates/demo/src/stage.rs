@@ -15,17 +15,17 @@ use rig::operator::{self, Operator};
 use rig::terminal::Terminal;
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
+use testbed::leaks::Place;
+use testbed::manifests::Quickstart;
+use testbed::tally::Tallies;
+use testbed::timeline::{Timeline, seconds};
+use testbed::world::World;
 use tokio::task::JoinSet;
 
 use crate::auth0;
 use crate::cli::Options;
 use crate::consumer::{self, Setting};
-use crate::leaks::Place;
-use crate::manifests::Quickstart;
 use crate::script::{self, PROPAGATION_WINDOW};
-use crate::tally::Tallies;
-use crate::timeline::{Timeline, seconds};
-use crate::world::World;
 
 const SUPERVISE_EVERY: Duration = Duration::from_millis(200);
 const STATUS_EVERY: Duration = Duration::from_millis(200);

@@ -1,7 +1,10 @@
 //! The summary, as it is printed.
 
-use crate::verdict::{Account, Facts, Promise, Verdict, all_held, promises};
 use rig::terminal::{Style, Terminal};
+use testbed::account::Account;
+use testbed::table::table;
+
+use crate::verdict::{Facts, all_held, promises};
 
 const TITLES: [&str; 7] =
     ["application", "strategy", "rotations", "logins", "second try", "failed", "longest gap"];
@@ -10,7 +13,7 @@ const TITLES: [&str; 7] =
 pub(crate) fn print(terminal: &Terminal, facts: &Facts) {
     terminal.heading("Summary");
     let rows: Vec<_> = facts.accounts.iter().map(row).collect();
-    for line in table(&rows) {
+    for line in table(TITLES, &rows) {
         terminal.line(&line);
     }
     terminal.line("");
@@ -21,7 +24,7 @@ pub(crate) fn print(terminal: &Terminal, facts: &Facts) {
     terminal.line("             each tries every 0.3 s");
     terminal.line("");
     for promise in promises(facts) {
-        terminal.line(&promised(terminal, &promise));
+        terminal.line(&promise.told(terminal));
     }
     terminal.line("");
     if let Some(why) = &facts.broken_off {
@@ -48,45 +51,4 @@ fn row(account: &Account) -> [String; 7] {
         tally.all_failed().to_string(),
         format!("{:.2} s", tally.longest_gap.as_secs_f64()),
     ]
-}
-
-/// Lines up rows below their titles: two columns of words, then numbers.
-fn table(rows: &[[String; 7]]) -> Vec<String> {
-    let titles = TITLES.map(str::to_owned);
-    let all: Vec<_> = std::iter::once(&titles).chain(rows).collect();
-    let width = |column: usize| all.iter().map(|row| row[column].len()).max().unwrap_or_default();
-    let widths: Vec<_> = (0..TITLES.len()).map(width).collect();
-    let line = |row: &&[String; 7]| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if column < 2 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        cells.collect::<Vec<_>>().join("  ")
-    };
-    all.iter().map(line).collect()
-}
-
-fn promised(terminal: &Terminal, promise: &Promise) -> String {
-    let (style, word) = match promise.verdict {
-        Verdict::Held => (Style::Good, "held  "),
-        Verdict::Broken => (Style::Bad, "BROKEN"),
-        Verdict::Untested => (Style::Notable, "open  "),
-    };
-    let word = terminal.paint(style, word);
-    format!("{word}  {}\n        {}", promise.promise, promise.evidence)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_line_up() {
-        let row = ["checkout", "Rotate", "2", "1204", "7", "0", "0.31 s"].map(str::to_owned);
-        let lines = table(&[row]);
-        assert_eq!(lines[0].len(), lines[1].len());
-        assert_eq!(
-            lines[1],
-            "checkout     Rotate            2    1204           7       0       0.31 s"
-        );
-    }
 }

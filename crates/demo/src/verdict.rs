@@ -2,38 +2,11 @@
 
 use std::time::Duration;
 
-use crate::leaks::Search;
+use testbed::account::Account;
+use testbed::leaks::Search;
+use testbed::promise::{Promise, Verdict};
+
 use crate::script::{ON_REQUEST, ON_SCHEDULE, STAGED, Seen};
-use crate::tally::Tally;
-use crate::world::View;
-
-/// Everything that is known of an application at the end.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Account {
-    pub(crate) name: String,
-    pub(crate) strategy: String,
-    pub(crate) view: View,
-    pub(crate) tally: Tally,
-    /// How often its secret was changed at Auth0.
-    pub(crate) changes_at_auth0: u64,
-    /// How often `rotate-secret` was called for it.
-    pub(crate) calls_of_rotate: u64,
-    /// Auth0 accepts what its Secret says to try first, and would show the same value.
-    pub(crate) is_accepted: bool,
-    /// A scheduled rotation should have started, and has not.
-    pub(crate) is_overdue: bool,
-}
-
-impl Account {
-    pub(crate) fn rotations(&self) -> u64 {
-        self.view.completed.values().sum()
-    }
-
-    /// Rotate can't help it if Auth0 refuses the old secret before the new one is published.
-    fn promised_logins_failed(&self) -> u64 {
-        if self.strategy == "Staged" { self.tally.all_failed() } else { self.tally.failed }
-    }
-}
 
 /// What the verdict is made of.
 #[derive(Clone, Debug, Default)]
@@ -44,29 +17,6 @@ pub(crate) struct Facts {
     pub(crate) search: Option<Search>,
     /// Why the demo did not come to its end.
     pub(crate) broken_off: Option<String>,
-}
-
-/// How it stands with a promise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Held,
-    Broken,
-    /// The demo did not come that far.
-    Untested,
-}
-
-impl From<bool> for Verdict {
-    fn from(held: bool) -> Self {
-        if held { Self::Held } else { Self::Broken }
-    }
-}
-
-/// Something that is promised, and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Promise {
-    pub(crate) verdict: Verdict,
-    pub(crate) promise: &'static str,
-    pub(crate) evidence: String,
 }
 
 /// All promises.
@@ -231,14 +181,8 @@ fn no_leak(facts: &Facts) -> Promise {
         let evidence = "they could not be read".to_owned();
         return Promise { verdict: Verdict::Untested, promise, evidence };
     };
-    let Search { values, bytes, places, found_in } = search;
-    let evidence = if found_in.is_empty() {
-        let places = places.join(", ");
-        format!("{} KiB searched for {values} secrets and tokens: {places}", bytes / 1024)
-    } else {
-        format!("found in: {}", found_in.join(", "))
-    };
-    Promise { verdict: found_in.is_empty().into(), promise, evidence }
+    let evidence = search.evidence();
+    Promise { verdict: search.found_in.is_empty().into(), promise, evidence }
 }
 
 /// A promise that wasn't seen to hold is broken, unless the demo broke off.

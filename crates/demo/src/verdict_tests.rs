@@ -1,8 +1,19 @@
 use std::collections::BTreeMap;
 
+use secrecy::SecretString;
+use testbed::status::{Rotation, Status};
+use testbed::tally::Tally;
+use testbed::target::Target;
+use testbed::world::View;
+
 use super::*;
-use crate::status::{Rotation, Status};
-use crate::target::tests::target;
+
+/// A Secret with these numbers, whose values are made of them.
+fn target(numbers: &[u64]) -> Target {
+    let list: Vec<_> = numbers.iter().map(|n| SecretString::from(format!("value-{n}"))).collect();
+    let (first, second) = (list.first().cloned(), list.get(1).cloned());
+    Target { numbers: numbers.to_vec(), list, first, second }
+}
 
 fn account(name: &str, strategy: &str, cause: &str, rotations: u64) -> Account {
     let status = Status { current: Some(rotations + 1), ..Status::default() };

@@ -6,14 +6,14 @@ use crate::tally::Outcome;
 
 /// What a consumer knows: the list that it read last, and the secret that worked last.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Knowledge {
-    pub(crate) list: Vec<SecretString>,
+pub struct Knowledge {
+    pub list: Vec<SecretString>,
     works: Option<SecretString>,
 }
 
 impl Knowledge {
     /// What a consumer knows that has just read its Secret for the first time.
-    pub(crate) fn new(list: Vec<SecretString>) -> Self {
+    pub fn new(list: Vec<SecretString>) -> Self {
         Self { list, works: None }
     }
 
@@ -37,7 +37,8 @@ fn is_same(a: &SecretString, b: &SecretString) -> bool {
 }
 
 /// Where a consumer logs in and reads its Secret from.
-pub(crate) trait Surroundings {
+#[allow(async_fn_in_trait, reason = "who logs in knows where it runs")]
+pub trait Surroundings {
     /// Whether Auth0 accepts a secret.
     async fn ask(&self, secret: &SecretString) -> bool;
 
@@ -50,7 +51,7 @@ pub(crate) trait Surroundings {
 }
 
 /// Logs in: tries what is known in order, then what a fresh reading of the Secret has.
-pub(crate) async fn log_in(knowledge: &mut Knowledge, surroundings: &impl Surroundings) -> Outcome {
+pub async fn log_in(knowledge: &mut Knowledge, surroundings: &impl Surroundings) -> Outcome {
     let candidates = knowledge.candidates();
     if let Some(place) = first_accepted(&candidates, surroundings).await {
         knowledge.works = candidates.get(place).cloned();

@@ -23,27 +23,27 @@ use crate::wording;
 
 /// One application as the watches see it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct View {
-    pub(crate) status: Status,
-    pub(crate) target: Option<Target>,
+pub struct View {
+    pub status: Status,
+    pub target: Option<Target>,
     /// How many rotations ended as they should, by cause. The status remembers ten only.
-    pub(crate) completed: BTreeMap<String, u64>,
+    pub completed: BTreeMap<String, u64>,
     /// How many ended otherwise.
-    pub(crate) not_completed: u64,
+    pub not_completed: u64,
 }
 
 impl View {
-    pub(crate) fn completed(&self, cause: &str) -> u64 {
+    pub fn completed(&self, cause: &str) -> u64 {
         self.completed.get(cause).copied().unwrap_or_default()
     }
 
     /// Whether the Secret is as the operator writes it.
-    pub(crate) fn is_sound(&self) -> bool {
+    pub fn is_sound(&self) -> bool {
         self.target.as_ref().is_some_and(Target::is_sound)
     }
 
     /// Whether a Secret is published, and no rotation is in progress.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.status.current.is_some() && self.status.rotation.is_none() && self.is_sound()
     }
 }
@@ -52,14 +52,14 @@ type Views = BTreeMap<String, View>;
 
 /// All applications, by name.
 #[derive(Clone)]
-pub(crate) struct World {
+pub struct World {
     views: watch::Sender<Views>,
     timeline: Timeline,
 }
 
 /// Something didn't come about in time.
 #[derive(Debug)]
-pub(crate) struct Overdue {
+pub struct Overdue {
     what: String,
     after: Duration,
     obstacle: Option<String>,
@@ -78,17 +78,17 @@ impl fmt::Display for Overdue {
 impl std::error::Error for Overdue {}
 
 impl World {
-    pub(crate) fn new(timeline: Timeline) -> Self {
+    pub fn new(timeline: Timeline) -> Self {
         Self { views: watch::Sender::default(), timeline }
     }
 
     /// What is known of an application.
-    pub(crate) fn view(&self, application: &str) -> View {
+    pub fn view(&self, application: &str) -> View {
         self.views.borrow().get(application).cloned().unwrap_or_default()
     }
 
     /// Waits until `condition` holds of an application; `what` is what then has happened.
-    pub(crate) async fn wait(
+    pub async fn wait(
         &self,
         application: &str,
         within: Duration,
@@ -106,7 +106,7 @@ impl World {
     }
 
     /// Starts the watches. They end with the returned set.
-    pub(crate) fn watch(
+    pub fn watch(
         &self,
         client: &Client,
         namespace: &str,
@@ -181,7 +181,7 @@ impl World {
 }
 
 /// The resource as the API server knows it.
-pub(crate) fn client_secret_rotations() -> ApiResource {
+pub fn client_secret_rotations() -> ApiResource {
     let kind = GroupVersionKind::gvk("auth0-rotator.dev", "v1alpha1", "ClientSecretRotation");
     ApiResource::from_gvk_with_plural(&kind, "clientsecretrotations")
 }

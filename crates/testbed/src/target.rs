@@ -11,19 +11,19 @@ const FALLBACK_ANNOTATION: &str = "auth0-rotator.dev/fallback";
 
 /// What a target Secret holds.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Target {
+pub struct Target {
     /// The numbers of the secrets, in the order to try them.
-    pub(crate) numbers: Vec<u64>,
+    pub numbers: Vec<u64>,
     /// The secrets, in the order to try them.
-    pub(crate) list: Vec<SecretString>,
+    pub list: Vec<SecretString>,
     /// The one to try first, as it stands under a key of its own.
-    pub(crate) first: Option<SecretString>,
+    pub first: Option<SecretString>,
     /// The second one, likewise.
-    pub(crate) second: Option<SecretString>,
+    pub second: Option<SecretString>,
 }
 
 impl Target {
-    pub(crate) fn read(secret: &Secret) -> Self {
+    pub fn read(secret: &Secret) -> Self {
         let annotations = secret.metadata.annotations.clone().unwrap_or_default();
         let number = |name: &str| annotations.get(name)?.parse().ok();
         let data = secret.data.clone().unwrap_or_default();
@@ -39,7 +39,7 @@ impl Target {
     }
 
     /// Whether its keys say the same, as the operator writes them.
-    pub(crate) fn is_sound(&self) -> bool {
+    pub fn is_sound(&self) -> bool {
         let same = |key: &Option<SecretString>, listed: Option<&SecretString>| {
             key.as_ref().map(|value| value.expose_secret())
                 == listed.map(|value| value.expose_secret())
@@ -52,7 +52,7 @@ impl Target {
 }
 
 /// The list of a Secret's data, in the format that the manifests ask for by default: JSON.
-pub(crate) fn list(data: &BTreeMap<String, ByteString>) -> Vec<SecretString> {
+pub fn list(data: &BTreeMap<String, ByteString>) -> Vec<SecretString> {
     let list = text(data, "client_secrets").unwrap_or_default();
     let values: Vec<String> = serde_json::from_str(&list).unwrap_or_default();
     values.into_iter().map(SecretString::from).collect()

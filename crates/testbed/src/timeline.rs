@@ -7,21 +7,21 @@ use rig::terminal::{Style, Terminal};
 
 /// Tells what happens, with the seconds since its beginning. Clones tell the same story.
 #[derive(Clone)]
-pub(crate) struct Timeline {
+pub struct Timeline {
     terminal: Terminal,
     beginning: Instant,
 }
 
 impl Timeline {
-    pub(crate) fn begin(terminal: Terminal) -> Self {
+    pub fn begin(terminal: Terminal) -> Self {
         Self { terminal, beginning: Instant::now() }
     }
 
-    pub(crate) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         self.beginning.elapsed()
     }
 
-    pub(crate) fn tell(&self, who: &str, happening: &Happening) {
+    pub fn tell(&self, who: &str, happening: &Happening) {
         let Happening { style, what, text } = happening;
         // Padded before it is painted: what paints has no width.
         let what = self.terminal.paint(*style, &format!("{what:<10}"));
@@ -29,17 +29,17 @@ impl Timeline {
     }
 
     /// Something that must not happen.
-    pub(crate) fn fail(&self, who: &str, what: &str, text: &str) {
+    pub fn fail(&self, who: &str, what: &str, text: &str) {
         self.tell(who, &Happening::new(Style::Bad, what, text));
     }
 
     /// Something that somebody other than the operator does.
-    pub(crate) fn act(&self, who: &str, what: &str, text: &str) {
+    pub fn act(&self, who: &str, what: &str, text: &str) {
         self.tell(who, &Happening::new(Style::Notable, what, text));
     }
 }
 
 /// `  7.3 s`.
-pub(crate) fn seconds(elapsed: Duration) -> String {
+pub fn seconds(elapsed: Duration) -> String {
     format!("{:>5.1} s", elapsed.as_secs_f64())
 }

@@ -1,6 +1,6 @@
 //! The status of a ClientSecretRotation as anyone reads it from the API server.
 //!
-//! Only what the demo looks at, and words instead of enumerations: a phase or cause that it doesn't
+//! Only what is looked at, and words instead of enumerations: a phase or cause that it doesn't
 //! know is shown as it is.
 
 use chrono::{DateTime, Utc};
@@ -9,60 +9,60 @@ use serde::Deserialize;
 /// The status of a ClientSecretRotation.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Status {
-    pub(crate) conditions: Vec<Condition>,
-    pub(crate) current: Option<u64>,
-    pub(crate) next_rotation_time: Option<DateTime<Utc>>,
-    pub(crate) last_handled_request: Option<String>,
-    pub(crate) rotation: Option<Rotation>,
-    pub(crate) history: Vec<Ended>,
+pub struct Status {
+    pub conditions: Vec<Condition>,
+    pub current: Option<u64>,
+    pub next_rotation_time: Option<DateTime<Utc>>,
+    pub last_handled_request: Option<String>,
+    pub rotation: Option<Rotation>,
+    pub history: Vec<Ended>,
 }
 
 /// The rotation in progress.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub(crate) struct Rotation {
-    pub(crate) number: u64,
-    pub(crate) cause: String,
-    pub(crate) strategy: String,
-    pub(crate) phase: String,
+pub struct Rotation {
+    pub number: u64,
+    pub cause: String,
+    pub strategy: String,
+    pub phase: String,
 }
 
 /// A rotation that ended.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub(crate) struct Ended {
-    pub(crate) number: u64,
-    pub(crate) cause: String,
-    pub(crate) outcome: String,
-    pub(crate) message: String,
+pub struct Ended {
+    pub number: u64,
+    pub cause: String,
+    pub outcome: String,
+    pub message: String,
 }
 
 /// A condition of any resource.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub(crate) struct Condition {
+pub struct Condition {
     #[serde(rename = "type")]
-    pub(crate) kind: String,
-    pub(crate) status: String,
-    pub(crate) reason: String,
-    pub(crate) message: String,
+    pub kind: String,
+    pub status: String,
+    pub reason: String,
+    pub message: String,
 }
 
 impl Status {
     /// The condition named `kind`, if it is there.
-    pub(crate) fn condition(&self, kind: &str) -> Option<&Condition> {
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.kind == kind)
     }
 
     /// The condition named `kind`, if it is there and true.
-    pub(crate) fn holds(&self, kind: &str) -> Option<&Condition> {
+    pub fn holds(&self, kind: &str) -> Option<&Condition> {
         self.condition(kind).filter(|condition| condition.status == "True")
     }
 
     /// What stands in the way, in the operator's words: the first condition that isn't as it
     /// should be.
-    pub(crate) fn obstacle(&self) -> Option<String> {
+    pub fn obstacle(&self) -> Option<String> {
         let stalled = self.holds("Stalled");
         let is_false = |kind| self.condition(kind).filter(|condition| condition.status != "True");
         let wrong = stalled.or_else(|| is_false("TenantReady")).or_else(|| is_false("Ready"))?;

@@ -6,15 +6,15 @@ use rig::terminal::Style;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Happening {
-    pub(crate) style: Style,
+pub struct Happening {
+    pub style: Style,
     /// A word for it.
-    pub(crate) what: String,
-    pub(crate) text: String,
+    pub what: String,
+    pub text: String,
 }
 
 impl Happening {
-    pub(crate) fn new(style: Style, what: impl Into<String>, text: impl Into<String>) -> Self {
+    pub fn new(style: Style, what: impl Into<String>, text: impl Into<String>) -> Self {
         Self { style, what: what.into(), text: text.into() }
     }
 }
@@ -23,7 +23,7 @@ impl Happening {
 const PHASES: [&str; 5] = ["Started", "Staging", "Activating", "Confirming", "Grace"];
 
 /// What happened between two statuses of a resource.
-pub(crate) fn of_status(before: &Status, after: &Status) -> Vec<Happening> {
+pub fn of_status(before: &Status, after: &Status) -> Vec<Happening> {
     let mut happened: Vec<Happening> = newly_ended(before, after).map(ended).collect();
     if before.current.is_none() && after.rotation.is_none() && after.history.is_empty() {
         happened.extend(after.current.map(|number| {
@@ -45,10 +45,7 @@ pub(crate) fn of_status(before: &Status, after: &Status) -> Vec<Happening> {
 }
 
 /// The rotations that ended between two statuses.
-pub(crate) fn newly_ended<'a>(
-    before: &'a Status,
-    after: &'a Status,
-) -> impl Iterator<Item = &'a Ended> {
+pub fn newly_ended<'a>(before: &'a Status, after: &'a Status) -> impl Iterator<Item = &'a Ended> {
     after.history.iter().filter(|ended| !before.history.contains(ended))
 }
 
@@ -137,7 +134,7 @@ fn trouble(before: &Status, after: &Status) -> Vec<Happening> {
 }
 
 /// What happened to a target Secret between two states of it.
-pub(crate) fn of_target(before: Option<&Target>, after: Option<&Target>) -> Option<Happening> {
+pub fn of_target(before: Option<&Target>, after: Option<&Target>) -> Option<Happening> {
     let Some(now) = after else {
         before?;
         return Some(Happening::new(Style::Notable, "gone", "its Secret does not exist any more"));

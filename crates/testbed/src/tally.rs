@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// How a login went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The first secret that was tried was accepted.
     First,
     /// A later one of the list was.
@@ -21,26 +21,26 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn is_failure(self) -> bool {
+    pub fn is_failure(self) -> bool {
         matches!(self, Self::FailedUnpublished | Self::Failed)
     }
 }
 
 /// The logins of one application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) logins: u64,
-    pub(crate) later: u64,
-    pub(crate) reread: u64,
-    pub(crate) failed_unpublished: u64,
-    pub(crate) failed: u64,
+pub struct Tally {
+    pub logins: u64,
+    pub later: u64,
+    pub reread: u64,
+    pub failed_unpublished: u64,
+    pub failed: u64,
     /// The longest time that one consumer was without an accepted login.
-    pub(crate) longest_gap: Duration,
+    pub longest_gap: Duration,
 }
 
 impl Tally {
     /// Counts a login, which ended `since_accepted` after its consumer's last accepted one.
-    pub(crate) fn count(&mut self, outcome: Outcome, since_accepted: Duration) {
+    pub fn count(&mut self, outcome: Outcome, since_accepted: Duration) {
         self.logins += 1;
         match outcome {
             Outcome::First => {}
@@ -53,11 +53,11 @@ impl Tally {
     }
 
     /// Logins that needed more than one try.
-    pub(crate) fn second_tries(&self) -> u64 {
+    pub fn second_tries(&self) -> u64 {
         self.later + self.reread
     }
 
-    pub(crate) fn all_failed(&self) -> u64 {
+    pub fn all_failed(&self) -> u64 {
         self.failed + self.failed_unpublished
     }
 
@@ -73,20 +73,20 @@ impl Tally {
 
 /// The logins of all applications, by the application's name.
 #[derive(Clone, Default)]
-pub(crate) struct Tallies(Arc<Mutex<BTreeMap<String, Tally>>>);
+pub struct Tallies(Arc<Mutex<BTreeMap<String, Tally>>>);
 
 impl Tallies {
-    pub(crate) fn count(&self, application: &str, outcome: Outcome, since_accepted: Duration) {
+    pub fn count(&self, application: &str, outcome: Outcome, since_accepted: Duration) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(application.to_owned()).or_default().count(outcome, since_accepted);
     }
 
-    pub(crate) fn of(&self, application: &str) -> Tally {
+    pub fn of(&self, application: &str) -> Tally {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(application).copied().unwrap_or_default()
     }
 
-    pub(crate) fn total(&self) -> Tally {
+    pub fn total(&self) -> Tally {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.values().fold(Tally::default(), |mut total, tally| {
             total.add(tally);

@@ -1,4 +1,4 @@
-//! Manifests: read from the checkout, changed where the demo needs it, and told what was changed.
+//! Manifests: read from the checkout, changed where a trial needs it, and told what was changed.
 
 use std::path::Path;
 
@@ -8,34 +8,34 @@ use serde_json::{Value, json};
 
 /// An application whose secret is rotated, as its manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Application {
+pub struct Application {
     /// The name of its ClientSecretRotation.
-    pub(crate) name: String,
-    pub(crate) client_id: String,
-    pub(crate) strategy: String,
+    pub name: String,
+    pub client_id: String,
+    pub strategy: String,
     /// The name of its Secret.
-    pub(crate) secret: String,
+    pub secret: String,
 }
 
 /// What the simulated Auth0 has to know from the manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tenant {
-    pub(crate) domain: String,
+pub struct Tenant {
+    pub domain: String,
     /// The client ID of the operator itself.
-    pub(crate) manager: String,
+    pub manager: String,
 }
 
 /// The manifests of the quickstart.
 #[derive(Clone, Debug)]
-pub(crate) struct Quickstart {
-    pub(crate) manifests: Vec<Value>,
-    pub(crate) namespace: String,
-    pub(crate) tenant: Tenant,
-    pub(crate) applications: Vec<Application>,
+pub struct Quickstart {
+    pub manifests: Vec<Value>,
+    pub namespace: String,
+    pub tenant: Tenant,
+    pub applications: Vec<Application>,
 }
 
 impl Quickstart {
-    pub(crate) fn read(folder: &Path) -> Result<Self> {
+    pub fn read(folder: &Path) -> Result<Self> {
         Self::of(read(folder)?).with_context(|| format!("in {}", folder.display()))
     }
 
@@ -56,7 +56,7 @@ impl Quickstart {
     }
 
     /// Makes a change and returns what to tell of it.
-    pub(crate) fn change(&mut self, change: &Change) -> Result<String> {
+    pub fn change(&mut self, change: &Change) -> Result<String> {
         let Change { kind, name, path, value, shown } = change;
         let manifest = self
             .manifests
@@ -72,9 +72,9 @@ impl Quickstart {
     }
 }
 
-/// A field that the demo needs to be otherwise than a user would have it.
+/// A field that a trial needs to be otherwise than a user would have it.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
+pub struct Change {
     kind: &'static str,
     name: String,
     path: Vec<&'static str>,
@@ -85,7 +85,7 @@ pub(crate) struct Change {
 
 impl Change {
     /// Sets the field at `path`, its members separated by dots.
-    pub(crate) fn set(
+    pub fn set(
         kind: &'static str,
         name: &str,
         path: &'static str,
@@ -96,7 +96,7 @@ impl Change {
     }
 
     /// Tells `text` instead of the values before and after.
-    pub(crate) fn shown_as(self, text: &str) -> Self {
+    pub fn shown_as(self, text: &str) -> Self {
         Self { shown: Some(text.into()), ..self }
     }
 }
