@@ -43,6 +43,9 @@ pub(crate) enum End {
     Failed,
 }
 
+/// Something that others do.
+pub(crate) type Happening = fn(&mut World);
+
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) now: DateTime<Utc>,
@@ -93,7 +96,7 @@ pub(crate) struct World {
     /// What is to go wrong with which effect.
     pub(crate) fault: Option<(usize, Fault)>,
     /// What happens right after a step is taken for the first time.
-    pub(crate) after: Option<(Step, fn(&mut World))>,
+    pub(crate) after: Option<(Step, Happening)>,
 }
 
 impl World {

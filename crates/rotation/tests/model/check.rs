@@ -97,8 +97,10 @@ impl Check {
             seed: "uid".into(),
         };
         let every = self.every.map(span);
-        let schedule =
-            every.map(|every| Schedule::new(None, None, Some(every), None, time(0)).unwrap());
+        let schedule = every.map(|every| {
+            Schedule::new(None, None, Some(every), None, time(0))
+                .expect("an interval is longer than zero")
+        });
         let policy = Policy::new(terms, Ok(schedule), Ok(Vec::new()), time(0));
         assert_eq!(policy.refusal(), None);
         policy

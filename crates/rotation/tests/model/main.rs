@@ -138,7 +138,6 @@ fn a_new_resource_rotates_initially() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures are for whoever asked for them")]
 fn a_broken_machine_is_found_out() {
     for mutant in Mutant::ALL {
         let strategy = match mutant {
