@@ -34,8 +34,10 @@ pub(crate) async fn perform(options: &Options, terminal: &Terminal) -> Result<bo
 
     let mut running = watch(&arena)?;
     running.spawn(consume(arena.clone(), plan.lags()));
-    let tracks = chaos::start(&arena, &plan);
-    let mut breaches = torment(&arena, tracks, &mut running, options.duration, terminal).await?;
+    let mut tracks = chaos::start(&arena, &plan);
+    let tormented = torment(&arena, &mut tracks, &mut running, options.duration, terminal).await;
+    tracks.shutdown().await;
+    let mut breaches = tormented?;
     let elapsed = begin.elapsed();
     let mut search = None;
     if breaches.is_empty() {
@@ -55,6 +57,8 @@ pub(crate) async fn perform(options: &Options, terminal: &Terminal) -> Result<bo
         }));
         search = Some(searched);
     }
+    // Their guardians would take the logs away with a process that ends without a word.
+    tokio::task::block_in_place(|| arena.operators.kill_all());
     running.shutdown().await;
     for breach in &breaches {
         tell(terminal, &arena, breach);
@@ -90,7 +94,7 @@ async fn consume(arena: Arc<Arena>, lags: Vec<[f64; 2]>) -> Result<()> {
 /// Lets everything happen until the time is over or a promise is broken. Returns those.
 async fn torment(
     arena: &Arc<Arena>,
-    mut tracks: JoinSet<Result<()>>,
+    tracks: &mut JoinSet<Result<()>>,
     running: &mut JoinSet<Result<()>>,
     duration: Duration,
     terminal: &Terminal,
@@ -112,7 +116,6 @@ async fn torment(
             terminal.line(&summary::progress(arena, begin.elapsed()));
         }
     }
-    tracks.shutdown().await;
     Ok(Vec::new())
 }
 
