@@ -43,6 +43,8 @@ pub(crate) struct Counts {
     pub(crate) deletions: Count,
     pub(crate) edits: Count,
     pub(crate) wipes: Count,
+    /// Changes at Auth0 by a process that was stopped when it was about to make them.
+    pub(crate) stale: Count,
     /// Failed logins of consumers that were too late through our own fault.
     pub(crate) late: Count,
 }

@@ -108,6 +108,12 @@ impl Operators {
         Ok(())
     }
 
+    /// Kills all.
+    pub(crate) fn kill_all(&self) {
+        let mut running = self.lock();
+        (running.first, running.second) = (None, None);
+    }
+
     /// Asks the first one to end, and waits for that.
     pub(crate) fn end(&self) -> Result<()> {
         let mut running = self.lock();

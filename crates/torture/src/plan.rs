@@ -194,7 +194,7 @@ fn fault(random: &mut StdRng) -> Fault {
 
 /// How much later than it was asked for Auth0 may change something. Whoever got no answer takes
 /// what Auth0 shows after the propagation window for the outcome, so that it has to be less.
-const LATEST_MS: u64 = 2_000;
+const LATEST_MS: u64 = 1_500;
 
 /// The calls that change something more often than the others; a token is wanted seldom, and its
 /// lack stops everything for a while.

@@ -39,8 +39,11 @@ pub(crate) async fn perform(options: &Options, terminal: &Terminal) -> Result<bo
     let begin = Instant::now();
     running.spawn(consume(arena.clone(), plan.lags()));
     if breaches.is_empty() {
-        let tracks = chaos::start(&arena, &plan);
-        breaches = torment(&arena, tracks, &mut running, options.duration, terminal).await?;
+        let mut tracks = chaos::start(&arena, &plan);
+        let tormented =
+            torment(&arena, &mut tracks, &mut running, options.duration, terminal).await;
+        tracks.shutdown().await;
+        breaches = tormented?;
     }
     let elapsed = begin.elapsed();
     let mut search = None;
@@ -61,6 +64,8 @@ pub(crate) async fn perform(options: &Options, terminal: &Terminal) -> Result<bo
         }));
         search = Some(searched);
     }
+    // Their guardians would take the logs away with a process that ends without a word.
+    tokio::task::block_in_place(|| arena.operators.kill_all());
     running.shutdown().await;
     for breach in &breaches {
         tell(terminal, &arena, breach);
@@ -96,7 +101,7 @@ async fn consume(arena: Arc<Arena>, lags: Vec<[f64; 2]>) -> Result<()> {
 /// Lets everything happen until the time is over or a promise is broken. Returns those.
 async fn torment(
     arena: &Arc<Arena>,
-    mut tracks: JoinSet<Result<()>>,
+    tracks: &mut JoinSet<Result<()>>,
     running: &mut JoinSet<Result<()>>,
     duration: Duration,
     terminal: &Terminal,
@@ -118,7 +123,6 @@ async fn torment(
             terminal.line(&summary::progress(arena, begin.elapsed()));
         }
     }
-    tracks.shutdown().await;
     Ok(Vec::new())
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use auth0_simulator::{AuditKind, Operation};
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::invariants::{By, Ledger, Lengths};
-use rotation::{Outcome, Status, Strategy};
+use rotation::{Outcome, Phase, Status, Strategy};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::arena::Arena;
@@ -21,6 +21,11 @@ use crate::tally::Failure;
 
 /// How long a fact waits for others.
 const PATIENCE: TimeDelta = TimeDelta::milliseconds(1_500);
+
+/// A process that was stopped right before it sent a call to Auth0 sends it when it goes on, though
+/// another one has finished that rotation meanwhile. Nothing but Auth0 could prevent that, and it
+/// has no means to. Such a change is what anyone else's would be, and is counted.
+const AFTER_STOP: TimeDelta = TimeDelta::seconds(2);
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +38,7 @@ pub(crate) struct Breach {
 /// Something that happened to a client.
 enum Fact {
     Written(Written),
-    Changed { by: By, value: u32 },
+    Changed { by: By, value: u32, resumed: bool },
     Accepted,
     Requested(String),
     Refused { list: List, failure: Failure, since_switch: TimeDelta },
@@ -51,6 +56,8 @@ struct Inner {
     breaches: Vec<Breach>,
     /// The simulated Auth0's entries that were looked at.
     entries: u64,
+    /// When a stopped operator went on last.
+    resumed_at: Option<DateTime<Utc>>,
 }
 
 /// Numbers in the place of values.
@@ -133,6 +140,7 @@ impl Watch {
             clients: members.iter().map(client).collect(),
             breaches: Vec::new(),
             entries: 0,
+            resumed_at: None,
         }))
     }
 
@@ -143,6 +151,11 @@ impl Watch {
     /// A request is about to be written.
     pub(crate) fn requested(&self, member: usize, text: &str) {
         self.lock().tell(Utc::now(), member, Fact::Requested(text.to_owned()));
+    }
+
+    /// A stopped operator is about to go on.
+    pub(crate) fn resumed(&self) {
+        self.lock().resumed_at = Some(Utc::now());
     }
 
     /// A consumer was refused.
@@ -221,11 +234,14 @@ impl Inner {
             let ever = arena.simulator.client_secrets_ever(&client.member.name);
             let Some(value) = ever.get(client.changes) else { continue };
             let value = self.values.number(value);
+            let since_resumed = self.resumed_at.map(|resumed_at| at - resumed_at);
+            let resumed =
+                since_resumed.is_some_and(|since| (TimeDelta::zero()..AFTER_STOP).contains(&since));
             let mut page = arena.book.page(member);
             page.note(at, &format!("Auth0: {} makes value {value} its secret", entry.operation));
             page.switched_at = Some(at);
             drop(page);
-            self.tell(at, member, Fact::Changed { by, value });
+            self.tell(at, member, Fact::Changed { by, value, resumed });
         }
     }
 
@@ -256,11 +272,21 @@ impl Client {
     ) -> Judged {
         match fact {
             Fact::Written(written) => self.written(at, written, values, arena),
-            Fact::Changed { by, value } => {
+            Fact::Changed { by, value, resumed } => {
                 // Somebody may have removed the record after it had served its purpose.
                 let wiped = self.member.group == Group::Wiped;
                 let record = if wiped { &self.by_operator } else { &self.record };
                 let Some(ledger) = &mut self.ledger else { return Ok(()) };
+                let activating = record
+                    .rotation
+                    .as_ref()
+                    .is_some_and(|rotation| rotation.phase == Phase::Activating);
+                let by = if by == By::Us && resumed && !activating {
+                    arena.counts.stale.up();
+                    By::SomeoneElse
+                } else {
+                    by
+                };
                 ledger.changed(at, value, by, record).map_err(broken)
             }
             Fact::Accepted => {

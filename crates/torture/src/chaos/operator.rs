@@ -23,6 +23,7 @@ pub(super) async fn carry_out(arena: Arc<Arena>, order: ToOperator) -> Result<()
             tokio::time::sleep(after.min(stopped)).await;
             blocking(|| operators.second())?;
             tokio::time::sleep(stopped.saturating_sub(after)).await;
+            arena.watch.resumed();
             operators.go_on()?;
             // From here on both believe that they are the only one.
             tokio::time::sleep(beside).await;
