@@ -131,8 +131,8 @@ pub struct CredentialsSpec {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientSecretCredentials {
-    /// A Secret of the same namespace with the keys client_id and client_secrets (a list, tried in
-    /// order) or client_secret.
+    /// A Secret with the keys client_id and client_secrets (a list, tried in order) or client_secret.
+    /// It is in this namespace, or in the operator's for a ClusterAuth0Tenant.
     pub secret_ref: SecretRef,
 }
 
@@ -166,7 +166,7 @@ pub enum AssertionAlgorithm {
     PS256,
 }
 
-/// A key of a Secret of the same namespace.
+/// A key of a Secret, which is where the tenant's credentials are.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 pub struct KeyRef {
     /// The name of the Secret.
