@@ -90,10 +90,23 @@ impl Tail {
         self.offset += read as u64;
         let end = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines: Vec<u8> = self.rest.drain(..end).collect();
-        // A line that a killed API server left unfinished is one that nobody can read.
         let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        Ok(lines.filter_map(|line| parse(serde_json::from_slice(line).ok()?)).collect())
+        Ok(lines.filter_map(|line| parse(event(line)?)).collect())
     }
+}
+
+/// How each event begins.
+const BEGINNING: &[u8] = br#"{"kind":"Event","#;
+
+/// The event of a line. An API server that is killed leaves its last one unfinished, and the next
+/// one goes on in the same line: then it is that one's.
+fn event(line: &[u8]) -> Option<Line> {
+    let whole = serde_json::from_slice(line).ok();
+    whole.or_else(|| {
+        let begins = |at: &usize| line[*at..].starts_with(BEGINNING);
+        let last = (1..line.len()).rev().find(begins)?;
+        serde_json::from_slice(&line[last..]).ok()
+    })
 }
 
 #[derive(Deserialize)]
@@ -189,6 +202,17 @@ mod tests {
             "stageTimestamp": "2026-01-01T00:00:01Z",
         })
         .to_string()
+    }
+
+    #[test]
+    fn an_event_behind_an_unfinished_one_is_read() {
+        let whole =
+            line("secrets", "patch", "/x", json!({})).replacen('{', r#"{"kind":"Event","#, 1);
+        for cut in [1, 20, whole.len() / 2, whole.len() - 1] {
+            let torn = format!("{}{whole}", &whole[..cut]);
+            assert!(event(torn.as_bytes()).is_some(), "{cut}");
+        }
+        assert!(event(&whole.as_bytes()[..40]).is_none());
     }
 
     #[test]
