@@ -12,8 +12,7 @@ use rotation::{Phase, Refusal, Trouble};
 use super::{
     claims,
     pass::Pass,
-    permission::{self, Permission},
-    tenants::Usable,
+    tenants::{Permission, Usable, permission},
 };
 use crate::{
     api::{ClientMetadata, DeletionPolicy, Keys},

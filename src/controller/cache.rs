@@ -9,10 +9,7 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 
-use super::{
-    permission::Labels,
-    tenant_kinds::{AnyTenant, NamespaceMetadata},
-};
+use super::tenants::{AnyTenant, Labels, NamespaceMetadata};
 use crate::api::{Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant, TenantKind, TenantRef};
 
 /// A resource as the watch knows it; one that can't be parsed stops no other.

@@ -12,8 +12,7 @@ use rotation::{Refusal, find, is_true, kind};
 
 use super::{
     cache::{Guarded, Watched},
-    destination::Destination,
-    tenant_kinds::AnyTenant,
+    tenants::{AnyTenant, Destination},
 };
 use crate::api::{ClientSecretRotation, TenantAccess};
 

@@ -13,7 +13,11 @@ use std::{
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 
-use super::{cache::Guarded, context::Context, permission::Permission, tenant_kinds::tenant_key};
+use super::{
+    cache::Guarded,
+    context::Context,
+    tenants::{Permission, tenant_key},
+};
 use crate::{
     api::ClientSecretRotation,
     auth0::{Auth0Error, ClientFacts, ClientPage, ClientSecret, READ_KEYS, Tenant, Urgency},

@@ -9,7 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use super::{authority::Vouched, credentials_watch::CredentialsWatch};
+use super::{authority::Vouched, tenants::credentials_watch::CredentialsWatch};
 use crate::auth0::ClientSecret;
 
 /// What is remembered of one resource.

@@ -14,11 +14,10 @@ use super::{
     cache::Guarded,
     claims,
     context::Context,
-    credentials_watch,
     memory::{Failed, Settled, Wishes},
     pass::{End, Report, pass},
     places::{Key, Place},
-    tenant_kinds::tenant_key,
+    tenants::{credentials_watch, tenant_key},
     trouble::backoff,
 };
 use crate::{

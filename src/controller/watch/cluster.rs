@@ -26,8 +26,7 @@ use crate::{
         cache::{Guarded, GuardedClusterTenant, Watched},
         context::Context,
         pokes::Pokes,
-        tenant_kinds::NamespaceMetadata,
-        tenant_status,
+        tenants::{NamespaceMetadata, status},
     },
 };
 
@@ -134,7 +133,7 @@ impl RunningCluster {
         shutdown: &channel::Receiver<bool>,
     ) -> BoxStream<'static, ()> {
         let tenants = applier(
-            |tenant, context| spawned(tenant_status::reconcile(tenant, context)).boxed(),
+            |tenant, context| spawned(status::reconcile(tenant, context)).boxed(),
             |_, _, _| Action::await_change(),
             context.clone(),
             self.tenants.clone(),

@@ -28,7 +28,8 @@ use crate::{
         context::Context,
         places::Key,
         pokes::Pokes,
-        reconcile, tenant_status,
+        reconcile,
+        tenants::status,
     },
 };
 
@@ -194,7 +195,7 @@ impl Running {
             }
         });
         let tenants = applier(
-            |tenant, context| spawned(tenant_status::reconcile(tenant, context)).boxed(),
+            |tenant, context| spawned(status::reconcile(tenant, context)).boxed(),
             |_, _, _| Action::await_change(),
             context.clone(),
             self.tenants.clone(),

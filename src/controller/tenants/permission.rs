@@ -16,7 +16,7 @@ type Glob = WildMatchPattern<'*', '\0'>;
 
 /// What a tenant's rules say of one namespace and one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Permission {
+pub(in crate::controller) enum Permission {
     /// The namespace may use the client.
     Granted,
     /// It depends on what the client's `client_metadata` has at Auth0: one of these entries.
@@ -26,10 +26,10 @@ pub(super) enum Permission {
 }
 
 /// The labels of a namespace.
-pub(super) type Labels = BTreeMap<String, String>;
+pub(in crate::controller) type Labels = BTreeMap<String, String>;
 
 /// Why the rules can't be understood, if so.
-pub(super) fn check(rules: &[AllowRule]) -> Result<(), String> {
+pub(in crate::controller) fn check(rules: &[AllowRule]) -> Result<(), String> {
     for (position, rule) in rules.iter().enumerate() {
         if let Err(error) = Selector::try_from(rule.namespaces.clone()) {
             return Err(format!(
@@ -42,7 +42,7 @@ pub(super) fn check(rules: &[AllowRule]) -> Result<(), String> {
 }
 
 /// What the rules of `tenant` say. `labels` are those of the namespace, `None` when it is unknown.
-pub(super) fn permission(
+pub(in crate::controller) fn permission(
     tenant: &str,
     rules: &[AllowRule],
     (namespace, labels): (&str, Option<&Labels>),
@@ -69,7 +69,7 @@ pub(super) fn permission(
 }
 
 /// The client is none of those that the rules for its namespace give.
-pub(super) fn other_client(tenant: &str, namespace: &str) -> Refusal {
+pub(in crate::controller) fn other_client(tenant: &str, namespace: &str) -> Refusal {
     not_allowed(format!(
         "the ClusterAuth0Tenant {tenant} does not allow the namespace {namespace} to use this client: \
          no rule of its spec.allow gives it; ask whoever administers the tenant"

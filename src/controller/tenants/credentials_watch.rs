@@ -14,18 +14,18 @@ use kube::{
 };
 use rotation::{Trouble, is_true, kind};
 
-use super::{
-    cache::SecretMetadata, context::Context, credentials::secret_name, memory::Watching,
-    tenant_kinds::TenantResource, watch::WATCH_SECONDS,
-};
+use super::{credentials::secret_name, kinds::TenantResource};
 use crate::api::{Auth0TenantStatus, TenantRef};
+use crate::controller::{
+    cache::SecretMetadata, context::Context, memory::Watching, watch::WATCH_SECONDS,
+};
 
 /// The least time between two looks: whoever writes the Secret all the time causes no storm of
 /// refused log-ins.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The watch on a tenant's credentials Secret, and the generation of the tenant that it is for.
-pub(super) struct CredentialsWatch {
+pub(in crate::controller) struct CredentialsWatch {
     generation: Option<i64>,
     task: Watching,
 }
@@ -36,7 +36,7 @@ fn is_of_credentials(trouble: &Trouble) -> bool {
 }
 
 /// Begins or ends the watch, by what a look at the tenant has met with.
-pub(super) fn follow<T: TenantResource>(
+pub(in crate::controller) fn follow<T: TenantResource>(
     resource: &T,
     failure: Option<&Trouble>,
     context: &Context,
@@ -73,7 +73,12 @@ pub(super) fn follow<T: TenantResource>(
 }
 
 /// Has a tenant looked at when a resource that refers to it is the first to meet refused credentials.
-pub(super) fn doubt(namespace: &str, reference: &TenantRef, trouble: &Trouble, context: &Context) {
+pub(in crate::controller) fn doubt(
+    namespace: &str,
+    reference: &TenantRef,
+    trouble: &Trouble,
+    context: &Context,
+) {
     let is_ready = |status: &Auth0TenantStatus| is_true(&status.conditions, kind::READY);
     let tenant = context.watched.tenant(namespace, reference);
     if is_of_credentials(trouble) && tenant.is_some_and(|tenant| tenant.status_is(is_ready)) {

@@ -1,5 +1,12 @@
 //! The tenants that resources refer to: one client per tenant resource and generation.
 
+mod credentials;
+pub(super) mod credentials_watch;
+mod destination;
+mod kinds;
+pub(super) mod permission;
+pub(super) mod status;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -10,23 +17,20 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
 use rotation::{Class, Span, Trouble, is_true, kind};
 
-use super::{
-    KUBE_DEADLINE,
-    cache::Watched,
-    credentials::{self, Seen},
-    destination::Destination,
-    permission::{self, Labels, Permission},
-    target::SecretStore,
-    tenant_kinds::{AnyTenant, TenantResource, describe},
-    trouble,
-};
+use crate::controller::{KUBE_DEADLINE, cache::Watched, target::SecretStore, trouble};
 use crate::{
     api::{ClientSecretRotation, ClusterAuth0Tenant, TenantKind, TenantRef},
     auth0::{Auth0Error, Endpoint, Tenant},
 };
+use credentials::Seen;
+use kinds::describe;
+
+pub(super) use destination::Destination;
+pub(super) use kinds::{AnyTenant, NamespaceMetadata, TenantResource, tenant_key};
+pub(super) use permission::{Labels, Permission};
 
 /// Tenants by the UID and generation of their resource.
-pub(super) struct Tenants {
+pub(in crate::controller) struct Tenants {
     client: Client,
     secrets: SecretStore,
     terms: Terms,
@@ -34,13 +38,13 @@ pub(super) struct Tenants {
 }
 
 /// What the operator was started with, as far as tenants are concerned.
-pub(super) struct Terms {
-    pub(super) allow_http: bool,
-    pub(super) propagation_window: Span,
+pub(in crate::controller) struct Terms {
+    pub(in crate::controller) allow_http: bool,
+    pub(in crate::controller) propagation_window: Span,
     /// Where the credentials of cluster-wide tenants are.
-    pub(super) operator_namespace: String,
+    pub(in crate::controller) operator_namespace: String,
     /// Cluster-wide tenants may be used.
-    pub(super) cluster_tenants: bool,
+    pub(in crate::controller) cluster_tenants: bool,
 }
 
 /// A tenant, the generation of the resource that it was made of, and what was seen of its credentials.
@@ -48,19 +52,19 @@ type Kept = (Option<i64>, Arc<Tenant>, Seen);
 
 /// A tenant that can be called.
 #[derive(Clone)]
-pub(super) struct Usable {
-    pub(super) tenant: Arc<Tenant>,
-    pub(super) domain: String,
+pub(in crate::controller) struct Usable {
+    pub(in crate::controller) tenant: Arc<Tenant>,
+    pub(in crate::controller) domain: String,
     /// Namespace and name of the Secret with its credentials.
-    pub(super) credentials: (String, String),
+    pub(in crate::controller) credentials: (String, String),
     /// What was last seen of that Secret.
-    pub(super) seen: Seen,
+    pub(in crate::controller) seen: Seen,
     /// The version of its resource, and of what else says what may be done with it.
-    pub(super) version: Option<String>,
+    pub(in crate::controller) version: Option<String>,
     /// Reason and message, when its own status says that it can't be used.
-    pub(super) not_ready: Option<(String, String)>,
+    pub(in crate::controller) not_ready: Option<(String, String)>,
     /// What a resource may do with it.
-    pub(super) permission: Permission,
+    pub(in crate::controller) permission: Permission,
     /// The generation of its resource.
     generation: Option<i64>,
     /// The labels of the resource's namespace that the permission is due to.
@@ -68,12 +72,16 @@ pub(super) struct Usable {
 }
 
 impl Tenants {
-    pub(super) fn new(client: Client, secrets: SecretStore, terms: Terms) -> Tenants {
+    pub(in crate::controller) fn new(
+        client: Client,
+        secrets: SecretStore,
+        terms: Terms,
+    ) -> Tenants {
         Tenants { client, secrets, terms, kept: Mutex::default() }
     }
 
     /// The tenant that a resource refers to, and what the resource may do with it.
-    pub(super) fn find(
+    pub(in crate::controller) fn find(
         &self,
         resource: &ClientSecretRotation,
         watched: &Watched,
@@ -117,7 +125,10 @@ impl Tenants {
     }
 
     /// The tenant of a resource. What may be done with it is for the caller to find out.
-    pub(super) fn usable<T: TenantResource>(&self, resource: &T) -> Result<Usable, Trouble> {
+    pub(in crate::controller) fn usable<T: TenantResource>(
+        &self,
+        resource: &T,
+    ) -> Result<Usable, Trouble> {
         let destination = Destination::of(resource.access())
             .map_err(|what| Trouble::from(&Auth0Error::Configuration(what)))?;
         let uid = resource.uid().unwrap_or_default();
@@ -148,7 +159,7 @@ impl Tenants {
 
     /// The tenant, and what may be done with it, is still as it was when it was found, also for the
     /// API server.
-    pub(super) async fn check_live(
+    pub(in crate::controller) async fn check_live(
         &self,
         namespace: &str,
         reference: &TenantRef,
@@ -202,7 +213,7 @@ impl Tenants {
     }
 
     /// Forgets tenants whose resource is gone.
-    pub(super) fn prune(&self, exists: impl Fn(&str) -> bool) {
+    pub(in crate::controller) fn prune(&self, exists: impl Fn(&str) -> bool) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| exists(uid));
     }
 

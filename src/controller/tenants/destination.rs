@@ -15,23 +15,23 @@
 use reqwest::Url;
 use url::Host;
 
-use super::target::Snapshot;
 use crate::api::{ENDPOINT_ANNOTATION, TenantAccess};
+use crate::controller::target::Snapshot;
 
 /// Auth0's own domain, to which tenants' canonical domains belong.
 const AUTH0: &str = "auth0.com";
 
 /// Where a tenant's calls go.
 #[derive(Clone, Debug)]
-pub(super) struct Destination {
-    pub(super) url: Url,
+pub(in crate::controller) struct Destination {
+    pub(in crate::controller) url: Url,
     domain: String,
     explicit: bool,
 }
 
 impl Destination {
     /// The endpoint of a tenant; an error says what to change.
-    pub(super) fn of(access: &TenantAccess) -> Result<Destination, String> {
+    pub(in crate::controller) fn of(access: &TenantAccess) -> Result<Destination, String> {
         let text = access.endpoint.clone().unwrap_or_else(|| format!("https://{}", access.domain));
         let url = Url::parse(&text).map_err(|_| {
             "spec.endpoint is not a URL: write it as https://acme.eu.auth0.com".to_owned()
@@ -41,7 +41,7 @@ impl Destination {
     }
 
     /// Why a credentials Secret may not be sent there, if so.
-    pub(super) fn refuses(&self, secret: &Snapshot) -> Option<String> {
+    pub(in crate::controller) fn refuses(&self, secret: &Snapshot) -> Option<String> {
         let named = secret.text("domain");
         let named = named.as_deref().map(|domain| domain.trim().to_ascii_lowercase());
         if let Some(named) = named.as_ref().filter(|named| !named.is_empty())
@@ -102,7 +102,7 @@ impl Destination {
     }
 
     /// The hosts by which Auth0 may know this tenant: two tenants that share one are the same.
-    pub(super) fn hosts(&self, access: &TenantAccess) -> Vec<String> {
+    pub(in crate::controller) fn hosts(&self, access: &TenantAccess) -> Vec<String> {
         let audience = access.audience.as_deref().and_then(|text| Url::parse(text).ok());
         let audience = audience.and_then(|url| url.host_str().map(str::to_owned));
         let endpoint = self.url.host_str().map(str::to_owned);

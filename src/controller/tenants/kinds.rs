@@ -14,10 +14,10 @@ use crate::api::{
 };
 
 /// A namespace's labels, as they are watched.
-pub(super) type NamespaceMetadata = PartialObjectMeta<Namespace>;
+pub(in crate::controller) type NamespaceMetadata = PartialObjectMeta<Namespace>;
 
 /// A resource that says where an Auth0 tenant is.
-pub(super) trait TenantResource:
+pub(in crate::controller) trait TenantResource:
     Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
 {
     /// Which of the kinds it is.
@@ -86,13 +86,13 @@ impl TenantResource for ClusterAuth0Tenant {
 
 /// A tenant as a watch knows it.
 #[derive(Clone)]
-pub(super) enum AnyTenant {
+pub(in crate::controller) enum AnyTenant {
     Namespaced(Arc<DeserializeGuard<Auth0Tenant>>),
     Cluster(Arc<DeserializeGuard<ClusterAuth0Tenant>>),
 }
 
 impl AnyTenant {
-    pub(super) fn uid(&self) -> Option<String> {
+    pub(in crate::controller) fn uid(&self) -> Option<String> {
         match self {
             AnyTenant::Namespaced(tenant) => tenant.uid(),
             AnyTenant::Cluster(tenant) => tenant.uid(),
@@ -100,7 +100,7 @@ impl AnyTenant {
     }
 
     /// Whether it has a status of that kind.
-    pub(super) fn status_is(&self, is: impl Fn(&Auth0TenantStatus) -> bool) -> bool {
+    pub(in crate::controller) fn status_is(&self, is: impl Fn(&Auth0TenantStatus) -> bool) -> bool {
         let status = match self {
             AnyTenant::Namespaced(tenant) => {
                 tenant.0.as_ref().ok().and_then(|tenant| tenant.status.as_ref())
@@ -112,7 +112,7 @@ impl AnyTenant {
         status.is_some_and(is)
     }
 
-    pub(super) fn version(&self) -> Option<String> {
+    pub(in crate::controller) fn version(&self) -> Option<String> {
         match self {
             AnyTenant::Namespaced(tenant) => tenant.resource_version(),
             AnyTenant::Cluster(tenant) => tenant.resource_version(),
@@ -121,7 +121,7 @@ impl AnyTenant {
 }
 
 /// Which tenant a resource of a namespace refers to, as a key: no two tenants have the same.
-pub(super) fn tenant_key(namespace: &str, reference: &TenantRef) -> String {
+pub(in crate::controller) fn tenant_key(namespace: &str, reference: &TenantRef) -> String {
     match reference.kind {
         TenantKind::Auth0Tenant => format!("{namespace}/{}", reference.name),
         // No namespace has an empty name.
@@ -130,7 +130,7 @@ pub(super) fn tenant_key(namespace: &str, reference: &TenantRef) -> String {
 }
 
 /// Kind and name, for people.
-pub(super) fn describe(reference: &TenantRef) -> String {
+pub(in crate::controller) fn describe(reference: &TenantRef) -> String {
     match reference.kind {
         TenantKind::Auth0Tenant => format!("Auth0Tenant {}", reference.name),
         TenantKind::ClusterAuth0Tenant => format!("ClusterAuth0Tenant {}", reference.name),

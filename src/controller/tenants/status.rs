@@ -8,12 +8,11 @@ use kube::{
 };
 use rotation::{Trouble, Truth, kind};
 
-use super::{
+use super::{credentials_watch, kinds::TenantResource};
+use crate::controller::{
     KUBE_DEADLINE,
     clock::now,
     context::Context,
-    credentials_watch,
-    tenant_kinds::TenantResource,
     trouble::{self, backoff},
 };
 use crate::{
@@ -33,7 +32,7 @@ const SCOPES: [(&str, &str); 3] = [
 ];
 
 /// Brings a tenant's status up to date.
-pub(super) async fn reconcile<T: TenantResource>(
+pub(in crate::controller) async fn reconcile<T: TenantResource>(
     resource: Arc<DeserializeGuard<T>>,
     context: Arc<Context>,
 ) -> Result<Action, std::convert::Infallible> {

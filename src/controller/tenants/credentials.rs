@@ -5,10 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 
-use super::{
-    destination::Destination,
-    target::{SecretStore, Snapshot},
-};
+use super::destination::Destination;
+use crate::controller::target::{SecretStore, Snapshot};
 use crate::{
     api::{AssertionAlgorithm, CredentialsSpec, PrivateKeyJwtCredentials, TenantAccess},
     auth0::{
@@ -18,19 +16,19 @@ use crate::{
 };
 
 /// Where the credentials of a tenant come from, and where they would be sent.
-pub(super) struct Place {
-    pub(super) secrets: SecretStore,
-    pub(super) namespace: String,
-    pub(super) destination: Destination,
-    pub(super) seen: Seen,
+pub(in crate::controller) struct Place {
+    pub(in crate::controller) secrets: SecretStore,
+    pub(in crate::controller) namespace: String,
+    pub(in crate::controller) destination: Destination,
+    pub(in crate::controller) seen: Seen,
 }
 
 /// Which version of the Secret was last read, if it has been; `None` in it: there was no Secret.
 #[derive(Clone, Default)]
-pub(super) struct Seen(Arc<Mutex<Option<Option<String>>>>);
+pub(in crate::controller) struct Seen(Arc<Mutex<Option<Option<String>>>>);
 
 impl Seen {
-    pub(super) fn version(&self) -> Option<Option<String>> {
+    pub(in crate::controller) fn version(&self) -> Option<Option<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -40,7 +38,7 @@ impl Seen {
 }
 
 /// Where a tenant's credentials come from.
-pub(super) fn source(
+pub(in crate::controller) fn source(
     access: &TenantAccess,
     place: Place,
 ) -> Result<Box<dyn CredentialsSource>, Auth0Error> {
@@ -60,7 +58,7 @@ pub(super) fn source(
 }
 
 /// The Secret that has a tenant's credentials.
-pub(super) fn secret_name(spec: &CredentialsSpec) -> Option<&str> {
+pub(in crate::controller) fn secret_name(spec: &CredentialsSpec) -> Option<&str> {
     let secret = spec.client_secret.as_ref().map(|secret| secret.secret_ref.name.as_str());
     secret.or_else(|| spec.private_key_jwt.as_ref().map(|key| key.key_ref.name.as_str()))
 }
