@@ -46,7 +46,7 @@ test:
 	cargo run --locked -q -p control-plane -- build --with kubectl
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked --workspace --all-features
 	cargo build --locked -p auth0-rotator -p torture
-	"$${CARGO_TARGET_DIR:-target}/debug/torture" --duration 3m
+	"$${CARGO_TARGET_DIR:-target}/debug/torture" --duration 3m --clients 12 --seed 1
 
 # `make test` has the same with narrower bounds. docs/model-check.md says what is checked.
 .PHONY: model
