@@ -78,7 +78,7 @@ impl Values {
 /// One client.
 struct Client {
     member: Member,
-    /// There from its first publication.
+    /// There from the first fact.
     ledger: Option<Ledger<u32>>,
     record: Status,
     /// The record as the operator stored it last, whatever somebody did to it since.
@@ -270,8 +270,13 @@ impl Client {
         values: &mut Values,
         arena: &Arena,
     ) -> Judged {
+        if self.ledger.is_none() {
+            let ever = arena.simulator.client_secrets_ever(&self.member.name);
+            let first = ever.first().map(|first| values.number(first));
+            self.ledger = first.map(|first| Ledger::new(at, first, lengths()));
+        }
         match fact {
-            Fact::Written(written) => self.written(at, written, values, arena),
+            Fact::Written(written) => self.written(at, written, values),
             Fact::Changed { by, value, resumed } => {
                 // Somebody may have removed the record after it had served its purpose.
                 let wiped = self.member.group == Group::Wiped;
@@ -309,13 +314,7 @@ impl Client {
         }
     }
 
-    fn written(
-        &mut self,
-        at: DateTime<Utc>,
-        written: Written,
-        values: &mut Values,
-        arena: &Arena,
-    ) -> Judged {
+    fn written(&mut self, at: DateTime<Utc>, written: Written, values: &mut Values) -> Judged {
         let Written { done_at, by_operator, what, .. } = written;
         match what {
             What::Status(status) => {
@@ -329,9 +328,9 @@ impl Client {
             }
             What::Secret(copy) => {
                 let list = values.numbers(&copy.list);
-                self.publish(at, done_at, &list, by_operator, values, arena)
+                self.publish(at, done_at, &list, by_operator)
             }
-            What::SecretGone => self.publish(at, done_at, &[], by_operator, values, arena),
+            What::SecretGone => self.publish(at, done_at, &[], by_operator),
         }
     }
 
@@ -341,22 +340,12 @@ impl Client {
         done_at: DateTime<Utc>,
         list: &[u32],
         by_operator: bool,
-        values: &mut Values,
-        arena: &Arena,
     ) -> Judged {
         self.lists.push((done_at, list.to_vec()));
         if self.lists.len() > 64 {
             self.lists.remove(0);
         }
-        let ledger = match &mut self.ledger {
-            Some(ledger) => ledger,
-            None => {
-                let ever = arena.simulator.client_secrets_ever(&self.member.name);
-                let Some(first) = ever.first() else { return Ok(()) };
-                let first = values.number(first);
-                self.ledger.insert(Ledger::new(at, first, lengths()))
-            }
-        };
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
         if by_operator {
             ledger.published(at, list).map_err(broken)
         } else {
