@@ -49,7 +49,38 @@ pub(crate) struct Written {
     pub(crate) done_at: DateTime<Utc>,
     pub(crate) by_operator: bool,
     pub(crate) name: String,
+    /// The object's resource version, which grows; 0 when it is gone.
+    pub(crate) version: u64,
     pub(crate) what: What,
+}
+
+impl Written {
+    /// What the API server has of a resource or Secret, as if the operator had just written it at
+    /// `at`: that write itself was not written down.
+    pub(crate) fn found(at: DateTime<Utc>, object: &Value, is_secret: bool) -> Option<Self> {
+        Some(Self {
+            asked_at: at,
+            done_at: at,
+            by_operator: true,
+            name: object.pointer("/metadata/name")?.as_str()?.to_owned(),
+            version: version(object),
+            what: if is_secret {
+                What::Secret(copy(object))
+            } else {
+                What::Status(status(object)?)
+            },
+        })
+    }
+}
+
+fn version(object: &Value) -> u64 {
+    let text = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+fn status(object: &Value) -> Option<Box<Status>> {
+    let status = object.get("status").cloned().unwrap_or_else(|| Value::Object(<_>::default()));
+    serde_json::from_value(status).ok()
 }
 
 /// What was stored.
@@ -137,17 +168,14 @@ fn parse(line: Line) -> Option<Written> {
     let what = match (line.object_ref.resource.as_str(), line.verb.as_str()) {
         ("secrets", "delete") => What::SecretGone,
         ("secrets", _) => What::Secret(copy(&object)),
-        _ => {
-            let status =
-                object.get("status").cloned().unwrap_or_else(|| Value::Object(<_>::default()));
-            What::Status(serde_json::from_value(status).ok()?)
-        }
+        _ => What::Status(status(&object)?),
     };
     Some(Written {
         asked_at: line.request_received_timestamp,
         done_at: line.stage_timestamp,
         by_operator: line.user.username == OPERATOR,
         name,
+        version: version(&object),
         what,
     })
 }

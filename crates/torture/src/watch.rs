@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::arena::Arena;
 use crate::audit::{Tail, What, Written};
-use crate::book::List;
+use crate::book::{Book, List};
 use crate::fleet::{GRACE, Group, Member, STAGING, WINDOW};
 use crate::tally::Failure;
 
@@ -58,6 +58,10 @@ struct Inner {
     entries: u64,
     /// When a stopped operator went on last.
     resumed_at: Option<DateTime<Utc>>,
+    /// Since when the API server is killed: its last words may not have been written down.
+    held_since: Option<DateTime<Utc>>,
+    /// When it was killed last.
+    killed_at: Option<DateTime<Utc>>,
 }
 
 /// Numbers in the place of values.
@@ -81,6 +85,8 @@ struct Client {
     /// There from the first fact.
     ledger: Option<Ledger<u32>>,
     record: Status,
+    /// When it was stored.
+    recorded_at: Option<DateTime<Utc>>,
     /// The record as the operator stored it last, whatever somebody did to it since.
     by_operator: Status,
     /// What the Secret has, and what it had until when.
@@ -128,6 +134,7 @@ impl Watch {
             member: member.clone(),
             ledger: None,
             record: Status::default(),
+            recorded_at: None,
             by_operator: Status::default(),
             lists: Vec::new(),
             changes: 0,
@@ -141,6 +148,8 @@ impl Watch {
             breaches: Vec::new(),
             entries: 0,
             resumed_at: None,
+            held_since: None,
+            killed_at: None,
         }))
     }
 
@@ -156,6 +165,27 @@ impl Watch {
     /// A stopped operator is about to go on.
     pub(crate) fn resumed(&self) {
         self.lock().resumed_at = Some(Utc::now());
+    }
+
+    /// The API server is about to be killed. What happens from here on is judged later.
+    pub(crate) fn hold(&self) {
+        let now = Some(Utc::now());
+        let mut inner = self.lock();
+        (inner.held_since, inner.killed_at) = (now, now);
+    }
+
+    /// The API server is back, and has this. What it stored, and was killed before it could write
+    /// that down, is made up for.
+    pub(crate) fn catch_up(&self, book: &Book, found: impl Fn(DateTime<Utc>) -> Vec<Written>) {
+        let mut inner = self.lock();
+        let Some(since) = inner.held_since.take() else { return };
+        for written in found(since) {
+            if let Some(member) = book.missed(&written) {
+                book.page(member).note(since, "the API server was killed; found afterwards:");
+                book.write(&written);
+                inner.tell(since, member, Fact::Written(written));
+            }
+        }
     }
 
     /// A consumer was refused.
@@ -199,7 +229,9 @@ impl Watch {
             }
         }
         inner.look_at_auth0(arena);
-        inner.judge(arena, Utc::now() - PATIENCE);
+        let until = Utc::now() - PATIENCE;
+        let until = inner.held_since.map_or(until, |held| held.min(until));
+        inner.judge(arena, until);
         Ok(())
     }
 }
@@ -248,7 +280,8 @@ impl Inner {
     fn judge(&mut self, arena: &Arena, until: DateTime<Utc>) {
         while let Some(first) = self.facts.first_entry().filter(|first| first.key().0 <= until) {
             let ((at, _), (member, fact)) = first.remove_entry();
-            let judged = self.clients[member].judge(at, fact, &mut self.values, arena);
+            let judged =
+                self.clients[member].judge(at, fact, &mut self.values, arena, self.killed_at);
             if let Err((promise, detail)) = judged {
                 self.breaches.push(Breach { promise, member, detail });
             }
@@ -269,6 +302,7 @@ impl Client {
         fact: Fact,
         values: &mut Values,
         arena: &Arena,
+        killed_at: Option<DateTime<Utc>>,
     ) -> Judged {
         if self.ledger.is_none() {
             let ever = arena.simulator.client_secrets_ever(&self.member.name);
@@ -286,11 +320,20 @@ impl Client {
                     .rotation
                     .as_ref()
                     .is_some_and(|rotation| rotation.phase == Phase::Activating);
-                let by = if by == By::Us && resumed && !activating {
-                    arena.counts.stale.up();
-                    By::SomeoneElse
-                } else {
-                    by
+                // The record may be what the API server was killed over.
+                let lost = killed_at.is_some_and(|killed_at| {
+                    killed_at <= at && self.recorded_at.is_some_and(|stored| stored < killed_at)
+                });
+                let by = match by {
+                    By::Us if !activating && lost => {
+                        arena.counts.unproven.up();
+                        By::SomeoneElse
+                    }
+                    By::Us if !activating && resumed => {
+                        arena.counts.stale.up();
+                        By::SomeoneElse
+                    }
+                    by => by,
                 };
                 ledger.changed(at, value, by, record).map_err(broken)
             }
@@ -323,6 +366,7 @@ impl Client {
                     self.by_operator.clone_from(&status);
                 }
                 self.record = *status;
+                self.recorded_at = Some(at);
                 let Some(ledger) = &mut self.ledger else { return Ok(()) };
                 ledger.recorded(at, &self.record).map_err(broken)
             }
