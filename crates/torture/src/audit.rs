@@ -106,11 +106,13 @@ pub(crate) struct Tail {
     offset: u64,
     /// The beginning of a line whose end isn't written yet.
     rest: Vec<u8>,
+    /// Since when there is a write of which it isn't known whether it was stored.
+    unsure: Option<DateTime<Utc>>,
 }
 
 impl Tail {
     pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.into(), offset: 0, rest: Vec::new() }
+        Self { path: path.into(), offset: 0, rest: Vec::new(), unsure: None }
     }
 
     /// What was written since the last time.
@@ -123,7 +125,22 @@ impl Tail {
         let lines: Vec<u8> = self.rest.drain(..end).collect();
         // A line that a killed API server left unfinished is one that nobody can read.
         let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        Ok(lines.filter_map(|line| parse(serde_json::from_slice(line).ok()?)).collect())
+        let lines = lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok());
+        let mut written = Vec::new();
+        for line in lines {
+            if line.is_unsure() {
+                let at = line.request_received_timestamp;
+                self.unsure = Some(self.unsure.map_or(at, |unsure| unsure.min(at)));
+            }
+            written.extend(parse(line));
+        }
+        Ok(written)
+    }
+
+    /// Since when there were writes, since the last time, of which it isn't known whether they were
+    /// stored: who sent them was killed and didn't wait for the answer.
+    pub(crate) fn take_unsure(&mut self) -> Option<DateTime<Utc>> {
+        self.unsure.take()
     }
 }
 
@@ -139,6 +156,23 @@ struct Line {
     response_object: Option<Value>,
     request_received_timestamp: DateTime<Utc>,
     stage_timestamp: DateTime<Utc>,
+}
+
+impl Line {
+    fn code(&self) -> Option<u16> {
+        self.response_status.as_ref()?.code
+    }
+
+    fn is_rehearsal(&self) -> bool {
+        self.request_uri.contains("dryRun=All")
+    }
+
+    fn is_unsure(&self) -> bool {
+        let refused = self.code().is_some_and(|code| (400..499).contains(&code));
+        let stored = self.code().is_some_and(|code| (200..300).contains(&code));
+        let known = refused || stored && self.response_object.is_some();
+        !known && !self.is_rehearsal()
+    }
 }
 
 #[derive(Deserialize)]
@@ -158,8 +192,8 @@ struct ResponseStatus {
 }
 
 fn parse(line: Line) -> Option<Written> {
-    let code = line.response_status?.code?;
-    if !(200..300).contains(&code) || line.request_uri.contains("dryRun=All") {
+    let code = line.code()?;
+    if !(200..300).contains(&code) || line.is_rehearsal() {
         return None;
     }
     let object = line.response_object?;
@@ -248,5 +282,14 @@ mod tests {
         assert_eq!(read.len(), 2, "a rehearsal is no write");
         assert!(matches!(read[0].what, What::SecretGone));
         assert!(matches!(&read[1].what, What::Status(status) if status.current == Some(3)));
+
+        assert_eq!(tail.take_unsure(), None);
+        let refused = line("secrets", "patch", "/x", json!({})).replace("200", "409");
+        writeln!(file, "{refused}").unwrap();
+        assert!(tail.read().unwrap().is_empty() && tail.take_unsure().is_none());
+        let cut = line("secrets", "patch", "/x", json!({})).replace("200", "504");
+        writeln!(file, "{cut}").unwrap();
+        assert!(tail.read().unwrap().is_empty());
+        assert!(tail.take_unsure().is_some() && tail.take_unsure().is_none());
     }
 }

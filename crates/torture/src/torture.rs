@@ -13,7 +13,7 @@ use crate::audit::Tail;
 use crate::cli::Options;
 use crate::plan::Plan;
 use crate::watch::Breach;
-use crate::{chaos, consumer, fleet, leaks, settle, stage, summary};
+use crate::{chaos, consumer, fleet, leaks, mend, settle, stage, summary};
 
 /// How often it is looked what was written and what happened.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -33,6 +33,7 @@ pub(crate) async fn perform(options: &Options, terminal: &Terminal) -> Result<bo
     let begin = Instant::now();
 
     let mut running = watch(&arena)?;
+    running.spawn(mend::run(arena.clone()));
     running.spawn(consume(arena.clone(), plan.lags()));
     let mut tracks = chaos::start(&arena, &plan);
     let tormented = torment(&arena, &mut tracks, &mut running, options.duration, terminal).await;

@@ -27,6 +27,10 @@ const PATIENCE: TimeDelta = TimeDelta::milliseconds(1_500);
 /// has no means to. Such a change is what anyone else's would be, and is counted.
 const AFTER_STOP: TimeDelta = TimeDelta::seconds(2);
 
+/// How long after the API server was killed a change may be made for a record that it did not write
+/// down: it is away for some seconds, and Auth0 may have to be asked again.
+const AFTER_KILL: TimeDelta = TimeDelta::seconds(20);
+
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Breach {
@@ -54,12 +58,16 @@ struct Inner {
     values: Values,
     clients: Vec<Client>,
     breaches: Vec<Breach>,
+    /// Writes that were not written down.
+    found: u64,
     /// The simulated Auth0's entries that were looked at.
     entries: u64,
     /// When a stopped operator went on last.
     resumed_at: Option<DateTime<Utc>>,
-    /// Since when the API server is killed: its last words may not have been written down.
+    /// Since when writes may be missing that were stored and not written down.
     held_since: Option<DateTime<Utc>>,
+    /// The API server is killed: it can't be asked.
+    is_away: bool,
     /// When it was killed last.
     killed_at: Option<DateTime<Utc>>,
 }
@@ -146,9 +154,11 @@ impl Watch {
             values: Values::default(),
             clients: members.iter().map(client).collect(),
             breaches: Vec::new(),
+            found: 0,
             entries: 0,
             resumed_at: None,
             held_since: None,
+            is_away: false,
             killed_at: None,
         }))
     }
@@ -171,18 +181,34 @@ impl Watch {
     pub(crate) fn hold(&self) {
         let now = Some(Utc::now());
         let mut inner = self.lock();
-        (inner.held_since, inner.killed_at) = (now, now);
+        inner.hold(Utc::now());
+        (inner.killed_at, inner.is_away) = (now, true);
     }
 
-    /// The API server is back, and has this. What it stored, and was killed before it could write
-    /// that down, is made up for.
+    /// The API server is back.
+    pub(crate) fn release(&self) {
+        self.lock().is_away = false;
+    }
+
+    /// Writes may be missing, and can be found.
+    pub(crate) fn may_miss(&self) -> bool {
+        let inner = self.lock();
+        inner.held_since.is_some() && !inner.is_away
+    }
+
+    /// The API server has this. What it stored and did not write down is made up for.
     pub(crate) fn catch_up(&self, book: &Book, found: impl Fn(DateTime<Utc>) -> Vec<Written>) {
         let mut inner = self.lock();
+        if inner.is_away {
+            // It was killed while it was asked.
+            return;
+        }
         let Some(since) = inner.held_since.take() else { return };
         for written in found(since) {
             if let Some(member) = book.missed(&written) {
-                book.page(member).note(since, "the API server was killed; found afterwards:");
+                book.page(member).note(since, "not written down, and found afterwards:");
                 book.write(&written);
+                inner.found += 1;
                 inner.tell(since, member, Fact::Written(written));
             }
         }
@@ -203,6 +229,11 @@ impl Watch {
     /// Takes the promises that were broken so far.
     pub(crate) fn breaches(&self) -> Vec<Breach> {
         std::mem::take(&mut self.lock().breaches)
+    }
+
+    /// How many writes were not written down, and found out.
+    pub(crate) fn found(&self) -> u64 {
+        self.lock().found
     }
 
     /// The rotations of a strategy that ended.
@@ -228,6 +259,9 @@ impl Watch {
                 inner.tell(written.asked_at, member, Fact::Written(written));
             }
         }
+        if let Some(since) = tail.take_unsure() {
+            inner.hold(since);
+        }
         inner.look_at_auth0(arena);
         let until = Utc::now() - PATIENCE;
         let until = inner.held_since.map_or(until, |held| held.min(until));
@@ -240,6 +274,10 @@ impl Inner {
     fn tell(&mut self, at: DateTime<Utc>, member: usize, fact: Fact) {
         self.told += 1;
         self.facts.insert((at, self.told), (member, fact));
+    }
+
+    fn hold(&mut self, at: DateTime<Utc>) {
+        self.held_since = Some(self.held_since.map_or(at, |since| since.min(at)));
     }
 
     fn look_at_auth0(&mut self, arena: &Arena) {
@@ -322,7 +360,8 @@ impl Client {
                     .is_some_and(|rotation| rotation.phase == Phase::Activating);
                 // The record may be what the API server was killed over.
                 let lost = killed_at.is_some_and(|killed_at| {
-                    killed_at <= at && self.recorded_at.is_some_and(|stored| stored < killed_at)
+                    (killed_at..killed_at + AFTER_KILL).contains(&at)
+                        && self.recorded_at.is_some_and(|stored| stored < killed_at)
                 });
                 let by = match by {
                     By::Us if !activating && lost => {
