@@ -45,6 +45,9 @@ pub(crate) struct Counts {
     pub(crate) wipes: Count,
     /// Changes at Auth0 by a process that was stopped when it was about to make them.
     pub(crate) stale: Count,
+    /// Changes at Auth0 whose record the API server was killed over, before it wrote down that it
+    /// had stored it.
+    pub(crate) unproven: Count,
     /// Failed logins of consumers that were too late through our own fault.
     pub(crate) late: Count,
 }

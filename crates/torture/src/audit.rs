@@ -49,7 +49,38 @@ pub(crate) struct Written {
     pub(crate) done_at: DateTime<Utc>,
     pub(crate) by_operator: bool,
     pub(crate) name: String,
+    /// The object's resource version, which grows; 0 when it is gone.
+    pub(crate) version: u64,
     pub(crate) what: What,
+}
+
+impl Written {
+    /// What the API server has of a resource or Secret, as if the operator had just written it at
+    /// `at`: that write itself was not written down.
+    pub(crate) fn found(at: DateTime<Utc>, object: &Value, is_secret: bool) -> Option<Self> {
+        Some(Self {
+            asked_at: at,
+            done_at: at,
+            by_operator: true,
+            name: object.pointer("/metadata/name")?.as_str()?.to_owned(),
+            version: version(object),
+            what: if is_secret {
+                What::Secret(copy(object))
+            } else {
+                What::Status(status(object)?)
+            },
+        })
+    }
+}
+
+fn version(object: &Value) -> u64 {
+    let text = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+fn status(object: &Value) -> Option<Box<Status>> {
+    let status = object.get("status").cloned().unwrap_or_else(|| Value::Object(<_>::default()));
+    serde_json::from_value(status).ok()
 }
 
 /// What was stored.
@@ -75,11 +106,13 @@ pub(crate) struct Tail {
     offset: u64,
     /// The beginning of a line whose end isn't written yet.
     rest: Vec<u8>,
+    /// Since when there is a write of which it isn't known whether it was stored.
+    unsure: Option<DateTime<Utc>>,
 }
 
 impl Tail {
     pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.into(), offset: 0, rest: Vec::new() }
+        Self { path: path.into(), offset: 0, rest: Vec::new(), unsure: None }
     }
 
     /// What was written since the last time.
@@ -91,7 +124,22 @@ impl Tail {
         let end = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines: Vec<u8> = self.rest.drain(..end).collect();
         let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        Ok(lines.filter_map(|line| parse(event(line)?)).collect())
+        let lines = lines.filter_map(event);
+        let mut written = Vec::new();
+        for line in lines {
+            if line.is_unsure() {
+                let at = line.request_received_timestamp;
+                self.unsure = Some(self.unsure.map_or(at, |unsure| unsure.min(at)));
+            }
+            written.extend(parse(line));
+        }
+        Ok(written)
+    }
+
+    /// Since when there were writes, since the last time, of which it isn't known whether they were
+    /// stored: who sent them was killed and didn't wait for the answer.
+    pub(crate) fn take_unsure(&mut self) -> Option<DateTime<Utc>> {
+        self.unsure.take()
     }
 }
 
@@ -123,6 +171,23 @@ struct Line {
     stage_timestamp: DateTime<Utc>,
 }
 
+impl Line {
+    fn code(&self) -> Option<u16> {
+        self.response_status.as_ref()?.code
+    }
+
+    fn is_rehearsal(&self) -> bool {
+        self.request_uri.contains("dryRun=All")
+    }
+
+    fn is_unsure(&self) -> bool {
+        let refused = self.code().is_some_and(|code| (400..499).contains(&code));
+        let stored = self.code().is_some_and(|code| (200..300).contains(&code));
+        let known = refused || stored && self.response_object.is_some();
+        !known && !self.is_rehearsal()
+    }
+}
+
 #[derive(Deserialize)]
 struct User {
     username: String,
@@ -140,8 +205,8 @@ struct ResponseStatus {
 }
 
 fn parse(line: Line) -> Option<Written> {
-    let code = line.response_status?.code?;
-    if !(200..300).contains(&code) || line.request_uri.contains("dryRun=All") {
+    let code = line.code()?;
+    if !(200..300).contains(&code) || line.is_rehearsal() {
         return None;
     }
     let object = line.response_object?;
@@ -150,17 +215,14 @@ fn parse(line: Line) -> Option<Written> {
     let what = match (line.object_ref.resource.as_str(), line.verb.as_str()) {
         ("secrets", "delete") => What::SecretGone,
         ("secrets", _) => What::Secret(copy(&object)),
-        _ => {
-            let status =
-                object.get("status").cloned().unwrap_or_else(|| Value::Object(<_>::default()));
-            What::Status(serde_json::from_value(status).ok()?)
-        }
+        _ => What::Status(status(&object)?),
     };
     Some(Written {
         asked_at: line.request_received_timestamp,
         done_at: line.stage_timestamp,
         by_operator: line.user.username == OPERATOR,
         name,
+        version: version(&object),
         what,
     })
 }
@@ -244,5 +306,14 @@ mod tests {
         assert_eq!(read.len(), 2, "a rehearsal is no write");
         assert!(matches!(read[0].what, What::SecretGone));
         assert!(matches!(&read[1].what, What::Status(status) if status.current == Some(3)));
+
+        assert_eq!(tail.take_unsure(), None);
+        let refused = line("secrets", "patch", "/x", json!({})).replace("200", "409");
+        writeln!(file, "{refused}").unwrap();
+        assert!(tail.read().unwrap().is_empty() && tail.take_unsure().is_none());
+        let cut = line("secrets", "patch", "/x", json!({})).replace("200", "504");
+        writeln!(file, "{cut}").unwrap();
+        assert!(tail.read().unwrap().is_empty());
+        assert!(tail.take_unsure().is_some() && tail.take_unsure().is_none());
     }
 }

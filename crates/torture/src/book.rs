@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::Status;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::audit::{What, Written};
 use crate::fleet::{Member, PROPAGATION, STAGING};
@@ -26,6 +26,8 @@ pub(crate) struct Page {
     pub(crate) status: Status,
     revocation: Option<Revocation>,
     latest: VecDeque<String>,
+    /// The newest version of the resource's status and of the Secret.
+    versions_seen: [u64; 2],
     /// When Auth0 last changed the secret.
     pub(crate) switched_at: Option<DateTime<Utc>>,
 }
@@ -99,11 +101,29 @@ impl Page {
         self.latest.iter().cloned().collect()
     }
 
+    /// Whether something was written that nobody has told of. A version that is newer only because
+    /// of another part of the object has nothing new in it.
+    fn has_missed(&self, found: &Written) -> bool {
+        let [status, secret] = self.versions_seen;
+        match &found.what {
+            What::Status(what) => found.version > status && **what != self.status,
+            What::Secret(copy) => {
+                let known = self.list().unwrap_or_default();
+                let values = |list: &[SecretString]| -> Vec<String> {
+                    list.iter().map(|value| value.expose_secret().to_owned()).collect()
+                };
+                found.version > secret && values(&copy.list) != values(&known)
+            }
+            What::SecretGone => false,
+        }
+    }
+
     /// Takes a write down.
     fn write(&mut self, written: &Written) {
         let who = if written.by_operator { "operator" } else { "somebody" };
         match &written.what {
             What::Status(status) => {
+                self.versions_seen[0] = self.versions_seen[0].max(written.version);
                 let told = tell(status);
                 if told != tell(&self.status) || !written.by_operator {
                     self.note(written.asked_at, &format!("{who}: record {told}"));
@@ -112,6 +132,7 @@ impl Page {
                 self.follow_revocation(written.done_at);
             }
             What::Secret(copy) => {
+                self.versions_seen[1] = self.versions_seen[1].max(written.version);
                 let numbers = &copy.numbers;
                 self.note(
                     written.asked_at,
@@ -172,6 +193,12 @@ impl Book {
         self.members.iter().position(|member| member.name == name)
     }
 
+    /// Whose a write is that nobody has told of, if it is one.
+    pub(crate) fn missed(&self, found: &Written) -> Option<usize> {
+        let member = self.find(&found.name)?;
+        self.page(member).has_missed(found).then_some(member)
+    }
+
     /// Takes a write down, and says whose it is.
     pub(crate) fn write(&self, written: &Written) -> Option<usize> {
         let member = self.find(&written.name)?;
@@ -194,7 +221,9 @@ mod tests {
 
     fn written(millis: i64, what: What) -> Written {
         let name = muster(1)[0].name.clone();
-        Written { asked_at: at(millis - 5), done_at: at(millis), by_operator: true, name, what }
+        let version = u64::try_from(millis).unwrap();
+        let (asked_at, done_at) = (at(millis - 5), at(millis));
+        Written { asked_at, done_at, by_operator: true, name, version, what }
     }
 
     fn list(values: &[&str]) -> What {
@@ -216,6 +245,18 @@ mod tests {
             book.write(&written(4_000 + millis, list(&["c"])));
         }
         assert_eq!(book.page(0).versions.len(), VERSIONS);
+    }
+
+    #[test]
+    fn a_write_that_nobody_told_of_is_found() {
+        let book = Book::new(&muster(1));
+        book.write(&written(1_000, list(&["a"])));
+        assert_eq!(book.missed(&written(900, list(&["b"]))), None, "it is an older one");
+        assert_eq!(book.missed(&written(1_100, list(&["a"]))), None, "it says the same");
+        assert_eq!(book.missed(&written(1_100, list(&["a", "b"]))), Some(0));
+        book.write(&written(1_000, record("rotate/1", None)));
+        assert_eq!(book.missed(&written(1_100, record("rotate/1", None))), None);
+        assert_eq!(book.missed(&written(1_100, record("rotate/2", None))), Some(0));
     }
 
     fn record(handled: &str, hurried: Option<bool>) -> What {

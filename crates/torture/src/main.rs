@@ -9,6 +9,7 @@ mod clock;
 mod consumer;
 mod fleet;
 mod leaks;
+mod mend;
 mod operators;
 mod plan;
 mod settle;

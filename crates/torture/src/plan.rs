@@ -36,12 +36,11 @@ pub(crate) enum ToOperator {
     Stop { after: Duration, stopped: Duration, beside: Duration, kill_second: bool },
 }
 
-/// The API server is ended, and started again after a while.
-///
-/// By SIGTERM: one that is killed may have stored what it didn't come to write into its audit log,
-/// and that log is what everything is judged by.
+/// What is done to the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Restart {
+    /// By SIGKILL instead of SIGTERM.
+    pub(crate) kill: bool,
     pub(crate) down: Duration,
 }
 
@@ -85,7 +84,7 @@ impl Plan {
     pub(crate) fn server(&self) -> Track<Restart> {
         self.track(2, |random, _| {
             let after = gap(random, 35_000, 75_000);
-            (after, Restart { down: gap(random, 0, 4_000) })
+            (after, Restart { kill: random.random(), down: gap(random, 0, 4_000) })
         })
     }
 

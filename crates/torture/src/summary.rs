@@ -62,7 +62,8 @@ pub(crate) fn closing(
          {faults} faults ({}); {} requests, {} of them revoke; {} dashboard rotations, {} Secrets \
          deleted, {} edited, {} statuses removed; {} logins; failed: {}; by revoke {}; last failed \
          login {} ms after Auth0's switch (Rotate, plain); {} calls by a process that had been \
-         stopped; {} left out as late through our own fault; leaks: {leaks}; broken promises: \
+         stopped; {} changes whose record was lost to the API server's end; {} writes found out \
+         afterwards; {} left out as late through our own fault; leaks: {leaks}; broken promises: \
          {breaches}",
         elapsed.as_secs(),
         arena.members().len(),
@@ -82,6 +83,8 @@ pub(crate) fn closing(
         total.revoked,
         last.num_milliseconds(),
         counts.stale.get(),
+        counts.unproven.get(),
+        arena.watch.found(),
         counts.late.get(),
     )
 }

@@ -13,7 +13,7 @@ use crate::audit::Tail;
 use crate::cli::Options;
 use crate::plan::Plan;
 use crate::watch::Breach;
-use crate::{chaos, consumer, fleet, leaks, settle, stage, summary};
+use crate::{chaos, consumer, fleet, leaks, mend, settle, stage, summary};
 
 /// How often it is looked what was written and what happened.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -31,6 +31,7 @@ pub(crate) async fn perform(options: &Options, terminal: &Terminal) -> Result<bo
     let arena = stage::set(options, terminal, &plan, &members, seed, folder.path()).await?;
     let arena = Arc::new(arena);
     let mut running = watch(&arena)?;
+    running.spawn(mend::run(arena.clone()));
     // Each client's secret is imported first: what people ask for before that is no cause.
     let mut breaches = tokio::select! {
         settled = settle::at_rest(&arena) => settled?,

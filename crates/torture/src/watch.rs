@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::arena::Arena;
 use crate::audit::{Tail, What, Written};
-use crate::book::List;
+use crate::book::{Book, List};
 use crate::fleet::{GRACE, Group, Member, STAGING, WINDOW};
 use crate::tally::Failure;
 
@@ -26,6 +26,10 @@ const PATIENCE: TimeDelta = TimeDelta::milliseconds(1_500);
 /// another one has finished that rotation meanwhile. Nothing but Auth0 could prevent that, and it
 /// has no means to. Such a change is what anyone else's would be, and is counted.
 const AFTER_STOP: TimeDelta = TimeDelta::seconds(2);
+
+/// How long after the API server was killed a change may be made for a record that it did not write
+/// down: it is away for some seconds, and Auth0 may have to be asked again.
+const AFTER_KILL: TimeDelta = TimeDelta::seconds(20);
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +58,18 @@ struct Inner {
     values: Values,
     clients: Vec<Client>,
     breaches: Vec<Breach>,
+    /// Writes that were not written down.
+    found: u64,
     /// The simulated Auth0's entries that were looked at.
     entries: u64,
     /// When a stopped operator went on last.
     resumed_at: Option<DateTime<Utc>>,
+    /// Since when writes may be missing that were stored and not written down.
+    held_since: Option<DateTime<Utc>>,
+    /// The API server is killed: it can't be asked.
+    is_away: bool,
+    /// When it was killed last.
+    killed_at: Option<DateTime<Utc>>,
 }
 
 /// Numbers in the place of values.
@@ -78,9 +90,11 @@ impl Values {
 /// One client.
 struct Client {
     member: Member,
-    /// There from its first publication.
+    /// There from the first fact.
     ledger: Option<Ledger<u32>>,
     record: Status,
+    /// When it was stored.
+    recorded_at: Option<DateTime<Utc>>,
     /// The record as the operator stored it last, whatever somebody did to it since.
     by_operator: Status,
     /// What the Secret has, and what it had until when.
@@ -128,6 +142,7 @@ impl Watch {
             member: member.clone(),
             ledger: None,
             record: Status::default(),
+            recorded_at: None,
             by_operator: Status::default(),
             lists: Vec::new(),
             changes: 0,
@@ -139,8 +154,12 @@ impl Watch {
             values: Values::default(),
             clients: members.iter().map(client).collect(),
             breaches: Vec::new(),
+            found: 0,
             entries: 0,
             resumed_at: None,
+            held_since: None,
+            is_away: false,
+            killed_at: None,
         }))
     }
 
@@ -158,6 +177,43 @@ impl Watch {
         self.lock().resumed_at = Some(Utc::now());
     }
 
+    /// The API server is about to be killed. What happens from here on is judged later.
+    pub(crate) fn hold(&self) {
+        let now = Some(Utc::now());
+        let mut inner = self.lock();
+        inner.hold(Utc::now());
+        (inner.killed_at, inner.is_away) = (now, true);
+    }
+
+    /// The API server is back.
+    pub(crate) fn release(&self) {
+        self.lock().is_away = false;
+    }
+
+    /// Writes may be missing, and can be found.
+    pub(crate) fn may_miss(&self) -> bool {
+        let inner = self.lock();
+        inner.held_since.is_some() && !inner.is_away
+    }
+
+    /// The API server has this. What it stored and did not write down is made up for.
+    pub(crate) fn catch_up(&self, book: &Book, found: impl Fn(DateTime<Utc>) -> Vec<Written>) {
+        let mut inner = self.lock();
+        if inner.is_away {
+            // It was killed while it was asked.
+            return;
+        }
+        let Some(since) = inner.held_since.take() else { return };
+        for written in found(since) {
+            if let Some(member) = book.missed(&written) {
+                book.page(member).note(since, "not written down, and found afterwards:");
+                book.write(&written);
+                inner.found += 1;
+                inner.tell(since, member, Fact::Written(written));
+            }
+        }
+    }
+
     /// A consumer was refused.
     pub(crate) fn refused(
         &self,
@@ -173,6 +229,11 @@ impl Watch {
     /// Takes the promises that were broken so far.
     pub(crate) fn breaches(&self) -> Vec<Breach> {
         std::mem::take(&mut self.lock().breaches)
+    }
+
+    /// How many writes were not written down, and found out.
+    pub(crate) fn found(&self) -> u64 {
+        self.lock().found
     }
 
     /// The rotations of a strategy that ended.
@@ -198,8 +259,13 @@ impl Watch {
                 inner.tell(written.asked_at, member, Fact::Written(written));
             }
         }
+        if let Some(since) = tail.take_unsure() {
+            inner.hold(since);
+        }
         inner.look_at_auth0(arena);
-        inner.judge(arena, Utc::now() - PATIENCE);
+        let until = Utc::now() - PATIENCE;
+        let until = inner.held_since.map_or(until, |held| held.min(until));
+        inner.judge(arena, until);
         Ok(())
     }
 }
@@ -208,6 +274,10 @@ impl Inner {
     fn tell(&mut self, at: DateTime<Utc>, member: usize, fact: Fact) {
         self.told += 1;
         self.facts.insert((at, self.told), (member, fact));
+    }
+
+    fn hold(&mut self, at: DateTime<Utc>) {
+        self.held_since = Some(self.held_since.map_or(at, |since| since.min(at)));
     }
 
     fn look_at_auth0(&mut self, arena: &Arena) {
@@ -248,7 +318,8 @@ impl Inner {
     fn judge(&mut self, arena: &Arena, until: DateTime<Utc>) {
         while let Some(first) = self.facts.first_entry().filter(|first| first.key().0 <= until) {
             let ((at, _), (member, fact)) = first.remove_entry();
-            let judged = self.clients[member].judge(at, fact, &mut self.values, arena);
+            let judged =
+                self.clients[member].judge(at, fact, &mut self.values, arena, self.killed_at);
             if let Err((promise, detail)) = judged {
                 self.breaches.push(Breach { promise, member, detail });
             }
@@ -269,9 +340,15 @@ impl Client {
         fact: Fact,
         values: &mut Values,
         arena: &Arena,
+        killed_at: Option<DateTime<Utc>>,
     ) -> Judged {
+        if self.ledger.is_none() {
+            let ever = arena.simulator.client_secrets_ever(&self.member.name);
+            let first = ever.first().map(|first| values.number(first));
+            self.ledger = first.map(|first| Ledger::new(at, first, lengths()));
+        }
         match fact {
-            Fact::Written(written) => self.written(at, written, values, arena),
+            Fact::Written(written) => self.written(at, written, values),
             Fact::Changed { by, value, resumed } => {
                 // Somebody may have removed the record after it had served its purpose.
                 let wiped = self.member.group == Group::Wiped;
@@ -281,11 +358,21 @@ impl Client {
                     .rotation
                     .as_ref()
                     .is_some_and(|rotation| rotation.phase == Phase::Activating);
-                let by = if by == By::Us && resumed && !activating {
-                    arena.counts.stale.up();
-                    By::SomeoneElse
-                } else {
-                    by
+                // The record may be what the API server was killed over.
+                let lost = killed_at.is_some_and(|killed_at| {
+                    (killed_at..killed_at + AFTER_KILL).contains(&at)
+                        && self.recorded_at.is_some_and(|stored| stored < killed_at)
+                });
+                let by = match by {
+                    By::Us if !activating && lost => {
+                        arena.counts.unproven.up();
+                        By::SomeoneElse
+                    }
+                    By::Us if !activating && resumed => {
+                        arena.counts.stale.up();
+                        By::SomeoneElse
+                    }
+                    by => by,
                 };
                 ledger.changed(at, value, by, record).map_err(broken)
             }
@@ -309,13 +396,7 @@ impl Client {
         }
     }
 
-    fn written(
-        &mut self,
-        at: DateTime<Utc>,
-        written: Written,
-        values: &mut Values,
-        arena: &Arena,
-    ) -> Judged {
+    fn written(&mut self, at: DateTime<Utc>, written: Written, values: &mut Values) -> Judged {
         let Written { done_at, by_operator, what, .. } = written;
         match what {
             What::Status(status) => {
@@ -324,14 +405,15 @@ impl Client {
                     self.by_operator.clone_from(&status);
                 }
                 self.record = *status;
+                self.recorded_at = Some(at);
                 let Some(ledger) = &mut self.ledger else { return Ok(()) };
                 ledger.recorded(at, &self.record).map_err(broken)
             }
             What::Secret(copy) => {
                 let list = values.numbers(&copy.list);
-                self.publish(at, done_at, &list, by_operator, values, arena)
+                self.publish(at, done_at, &list, by_operator)
             }
-            What::SecretGone => self.publish(at, done_at, &[], by_operator, values, arena),
+            What::SecretGone => self.publish(at, done_at, &[], by_operator),
         }
     }
 
@@ -341,22 +423,12 @@ impl Client {
         done_at: DateTime<Utc>,
         list: &[u32],
         by_operator: bool,
-        values: &mut Values,
-        arena: &Arena,
     ) -> Judged {
         self.lists.push((done_at, list.to_vec()));
         if self.lists.len() > 64 {
             self.lists.remove(0);
         }
-        let ledger = match &mut self.ledger {
-            Some(ledger) => ledger,
-            None => {
-                let ever = arena.simulator.client_secrets_ever(&self.member.name);
-                let Some(first) = ever.first() else { return Ok(()) };
-                let first = values.number(first);
-                self.ledger.insert(Ledger::new(at, first, lengths()))
-            }
-        };
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
         if by_operator {
             ledger.published(at, list).map_err(broken)
         } else {

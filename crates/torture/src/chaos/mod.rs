@@ -47,7 +47,7 @@ where
 }
 
 /// Repeats a write of ours until it is taken: the API server may be away.
-async fn insist<T, E, F>(write: impl Fn() -> F) -> T
+pub(crate) async fn insist<T, E, F>(write: impl Fn() -> F) -> T
 where
     F: Future<Output = Result<T, E>>,
 {

@@ -19,7 +19,16 @@ pub(super) async fn carry_out(arena: Arc<Arena>, order: Restart) -> Result<()> {
 
 async fn restart(arena: &Arena, order: Restart) -> Result<()> {
     let control_plane = &arena.control_plane;
-    control_plane.stop_apiserver().await?;
+    if order.kill {
+        arena.watch.hold();
+        control_plane.kill_apiserver().await?;
+    } else {
+        control_plane.stop_apiserver().await?;
+    }
     tokio::time::sleep(order.down).await;
-    Ok(control_plane.start_apiserver().await?)
+    control_plane.start_apiserver().await?;
+    if order.kill {
+        arena.watch.release();
+    }
+    Ok(())
 }
