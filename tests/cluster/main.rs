@@ -22,5 +22,7 @@ mod place;
 mod rbac;
 mod refused;
 mod requests;
+#[cfg(feature = "failpoints")]
+mod stale;
 mod tampered;
 mod tenants;
