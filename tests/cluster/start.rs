@@ -16,6 +16,7 @@ async fn without_permission_for_leases_it_says_what_to_grant_and_waits_for_it() 
     let operator = bench.replica(&SHORT);
     let what = format!("is forbidden in the namespace {}", bench.namespace);
     operator.eventually_says(&what, DEADLINE).await;
+    operator.eventually_says("watches are synced", DEADLINE).await;
     assert_eq!(operator.health("/livez").await, (200, "ok".to_owned()));
     let (status, why) = operator.health("/readyz").await;
     assert_eq!(status, 503);
