@@ -12,6 +12,7 @@ mod budget;
 mod consumers;
 mod credentials;
 mod figures;
+mod high_availability;
 #[cfg(feature = "failpoints")]
 mod kills;
 mod lifecycle;
@@ -21,8 +22,10 @@ mod permissions;
 mod place;
 mod rbac;
 mod refused;
+mod replicas;
 mod requests;
 #[cfg(feature = "failpoints")]
 mod stale;
+mod start;
 mod tampered;
 mod tenants;
