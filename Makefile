@@ -10,6 +10,7 @@ help:
 	@echo "make bench    figures: latency of a rotation, calls, memory"
 	@echo "make bench-budget  how a tenant's rate limit is used when 10,000 resources are due at once"
 	@echo "make crds     write crds/ anew from the Rust types"
+	@echo "make manifests  write deploy/, and the chart's values and README, anew from the chart"
 	@echo "make deny     licences, sources and TLS stacks of what is linked"
 
 # A real control plane, a simulated Auth0, the operator, and applications that log in all the time.
@@ -84,6 +85,12 @@ crds:
 		/^    plural: / { file = "crds/" $$2 ".yaml" } \
 		{ text = text $$0 "\n" } \
 		END { flush() }'
+
+# The chart's definitions, values.yaml and README from crds/ and values.schema.json, and deploy/ from
+# the chart. Helm is built first, once.
+.PHONY: manifests
+manifests:
+	cargo run --locked -q -p packaging
 
 # cargo-deny is built once, into the cache that the control plane has too.
 TOOLS = $${AUTH0_ROTATOR_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/auth0-rotator}/tools
