@@ -7,13 +7,16 @@ use auth0_rotator::{
     cli::{Cli, Command},
     run, telemetry,
 };
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Crds => print_crds(),
         Command::Run(arguments) => {
+            if let Err(wrong) = arguments.leader.terms() {
+                Cli::command().error(ErrorKind::ValueValidation, wrong).exit();
+            }
             telemetry::start(arguments.log_format, arguments.log_level);
             // One TLS provider for all: two that are linked together would have to be chosen from.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

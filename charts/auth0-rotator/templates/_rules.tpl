@@ -38,3 +38,15 @@ namespace, except for what only a cluster has: "cluster" is true or false.
   resources: [events]
   verbs: [create]
 {{- end }}
+
+{{/* What replicas need to agree on one that acts, in the operator's own namespace. */}}
+{{- define "auth0-rotator.leaseRules" -}}
+# The Lease by which replicas agree on one that acts. Creating can't be limited to a name.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "auth0-rotator.fullname" . }}]
+  verbs: [get, update]
+{{- end }}

@@ -76,7 +76,7 @@ const ALL: &str = "# The custom resource definitions, and the operator for a who
 #
 #   kubectl apply --server-side -f deploy/install.yaml
 ";
-const CLUSTER: &str = "# The operator for a whole cluster: namespace, permissions, replicas.
+const CLUSTER: &str = "# The operator for a whole cluster: namespace, permissions, two replicas.
 # Install the custom resource definitions first: kubectl apply -f crds/
 ";
 const ONE: &str = "# The operator for one namespace, here shop, in which it runs too. For another one:

@@ -29,12 +29,12 @@ pub fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// What is generated from the chart as `chart` has it, for the checkout in which it is.
+/// What is generated in the chart: its definitions, values and README.
 ///
 /// # Errors
 ///
-/// When a source can't be read, or Helm refuses the chart.
-pub fn generate(checkout: &Path, helm: &Helm) -> Result<Files> {
+/// When a source can't be read.
+pub fn chart_files(checkout: &Path) -> Result<Files> {
     let mut files = definitions(checkout)?;
     let chart = checkout.join(CHART);
     let schema = read(&chart.join("values.schema.json"))?;
@@ -42,8 +42,16 @@ pub fn generate(checkout: &Path, helm: &Helm) -> Result<Files> {
     files.insert(Path::new(CHART).join("values.yaml"), values::yaml(&schema)?);
     let readme = read(&chart.join("README.md"))?;
     files.insert(Path::new(CHART).join("README.md"), values::readme(&readme, &schema)?);
-    files.extend(deploy::manifests(checkout, helm)?);
     Ok(files)
+}
+
+/// What is generated from the chart as it is now: the manifests in `deploy/`.
+///
+/// # Errors
+///
+/// When Helm refuses the chart.
+pub fn deploy_files(checkout: &Path, helm: &Helm) -> Result<Files> {
+    deploy::manifests(checkout, helm)
 }
 
 /// The definitions, where the chart needs them: Helm reads nothing that is outside of it.

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use packaging::{Helm, checkout, generate};
+use packaging::{Files, Helm, chart_files, checkout, deploy_files};
 
 fn main() -> ExitCode {
     match write() {
@@ -17,21 +18,24 @@ fn main() -> ExitCode {
     }
 }
 
-/// Twice: the manifests are rendered from the values and definitions that are written.
+/// The chart first: the manifests are rendered from it.
 fn write() -> Result<()> {
-    let (checkout, helm) = (checkout(), Helm::find()?);
-    for _ in 0..2 {
-        for (path, text) in generate(&checkout, &helm)? {
-            let path = checkout.join(path);
-            if fs::read_to_string(&path).is_ok_and(|present| present == text) {
-                continue;
-            }
-            let wrong = || format!("can't write {}", path.display());
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder).with_context(wrong)?;
-            }
-            fs::write(&path, text).with_context(wrong)?;
+    let checkout = checkout();
+    store(&checkout, chart_files(&checkout)?)?;
+    store(&checkout, deploy_files(&checkout, &Helm::find()?)?)
+}
+
+fn store(checkout: &Path, files: Files) -> Result<()> {
+    for (path, text) in files {
+        let path = checkout.join(path);
+        if fs::read_to_string(&path).is_ok_and(|present| present == text) {
+            continue;
         }
+        let wrong = || format!("can't write {}", path.display());
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(wrong)?;
+        }
+        fs::write(&path, text).with_context(wrong)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Helm and kubectl on a control plane of the test's own.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -71,6 +72,33 @@ impl Cluster {
 
     pub(crate) fn kubectl_command(&self) -> Command {
         self.control_plane.kubectl().unwrap()
+    }
+
+    /// A file for a command.
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        let path = self.home.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.into_os_string().into_string().unwrap()
+    }
+
+    /// A file or folder of the checkout.
+    pub(crate) fn checkout_path(&self, name: &str) -> String {
+        checkout().join(name).into_os_string().into_string().unwrap()
+    }
+
+    /// A copy of the chart whose definitions lack a field, as those of an older version would.
+    pub(crate) fn older_chart(&self) -> String {
+        let copy = self.home.path().join("older");
+        let status = Command::new("cp").arg("-r").arg(chart()).arg(&copy).status().unwrap();
+        assert!(status.success());
+        let path = copy.join("files/crds/clientsecretrotations.yaml");
+        let text = fs::read_to_string(&path).unwrap();
+        let mut definition: Value = serde_norway::from_str(&text).unwrap();
+        let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+        let fields = definition.pointer_mut(schema).and_then(Value::as_object_mut).unwrap();
+        assert!(fields.remove("strategy").is_some());
+        fs::write(&path, serde_norway::to_string(&definition).unwrap()).unwrap();
+        copy.into_os_string().into_string().unwrap()
     }
 
     /// The names of all objects of a kind, with their namespaces.

@@ -1,0 +1,5 @@
+//! Which of several replicas acts.
+
+mod terms;
+
+pub use terms::Terms;
