@@ -14,15 +14,15 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Crds => print_crds(),
         Command::Run(arguments) => {
-            if let Err(wrong) = arguments.leader.terms() {
-                Cli::command().error(ErrorKind::ValueValidation, wrong).exit();
-            }
+            let terms = arguments.leader.terms().unwrap_or_else(|wrong| {
+                Cli::command().error(ErrorKind::ValueValidation, wrong).exit()
+            });
             telemetry::start(arguments.log_format, arguments.log_level);
             // One TLS provider for all: two that are linked together would have to be chosen from.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
             #[cfg(feature = "failpoints")]
             auth0_rotator::failpoint::start();
-            run::run(&arguments).await.map_err(Into::into)
+            run::run(&arguments, terms).await.map_err(Into::into)
         }
     };
     done.unwrap_or_else(|error: Box<dyn std::error::Error>| {

@@ -24,7 +24,10 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{KUBE_DEADLINE, trouble};
-use crate::api::{MANAGER, WorkloadKind, WorkloadRef};
+use crate::{
+    api::{MANAGER, WorkloadKind, WorkloadRef},
+    leader::Right,
+};
 
 /// The annotation on a pod template by which kubectl restarts a workload.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
@@ -126,6 +129,7 @@ impl<'a> Consumers<'a> {
     pub(super) async fn restart(
         &self,
         restart_at: DateTime<Utc>,
+        right: Right<'_>,
     ) -> Result<BTreeMap<String, String>, Trouble> {
         let mut refused = BTreeMap::new();
         for reference in self.restart {
@@ -137,6 +141,7 @@ impl<'a> Consumers<'a> {
             if workload.stuck.is_some() || restarted_at(&workload.template) >= Some(restart_at) {
                 continue;
             }
+            trouble::check(right)?;
             match self.stamp(reference, restart_at).await {
                 Ok(()) => {}
                 Err(Failure::Forbidden) => {
