@@ -154,6 +154,14 @@ impl Bench {
         bench
     }
 
+    /// A cluster of its own, without an operator.
+    pub(crate) async fn on_its_own(simulator: Simulator) -> Bench {
+        let own = another_control_plane().await;
+        let mut bench = Bench::on(&own, simulator).await;
+        bench.own = Some(own);
+        bench
+    }
+
     /// An operator for all namespaces.
     pub(crate) fn start_cluster_operator(&mut self) {
         let window = format!("{}s", WINDOW.as_secs());

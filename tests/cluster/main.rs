@@ -11,6 +11,7 @@ mod bench;
 mod budget;
 mod consumers;
 mod credentials;
+mod definitions;
 mod figures;
 #[cfg(feature = "failpoints")]
 mod kills;

@@ -29,8 +29,7 @@ impl Module {
         let mut go = toolchain.command(folder.path());
         go.args(["mod", "download", "-json", &format!("{}@{}", self.path, self.version)]);
         let output = go.output().context("run Go in", folder.path())?;
-        let answer: serde_json::Value =
-            serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let text = |name: &str| answer[name].as_str().map(str::to_owned);
         let wrong = |why: String| AssetsError::Module {
             module: self.path,

@@ -79,7 +79,8 @@ const ALL: &str = "# The custom resource definitions, and the operator for a who
 const CLUSTER: &str = "# The operator for a whole cluster: namespace, permissions, two replicas.
 # Install the custom resource definitions first: kubectl apply -f crds/
 ";
-const ONE: &str = "# The operator for one namespace, here shop, in which it runs too. For another one:
+const ONE: &str =
+    "# The operator for one namespace, here shop, in which it runs too. For another one:
 #
 #   sed 's/namespace: shop$/namespace: mine/' deploy/namespaced.yaml | kubectl apply -f -
 #

@@ -19,7 +19,8 @@ fn nothing_is_left_over_from_earlier() {
     let checkout = checkout();
     let written = generated(&checkout);
     let by_hand = |path: &Path| path.file_name().is_some_and(|name| name == "kustomization.yaml");
-    let mut folders = vec![checkout.join("deploy"), checkout.join("charts/auth0-rotator/files/crds")];
+    let mut folders =
+        vec![checkout.join("deploy"), checkout.join("charts/auth0-rotator/files/crds")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();

@@ -189,7 +189,10 @@ fn the_image_is_the_one_that_is_named() {
     for (sets, image) in [
         (vec![], "auth0-rotator:0.1.0".to_owned()),
         (vec!["image.tag=1.2.3"], "auth0-rotator:1.2.3".to_owned()),
-        (vec!["image.tag=1.2.3", &format!("image.digest={digest}")], format!("auth0-rotator@{digest}")),
+        (
+            vec!["image.tag=1.2.3", &format!("image.digest={digest}")],
+            format!("auth0-rotator@{digest}"),
+        ),
     ] {
         let rendered = helm.template(&chart(), HOME, &sets).unwrap();
         let objects = objects(&rendered);

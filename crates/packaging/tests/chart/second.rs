@@ -79,7 +79,12 @@ async fn what_kubectl_or_a_release_that_is_gone_left_can_be_taken_over() {
 #[tokio::test]
 async fn an_operator_that_kubectl_applied_is_noticed() {
     let cluster = Cluster::start().await;
-    cluster.kubectls(&["apply", "--server-side", "-f", &cluster.checkout_path("deploy/install.yaml")]);
+    cluster.kubectls(&[
+        "apply",
+        "--server-side",
+        "-f",
+        &cluster.checkout_path("deploy/install.yaml"),
+    ]);
     let chart = chart();
     let arguments = install("second", "two", "crds.adopt=true", chart.to_str().unwrap());
     let said = cluster.helm_refuses(&arguments);
