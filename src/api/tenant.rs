@@ -256,7 +256,8 @@ pub struct Auth0TenantStatus {
     /// When the token was got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_time: Option<DateTime<Utc>>,
-    /// What was left of the Management API's rate limit when this status was written.
+    /// What was left of the Management API's rate limit when it was last looked at: every ten
+    /// minutes, or a minute after that when it is used up. The metrics have it at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
 }
@@ -271,8 +272,9 @@ pub struct Budget {
     /// Requests that are left (`x-ratelimit-remaining`).
     #[schemars(with = "i64", range(min = 0))]
     pub remaining: u32,
-    /// When it is full again (`x-ratelimit-reset`).
-    pub reset_time: DateTime<Utc>,
+    /// When it is full again (`x-ratelimit-reset`), as far as that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_time: Option<DateTime<Utc>>,
 }
 
 /// The scopes of a tenant's token that matter here.

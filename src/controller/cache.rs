@@ -1,15 +1,20 @@
 //! What the watches know.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
+    ResourceExt as _,
     api::PartialObjectMeta,
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
 
-use super::tenants::{AnyTenant, Labels, NamespaceMetadata};
+use super::{
+    index::Index,
+    places::Key,
+    tenants::{AnyTenant, Labels, NamespaceMetadata},
+};
 use crate::api::{Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant, TenantKind, TenantRef};
 
 /// A resource as the watch knows it; one that can't be parsed stops no other.
@@ -29,6 +34,8 @@ pub(super) type SecretMetadata = PartialObjectMeta<Secret>;
 #[derive(Clone, Default)]
 pub(super) struct Watched {
     pub(super) resources: Vec<Store<Guarded>>,
+    /// Of the resources.
+    pub(super) indexes: Vec<Index>,
     pub(super) tenants: Vec<Store<GuardedTenant>>,
     pub(super) secrets: Vec<Store<SecretMetadata>>,
     /// Tenants of the cluster, where they may be used.
@@ -40,6 +47,27 @@ pub(super) struct Watched {
 impl Watched {
     pub(super) fn resources(&self) -> Vec<Arc<Guarded>> {
         self.resources.iter().flat_map(Store::state).collect()
+    }
+
+    /// The resources that name the client, or the target Secret, of another one or its own.
+    pub(super) fn sharing(&self, with: &ClientSecretRotation) -> Vec<Arc<Guarded>> {
+        let namespace = with.namespace().unwrap_or_default();
+        let target = Key { namespace, name: with.spec.target.name.clone() };
+        let mut keys: BTreeSet<_> =
+            self.indexes.iter().flat_map(|index| index.of_client(&with.spec.client_id)).collect();
+        keys.extend(self.indexes.iter().flat_map(|index| index.of_target(&target)));
+        keys.iter().filter_map(|key| self.resource(key)).collect()
+    }
+
+    /// The resources whose target is this Secret.
+    pub(super) fn aiming_at(&self, target: &Key) -> Vec<Arc<Guarded>> {
+        let keys = self.indexes.iter().flat_map(|index| index.of_target(target));
+        keys.filter_map(|key| self.resource(&key)).collect()
+    }
+
+    pub(super) fn resource(&self, key: &Key) -> Option<Arc<Guarded>> {
+        let reference = ObjectRef::new(&key.name).within(&key.namespace);
+        self.resources.iter().find_map(|store| store.get(&reference))
     }
 
     /// The UIDs of all tenants.
@@ -68,7 +96,7 @@ impl Watched {
         }
     }
 
-    /// The version of a tenant and of what says who may use it.
+    /// The version of a tenant, and of what else says who may use it.
     pub(super) fn tenant_version(&self, namespace: &str, reference: &TenantRef) -> Option<String> {
         let tenant = self.tenant(namespace, reference)?;
         let version = tenant.version()?;

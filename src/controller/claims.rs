@@ -30,8 +30,8 @@ pub(super) fn rivals(changed: &Guarded, watched: &Watched) -> Vec<ObjectRef<Guar
             && other.uid() != changed.uid()
             && stalled.is_some_and(|stalled| CLAIMED.contains(&stalled.reason.as_str()))
     };
-    let resources = watched.resources();
-    resources.iter().filter(is_rival).map(|other| ObjectRef::from_obj(&**other)).collect()
+    let sharing = watched.sharing(changed);
+    sharing.iter().filter(is_rival).map(|other| ObjectRef::from_obj(&**other)).collect()
 }
 
 /// The reasons for standing back.
@@ -46,8 +46,8 @@ pub(super) fn refusal(resource: &ClientSecretRotation, watched: &Watched) -> Opt
             AnyTenant::Cluster(tenant) => hosts_of(&tenant.0.as_ref().ok()?.spec.access),
         }
     };
-    let resources = watched.resources();
-    let others = resources.iter().filter_map(|other| other.0.as_ref().ok());
+    let sharing = watched.sharing(resource);
+    let others = sharing.iter().filter_map(|other| other.0.as_ref().ok());
     first_conflict(resource, others, hosts_of)
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Remembered {
     pub(super) rollout_watch: Option<Watching>,
     /// The watch on the credentials Secret, when this is a tenant that waits for it to change.
     pub(super) credentials_watch: Option<CredentialsWatch>,
+    /// When the status of a tenant, if this is one, told what is left of its budget.
+    pub(super) budget_told: Option<Instant>,
     /// Something that no version tells of has changed: a consumer's rollout.
     pub(super) poked: bool,
     /// What the last pass that came to rest has seen.

@@ -19,6 +19,7 @@ mod consumers;
 mod context;
 mod drift;
 mod events;
+mod index;
 mod memory;
 mod observe;
 mod pass;

@@ -18,7 +18,7 @@ use super::{
     precedence::Urgent,
     resource::{self, Handle},
     target::{Snapshot, Values},
-    tenants::Usable,
+    tenants::{Usable, status},
     terms, trouble,
 };
 use crate::{api::ClientSecretRotation, auth0::ClientFacts, failpoint::failpoint};
@@ -120,8 +120,9 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Repo
     if let Ok(usable) = &pass.tenant
         && let Some(budget) = usable.tenant.budget()
     {
-        let tenant = &pass.resource.spec.tenant_ref.name;
-        context.metrics.budget_left(namespace, tenant, budget.remaining);
+        let tenant = &pass.resource.spec.tenant_ref;
+        context.metrics.budget_left(namespace, &tenant.name, budget.remaining);
+        status::tell_budget((namespace, tenant), usable, context);
     }
     let about = Some(resource::reference(&pass.resource));
     Report { end, about, told: pass.told }

@@ -13,7 +13,7 @@ use std::{
 use crate::auth0::Urgency;
 
 /// Namespace and name of a resource.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     pub(super) namespace: String,
     pub(super) name: String,

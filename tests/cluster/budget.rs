@@ -1,10 +1,15 @@
 //! Many resources that are due at once, and a rate limit. Figures are measured by
 //! `make bench-budget`.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
+use auth0_rotator::api::Auth0Tenant;
 use auth0_simulator::{AuditEntry, AuditKind, Fault, Operation, RateLimit};
 use chrono::{DateTime, Utc};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::bench::Bench;
@@ -106,5 +111,36 @@ async fn while_auth0_is_down_it_is_hardly_called_and_then_all_go_on() {
         bench.rotated(name, 2).await;
         assert_eq!(bench.rotations(name), 1);
     }
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_left_stands_in_the_tenants_status_and_is_no_reason_to_look_at_its_resources() {
+    let (bench, _, _) = all_at_once(1, (16, 10)).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let told = loop {
+        let tenant = bench.api::<Auth0Tenant>().get("acme").await.unwrap();
+        if let Some(budget) = tenant.status.as_ref().and_then(|status| status.budget) {
+            break budget;
+        }
+        assert!(Instant::now() < deadline, "never told: {:?}", tenant.status);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(told.limit, 10);
+    assert!(told.remaining < 10, "{told:?}");
+    bench.rotated("app-0", 2).await;
+    // Whatever else its status says now: the resource is not looked at for that.
+    let passes = async |result: &str| {
+        bench.operator().metric(&format!("auth0_rotator_passes_total{{result=\"{result}\"}}")).await
+    };
+    let (made, spared) = (passes("ok").await, passes("nothing new").await);
+    let status = json!({ "status": { "budget": { "limit": 10, "remaining": 7 } } });
+    let (api, params) = (bench.api::<Auth0Tenant>(), PatchParams::default());
+    api.patch_status("acme", &params, &Patch::Merge(status)).await.unwrap();
+    while passes("nothing new").await == spared {
+        assert!(Instant::now() < deadline, "the change was not seen");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(passes("ok").await, made);
     bench.finish().await;
 }

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt as _, api::PartialObjectMeta, core::DeserializeGuard,
 };
+use rotation::{is_true, kind};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::api::{
@@ -112,12 +113,28 @@ impl AnyTenant {
         status.is_some_and(is)
     }
 
+    /// What resources have to be looked at anew for when it changes: what is asked of the tenant,
+    /// and whether it can be used. What else its status tells is no reason.
     pub(in crate::controller) fn version(&self) -> Option<String> {
         match self {
-            AnyTenant::Namespaced(tenant) => tenant.resource_version(),
-            AnyTenant::Cluster(tenant) => tenant.resource_version(),
+            AnyTenant::Namespaced(tenant) => version(tenant),
+            AnyTenant::Cluster(tenant) => version(tenant),
         }
     }
+}
+
+fn version<T: TenantResource>(tenant: &DeserializeGuard<T>) -> Option<String> {
+    let Ok(tenant) = &tenant.0 else { return tenant.resource_version() };
+    let (uid, generation) = (tenant.uid()?, tenant.meta().generation);
+    Some(format!("{uid} {generation:?} {:?}", not_ready(tenant)))
+}
+
+/// Reason and message, when the tenant's own status says that it can't be used.
+pub(super) fn not_ready<T: TenantResource>(tenant: &T) -> Option<(String, String)> {
+    let status = tenant.status()?;
+    let ready = rotation::find(&status.conditions, kind::READY)?;
+    (!is_true(&status.conditions, kind::READY))
+        .then(|| (ready.reason.clone(), ready.message.clone()))
 }
 
 /// Which tenant a resource of a namespace refers to, as a key: no two tenants have the same.

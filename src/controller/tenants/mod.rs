@@ -15,7 +15,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
-use rotation::{Class, Span, Trouble, is_true, kind};
+use rotation::{Class, Span, Trouble};
 
 use crate::controller::{KUBE_DEADLINE, cache::Watched, target::SecretStore, trouble};
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     auth0::{Auth0Error, Endpoint, Tenant},
 };
 use credentials::Seen;
-use kinds::describe;
+use kinds::{describe, not_ready};
 
 pub(super) use destination::Destination;
 pub(super) use kinds::{AnyTenant, NamespaceMetadata, TenantResource, tenant_key};
@@ -59,12 +59,14 @@ pub(in crate::controller) struct Usable {
     pub(in crate::controller) credentials: (String, String),
     /// What was last seen of that Secret.
     pub(in crate::controller) seen: Seen,
-    /// The version of its resource, and of what else says what may be done with it.
+    /// What a resource that refers to it has to be looked at anew for when it changes.
     pub(in crate::controller) version: Option<String>,
     /// Reason and message, when its own status says that it can't be used.
     pub(in crate::controller) not_ready: Option<(String, String)>,
     /// What a resource may do with it.
     pub(in crate::controller) permission: Permission,
+    /// The UID of its resource.
+    pub(in crate::controller) uid: String,
     /// The generation of its resource.
     generation: Option<i64>,
     /// The labels of the resource's namespace that the permission is due to.
@@ -137,7 +139,7 @@ impl Tenants {
         let (tenant, seen) = match kept.get(&uid) {
             Some((known, tenant, seen)) if *known == generation => (tenant.clone(), seen.clone()),
             _ => {
-                let seen = Seen::default();
+                let (uid, seen) = (uid.clone(), Seen::default());
                 let built = self.build(resource, &destination, seen.clone());
                 let tenant = Arc::new(built.map_err(|error| Trouble::from(&error))?);
                 kept.insert(uid, (generation, tenant.clone(), seen.clone()));
@@ -149,9 +151,10 @@ impl Tenants {
             domain: resource.access().domain.clone(),
             credentials: self.credentials_of(resource),
             seen,
-            version: resource.resource_version(),
+            version: None,
             not_ready: not_ready(resource),
             permission: Permission::Granted,
+            uid,
             generation,
             labels: None,
         })
@@ -251,14 +254,6 @@ impl Tenants {
         let pace = (access.rate_limit.requests_per_second, access.rate_limit.burst);
         Tenant::new(&endpoint, audience, credentials, pace)
     }
-}
-
-/// What the tenant's own status says against using it.
-fn not_ready<T: TenantResource>(resource: &T) -> Option<(String, String)> {
-    let status = resource.status()?;
-    let ready = rotation::find(&status.conditions, kind::READY)?;
-    (!is_true(&status.conditions, kind::READY))
-        .then(|| (ready.reason.clone(), ready.message.clone()))
 }
 
 /// A call, with the wait for its place, must be over well within the propagation window: whoever

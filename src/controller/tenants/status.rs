@@ -1,6 +1,9 @@
 //! The status of tenants: whether the Management API gives a token, and with which scopes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use kube::{
@@ -8,7 +11,7 @@ use kube::{
 };
 use rotation::{Trouble, Truth, kind};
 
-use super::{credentials_watch, kinds::TenantResource};
+use super::{Usable, credentials_watch, kinds::TenantResource};
 use crate::controller::{
     KUBE_DEADLINE,
     clock::now,
@@ -16,13 +19,16 @@ use crate::controller::{
     trouble::{self, backoff},
 };
 use crate::{
-    api::{Auth0TenantStatus, MANAGER, Scopes},
-    auth0::{READ_CLIENTS, READ_KEYS, UPDATE_KEYS},
+    api::{Auth0TenantStatus, Budget, MANAGER, Scopes, TenantRef},
+    auth0::{self, READ_CLIENTS, READ_KEYS, UPDATE_KEYS},
 };
 
 /// How often a tenant that works is looked at. The token is kept, so that this costs no call
 /// unless it is about to expire.
 const RECHECK: Duration = Duration::from_secs(600);
+
+/// How long what was told of a budget stands, also when it is used up.
+const BUDGET_KEPT: Duration = Duration::from_secs(60);
 
 /// What works only with a scope.
 const SCOPES: [(&str, &str); 3] = [
@@ -44,7 +50,7 @@ pub(in crate::controller) async fn reconcile<T: TenantResource>(
     let uid = tenant.uid().unwrap_or_default();
     let checked = check(tenant, &context).await;
     let failure = checked.as_ref().err().cloned();
-    let status = status(tenant, checked);
+    let status = Auth0TenantStatus { budget: budget(tenant, &context), ..status(tenant, checked) };
     let stored = store(tenant, status, &context).await;
     credentials_watch::follow(tenant, failure.as_ref(), &context);
     let Some(trouble) = failure.or(stored.err()) else {
@@ -73,6 +79,38 @@ async fn check<T: TenantResource>(tenant: &T, context: &Context) -> Result<Found
     context.metrics.auth0_called("scopes", &scopes);
     let scopes = scopes.map_err(|error| Trouble::from(&error))?;
     Ok(Found { scopes, token_time: usable.tenant.token_time().await })
+}
+
+/// What is left of the tenant's budget, for its status. It changes with every call, so it isn't told
+/// each time that the tenant is looked at.
+fn budget<T: TenantResource>(tenant: &T, context: &Context) -> Option<Budget> {
+    let told = tenant.status().and_then(|status| status.budget);
+    let usable = context.tenants.usable(tenant).ok()?;
+    let Some(left) = usable.tenant.budget() else { return told };
+    let is_due = context.memory.with(&usable.uid, |known| {
+        let is_due = known.budget_told.is_none_or(|at| at.elapsed() >= BUDGET_KEPT);
+        if is_due {
+            known.budget_told = Some(Instant::now());
+        }
+        is_due
+    });
+    let auth0::Budget { limit, remaining, reset_time } = left;
+    if is_due { Some(Budget { limit, remaining, reset_time }) } else { told }
+}
+
+/// Has a tenant looked at when its status is behind what its budget is: nothing was told of it yet,
+/// or it is used up and wasn't when it was told.
+pub(in crate::controller) fn tell_budget(
+    (namespace, reference): (&str, &TenantRef),
+    usable: &Usable,
+    context: &Context,
+) {
+    let Some(left) = usable.tenant.budget() else { return };
+    let told = context.memory.with(&usable.uid, |known| known.budget_told);
+    let kept = if left.remaining == 0 { BUDGET_KEPT } else { RECHECK };
+    if told.is_none_or(|at| at.elapsed() >= kept) {
+        context.pokes.poke_tenant(namespace, reference);
+    }
 }
 
 fn status<T: TenantResource>(tenant: &T, checked: Result<Found, Trouble>) -> Auth0TenantStatus {

@@ -26,6 +26,7 @@ use crate::{
         cache::{Guarded, GuardedTenant, SecretMetadata, Watched},
         claims,
         context::Context,
+        index::Index,
         places::Key,
         pokes::Pokes,
         reconcile,
@@ -44,6 +45,7 @@ pub(in crate::controller) struct Scope {
     tenant_changes: Channel<GuardedTenant>,
     tenants: (Store<GuardedTenant>, Writer<GuardedTenant>),
     resources: (Store<Guarded>, Writer<Guarded>),
+    index: Index,
     secrets: (Store<SecretMetadata>, Writer<SecretMetadata>),
 }
 
@@ -56,6 +58,7 @@ pub(in crate::controller) fn scopes(client: &Client, namespaces: &[String]) -> V
         tenant_changes: mpsc::channel(CHANGES),
         tenants: reflector::store(),
         resources: reflector::store(),
+        index: Index::default(),
         secrets: reflector::store(),
     };
     if namespaces.is_empty() {
@@ -71,6 +74,7 @@ pub(in crate::controller) fn watched(scopes: &[Scope]) -> Watched {
         cluster_tenants: None,
         namespaces: None,
         resources: scopes.iter().map(|scope| scope.resources.0.clone()).collect(),
+        indexes: scopes.iter().map(|scope| scope.index.clone()).collect(),
         tenants: scopes.iter().map(|scope| scope.tenants.0.clone()).collect(),
         secrets: scopes.iter().map(|scope| scope.secrets.0.clone()).collect(),
     }
@@ -113,9 +117,8 @@ impl Scope {
             move || store.state().iter().map(|object| ObjectRef::from_obj(&**object)).collect()
         };
 
-        let changes = watcher(scoped(&self.client, namespace), config())
-            .default_backoff()
-            .reflect(self.resources.1);
+        let changes = watcher(scoped(&self.client, namespace), config()).default_backoff();
+        let changes = self.index.follow(changes).reflect(self.resources.1);
         let all_resources = watched.clone();
         let own = move |resource: &Guarded| {
             let rivals = claims::rivals(resource, &all_resources);
@@ -144,8 +147,8 @@ impl Scope {
         let changes = watcher(scoped(&self.client, namespace), ours)
             .default_backoff()
             .reflect(self.secrets.1);
-        let targets = resources.clone();
-        let owners = move |secret: &SecretMetadata| owners(&targets, secret);
+        let theirs = watched.clone();
+        let owners = move |secret: &SecretMetadata| owners(&theirs, secret);
         let to = to_resources.clone();
         tasks.spawn(forward(changes, owners, everything(&resources), to, begun.clone()));
 
@@ -230,19 +233,15 @@ fn users(store: &Store<Guarded>, tenant: &GuardedTenant) -> Vec<ObjectRef<Guarde
 }
 
 /// The resources that a Secret is, or should be, the target of.
-fn owners(store: &Store<Guarded>, secret: &SecretMetadata) -> Vec<ObjectRef<Guarded>> {
-    let namespace = secret.namespace().unwrap_or_default();
-    let named = secret.annotations().get(OWNER_ANNOTATION);
-    if let Some(owner) = named.map(|name| ObjectRef::new(name).within(&namespace))
-        && store.get(&owner).is_some()
-    {
-        return vec![owner];
-    }
-    let name = secret.name_any();
-    let targets = |resource: &&Arc<Guarded>| {
-        let spec = resource.0.as_ref().ok().map(|resource| &resource.spec);
-        resource.namespace().as_deref() == Some(namespace.as_str())
-            && spec.is_some_and(|spec| spec.target.name == name)
+fn owners(watched: &Watched, secret: &SecretMetadata) -> Vec<ObjectRef<Guarded>> {
+    let at = |name: &str| Key {
+        namespace: secret.namespace().unwrap_or_default(),
+        name: name.to_owned(),
     };
-    store.state().iter().filter(targets).map(|resource| ObjectRef::from_obj(&**resource)).collect()
+    let named = secret.annotations().get(OWNER_ANNOTATION);
+    if let Some(owner) = named.and_then(|name| watched.resource(&at(name))) {
+        return vec![ObjectRef::from_obj(&*owner)];
+    }
+    let aiming = watched.aiming_at(&at(&secret.name_any()));
+    aiming.iter().map(|resource| ObjectRef::from_obj(&**resource)).collect()
 }
