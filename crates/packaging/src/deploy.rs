@@ -34,6 +34,8 @@ pub(crate) fn manifests(checkout: &Path, helm: &Helm) -> Result<Files> {
     };
     let cluster = render(NAMESPACE, &[])?;
     let namespaced = render(SHOP, &["scope=namespaced"])?;
+    // In the base's namespace, like the account: only then does Kustomize move both together.
+    let roles_of_one = render(NAMESPACE, &["scope=namespaced"])?;
     let monitored = render(
         NAMESPACE,
         &[
@@ -54,7 +56,7 @@ pub(crate) fn manifests(checkout: &Path, helm: &Helm) -> Result<Files> {
     }
     let own = namespace();
     file("overlays/cluster-wide/namespace.yaml", "", &[&own]);
-    for (overlay, rendering) in [("cluster-wide", &cluster), ("one-namespace", &namespaced)] {
+    for (overlay, rendering) in [("cluster-wide", &cluster), ("one-namespace", &roles_of_one)] {
         let roles = rendering.get(RBAC).context("the chart renders no roles")?;
         let path = format!("overlays/{overlay}/{RBAC}");
         file(&path, "", &roles.iter().collect::<Vec<_>>());

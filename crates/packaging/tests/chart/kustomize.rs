@@ -1,12 +1,14 @@
 //! The overlays build what the chart renders.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use control_plane::{Assets, Binary, Progress};
 use packaging::{Helm, checkout};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::cluster::{chart, identity, objects};
 
@@ -25,6 +27,27 @@ fn the_overlay_with_monitoring_is_the_chart() {
     let switches = ["serviceMonitor", "prometheusRule", "dashboard"]
         .map(|name| format!("monitoring.{name}.enabled=true"));
     assert_same("with-monitoring", "auth0-rotator", &switches.each_ref().map(String::as_str));
+}
+
+#[test]
+fn an_overlay_of_ones_own_names_another_namespace_and_image() {
+    let folder = TempDir::new().unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg(checkout().join("deploy")).arg(folder.path());
+    assert!(copy.status().unwrap().success());
+    let own = folder.path().join("own");
+    fs::create_dir(&own).unwrap();
+    let text = "apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: pay
+resources: [../deploy/overlays/one-namespace]
+images: [{name: auth0-rotator, newName: registry.example/auth0-rotator}]
+";
+    fs::write(own.join("kustomization.yaml"), text).unwrap();
+    let built = build(&own);
+    assert!(built.contains("image: registry.example/auth0-rotator:0.1.0"), "{built}");
+    assert!(built.contains("namespace: pay"), "{built}");
+    assert!(!built.contains("namespace: shop") && !built.contains("namespace: auth0-rotator"));
 }
 
 /// The overlay has the chart's objects, and the namespace that Helm would make.
