@@ -13,7 +13,7 @@ fn the_chart_gives_the_permissions_that_are_checked() {
     for (manifest, sets) in [
         ("deploy/operator.yaml", &[][..]),
         ("deploy/namespaced.yaml", &["scope=namespaced", "namespaces={shop}"]),
-        ("deploy/namespaced.yaml", &["scope=namespaced", "namespaces={pay}", "fullnameOverride=x"]),
+        ("deploy/namespaced.yaml", &["scope=namespaced", "namespaces={pay}", "crds.keep=false"]),
         ("deploy/operator.yaml", &["replicas=1", "labels.team=shop", "crds.install=false"]),
     ] {
         let checked = fs::read_to_string(checkout().join(manifest)).unwrap();

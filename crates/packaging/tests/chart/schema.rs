@@ -75,9 +75,7 @@ fn wrong_values_are_refused_by_name() {
         let refused = helm.template(&chart(), "home", &[set]);
         let message = refused.expect_err(&format!("{set} is accepted")).to_string();
         assert!(message.contains("values don't meet the specifications"), "{set}: {message}");
-        let path = named.replace('/', "");
-        let plain = message.replace('/', "").replace(['\'', '"'], "");
-        assert!(plain.contains(&path), "{set} isn't named: {message}");
+        assert!(message.replace('\'', "").contains(named), "{set} isn't named: {message}");
     }
     println!("{} wrong values refused", WRONG.len());
 }
