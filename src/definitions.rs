@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long after a look the next one is, at first and at most.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
 /// How many fields are named in a message.
 const NAMED: usize = 5;
@@ -69,9 +69,7 @@ pub async fn wait(client: &Client, cluster_tenants: bool, waiting: impl Fn(&str)
                 listed(&fields),
                 what_to_do()
             ),
-            Found::Unreadable(why) => {
-                format!("the definitions can't be looked at: {why}; it is tried again")
-            }
+            Found::Unreadable(why) => format!("{why}; it is tried again"),
         };
         if problem != told {
             tracing::error!("waiting: {problem}");
@@ -101,21 +99,30 @@ fn listed(fields: &[String]) -> String {
 async fn look(client: &Client, cluster_tenants: bool) -> Found {
     let path = format!("/openapi/v3/apis/{GROUP}/v1alpha1");
     let Ok(request) = Request::get(path).body(Vec::new()) else {
-        return Found::Unreadable("the request can't be made".to_owned());
+        return unreadable("the request can't be made");
     };
     let answer = tokio::time::timeout(KUBE_DEADLINE, client.request_text(request)).await;
     match answer {
         Ok(Ok(text)) => match serde_json::from_str(&text) {
             Ok(document) => judge(&document, cluster_tenants),
-            Err(error) => Found::Unreadable(error.to_string()),
+            Err(error) => unreadable(&format!("the definitions are not described: {error}")),
         },
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
             judge(&Value::Null, cluster_tenants)
         }
         Ok(Err(kube::Error::Api(status))) if status.code == 403 => Found::Forbidden,
-        Ok(Err(error)) => Found::Unreadable(error.to_string()),
-        Err(_) => Found::Unreadable(format!("no answer within {KUBE_DEADLINE:?}")),
+        Ok(Err(kube::Error::Api(status))) => {
+            unreadable(&format!("the API server doesn't describe the definitions: {status}"))
+        }
+        Ok(Err(error)) => unreadable(&format!("the API server can't be reached: {error}")),
+        Err(_) => {
+            unreadable(&format!("the API server can't be reached: no answer in {KUBE_DEADLINE:?}"))
+        }
     }
+}
+
+fn unreadable(why: &str) -> Found {
+    Found::Unreadable(why.to_owned())
 }
 
 /// Compares what the API server says with what this version has.

@@ -21,6 +21,7 @@ pub struct Metrics {
     status_writes: Counter,
     publishing: Histogram,
     waiting: Gauge,
+    leader: Gauge,
     budget: Family<TenantLabels, Gauge>,
 }
 
@@ -68,6 +69,7 @@ impl Metrics {
                 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
             ]),
             waiting: Gauge::default(),
+            leader: Gauge::default(),
             budget: Family::default(),
             registry: Registry::default(),
         };
@@ -108,6 +110,7 @@ impl Metrics {
             "ClientSecretRotations that wait for their turn",
             metrics.waiting.clone(),
         );
+        registry.register("leader", "1 while this replica leads", metrics.leader.clone());
         registry.register(
             "auth0_budget_remaining",
             "Calls of a tenant's Management API that were left when Auth0 last told",
@@ -139,6 +142,11 @@ impl Metrics {
 
     pub(crate) fn waiting(&self, resources: usize) {
         self.waiting.set(i64::try_from(resources).unwrap_or(i64::MAX));
+    }
+
+    /// Whether this replica leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
     }
 
     /// What is left of a tenant's budget.

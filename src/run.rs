@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, process::ExitCode, sync::Arc};
 
-use kube::{Client, Config};
+use kube::{Client, Config, client::ClientBuilder};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     cli::RunArgs,
-    controller::{self, KUBE_DEADLINE},
+    controller::{self, KUBE_DEADLINE, LearnTime},
     definitions,
     leader::{Candidacy, Place, Standing, Terms},
     metrics::Metrics,
@@ -54,6 +54,7 @@ pub async fn run(arguments: &RunArgs, terms: Terms) -> Result<ExitCode, StartErr
         }
     }
     let candidacy = candidacy(arguments, terms, &client);
+    tokio::spawn(tell_of(candidacy.standing(), metrics.clone()));
     let standing = candidacy.standing();
     readiness.send_replace(Readiness::Begun { synced: is_synced, standing: standing.clone() });
     tokio::spawn(async move {
@@ -106,6 +107,16 @@ fn is_in_pod() -> bool {
     std::env::var_os("KUBECONFIG").is_none() && account.exists()
 }
 
+/// Keeps the metric that tells who leads.
+async fn tell_of(mut standing: watch::Receiver<Standing>, metrics: Arc<Metrics>) {
+    loop {
+        metrics.leads(*standing.borrow_and_update() == Standing::Leading);
+        if standing.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Waits until the Lease is lost. An election that ended by itself is as bad.
 async fn lost(mut standing: watch::Receiver<Standing>) {
     let is_lost = |standing: &Standing| matches!(standing, Standing::Lost(_));
@@ -124,7 +135,9 @@ async fn client() -> Result<Client, StartError> {
     config.default_retry = false;
     config.connect_timeout = Some(KUBE_DEADLINE);
     config.write_timeout = Some(KUBE_DEADLINE);
-    Client::try_from(config)
+    let client =
+        ClientBuilder::try_from(config).map(|client| client.with_layer(&LearnTime).build());
+    client
         .map_err(|error| StartError(format!("the cluster's configuration can't be used: {error}")))
 }
 

@@ -40,6 +40,7 @@ use futures::{StreamExt as _, future::join_all, stream::select_all};
 use kube::{Client, Resource as _};
 use tokio::{sync::watch as channel, task::JoinSet};
 
+pub(crate) use clock::LearnTime;
 use context::Context;
 pub use context::Settings;
 use events::Announcer;

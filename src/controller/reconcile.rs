@@ -13,6 +13,7 @@ use rotation::{Class, Request, Trouble};
 use super::{
     cache::Guarded,
     claims,
+    clock::now,
     context::Context,
     memory::{Failed, Settled, Wishes},
     pass::{End, Report, pass},
@@ -87,7 +88,7 @@ fn begin_with(resource: &Guarded, key: &Key, context: &Context) -> Result<Turn, 
         context.metrics.passed("nothing new");
         return Err(action.into());
     }
-    let urgency = urgency(spoken, Utc::now());
+    let urgency = urgency(spoken, now());
     let place = if context.memory.with(&uid, |known| known.answer.is_some()) {
         context.places.leave(key);
         None
@@ -208,11 +209,11 @@ fn still_settled(resource: &Guarded, wished: &Wished, context: &Context) -> Opti
         && secret.map_or(secret_versions.is_empty(), |version| secret_versions.contains(&version))
         && wished.wishes.tenant_version == *tenant_version
         && claims::refusal(resource.0.as_ref().ok()?, &context.watched).is_some() == *is_claimed;
-    (same && wake.is_none_or(|wake| wake > Utc::now())).then(|| sleep_until(*wake))
+    (same && wake.is_none_or(|wake| wake > now())).then(|| sleep_until(*wake))
 }
 
 fn sleep_until(wake: Option<DateTime<Utc>>) -> Action {
-    let sleep = wake.map(|wake| (wake - Utc::now()).to_std().unwrap_or_default());
+    let sleep = wake.map(|wake| (wake - now()).to_std().unwrap_or_default());
     // A millisecond more: what is due is then due, and not almost.
     sleep.map_or_else(Action::await_change, |sleep| {
         Action::requeue((sleep + Duration::from_millis(1)).min(LONGEST_SLEEP))

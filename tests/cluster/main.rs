@@ -13,6 +13,7 @@ mod consumers;
 mod credentials;
 mod definitions;
 mod figures;
+mod high_availability;
 #[cfg(feature = "failpoints")]
 mod kills;
 mod lifecycle;
@@ -22,6 +23,8 @@ mod permissions;
 mod place;
 mod rbac;
 mod refused;
+mod replicas;
 mod requests;
+mod start;
 mod tampered;
 mod tenants;
