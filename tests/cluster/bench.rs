@@ -101,7 +101,26 @@ async fn install(control_plane: &ControlPlane) {
         let waiting = kube::runtime::wait::await_condition(api.clone(), &name, established);
         tokio::time::timeout(DEADLINE, waiting).await.unwrap().unwrap();
     }
+    for crd in crds() {
+        described(&client, &crd.spec.names.plural).await;
+    }
     install_manifest(&client, "deploy/operator.yaml", None).await;
+}
+
+/// Waits until the API server's description of itself has a text: it follows the definitions, a
+/// moment after they are in force.
+pub(crate) async fn described(client: &Client, text: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let path = "/openapi/v3/apis/auth0-rotator.dev/v1alpha1";
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        let answer = client.request_text(request).await;
+        if answer.is_ok_and(|answer| answer.contains(text)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{text} is never described");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Applies a manifest of this repository, in a namespace if it names none.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    bench::{Bench, DEADLINE, MANAGER, SCOPES, from},
+    bench::{Bench, DEADLINE, MANAGER, SCOPES, described, from},
     operator::Operator,
 };
 
@@ -64,21 +64,6 @@ async fn install(client: &Client, change: impl Fn(&mut Value)) {
         let established = kube::runtime::conditions::is_crd_established();
         let waiting = kube::runtime::wait::await_condition(api.clone(), &name, established);
         tokio::time::timeout(DEADLINE, waiting).await.unwrap().unwrap();
-    }
-}
-
-/// Waits until the API server's description of itself has a text: it follows the definitions.
-async fn described(client: &Client, text: &str) {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let path = "/openapi/v3/apis/auth0-rotator.dev/v1alpha1";
-        let request = http::Request::get(path).body(Vec::new()).unwrap();
-        let answer = client.request_text(request).await;
-        if answer.is_ok_and(|answer| answer.contains(text)) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{text} is never described");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -124,7 +124,6 @@ enabled: true",
 ];
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "a figure, shown with --nocapture")]
 async fn the_api_server_accepts_every_rendering() {
     let cluster = Cluster::start().await;
     let definitions = PROMETHEUS_OPERATOR.fetch().unwrap().join("example/prometheus-operator-crd");

@@ -68,7 +68,6 @@ const WRONG: &[(&str, &str)] = &[
 ];
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a figure, shown with --nocapture")]
 fn wrong_values_are_refused_by_name() {
     let helm = Helm::find().unwrap();
     for (set, named) in WRONG {
