@@ -48,6 +48,8 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled() {
 
     cluster.helms(&["uninstall", "auth0-rotator", "--namespace", "auth0-rotator"]);
     assert_eq!(cluster.all("crd").len(), 3, "the definitions stay");
+    let going = "jsonpath={.items[*].metadata.deletionTimestamp}";
+    assert_eq!(cluster.kubectls(&["get", "crd", "-o", going]), "", "and aren't about to go");
     assert_eq!(cluster.all("auth0tenants"), ["default/production"], "and so do the resources");
     assert!(cluster.all("deployments").is_empty());
     let roles = cluster.all("clusterroles");
