@@ -102,7 +102,7 @@ async fn install(control_plane: &ControlPlane) {
         tokio::time::timeout(DEADLINE, waiting).await.unwrap().unwrap();
     }
     for crd in crds() {
-        described(&client, &crd.spec.names.plural).await;
+        described(&client, &format!("/{}", crd.spec.names.plural)).await;
     }
     install_manifest(&client, "deploy/operator.yaml", None).await;
 }
