@@ -174,7 +174,6 @@ impl Bench {
         let own = another_control_plane().await;
         let mut bench = Bench::on(&own, simulator).await;
         bench.own = Some(own);
-        bench.allow_leases().await;
         bench.start_cluster_operator();
         bench
     }
@@ -189,15 +188,15 @@ impl Bench {
 
     /// An operator for all namespaces.
     pub(crate) fn start_cluster_operator(&mut self) {
+        self.start_cluster_operator_with(&[]);
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_cluster_operator_with(&mut self, more: &[&str]) {
         let window = format!("{}s", WINDOW.as_secs());
-        let arguments = [
-            "--operator-namespace",
-            &self.namespace,
-            "--leader-elect",
-            "--propagation-window",
-            &window,
-            "--allow-http-endpoints",
-        ];
+        let mut arguments = vec!["--operator-namespace", &self.namespace, "--propagation-window"];
+        arguments.extend([window.as_str(), "--allow-http-endpoints"]);
+        arguments.extend(more);
         self.operator = Some(Operator::start(self.folder.path(), &self.kubeconfig, &arguments));
     }
 

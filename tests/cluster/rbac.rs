@@ -34,7 +34,11 @@ type Use = (String, String, String, Option<String>);
 #[tokio::test]
 async fn the_cluster_role_is_used_and_suffices() {
     let clients = ["plain", "staged", "owned", "adopted", "drifting", "shared"];
-    let bench = Bench::with_cluster(auth0(&clients).await).await;
+    let mut bench = Bench::with_cluster(auth0(&clients).await).await;
+    bench.operator().ready().await;
+    assert!(bench.take_operator().stop().await.success());
+    bench.allow_leases().await;
+    bench.start_cluster_operator_with(&["--leader-elect"]);
     tour(&bench, &Place::of(&bench)).await;
     bench
         .share(json!([{ "namespaces": { "matchLabels": { "a": "b" } }, "clientIds": ["*"] }]))

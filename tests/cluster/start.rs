@@ -16,6 +16,7 @@ async fn without_permission_for_leases_it_says_what_to_grant_and_waits_for_it() 
     let operator = bench.replica(&SHORT);
     let what = format!("is forbidden in the namespace {}", bench.namespace);
     operator.eventually_says(&what, DEADLINE).await;
+    operator.eventually_says("watches are synced", DEADLINE).await;
     assert_eq!(operator.health("/livez").await, (200, "ok".to_owned()));
     let (status, why) = operator.health("/readyz").await;
     assert_eq!(status, 503);
@@ -33,10 +34,11 @@ async fn without_permission_for_leases_it_says_what_to_grant_and_waits_for_it() 
 #[tokio::test]
 async fn it_waits_for_an_api_server_that_is_not_there_yet() {
     let mut bench = Bench::with_cluster(auth0(&["shop"]).await).await;
-    bench.operator().leads().await;
+    bench.operator().ready().await;
     assert!(bench.take_operator().stop().await.success());
+    bench.allow_leases().await;
     bench.own.as_ref().unwrap().stop_apiserver().await.unwrap();
-    bench.start_cluster_operator();
+    bench.start_cluster_operator_with(&["--leader-elect"]);
     let operator = bench.operator();
     operator.eventually_says("the API server can't be reached", DEADLINE).await;
     assert_eq!(operator.health("/livez").await, (200, "ok".to_owned()));
