@@ -11,6 +11,7 @@ help:
 	@echo "make bench-budget  how a tenant's rate limit is used when 10,000 resources are due at once"
 	@echo "make bench-failover  how long nobody acts when the leader is killed, or stopped"
 	@echo "make crds     write crds/ anew from the Rust types"
+	@echo "make manifests  write deploy/, and the chart's values and README, anew from the chart"
 	@echo "make deny     licences, sources and TLS stacks of what is linked"
 
 # A real control plane, a simulated Auth0, the operator, and applications that log in all the time.
@@ -44,7 +45,7 @@ test:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	cargo run --locked -q -p control-plane -- build --with kubectl
+	cargo run --locked -q -p control-plane -- build --with kubectl,helm
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked --workspace --all-features
 	cargo build --locked -p auth0-rotator -p torture
 	"$${CARGO_TARGET_DIR:-target}/debug/torture" --duration 3m --clients 12 --seed 1
@@ -91,6 +92,12 @@ crds:
 		/^    plural: / { file = "crds/" $$2 ".yaml" } \
 		{ text = text $$0 "\n" } \
 		END { flush() }'
+
+# The chart's definitions, values.yaml and README from crds/ and values.schema.json, and deploy/ from
+# the chart. Helm is built first, once.
+.PHONY: manifests
+manifests:
+	cargo run --locked -q -p packaging
 
 # cargo-deny is built once, into the cache that the control plane has too.
 TOOLS = $${AUTH0_ROTATOR_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/auth0-rotator}/tools

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args, Parser, Subcommand};
 use rotation::Span;
 use tracing::level_filters::LevelFilter;
+use url::Url;
 
 use crate::{controller::Settings, leader, telemetry::LogFormat};
 
@@ -24,6 +25,20 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the custom resource definitions.
     Crds,
+    /// Ask an operator whether it is ready, until it is.
+    Check(CheckArgs),
+}
+
+/// The flags of `check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// What to ask, such as http://auth0-rotator.auth0-rotator:8081/readyz.
+    #[arg(value_name = "URL")]
+    pub url: Url,
+
+    /// How long to ask.
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = span)]
+    pub timeout: Span,
 }
 
 /// The flags of `run`.
@@ -252,7 +267,7 @@ mod tests {
         let all = ["auth0-rotator", "run"].iter().chain(arguments);
         Cli::try_parse_from(all).map(|cli| match cli.command {
             Command::Run(arguments) => *arguments,
-            Command::Crds => unreachable!("run was given"),
+            Command::Crds | Command::Check(_) => unreachable!("run was given"),
         })
     }
 

@@ -5,12 +5,15 @@
 //! - [`controller`]: observe, decide, act. What to do is decided in the crate `rotation`.
 //! - [`leader`]: which of several replicas acts.
 //! - [`failpoint`]: where tests kill the process.
-//! - [`cli`], [`run`], [`server`], [`metrics`], [`telemetry`]: the process around it.
+//! - [`definitions`]: whether those that are installed are this version's.
+//! - [`check`], [`cli`], [`run`], [`server`], [`metrics`], [`telemetry`]: the process around it.
 
 pub mod api;
 pub mod auth0;
+pub mod check;
 pub mod cli;
 pub mod controller;
+pub mod definitions;
 pub mod failpoint;
 pub mod leader;
 pub mod metrics;

@@ -4,6 +4,7 @@ use std::{io::Write as _, process::ExitCode};
 
 use auth0_rotator::{
     api::crds_yaml,
+    check,
     cli::{Cli, Command},
     run, telemetry,
 };
@@ -13,13 +14,17 @@ use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Crds => print_crds(),
+        Command::Check(arguments) => {
+            provide_tls();
+            let ready = check::check(&arguments).await;
+            ready.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
         Command::Run(arguments) => {
             let terms = arguments.leader.terms().unwrap_or_else(|wrong| {
                 Cli::command().error(ErrorKind::ValueValidation, wrong).exit()
             });
             telemetry::start(arguments.log_format, arguments.log_level);
-            // One TLS provider for all: two that are linked together would have to be chosen from.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            provide_tls();
             #[cfg(feature = "failpoints")]
             auth0_rotator::failpoint::start();
             run::run(&arguments, terms).await.map_err(Into::into)
@@ -29,6 +34,11 @@ async fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "auth0-rotator: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// One TLS provider for all: two that are linked together would have to be chosen from.
+fn provide_tls() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
 fn print_crds() -> Result<ExitCode, Box<dyn std::error::Error>> {

@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     cli::RunArgs,
     controller::{self, KUBE_DEADLINE, LearnTime},
+    definitions,
     leader::{Candidacy, Place, Standing, Terms},
     metrics::Metrics,
     server::{Readiness, Server},
@@ -39,20 +40,32 @@ pub async fn run(arguments: &RunArgs, terms: Terms) -> Result<ExitCode, StartErr
     let (synced, is_synced) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let addresses = bind(arguments).await?;
+    let (readiness, is_ready) = watch::channel(Readiness::default());
+    serve(addresses, &metrics, is_ready);
+    let settings = arguments.settings();
+    let mut asked_to_stop = Box::pin(asked_to_stop());
+    let waiting = |what: &str| drop(readiness.send_replace(Readiness::Waiting(what.to_owned())));
+    // Before the election: who can't work must not lead.
+    tokio::select! {
+        () = definitions::wait(&client, settings.uses_cluster_tenants(), waiting) => {}
+        () = &mut asked_to_stop => {
+            tracing::info!("stopped");
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     let candidacy = candidacy(arguments, terms, &client);
-    serve(addresses, &metrics, Readiness { synced: is_synced, standing: candidacy.standing() });
     tokio::spawn(tell_of(candidacy.standing(), metrics.clone()));
     let standing = candidacy.standing();
+    readiness.send_replace(Readiness::Begun { synced: is_synced, standing: standing.clone() });
     tokio::spawn(async move {
         tokio::select! {
-            () = asked_to_stop() => tracing::info!("stopping: what is under way is finished first"),
+            () = asked_to_stop => tracing::info!("stopping: what is under way is finished first"),
             () = lost(standing) => {}
         }
         stop.send_replace(true);
     });
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, namespaces = ?arguments.namespaces, "started");
-    let settings = arguments.settings();
     let asked = controller::run(client, settings, metrics, &candidacy, stopped, synced).await;
     let standing = candidacy.standing().borrow().clone();
     candidacy.resign().await;
@@ -143,7 +156,11 @@ async fn bind(arguments: &RunArgs) -> Result<[TcpListener; 2], StartError> {
     Ok([metrics, health])
 }
 
-fn serve([metrics, health]: [TcpListener; 2], all: &Arc<Metrics>, readiness: Readiness) {
+fn serve(
+    [metrics, health]: [TcpListener; 2],
+    all: &Arc<Metrics>,
+    readiness: watch::Receiver<Readiness>,
+) {
     let servers = [
         (Server::metrics(metrics, all.clone()), "metrics"),
         (Server::health(health, readiness), "health"),

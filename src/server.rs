@@ -15,21 +15,35 @@ use crate::{leader::Standing, metrics::Metrics};
 
 /// What `/readyz` goes by. A replica that stands by is as ready as the one that leads: its caches
 /// are filled, and it can lead at once.
-#[derive(Clone)]
-pub struct Readiness {
-    /// All watches have told what there is.
-    pub synced: watch::Receiver<bool>,
-    /// How this process stands in the election.
-    pub standing: watch::Receiver<Standing>,
+pub enum Readiness {
+    /// The operator can't begin because of this.
+    Waiting(String),
+    /// It has begun.
+    Begun {
+        /// All watches have told what there is.
+        synced: watch::Receiver<bool>,
+        /// How this process stands in the election.
+        standing: watch::Receiver<Standing>,
+    },
+}
+
+impl Default for Readiness {
+    fn default() -> Readiness {
+        Readiness::Waiting("the definitions have not been looked at yet".to_owned())
+    }
 }
 
 impl Readiness {
     /// What is not so yet, or not any more.
     fn lacks(&self) -> Option<String> {
-        if !*self.synced.borrow() {
+        let (synced, standing) = match self {
+            Readiness::Waiting(what) => return Some(what.clone()),
+            Readiness::Begun { synced, standing } => (synced, standing),
+        };
+        if !*synced.borrow() {
             return Some("the watches are not synced yet".to_owned());
         }
-        match &*self.standing.borrow() {
+        match &*standing.borrow() {
             Standing::Leading => None,
             Standing::Standby { trouble } => trouble.clone(),
             Standing::Lost(loss) => Some(format!("the Lease was lost: {loss}")),
@@ -51,7 +65,7 @@ impl Server {
     }
 
     /// Serves `/livez`, which is the process itself, and `/readyz`.
-    pub fn health(listener: TcpListener, readiness: Readiness) -> Server {
+    pub fn health(listener: TcpListener, readiness: watch::Receiver<Readiness>) -> Server {
         let router = Router::new()
             .route("/livez", get(async || "ok"))
             .route("/readyz", get(is_ready))
@@ -85,8 +99,9 @@ async fn encode(State(metrics): State<Arc<Metrics>>) -> Response {
     }
 }
 
-async fn is_ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
-    match readiness.lacks() {
+async fn is_ready(State(readiness): State<watch::Receiver<Readiness>>) -> (StatusCode, String) {
+    let lacks = readiness.borrow().lacks();
+    match lacks {
         None => (StatusCode::OK, "ok".to_owned()),
         Some(what) => (StatusCode::SERVICE_UNAVAILABLE, what),
     }

@@ -32,6 +32,13 @@ pub struct Settings {
     pub cluster_tenants: Option<bool>,
 }
 
+impl Settings {
+    /// Whether tenants of the cluster may be used.
+    pub fn uses_cluster_tenants(&self) -> bool {
+        self.cluster_tenants.unwrap_or(self.namespaces.is_empty())
+    }
+}
+
 /// What every pass shares.
 pub(super) struct Context {
     pub(super) client: Client,

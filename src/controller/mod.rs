@@ -148,7 +148,7 @@ fn tenant_terms(client: &Client, settings: &Settings) -> tenants::Terms {
         allow_http: settings.allow_http,
         propagation_window: settings.propagation_window,
         operator_namespace: settings.operator_namespace.clone().unwrap_or_else(here),
-        cluster_tenants: settings.cluster_tenants.unwrap_or(settings.namespaces.is_empty()),
+        cluster_tenants: settings.uses_cluster_tenants(),
     }
 }
 

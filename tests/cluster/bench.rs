@@ -85,6 +85,9 @@ rules:
 /// The user that `deploy/operator.yaml` makes the operator.
 pub(crate) const OPERATOR: &str = "system:serviceaccount:auth0-rotator:auth0-rotator";
 
+/// The role that `deploy/operator.yaml` gives the operator in its own namespace.
+const LEASE_ROLE: &str = "auth0-rotator-leader";
+
 async fn install(control_plane: &ControlPlane) {
     let client = Client::try_from(control_plane.client_config()).unwrap();
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
@@ -98,7 +101,26 @@ async fn install(control_plane: &ControlPlane) {
         let waiting = kube::runtime::wait::await_condition(api.clone(), &name, established);
         tokio::time::timeout(DEADLINE, waiting).await.unwrap().unwrap();
     }
+    for crd in crds() {
+        described(&client, &format!("/{}", crd.spec.names.plural)).await;
+    }
     install_manifest(&client, "deploy/operator.yaml", None).await;
+}
+
+/// Waits until the API server's description of itself has a text: it follows the definitions, a
+/// moment after they are in force.
+pub(crate) async fn described(client: &Client, text: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let path = "/openapi/v3/apis/auth0-rotator.dev/v1alpha1";
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        let answer = client.request_text(request).await;
+        if answer.is_ok_and(|answer| answer.contains(text)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{text} is never described");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Applies a manifest of this repository, in a namespace if it names none.
@@ -156,6 +178,14 @@ impl Bench {
         bench
     }
 
+    /// A cluster of its own, without an operator.
+    pub(crate) async fn on_its_own(simulator: Simulator) -> Bench {
+        let own = another_control_plane().await;
+        let mut bench = Bench::on(&own, simulator).await;
+        bench.own = Some(own);
+        bench
+    }
+
     /// An operator for all namespaces.
     pub(crate) fn start_cluster_operator(&mut self) {
         self.start_cluster_operator_with(&[]);
@@ -194,14 +224,11 @@ impl Bench {
             match object["kind"].as_str().unwrap() {
                 "Role" => {
                     let patch = Patch::Apply(in_no_namespace(object));
-                    self.api::<Role>().patch("auth0-rotator", &params, &patch).await.unwrap();
+                    self.api::<Role>().patch(LEASE_ROLE, &params, &patch).await.unwrap();
                 }
                 "RoleBinding" => {
                     let patch = Patch::Apply(in_no_namespace(object));
-                    self.api::<RoleBinding>()
-                        .patch("auth0-rotator", &params, &patch)
-                        .await
-                        .unwrap();
+                    self.api::<RoleBinding>().patch(LEASE_ROLE, &params, &patch).await.unwrap();
                 }
                 _ => {}
             }

@@ -11,6 +11,7 @@ mod bench;
 mod budget;
 mod consumers;
 mod credentials;
+mod definitions;
 mod figures;
 mod high_availability;
 #[cfg(feature = "failpoints")]

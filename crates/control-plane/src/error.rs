@@ -166,6 +166,22 @@ pub enum AssetsError {
         tail: String,
     },
 
+    /// A module can't be fetched, or isn't the one that was pinned.
+    #[error(
+        "the Go module {module} {version} can't be had from {proxy}: {why}; check the network, or \
+         set GOPROXY to a module mirror that can be reached"
+    )]
+    Module {
+        /// Its path.
+        module: &'static str,
+        /// Its version.
+        version: &'static str,
+        /// The value of GOPROXY.
+        proxy: String,
+        /// What Go said.
+        why: String,
+    },
+
     /// A file or folder of the cache can't be read or written.
     #[error(transparent)]
     File(#[from] FileError),

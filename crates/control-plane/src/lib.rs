@@ -29,6 +29,7 @@ mod apiserver;
 mod assets;
 mod builder;
 mod certificates;
+mod download;
 mod error;
 mod etcd;
 mod fixture;
@@ -46,6 +47,7 @@ mod toolchain;
 
 pub use apiserver::SERVICE_ADDRESS;
 pub use assets::{Assets, Binary, cache_dir};
+pub use download::Module;
 pub use error::{AssetsError, Error, FileError};
 pub use fixture::ControlPlane;
 pub use modules::{etcd_version, helm_version, kubernetes_version};

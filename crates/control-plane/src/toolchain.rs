@@ -19,7 +19,14 @@ pub(crate) struct Toolchain {
 impl Toolchain {
     /// Finds a Go on PATH or at its usual place that can build `binary`.
     pub(crate) fn find(binary: Binary) -> Result<Self, AssetsError> {
-        let (binary, needed) = (binary.name(), binary.modules().go_version());
+        Self::find_for(binary.name(), binary.modules().go_version())
+    }
+
+    /// The same for `binary` by name, or for anything else that needs a Go of version `needed`.
+    pub(crate) fn find_for(
+        binary: &'static str,
+        needed: &'static str,
+    ) -> Result<Self, AssetsError> {
         let go = search().ok_or(AssetsError::NoGo { binary, needed })?;
         let toolchain = Self { go };
         let found = toolchain.version();

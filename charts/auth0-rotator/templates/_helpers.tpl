@@ -1,0 +1,93 @@
+{{- define "auth0-rotator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The release's name, with the chart's unless it has that already. */}}
+{{- define "auth0-rotator.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 57 | trimSuffix "-" }}
+{{- else if contains (include "auth0-rotator.name" .) .Release.Name }}
+{{- .Release.Name | trunc 57 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "auth0-rotator.name" .) | trunc 57 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/* What identifies the operator's pods. It never changes: a Deployment's selector can't. */}}
+{{- define "auth0-rotator.selector" -}}
+app.kubernetes.io/name: {{ include "auth0-rotator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "auth0-rotator.labels" -}}
+{{ include "auth0-rotator.selector" . }}
+{{ include "auth0-rotator.extraLabels" . }}
+{{- end }}
+
+{{- define "auth0-rotator.extraLabels" -}}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: auth0-rotator
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The metadata of an object: (list $ name namespaced) */}}
+{{- define "auth0-rotator.metadata" -}}
+{{- $ := index . 0 -}}
+name: {{ index . 1 }}
+{{- with index . 2 }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- include "auth0-rotator.labels" $ | nindent 2 }}
+{{- with $.Values.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "auth0-rotator.serviceAccount" -}}
+{{- if .Values.serviceAccount.name }}
+{{- .Values.serviceAccount.name }}
+{{- else if .Values.serviceAccount.create }}
+{{- include "auth0-rotator.fullname" . }}
+{{- else }}
+{{- fail "serviceAccount.create is false: name the account that is there with serviceAccount.name" }}
+{{- end }}
+{{- end }}
+
+{{/* A digest names exactly one image, so it goes before the tag. */}}
+{{- define "auth0-rotator.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+{{- end }}
+
+{{/* The pods' security, as the Pod Security Standard "restricted" asks for it, and read-only. */}}
+{{- define "auth0-rotator.podSecurity" -}}
+runAsNonRoot: true
+{{- with .Values.runAsUser }}
+runAsUser: {{ . }}
+{{- end }}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "auth0-rotator.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* The namespaces that the operator works in, as JSON; none of them is all. */}}
+{{- define "auth0-rotator.namespaces" -}}
+{{- if eq .Values.scope "namespaced" }}
+{{- .Values.namespaces | default (list .Release.Namespace) | toJson }}
+{{- else }}
+{{- list | toJson }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,95 @@
+//! Values that are wrong are refused before anything is rendered, and the message names them.
+
+use packaging::Helm;
+use tempfile::TempDir;
+
+use crate::cluster::chart;
+
+#[test]
+fn the_chart_is_linted() {
+    let home = TempDir::new().unwrap();
+    let mut command = Helm::find().unwrap().command(home.path());
+    let output = command.args(["lint", "--strict"]).arg(chart()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+}
+
+/// What is set, and what the message has to name.
+const WRONG: &[(&str, &str)] = &[
+    // Unknown keys, at every depth.
+    ("replicaCount=2", "replicaCount"),
+    ("image.name=x", "/image"),
+    ("crds.enabled=true", "/crds"),
+    ("resources.requests.mem=1Gi", "/resources/requests"),
+    ("monitoring.serviceMonitor.intervall=1m", "/monitoring/serviceMonitor"),
+    ("networkPolicy.extraEgress[0].from=x", "/networkPolicy/extraEgress/0"),
+    ("affinity.nodeAfinity.x=1", "/affinity"),
+    // Wrong types.
+    ("replicas=two", "/replicas"),
+    ("replicas=true", "/replicas"),
+    ("namespaces=shop", "/namespaces"),
+    ("crds.install=yes-please", "/crds/install"),
+    ("labels.a=1", "/labels/a"),
+    ("annotations.a.b=c", "/annotations/a"),
+    ("image=auth0-rotator:0.1.0", "/image"),
+    ("concurrency=8.5", "/concurrency"),
+    ("networkPolicy.egressPorts=443", "/networkPolicy/egressPorts"),
+    // Malformed or out of bounds.
+    ("replicas=-1", "/replicas"),
+    ("replicas=10", "/replicas"),
+    ("concurrency=0", "/concurrency"),
+    ("runAsUser=0", "/runAsUser"),
+    ("scope=everywhere", "/scope"),
+    ("namespaces={shop}", "/namespaces"),
+    ("image.digest=sha256:abc", "/image/digest"),
+    ("image.tag=-x", "/image/tag"),
+    ("image.repository=https://registry.example/x y", "/image/repository"),
+    ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
+    ("log.level=loud", "/log/level"),
+    ("listen.metricsPort=80", "/listen/metricsPort"),
+    ("listen.healthPort=65536", "/listen/healthPort"),
+    ("networkPolicy.egressPorts={0}", "/networkPolicy/egressPorts/0"),
+    ("resources.limits.memory=128MB", "/resources/limits/memory"),
+    ("resources.requests.cpu=-10m", "/resources/requests/cpu"),
+    ("monitoring.serviceMonitor.interval=soon", "/monitoring/serviceMonitor/interval"),
+    ("monitoring.serviceMonitor.scrapeTimeout=0s", "/monitoring/serviceMonitor/scrapeTimeout"),
+    ("simulator.propagationWindow=30", "/simulator/propagationWindow"),
+    ("podDisruptionBudget.maxUnavailable=0", "/podDisruptionBudget/maxUnavailable"),
+    ("topologySpread.keys={}", "/topologySpread/keys"),
+    ("serviceAccount.name=Operator", "/serviceAccount/name"),
+    ("fullnameOverride=a.b", "/fullnameOverride"),
+    ("priorityClassName=-", "/priorityClassName"),
+    (r"labels.app\.kubernetes\.io/name=x", "invalid propertyName app.kubernetes.io/name"),
+    (r"annotations.helm\.sh/resource-policy=x", "invalid propertyName helm.sh/resource-policy"),
+    ("extraEnv[0].name=1X", "/extraEnv/0/name"),
+    ("extraEnv[0].value=x", "/extraEnv/0"),
+    ("tolerations[0].effect=Never", "/tolerations/0/effect"),
+    ("networkPolicy.metricsFrom[0].ipBlock.cidr=here", "/networkPolicy/metricsFrom/0/ipBlock/cidr"),
+];
+
+#[test]
+fn wrong_values_are_refused_by_name() {
+    let helm = Helm::find().unwrap();
+    for (set, named) in WRONG {
+        let refused = helm.template(&chart(), "home", &[set]);
+        let message = refused.expect_err(&format!("{set} is accepted")).to_string();
+        assert!(message.contains("values don't meet the specifications"), "{set}: {message}");
+        assert!(message.replace('\'', "").contains(named), "{set} isn't named: {message}");
+    }
+    println!("{} wrong values refused", WRONG.len());
+}
+
+#[test]
+fn namespaces_are_for_the_namespaced_scope() {
+    let helm = Helm::find().unwrap();
+    let refused = helm.template(&chart(), "home", &["namespaces={shop}"]).unwrap_err().to_string();
+    assert!(refused.contains("namespaces"), "{refused}");
+    helm.template(&chart(), "home", &["scope=namespaced", "namespaces={shop}"]).unwrap();
+}
+
+#[test]
+fn an_account_that_is_not_made_has_to_be_named() {
+    let helm = Helm::find().unwrap();
+    let refused = helm.template(&chart(), "home", &["serviceAccount.create=false"]).unwrap_err();
+    assert!(refused.to_string().contains("serviceAccount.name"), "{refused}");
+}
