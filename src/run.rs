@@ -33,7 +33,8 @@ impl std::error::Error for StartError {}
 /// When it can't start: no cluster, or an address that is taken.
 pub async fn run(arguments: &RunArgs) -> Result<ExitCode, StartError> {
     let client = client().await?;
-    let metrics = Metrics::new();
+    let metrics = Metrics::new()
+        .map_err(|error| StartError(format!("the metrics can't be made: {error}")))?;
     let (ready, is_ready) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     serve(arguments, metrics.clone(), is_ready).await?;

@@ -1,6 +1,10 @@
 //! The operations of one tenant.
 
-use std::{collections::BTreeMap, sync::PoisonError, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -14,7 +18,7 @@ use super::{
     pacer::{Budget, Caller, Lane, Pacer, Urgency},
     secret::{ClientSecret, NotASecret},
     token::{self, Credentials, CredentialsSource, Token},
-    transport::{Answer, Endpoint, Transport},
+    transport::{Answer, Endpoint, Observer, Transport},
 };
 
 /// The scope that rotating needs.
@@ -113,7 +117,7 @@ struct PageAnswer {
 
 impl Tenant {
     /// A tenant to be called at `endpoint` with tokens for `audience`, at most `per_second` times
-    /// a second in the long run and `burst` times at once.
+    /// a second in the long run and `burst` times at once. The `observer` is told of each request.
     ///
     /// # Errors
     /// When the endpoint or its CA bundle can't be used.
@@ -122,9 +126,10 @@ impl Tenant {
         audience: String,
         credentials: Box<dyn CredentialsSource>,
         (per_second, burst): (u32, u32),
+        observer: Arc<dyn Observer>,
     ) -> Result<Tenant, Auth0Error> {
         Ok(Tenant {
-            transport: Transport::new(endpoint)?,
+            transport: Transport::new(endpoint, observer)?,
             pacer: Pacer::new(per_second, burst),
             audience,
             credentials,

@@ -1,6 +1,9 @@
 //! One HTTP call: bounded in time and size, never redirected, never repeated.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::Utc;
@@ -35,8 +38,16 @@ pub struct Endpoint {
     pub deadline: Duration,
 }
 
+/// Is told of each HTTP request that was made.
+pub trait Observer: Send + Sync {
+    /// It was answered, or failed, after that time; `api` says which of Auth0's limits it counts
+    /// for: `management` or `authentication`.
+    fn answered(&self, api: &'static str, took: Duration);
+}
+
 pub(super) struct Transport {
     client: Client,
+    observer: Arc<dyn Observer>,
     base: Url,
     deadline: Duration,
 }
@@ -49,7 +60,10 @@ pub(super) struct Answer {
 }
 
 impl Transport {
-    pub(super) fn new(endpoint: &Endpoint) -> Result<Transport, Auth0Error> {
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Transport, Auth0Error> {
         check_url(endpoint)?;
         let mut builder = Client::builder()
             .user_agent(concat!("auth0-rotator/", env!("CARGO_PKG_VERSION")))
@@ -68,7 +82,7 @@ impl Transport {
         let client = builder.build().map_err(|_| {
             Auth0Error::Configuration("the tenant's TLS settings can't be used".into())
         })?;
-        Ok(Transport { client, base: endpoint.url.clone(), deadline: endpoint.deadline })
+        Ok(Transport { client, observer, base: endpoint.url.clone(), deadline: endpoint.deadline })
     }
 
     /// The URL of a path given in segments, each percent-encoded as needed.
@@ -103,7 +117,9 @@ impl Transport {
         if Instant::now() > not_after {
             return Err(Auth0Error::TooLate);
         }
+        let begun = Instant::now();
         let called = call(request, &admitted).await;
+        self.observer.answered(caller.lane.name(), begun.elapsed());
         match called.as_ref().map_err(Outage::of) {
             Err(Some(outage)) => admitted.failed(outage),
             Ok(_) | Err(None) => admitted.succeeded(),

@@ -77,7 +77,7 @@ impl Pass<'_> {
         let urgency = if is_underway { Urgency::Underway } else { Urgency::New };
         let asked_at = now();
         let read = usable.tenant.client(&client_id, true, urgency).await;
-        self.context.metrics.auth0_called("read-client", &read);
+        usable.meter.called("read-client", &read);
         self.client_read_at = Some(asked_at);
         if let Ok(facts) = &read {
             self.note_metadata(facts);
@@ -101,7 +101,8 @@ impl Pass<'_> {
             return Err(trouble::conflict("the target Secret has no value to ask about"));
         };
         let asked = usable.tenant.accepts(&self.resource.spec.client_id, current).await;
-        self.context.metrics.auth0_called("revoke", &asked);
+        usable.meter.called("revoke", &asked);
+        self.context.metrics.asked_whether_accepted(asked.as_ref().ok().copied());
         let accepted = asked.map_err(|error| Trouble::from(&error))?;
         self.accepted = Some(accepted);
         let refused_at = (!accepted).then(now);
@@ -135,7 +136,7 @@ impl Pass<'_> {
         let client_id = self.resource.spec.client_id.clone();
         let attempt = self.status().rotation.and_then(|rotation| rotation.activating_at);
         let memory = self.context.memory.clone();
-        let uid = self.uid.clone();
+        let (uid, meter) = (self.uid.clone(), usable.meter.clone());
         failpoint!("before-rotate-secret");
         let call = tokio::spawn(async move {
             let answer = usable.tenant.rotate_secret(&client_id, not_after).await;
@@ -155,7 +156,7 @@ impl Pass<'_> {
             unchanged: false,
             ..trouble::conflict("the call ended without an answer")
         })?;
-        self.context.metrics.auth0_called("rotate-secret", &answer);
+        meter.called("rotate-secret", &answer);
         answer.map_err(|error| Trouble::from(&error))
     }
 
@@ -177,7 +178,7 @@ impl Pass<'_> {
         failpoint!("before-set-secret");
         let set = usable.tenant.set_secret(&self.resource.spec.client_id, value, not_after).await;
         failpoint!("after-set-secret");
-        self.context.metrics.auth0_called("set-secret", &set);
+        usable.meter.called("set-secret", &set);
         (self.client, self.accepted) = (None, None);
         set.map_err(|error| Trouble::from(&error))?;
         self.secret_set = true;

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     api::{ClientSecretRotation, REQUEST_ANNOTATION, TenantRef},
     auth0::Urgency,
+    metrics::class_word,
 };
 
 /// The longest sleep. What is due is due by the clock on the wall, which timers don't follow when
@@ -84,7 +85,7 @@ fn begin_with(resource: &Guarded, key: &Key, context: &Context) -> Result<Turn, 
         .or_else(|| still_closed(&uid, spoken, &wished, context))
         .or_else(|| still_settled(resource, &wished, context));
     if let Some(action) = rest {
-        context.metrics.passed("nothing new");
+        context.metrics.passed("unchanged");
         return Err(action.into());
     }
     let urgency = urgency(spoken, Utc::now());
@@ -128,6 +129,7 @@ pub(super) async fn reconcile(turn: Turn, context: Arc<Context>) -> Result<Actio
     let Report { end, about, told } = pass(&context, &namespace, &name).await;
     drop(place);
     context.metrics.waiting(context.places.waiting());
+    context.metrics.pass_took(started.elapsed());
     tracing::debug!(namespace, name, elapsed = ?started.elapsed(), "made a pass");
     let action = match end {
         Ok(End::Gone) => {
@@ -246,15 +248,4 @@ fn come_again(
         tracing::warn!(namespace, name, reason, failures, ?wait, "{message}");
     }
     Action::requeue(wait + Duration::from_millis(1))
-}
-
-/// A class as a metric label.
-fn class_word(class: Class) -> &'static str {
-    match class {
-        Class::Retry => "retry",
-        Class::Throttled { .. } => "throttled",
-        Class::Invalid => "invalid",
-        Class::Conflict => "conflict",
-        Class::Fatal => "fatal",
-    }
 }

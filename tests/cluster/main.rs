@@ -16,6 +16,7 @@ mod figures;
 mod kills;
 mod lifecycle;
 mod manifests;
+mod monitoring;
 mod operator;
 mod permissions;
 mod place;
