@@ -260,3 +260,46 @@ fn deadline(
     };
     known.unwrap_or(*started_at)
 }
+
+#[cfg(test)]
+mod tests {
+    use rotation::Span;
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_000_000 + seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn a_phase_is_over_when_what_it_waits_for_should_have_come() {
+        let resource: ClientSecretRotation = serde_json::from_value(json!({
+            "apiVersion": "auth0-rotator.dev/v1alpha1", "kind": "ClientSecretRotation",
+            "metadata": { "name": "shop", "namespace": "team" },
+            "spec": {
+                "clientId": "c", "tenantRef": { "name": "acme" }, "target": { "name": "t" },
+                "staging": { "period": "3m" }, "consumers": { "rolloutTimeout": "10m" },
+            },
+        }))
+        .unwrap();
+        for (phase, times, expected) in [
+            ("Started", json!({}), 0),
+            ("Staging", json!({ "stagedAt": at(5) }), 185),
+            ("Staging", json!({ "stagedAt": at(5), "restartAt": at(6) }), 606),
+            ("Activating", json!({ "activatingAt": at(200) }), 230),
+            ("Confirming", json!({ "activatedAt": at(300) }), 330),
+            ("Grace", json!({ "activatedAt": at(300), "retireAt": at(3900) }), 3900),
+            ("Withdrawing", json!({ "stagedAt": at(5) }), 5),
+        ] {
+            let mut rotation = json!({
+                "number": 2, "cause": "Schedule", "strategy": "Staged", "phase": phase,
+                "startedAt": at(0),
+            });
+            rotation.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
+            let rotation: Rotation = serde_json::from_value(rotation).unwrap();
+            let over = deadline(&rotation, &resource, Span::from_secs(30));
+            assert_eq!(over, at(expected), "{phase}");
+        }
+    }
+}

@@ -293,3 +293,69 @@ pub(crate) fn opts(name: &str, help: &str) -> Opts {
 fn histogram(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
     HistogramOpts::new(name, help).namespace(PREFIX).buckets(buckets.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_000_000 + seconds, 0).unwrap()
+    }
+
+    fn status(rotation: Value, history: Value) -> Status {
+        serde_json::from_value(json!({ "rotation": rotation, "history": history })).unwrap()
+    }
+
+    fn rotation(phase: &str, times: Value) -> Value {
+        let mut rotation = json!({
+            "number": 2, "cause": "Request", "strategy": "Staged", "phase": phase,
+            "startedAt": at(0),
+        });
+        let all = rotation.as_object_mut().unwrap();
+        all.extend(times.as_object().unwrap().clone());
+        rotation
+    }
+
+    /// The value of a series.
+    fn value(metrics: &Metrics, series: &str) -> f64 {
+        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+        let found = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("no {series}: {text}")).parse().unwrap()
+    }
+
+    #[test]
+    fn a_rotation_is_counted_once_when_it_starts_and_once_when_it_ends() {
+        let metrics = Metrics::new().unwrap();
+        let started = "auth0_rotator_rotations_started_total\
+                       {cause=\"request\",strategy=\"staged\"}";
+        let ended = "auth0_rotator_rotations_total\
+                     {cause=\"request\",outcome=\"completed\",strategy=\"staged\"}";
+        assert_eq!((value(&metrics, started), value(&metrics, ended)), (0.0, 0.0));
+        let ending = json!([{
+            "number": 2, "cause": "Request", "startedAt": at(0), "outcome": "Completed",
+        }]);
+        let statuses = [
+            status(json!(null), json!([])),
+            status(rotation("Started", json!({})), json!([])),
+            status(rotation("Staging", json!({ "stagedAt": at(2) })), json!([])),
+            status(rotation("Staging", json!({ "stagedAt": at(2), "attempts": 1 })), json!([])),
+            status(rotation("Grace", json!({ "confirmedAt": at(9) })), json!([])),
+            status(json!(null), ending),
+        ];
+        for (step, pair) in statuses.windows(2).enumerate() {
+            let now = at(10 * i64::try_from(step).unwrap());
+            // What is wanted by now is not what is in progress.
+            metrics.went_on((&pair[0], &pair[1]), Strategy::Rotate, now);
+        }
+        assert_eq!((value(&metrics, started), value(&metrics, ended)), (1.0, 1.0));
+        for (phase, seconds) in [("started", 10.0), ("staging", 28.0), ("grace", 31.0)] {
+            let series = |what| {
+                let name = format!("auth0_rotator_rotation_phase_duration_seconds_{what}");
+                value(&metrics, &format!("{name}{{phase=\"{phase}\",strategy=\"staged\"}}"))
+            };
+            assert_eq!((series("count"), series("sum")), (1.0, seconds), "{phase}");
+        }
+    }
+}

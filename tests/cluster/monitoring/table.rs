@@ -25,9 +25,11 @@ fn written(document: &str) -> Metrics {
         let cells: Vec<_> = line.strip_prefix("| `")?.split('|').collect();
         let [name, kind, labels, meaning, ..] = cells.as_slice() else { return None };
         let name = name.trim().trim_end_matches('`').to_owned();
+        if !name.starts_with("auth0_rotator_") && !name.starts_with("process_") {
+            return None;
+        }
         assert!(!meaning.trim().is_empty(), "{name} has no meaning");
-        let is_metric = name.starts_with("auth0_rotator_") || name.starts_with("process_");
-        is_metric.then(|| (name, (kind.trim().to_owned(), words(labels).into_iter().collect())))
+        Some((name, (kind.trim().to_owned(), words(labels).into_iter().collect())))
     };
     document.lines().filter_map(row).collect()
 }
