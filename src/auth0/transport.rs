@@ -13,7 +13,10 @@ use reqwest::{
     redirect, retry, tls,
 };
 use serde::de::DeserializeOwned;
+use tracing::Span;
 use zeroize::Zeroizing;
+
+use crate::telemetry;
 
 use super::{
     error::{Auth0Error, Garbled},
@@ -98,16 +101,30 @@ impl Transport {
         &self.client
     }
 
+    /// Makes a call. The `operation` is its name in traces.
     pub(super) async fn send(
         &self,
+        operation: &'static str,
         request: RequestBuilder,
         caller: Caller<'_>,
     ) -> Result<Answer, Auth0Error> {
-        self.send_before(request, caller, Instant::now() + self.deadline).await
+        self.send_before(operation, request, caller, Instant::now() + self.deadline).await
     }
 
     /// The same for a call that must have begun before `not_after`.
     pub(super) async fn send_before(
+        &self,
+        operation: &'static str,
+        request: RequestBuilder,
+        caller: Caller<'_>,
+        not_after: Instant,
+    ) -> Result<Answer, Auth0Error> {
+        let span = telemetry::auth0(operation, caller.lane.name());
+        let call = self.admitted(request, caller, not_after);
+        telemetry::traced(span, Auth0Error::reason, call).await
+    }
+
+    async fn admitted(
         &self,
         request: RequestBuilder,
         caller: Caller<'_>,
@@ -135,6 +152,7 @@ async fn call(request: RequestBuilder, admitted: &Admitted<'_>) -> Result<Answer
         if error.is_connect() { Auth0Error::Unreachable } else { Auth0Error::NoAnswer }
     })?;
     let status = response.status();
+    Span::current().record("http.response.status_code", i64::from(status.as_u16()));
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_html = kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
     let refused = status == StatusCode::TOO_MANY_REQUESTS;

@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 use rotation::{
     Class, Numbered, Publication, Purpose, Refusal, RolloutState, Step, Target, Trouble, Value,
 };
+use tracing::Instrument as _;
 
 use super::{
     clock::now,
@@ -138,7 +139,7 @@ impl Pass<'_> {
         let memory = self.context.memory.clone();
         let (uid, meter) = (self.uid.clone(), usable.meter.clone());
         failpoint!("before-rotate-secret");
-        let call = tokio::spawn(async move {
+        let call = async move {
             let answer = usable.tenant.rotate_secret(&client_id, not_after).await;
             memory.with(&uid, |known| {
                 // What nobody answered may still be on its way.
@@ -148,8 +149,8 @@ impl Pass<'_> {
                     known.answer = secret.map(|secret| (secret, Instant::now()));
                 })
             })
-        });
-        let ended = call.await;
+        };
+        let ended = tokio::spawn(call.in_current_span()).await;
         failpoint!("after-rotate-secret");
         self.hurry_if_in_hand();
         let answer = ended.map_err(|_| Trouble {

@@ -9,6 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
 use rotation::{Class, Request, Trouble};
+use tracing::Instrument as _;
 
 use super::{
     cache::Guarded,
@@ -24,6 +25,7 @@ use crate::{
     api::{ClientSecretRotation, REQUEST_ANNOTATION, TenantRef},
     auth0::Urgency,
     metrics::class_word,
+    telemetry,
 };
 
 /// The longest sleep. What is due is due by the clock on the wall, which timers don't follow when
@@ -126,7 +128,10 @@ fn urgency(resource: &ClientSecretRotation, now: DateTime<Utc>) -> Urgency {
 pub(super) async fn reconcile(turn: Turn, context: Arc<Context>) -> Result<Action, Infallible> {
     let Turn { key: Key { namespace, name }, uid, reference, wished, urgency, place } = turn;
     let started = Instant::now();
-    let Report { end, about, told } = pass(&context, &namespace, &name).await;
+    let span = telemetry::pass(&namespace, &name);
+    let Report { end, about, told } =
+        pass(&context, &namespace, &name).instrument(span.clone()).await;
+    telemetry::put_down(&span, end.as_ref().err().map(|trouble| trouble.reason));
     drop(place);
     context.metrics.waiting(context.places.waiting());
     context.metrics.pass_took(started.elapsed());

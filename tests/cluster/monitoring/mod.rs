@@ -3,6 +3,7 @@
 
 mod prometheus;
 mod table;
+mod traces;
 
 use std::{fs, path::PathBuf, time::Duration};
 
