@@ -9,6 +9,7 @@ help:
 	@echo "make model    the model check with wider bounds, minutes"
 	@echo "make bench    figures: latency of a rotation, calls, memory"
 	@echo "make bench-budget  how a tenant's rate limit is used when 10,000 resources are due at once"
+	@echo "make bench-failover  how long nobody acts when the leader is killed, or stopped"
 	@echo "make crds     write crds/ anew from the Rust types"
 	@echo "make deny     licences, sources and TLS stacks of what is linked"
 
@@ -76,6 +77,12 @@ bench:
 .PHONY: bench-budget
 bench-budget:
 	AUTH0_ROTATOR_RESOURCES=$(or $(RESOURCES),10000) cargo bench --locked -p auth0-rotator --bench budget
+
+#   make bench-failover                20 kills and 20 clean stops, about ten minutes once built
+#   make bench-failover TIMES=5        fewer
+.PHONY: bench-failover
+bench-failover:
+	AUTH0_ROTATOR_TIMES=$(or $(TIMES),20) cargo bench --locked -p auth0-rotator --bench failover
 
 .PHONY: crds
 crds:

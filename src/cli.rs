@@ -7,7 +7,7 @@ use rotation::Span;
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
-use crate::{controller::Settings, telemetry::LogFormat};
+use crate::{controller::Settings, leader, telemetry::LogFormat};
 
 /// Rotates Auth0 client secrets and keeps Kubernetes Secrets in step.
 #[derive(Debug, Parser)]
@@ -94,6 +94,10 @@ pub struct RunArgs {
     )]
     pub cluster_tenants: Option<bool>,
 
+    /// Which of several replicas acts.
+    #[command(flatten)]
+    pub leader: LeaderArgs,
+
     /// How log lines are written.
     #[arg(long, env = "AUTH0_ROTATOR_LOG_FORMAT", default_value = "json", value_enum)]
     pub log_format: LogFormat,
@@ -121,6 +125,80 @@ pub struct RunArgs {
         value_parser = clap::value_parser!(u16).range(1..=1024)
     )]
     pub concurrency: u16,
+}
+
+/// The flags of `run` that are about leader election. Their names are those of Kubernetes' own
+/// controllers.
+#[derive(Args, Clone, Debug)]
+pub struct LeaderArgs {
+    /// Whether to act only while holding a Lease, so that several replicas can run. By default in a
+    /// pod, and not with a KUBECONFIG.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_LEADER_ELECT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub leader_elect: Option<bool>,
+
+    /// The name of the Lease, in the operator's own namespace. Operators that share it share the
+    /// work: those with different settings each need one of their own.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_LEADER_ELECT_RESOURCE_NAME",
+        default_value = "auth0-rotator",
+        value_name = "NAME",
+        value_parser = lease_name
+    )]
+    pub leader_elect_resource_name: String,
+
+    /// How long the Lease of a leader that isn't heard of any more stays its own. Whole seconds.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_LEADER_ELECT_LEASE_DURATION",
+        default_value = "12s",
+        value_name = "DURATION",
+        value_parser = span
+    )]
+    pub leader_elect_lease_duration: Span,
+
+    /// How long after it last renewed the Lease a leader may act. At most three quarters of the
+    /// lease duration: the rest is the margin in which nobody acts.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_LEADER_ELECT_RENEW_DEADLINE",
+        default_value = "8s",
+        value_name = "DURATION",
+        value_parser = span
+    )]
+    pub leader_elect_renew_deadline: Span,
+
+    /// How often a replica that isn't the leader looks at the Lease, and how soon a leader tries
+    /// again that could not renew it. At most a quarter of the renew deadline.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_LEADER_ELECT_RETRY_PERIOD",
+        default_value = "1s",
+        value_name = "DURATION",
+        value_parser = span
+    )]
+    pub leader_elect_retry_period: Span,
+}
+
+impl LeaderArgs {
+    /// The times of the election.
+    ///
+    /// # Errors
+    /// When they don't fit together; the flag is named.
+    pub fn terms(&self) -> Result<leader::Terms, String> {
+        let (duration, deadline, retry) = (
+            self.leader_elect_lease_duration.to_std(),
+            self.leader_elect_renew_deadline.to_std(),
+            self.leader_elect_retry_period.to_std(),
+        );
+        leader::Terms::new(duration, deadline, retry)
+    }
 }
 
 impl RunArgs {
@@ -167,8 +245,22 @@ fn collector(text: &str) -> Result<Url, String> {
     }
 }
 
+fn span(text: &str) -> Result<Span, String> {
+    text.parse().map_err(|error: rotation::SpanError| error.to_string())
+}
+
+/// The name of a Lease is a DNS subdomain (RFC 1123).
+fn lease_name(text: &str) -> Result<String, String> {
+    let label = |label: &str| namespace(label).is_ok();
+    if text.len() <= 253 && text.split('.').all(label) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has lower-case letters, digits, '-' and '.', as in auth0-rotator".into())
+    }
+}
+
 fn propagation_window(text: &str) -> Result<Span, String> {
-    let span: Span = text.parse().map_err(|error: rotation::SpanError| error.to_string())?;
+    let span = span(text)?;
     let (least, most) = (Span::from_millis(100), Span::from_secs(600));
     if (least..=most).contains(&span) {
         Ok(span)
@@ -219,6 +311,26 @@ mod tests {
             ["", "collector:4318", "grpc://c:1", "http://u:p@c:1", "https://c/?a=b", "http://"]
         {
             assert!(parse(&["--otlp-endpoint", wrong]).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_times_of_the_election_have_to_fit_together() {
+        let terms = |arguments: &[&str]| parse(arguments).unwrap().leader.terms();
+        assert!(terms(&[]).is_ok());
+        for (wrong, flag) in [
+            ("--leader-elect-lease-duration=1s", "--leader-elect-lease-duration"),
+            ("--leader-elect-lease-duration=12500ms", "--leader-elect-lease-duration"),
+            ("--leader-elect-lease-duration=11m", "--leader-elect-lease-duration"),
+            ("--leader-elect-renew-deadline=9001ms", "--leader-elect-renew-deadline"),
+            ("--leader-elect-retry-period=2001ms", "--leader-elect-retry-period"),
+            ("--leader-elect-retry-period=0s", "--leader-elect-retry-period"),
+        ] {
+            assert!(terms(&[wrong]).unwrap_err().starts_with(flag), "{wrong}");
+        }
+        for wrong in ["", "A", "a..b", "-a", &"a.".repeat(127)] {
+            let wrong = format!("--leader-elect-resource-name={wrong}");
+            assert!(parse(&[&wrong]).is_err(), "{wrong}");
         }
     }
 

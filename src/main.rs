@@ -7,13 +7,16 @@ use auth0_rotator::{
     cli::{Cli, Command},
     run, telemetry,
 };
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Crds => print_crds(),
         Command::Run(arguments) => {
+            let terms = arguments.leader.terms().unwrap_or_else(|wrong| {
+                Cli::command().error(ErrorKind::ValueValidation, wrong).exit()
+            });
             // One TLS provider for all: two that are linked together would have to be chosen from.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
             let collector = arguments.otlp_endpoint.as_ref();
@@ -24,7 +27,7 @@ async fn main() -> ExitCode {
                 };
             #[cfg(feature = "failpoints")]
             auth0_rotator::failpoint::start();
-            let ended = run::run(&arguments).await.map_err(Into::into);
+            let ended = run::run(&arguments, terms).await.map_err(Into::into);
             traces.finish().await;
             ended
         }

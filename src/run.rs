@@ -1,18 +1,20 @@
 //! The operator as a process: its client, its servers, its end.
 
-use std::{fmt, process::ExitCode, sync::Arc};
+use std::{fmt, path::Path, process::ExitCode, sync::Arc};
 
-use kube::{Client, Config};
+use kube::{Client, Config, client::ClientBuilder};
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 
 use crate::{
     cli::RunArgs,
-    controller::{self, KUBE_DEADLINE},
+    controller::{self, KUBE_DEADLINE, LearnTime},
+    leader::{Candidacy, Place, Standing, Terms},
     metrics::Metrics,
-    server::Server,
+    server::{Readiness, Server},
 };
 
 /// Why the operator can't start.
@@ -27,30 +29,87 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Runs the operator until SIGTERM or SIGINT.
+/// Runs the operator until SIGTERM or SIGINT, or until it leads no more.
 ///
 /// # Errors
 /// When it can't start: no cluster, or an address that is taken.
-pub async fn run(arguments: &RunArgs) -> Result<ExitCode, StartError> {
+pub async fn run(arguments: &RunArgs, terms: Terms) -> Result<ExitCode, StartError> {
     let client = client().await?;
     let metrics = Metrics::new()
         .map_err(|error| StartError(format!("the metrics can't be made: {error}")))?;
-    let (ready, is_ready) = watch::channel(false);
+    let (synced, is_synced) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
-    serve(arguments, metrics.clone(), is_ready).await?;
+    let addresses = bind(arguments).await?;
+    let candidacy = candidacy(arguments, terms, &client);
+    serve(addresses, &metrics, Readiness { synced: is_synced, standing: candidacy.standing() });
+    tokio::spawn(tell_of(candidacy.standing(), metrics.clone()));
+    let standing = candidacy.standing();
     tokio::spawn(async move {
-        asked_to_stop().await;
-        tracing::info!("stopping: what is under way is finished first");
+        tokio::select! {
+            () = asked_to_stop() => tracing::info!("stopping: what is under way is finished first"),
+            () = lost(standing) => {}
+        }
         stop.send_replace(true);
     });
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, namespaces = ?arguments.namespaces, "started");
-    if controller::run(client, arguments.settings(), metrics, stopped, ready).await {
-        tracing::info!("stopped");
-        Ok(ExitCode::SUCCESS)
-    } else {
-        tracing::error!("a watch or a reconciler ended by itself");
-        Ok(ExitCode::FAILURE)
+    let settings = arguments.settings();
+    let asked = controller::run(client, settings, metrics, &candidacy, stopped, synced).await;
+    let standing = candidacy.standing().borrow().clone();
+    candidacy.resign().await;
+    match standing {
+        // Nothing of the term that is over may last: not what it remembered, nor what it waited for.
+        // A process that begins anew has nothing of it.
+        Standing::Lost(loss) => {
+            tracing::error!("the Lease was lost: {loss}; begin anew, to stand by");
+            Ok(ExitCode::FAILURE)
+        }
+        _ if asked => {
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            tracing::error!("a watch, a reconciler or the election ended by itself");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// This process as a candidate, if there is an election.
+fn candidacy(arguments: &RunArgs, terms: Terms, client: &Client) -> Candidacy {
+    if !arguments.leader.leader_elect.unwrap_or_else(is_in_pod) {
+        return Candidacy::unopposed();
+    }
+    let here = || client.default_namespace().to_owned();
+    let place = Place {
+        namespace: arguments.operator_namespace.clone().unwrap_or_else(here),
+        name: arguments.leader.leader_elect_resource_name.clone(),
+    };
+    // A container that is started again in the same pod is another process.
+    let identity = format!("{}_{}", controller::instance(), uuid::Uuid::new_v4());
+    Candidacy::stand(client.clone(), place, identity, terms)
+}
+
+fn is_in_pod() -> bool {
+    let account = Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token");
+    std::env::var_os("KUBECONFIG").is_none() && account.exists()
+}
+
+/// Keeps the metric that tells who leads.
+async fn tell_of(mut standing: watch::Receiver<Standing>, metrics: Arc<Metrics>) {
+    loop {
+        metrics.leads(*standing.borrow_and_update() == Standing::Leading);
+        if standing.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until the Lease is lost. An election that ended by itself is as bad.
+async fn lost(mut standing: watch::Receiver<Standing>) {
+    let is_lost = |standing: &Standing| matches!(standing, Standing::Lost(_));
+    if standing.wait_for(is_lost).await.is_ok() {
+        tracing::error!("leads no more: nothing is changed from here on");
     }
 }
 
@@ -64,32 +123,37 @@ async fn client() -> Result<Client, StartError> {
     config.default_retry = false;
     config.connect_timeout = Some(KUBE_DEADLINE);
     config.write_timeout = Some(KUBE_DEADLINE);
-    Client::try_from(config)
+    let client =
+        ClientBuilder::try_from(config).map(|client| client.with_layer(&LearnTime).build());
+    client
         .map_err(|error| StartError(format!("the cluster's configuration can't be used: {error}")))
 }
 
-async fn serve(
-    arguments: &RunArgs,
-    metrics: Arc<Metrics>,
-    is_ready: watch::Receiver<bool>,
-) -> Result<(), StartError> {
+/// Binds the addresses, first of all: one that is taken is told before anything is done.
+async fn bind(arguments: &RunArgs) -> Result<[TcpListener; 2], StartError> {
     let taken = |flag: &str, address, error| {
         StartError(format!("{flag} {address}: {error}; choose another address, or free this one"))
     };
     let address = arguments.metrics_addr;
-    let metrics = Server::metrics(address, metrics)
+    let metrics = TcpListener::bind(address)
         .await
         .map_err(|error| taken("--metrics-addr", address, error))?;
     let address = arguments.health_addr;
-    let health = Server::health(address, is_ready)
-        .await
-        .map_err(|error| taken("--health-addr", address, error))?;
-    for (server, what) in [(metrics, "metrics"), (health, "health")] {
+    let health =
+        TcpListener::bind(address).await.map_err(|error| taken("--health-addr", address, error))?;
+    Ok([metrics, health])
+}
+
+fn serve([metrics, health]: [TcpListener; 2], all: &Arc<Metrics>, readiness: Readiness) {
+    let servers = [
+        (Server::metrics(metrics, all.clone()), "metrics"),
+        (Server::health(health, readiness), "health"),
+    ];
+    for (server, what) in servers {
         let address = server.address().map(|address| address.to_string()).unwrap_or_default();
         tracing::info!(what, address, "listening");
         tokio::spawn(server.run());
     }
-    Ok(())
 }
 
 async fn asked_to_stop() {

@@ -11,9 +11,33 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::metrics::Metrics;
+use crate::{leader::Standing, metrics::Metrics};
 
-/// A listener that is bound, so that a port that is taken is known at the start.
+/// What `/readyz` goes by. A replica that stands by is as ready as the one that leads: its caches
+/// are filled, and it can lead at once.
+#[derive(Clone)]
+pub struct Readiness {
+    /// All watches have told what there is.
+    pub synced: watch::Receiver<bool>,
+    /// How this process stands in the election.
+    pub standing: watch::Receiver<Standing>,
+}
+
+impl Readiness {
+    /// What is not so yet, or not any more.
+    fn lacks(&self) -> Option<String> {
+        if !*self.synced.borrow() {
+            return Some("the watches are not synced yet".to_owned());
+        }
+        match &*self.standing.borrow() {
+            Standing::Leading => None,
+            Standing::Standby { trouble } => trouble.clone(),
+            Standing::Lost(loss) => Some(format!("the Lease was lost: {loss}")),
+        }
+    }
+}
+
+/// Something that is served where a listener is bound.
 pub struct Server {
     listener: TcpListener,
     router: Router,
@@ -21,24 +45,18 @@ pub struct Server {
 
 impl Server {
     /// Serves `/metrics`.
-    ///
-    /// # Errors
-    /// When the address can't be bound.
-    pub async fn metrics(address: SocketAddr, metrics: Arc<Metrics>) -> io::Result<Server> {
+    pub fn metrics(listener: TcpListener, metrics: Arc<Metrics>) -> Server {
         let router = Router::new().route("/metrics", get(encode)).with_state(metrics);
-        Ok(Server { listener: TcpListener::bind(address).await?, router })
+        Server { listener, router }
     }
 
-    /// Serves `/livez`, which is the process itself, and `/readyz`, which follows `ready`.
-    ///
-    /// # Errors
-    /// When the address can't be bound.
-    pub async fn health(address: SocketAddr, ready: watch::Receiver<bool>) -> io::Result<Server> {
+    /// Serves `/livez`, which is the process itself, and `/readyz`.
+    pub fn health(listener: TcpListener, readiness: Readiness) -> Server {
         let router = Router::new()
             .route("/livez", get(async || "ok"))
             .route("/readyz", get(is_ready))
-            .with_state(ready);
-        Ok(Server { listener: TcpListener::bind(address).await?, router })
+            .with_state(readiness);
+        Server { listener, router }
     }
 
     /// The address that is bound.
@@ -67,10 +85,9 @@ async fn encode(State(metrics): State<Arc<Metrics>>) -> Response {
     }
 }
 
-async fn is_ready(State(ready): State<watch::Receiver<bool>>) -> (StatusCode, &'static str) {
-    if *ready.borrow() {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the watches are not synced yet")
+async fn is_ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
+    match readiness.lacks() {
+        None => (StatusCode::OK, "ok".to_owned()),
+        Some(what) => (StatusCode::SERVICE_UNAVAILABLE, what),
     }
 }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     auth0::{Auth0Error, ClientFacts, ClientSecret, Urgency},
     failpoint::failpoint,
+    leader::Right,
 };
 
 /// How long after its intent was stored a change may still be sent to Auth0. Whoever was stopped
@@ -47,14 +48,14 @@ impl Pass<'_> {
             Step::RestartConsumers => self.restart_consumers().await,
             Step::Hold => {
                 failpoint!("before-hold");
-                self.resource = self.handle.hold(&self.resource).await?;
+                self.resource = self.handle.hold(&self.resource, self.context.right()).await?;
                 failpoint!("after-hold");
                 self.note_resource();
                 Ok(())
             }
             Step::Release => {
                 failpoint!("before-release");
-                self.resource = self.handle.release(&self.resource).await?;
+                self.resource = self.handle.release(&self.resource, self.context.right()).await?;
                 failpoint!("after-release");
                 self.note_resource();
                 Ok(())
@@ -101,6 +102,7 @@ impl Pass<'_> {
         let Some(current) = &self.values.current else {
             return Err(trouble::conflict("the target Secret has no value to ask about"));
         };
+        trouble::check(self.context.right())?;
         let asked = usable.tenant.accepts(&self.resource.spec.client_id, current).await;
         usable.meter.called("revoke", &asked);
         self.context.metrics.asked_whether_accepted(asked.as_ref().ok().copied());
@@ -117,6 +119,7 @@ impl Pass<'_> {
         if self.context.is_stopping() {
             return Err(trouble::stopping());
         }
+        trouble::check(self.context.right())?;
         let usable = self.tenant()?;
         if let Some(Refusal { reason, message }) = self.forbids_asking() {
             return Err(trouble::invalid(reason, message));
@@ -190,9 +193,11 @@ impl Pass<'_> {
         STALE_AFTER.min(self.context.settings.propagation_window.to_std() / 6)
     }
 
-    /// Until when a change may begin whose ground was read, or stored, by this process then.
+    /// Until when a change may begin whose ground was read, or stored, by this process then, and
+    /// while this process leads. It is looked at again just before the change is sent.
     fn last_moment(&self, since: Option<Instant>) -> Result<Instant, Trouble> {
         let last = since.map(|since| since + self.patience());
+        let last = last.and_then(|last| self.context.leadership.no_later_than(last));
         last.filter(|last| Instant::now() < *last).ok_or_else(|| Trouble {
             // The record stands, and what it stands for is read back.
             unchanged: false,
@@ -229,7 +234,7 @@ impl Pass<'_> {
 
     async fn restart_consumers(&mut self) -> Result<(), Trouble> {
         failpoint!("before-restart");
-        let refused = self.consumers().restart(self.restart_at()?).await?;
+        let refused = self.consumers().restart(self.restart_at()?, self.context.right()).await?;
         failpoint!("after-restart");
         self.not_restarted = refused;
         self.rollouts = None;
@@ -276,10 +281,11 @@ impl Pass<'_> {
         let rendered = self.rendering(&domain).render(&contents, self.snapshot());
         let (namespace, name) = (self.namespace(), self.resource.spec.target.name.as_str());
         let secrets = &self.context.secrets;
+        let right = self.right_to_publish(publication);
         failpoint!("before-publish");
         let written = match self.snapshot() {
-            None => secrets.create(namespace, name, &rendered).await?,
-            Some(over) => secrets.apply(namespace, name, &rendered, over).await?,
+            None => secrets.create(namespace, name, &rendered, right).await?,
+            Some(over) => secrets.apply(namespace, name, &rendered, over, right).await?,
         };
         failpoint!("after-publish");
         self.published(publication);
@@ -290,6 +296,13 @@ impl Pass<'_> {
         self.accepted = None;
         self.note_secret();
         Ok(())
+    }
+
+    pub(super) fn right_to_publish(&self, publication: &Publication) -> Right<'_> {
+        match publication.purpose {
+            Purpose::Answer => Right::AnswerInHand,
+            _ => self.context.right(),
+        }
     }
 
     /// The tenant's domain; where the tenant is gone, what it was: an answer is published all the

@@ -26,6 +26,7 @@ use serde_json::json;
 use super::{KUBE_DEADLINE, trouble};
 use crate::{
     api::{MANAGER, WorkloadKind, WorkloadRef},
+    leader::Right,
     telemetry,
 };
 
@@ -129,6 +130,7 @@ impl<'a> Consumers<'a> {
     pub(super) async fn restart(
         &self,
         restart_at: DateTime<Utc>,
+        right: Right<'_>,
     ) -> Result<BTreeMap<String, String>, Trouble> {
         let mut refused = BTreeMap::new();
         for reference in self.restart {
@@ -140,6 +142,7 @@ impl<'a> Consumers<'a> {
             if workload.stuck.is_some() || restarted_at(&workload.template) >= Some(restart_at) {
                 continue;
             }
+            trouble::check(right)?;
             match self.stamp(reference, restart_at).await {
                 Ok(()) => {}
                 Err(Failure::Forbidden) => {

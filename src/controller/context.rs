@@ -10,7 +10,10 @@ use super::{
     cache::Watched, events::Announcer, memory::Memory, places::Places, pokes::Pokes,
     precedence::Precedence, target::SecretStore, tenants::Tenants,
 };
-use crate::metrics::Metrics;
+use crate::{
+    leader::{Leadership, Right},
+    metrics::Metrics,
+};
 
 /// How the operator is to work.
 #[derive(Clone, Debug)]
@@ -42,11 +45,18 @@ pub(super) struct Context {
     pub(super) watched: Watched,
     pub(super) pokes: Pokes,
     pub(super) places: Arc<Places>,
+    /// Whether this process may act: asked just before each effect.
+    pub(super) leadership: Leadership,
     /// True once the process has been asked to stop: nothing new is begun.
     pub(super) stopping: watch::Receiver<bool>,
 }
 
 impl Context {
+    /// By this right everything is changed but one, see [`Right::AnswerInHand`].
+    pub(super) fn right(&self) -> Right<'_> {
+        Right::Leading(&self.leadership)
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
     }

@@ -12,17 +12,21 @@ use kube::{
 use rotation::Notice;
 
 use super::KUBE_DEADLINE;
-use crate::api::MANAGER;
+use crate::{
+    api::MANAGER,
+    leader::{Leadership, Right},
+};
 
 /// Writes Events. Each is an object of its own: a series would keep the first note only.
 pub(super) struct Announcer {
     client: Client,
     instance: String,
+    leadership: Leadership,
 }
 
 impl Announcer {
-    pub(super) fn new(client: Client, instance: String) -> Announcer {
-        Announcer { client, instance }
+    pub(super) fn new(client: Client, instance: String, leadership: Leadership) -> Announcer {
+        Announcer { client, instance, leadership }
     }
 
     /// Tells what happened to `about`. An Event that can't be written is let go: what it says
@@ -32,6 +36,9 @@ impl Announcer {
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let params = PostParams::default();
         for notice in notices {
+            if !Right::Leading(&self.leadership).holds() {
+                return;
+            }
             let event = self.event(about, notice);
             let created = events.create(&params, &event);
             match tokio::time::timeout(KUBE_DEADLINE, created).await {

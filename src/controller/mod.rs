@@ -6,6 +6,8 @@
 //! - The durable record of an intent is stored, by compare-and-swap, before the step it stands
 //!   for. If storing fails the step is not taken.
 //! - Values stay in a pass, in the module `memory` while they are not published, and in the target Secret.
+//! - Whether this process leads is asked just before each effect: whatever has one takes a
+//!   [`Right`](crate::leader::Right). One that stands by keeps its caches, and makes no pass.
 //! - The caches of the watches tell when to look. Resource and Secret are read live in a pass.
 
 mod act;
@@ -39,6 +41,7 @@ use futures::{StreamExt as _, future::join_all, stream::select_all};
 use kube::{Client, Resource as _};
 use tokio::{sync::watch as channel, task::JoinSet};
 
+pub(crate) use clock::LearnTime;
 use context::Context;
 pub use context::Settings;
 use events::Announcer;
@@ -49,7 +52,10 @@ use precedence::Precedence;
 use target::SecretStore;
 use tenants::{AnyTenant, Tenants};
 
-use crate::metrics::Metrics;
+use crate::{
+    leader::{Candidacy, Standing},
+    metrics::Metrics,
+};
 
 /// How long a call to the API server may take.
 pub(crate) const KUBE_DEADLINE: Duration = Duration::from_secs(10);
@@ -57,16 +63,17 @@ pub(crate) const KUBE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a shutdown waits for secrets that are in hand and not yet published.
 const LAST_CHANCE: Duration = Duration::from_secs(25);
 
-/// Runs until `shutdown` becomes true, then finishes what is under way. Readiness is told through
-/// `ready` once all watches are synced.
+/// Runs until `shutdown` becomes true, then finishes what is under way. That all watches are synced
+/// is told through `synced`; passes are made once this process leads.
 ///
 /// Returns false when a watch or a reconciler ended by itself, which it never should.
 pub async fn run(
     client: Client,
     settings: Settings,
     metrics: Arc<Metrics>,
+    candidacy: &Candidacy,
     mut shutdown: channel::Receiver<bool>,
-    ready: channel::Sender<bool>,
+    synced: channel::Sender<bool>,
 ) -> bool {
     let scopes = watch::scopes(&client, &settings.namespaces);
     let terms = tenant_terms(&client, &settings);
@@ -75,7 +82,7 @@ pub async fn run(
     let secrets = SecretStore::new(client.clone());
     let pokes = watch::pokes(&scopes, cluster.as_ref());
     let context = Arc::new(Context {
-        announcer: Announcer::new(client.clone(), instance()),
+        announcer: Announcer::new(client.clone(), instance(), candidacy.leadership()),
         tenants: Tenants::new(client.clone(), secrets.clone(), metrics.clone(), terms),
         memory: Arc::new(Memory::default()),
         places: Places::new(settings.concurrency, {
@@ -85,6 +92,7 @@ pub async fn run(
         precedence: Precedence::new(),
         watched: cluster.as_ref().map_or(watched.clone(), |cluster| cluster.join(watched)),
         pokes,
+        leadership: candidacy.leadership(),
         stopping: shutdown.clone(),
         client,
         secrets,
@@ -94,27 +102,31 @@ pub async fn run(
     if let Err(error) = Gauges::new(&context).and_then(|gauges| context.metrics.register(gauges)) {
         tracing::error!(%error, "resources and tenants have no metrics");
     }
-    let (synced, is_synced) = channel::channel(false);
+    let (begin, begun) = channel::channel(false);
     let mut tasks = JoinSet::new();
     let running: Vec<_> = scopes
         .into_iter()
-        .map(|scope| scope.watch(&context.watched, &context.pokes, &is_synced, &mut tasks))
+        .map(|scope| scope.watch(&context.watched, &context.pokes, &begun, &mut tasks))
         .collect();
-    let cluster = cluster
-        .map(|cluster| cluster.watch(&context.watched, &context.pokes, &is_synced, &mut tasks));
+    let cluster =
+        cluster.map(|cluster| cluster.watch(&context.watched, &context.pokes, &begun, &mut tasks));
     let all_synced = async {
         join_all(running.iter().map(watch::Running::sync)).await;
         join_all(cluster.iter().map(watch::RunningCluster::sync)).await;
     };
+    let mut standing = candidacy.standing();
+    let leads = async {
+        all_synced.await;
+        synced.send_replace(true);
+        tracing::info!("watches are synced");
+        standing.wait_for(|standing| *standing == Standing::Leading).await.is_ok()
+    };
     tokio::select! {
-        () = all_synced => {}
+        leads = leads => if !leads { return false },
         _ = shutdown.wait_for(|asked| *asked) => return true,
         _ = tasks.join_next() => return false,
     }
-    synced.send_replace(true);
-    ready.send_replace(true);
-    context.metrics.leads(true);
-    tracing::info!("watches are synced");
+    begin.send_replace(true);
     let scopes = running.into_iter().map(|scope| scope.run(&context, &shutdown));
     let cluster = cluster.into_iter().map(|cluster| cluster.run(&context, &shutdown));
     let mut running = select_all(scopes.chain(cluster));
@@ -191,7 +203,7 @@ async fn prune_now_and_then(context: Arc<Context>) {
     }
 }
 
-/// Who we are, in Events: the pod's name where there is one.
-fn instance() -> String {
+/// Who we are, in Events and in the Lease: the pod's name where there is one.
+pub(crate) fn instance() -> String {
     std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "local".into())
 }

@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use super::{
     cache::Guarded,
     claims,
+    clock::now,
     context::Context,
     memory::{Failed, Settled, Wishes},
     pass::{End, Report, pass},
@@ -90,7 +91,7 @@ fn begin_with(resource: &Guarded, key: &Key, context: &Context) -> Result<Turn, 
         context.metrics.passed("unchanged");
         return Err(action.into());
     }
-    let urgency = urgency(spoken, Utc::now());
+    let urgency = urgency(spoken, now());
     let place = if context.memory.with(&uid, |known| known.answer.is_some()) {
         context.places.leave(key);
         None
@@ -215,11 +216,11 @@ fn still_settled(resource: &Guarded, wished: &Wished, context: &Context) -> Opti
         && secret.map_or(secret_versions.is_empty(), |version| secret_versions.contains(&version))
         && wished.wishes.tenant_version == *tenant_version
         && claims::refusal(resource.0.as_ref().ok()?, &context.watched).is_some() == *is_claimed;
-    (same && wake.is_none_or(|wake| wake > Utc::now())).then(|| sleep_until(*wake))
+    (same && wake.is_none_or(|wake| wake > now())).then(|| sleep_until(*wake))
 }
 
 fn sleep_until(wake: Option<DateTime<Utc>>) -> Action {
-    let sleep = wake.map(|wake| (wake - Utc::now()).to_std().unwrap_or_default());
+    let sleep = wake.map(|wake| (wake - now()).to_std().unwrap_or_default());
     // A millisecond more: what is due is then due, and not almost.
     sleep.map_or_else(Action::await_change, |sleep| {
         Action::requeue((sleep + Duration::from_millis(1)).min(LONGEST_SLEEP))

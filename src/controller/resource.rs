@@ -13,6 +13,7 @@ use serde_json::json;
 use super::{KUBE_DEADLINE, trouble};
 use crate::{
     api::{ClientSecretRotation, INITIALIZED_ANNOTATION, MANAGER, ROTATION_FINALIZER},
+    leader::Right,
     telemetry,
 };
 
@@ -37,11 +38,13 @@ impl Handle {
         &self,
         resource: &ClientSecretRotation,
         status: Status,
+        right: Right<'_>,
     ) -> Result<ClientSecretRotation, Trouble> {
         let mut resource = resource.clone();
         resource.metadata.managed_fields = None;
         resource.status = Some(status);
         let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        trouble::check(right)?;
         let stored = self.api.replace_status(&self.name, &params, &resource);
         let stored = in_time("storing the status", stored).await?;
         if stored.status == resource.status {
@@ -62,33 +65,37 @@ impl Handle {
     pub(super) async fn hold(
         &self,
         resource: &ClientSecretRotation,
+        right: Right<'_>,
     ) -> Result<ClientSecretRotation, Trouble> {
         let mut finalizers = resource.finalizers().to_vec();
         if !is_held(resource) {
             finalizers.push(ROTATION_FINALIZER.to_owned());
         }
         let marks = json!({ INITIALIZED_ANNOTATION: "true" });
-        self.patch(resource, json!({ "finalizers": finalizers, "annotations": marks })).await
+        self.patch(resource, json!({ "finalizers": finalizers, "annotations": marks }), right).await
     }
 
     /// Takes our finalizer off the resource.
     pub(super) async fn release(
         &self,
         resource: &ClientSecretRotation,
+        right: Right<'_>,
     ) -> Result<ClientSecretRotation, Trouble> {
         let mut finalizers = resource.finalizers().to_vec();
         finalizers.retain(|finalizer| finalizer != ROTATION_FINALIZER);
-        self.patch(resource, json!({ "finalizers": finalizers })).await
+        self.patch(resource, json!({ "finalizers": finalizers }), right).await
     }
 
     async fn patch(
         &self,
         resource: &ClientSecretRotation,
         mut metadata: serde_json::Value,
+        right: Right<'_>,
     ) -> Result<ClientSecretRotation, Trouble> {
         metadata["resourceVersion"] = json!(resource.resource_version());
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         let patch = Patch::Merge(json!({ "metadata": metadata }));
+        trouble::check(right)?;
         in_time("marking the resource", self.api.patch(&self.name, &params, &patch)).await
     }
 }

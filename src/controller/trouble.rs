@@ -5,6 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rotation::{Class, Trouble};
 
+use crate::leader::Right;
+
 /// Something about the API server failed. Its own text is kept only where it can't carry a value.
 pub(super) fn of_kube(what: &str, error: &kube::Error) -> Trouble {
     let (class, message) = match error {
@@ -47,6 +49,22 @@ pub(super) fn stopping() -> Trouble {
         unchanged: true,
         tenant: false,
     }
+}
+
+/// Another replica leads, or soon will: nothing is changed any more.
+pub(super) fn not_leading() -> Trouble {
+    Trouble {
+        class: Class::Retry,
+        reason: "NotLeading",
+        message: "this replica doesn't lead any more; another one goes on".to_owned(),
+        unchanged: true,
+        tenant: false,
+    }
+}
+
+/// Just before something outside of this process is changed: whether it may be.
+pub(super) fn check(right: Right<'_>) -> Result<(), Trouble> {
+    if right.holds() { Ok(()) } else { Err(not_leading()) }
 }
 
 /// What was read is out of date.

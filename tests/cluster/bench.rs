@@ -15,8 +15,10 @@ use control_plane::ControlPlane;
 use k8s_openapi::{
     api::{
         admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+        authorization::v1::SubjectAccessReview,
         core::v1::Secret,
         events::v1::Event,
+        rbac::v1::{Role, RoleBinding},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -150,6 +152,7 @@ impl Bench {
         let own = another_control_plane().await;
         let mut bench = Bench::on(&own, simulator).await;
         bench.own = Some(own);
+        bench.allow_leases().await;
         bench.start_cluster_operator();
         bench
     }
@@ -160,6 +163,7 @@ impl Bench {
         let arguments = [
             "--operator-namespace",
             &self.namespace,
+            "--leader-elect",
             "--propagation-window",
             &window,
             "--allow-http-endpoints",
@@ -177,6 +181,52 @@ impl Bench {
         let client = bench.client.clone();
         install_manifest(&client, "deploy/namespaced.yaml", Some(&bench.namespace)).await;
         bench
+    }
+
+    /// Gives the operator in this namespace what `deploy/operator.yaml` gives it in its own: the
+    /// Lease.
+    pub(crate) async fn allow_leases(&self) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/operator.yaml");
+        let text = fs::read_to_string(path).unwrap();
+        let all = text.split("\n---\n");
+        let documents = all.map(|text| serde_norway::from_str::<Value>(text).unwrap());
+        let params = PatchParams::apply("tests");
+        for object in documents {
+            match object["kind"].as_str().unwrap() {
+                "Role" => {
+                    let patch = Patch::Apply(in_no_namespace(object));
+                    self.api::<Role>().patch("auth0-rotator", &params, &patch).await.unwrap();
+                }
+                "RoleBinding" => {
+                    let patch = Patch::Apply(in_no_namespace(object));
+                    self.api::<RoleBinding>()
+                        .patch("auth0-rotator", &params, &patch)
+                        .await
+                        .unwrap();
+                }
+                _ => {}
+            }
+        }
+        self.wait_for_leases().await;
+    }
+
+    /// Roles come into force a moment after they are made.
+    async fn wait_for_leases(&self) {
+        let deadline = Instant::now() + DEADLINE;
+        let wanted = json!({
+            "namespace": self.namespace, "verb": "get", "group": "coordination.k8s.io",
+            "resource": "leases", "name": "auth0-rotator",
+        });
+        let review = json!({ "spec": { "user": OPERATOR, "resourceAttributes": wanted } });
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        loop {
+            let answer = reviews.create(&PostParams::default(), &from(review.clone())).await;
+            if answer.unwrap().status.unwrap().allowed {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the role never comes into force");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn on(control_plane: &ControlPlane, simulator: Simulator) -> Bench {
@@ -473,6 +523,11 @@ impl Bench {
         let all = self.everywhere::<Secret>().list_metadata(&ours).await.unwrap();
         serde_json::to_string(&all.items).unwrap()
     }
+}
+
+fn in_no_namespace(mut object: Value) -> Value {
+    object["metadata"]["namespace"].take();
+    object
 }
 
 /// JSON as a typed object.

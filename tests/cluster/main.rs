@@ -12,6 +12,7 @@ mod budget;
 mod consumers;
 mod credentials;
 mod figures;
+mod high_availability;
 #[cfg(feature = "failpoints")]
 mod kills;
 mod lifecycle;
@@ -22,6 +23,8 @@ mod permissions;
 mod place;
 mod rbac;
 mod refused;
+mod replicas;
 mod requests;
+mod start;
 mod tampered;
 mod tenants;

@@ -30,6 +30,8 @@ fn wrong_use_is_told_with_status_2() {
         vec!["run", "--concurrency", "0"],
         vec!["run", "--metrics-addr", "here"],
         vec!["run", "--propagation-window", "-5s"],
+        vec!["run", "--leader-elect-renew-deadline", "12s"],
+        vec!["run", "--leader-elect-resource-name", "My Lease"],
         vec!["walk"],
         vec![],
     ] {

@@ -94,9 +94,27 @@ impl Operator {
     }
 
     /// How it has ended, if it has.
-    #[cfg(feature = "failpoints")]
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
+    }
+
+    /// What a path of its health server answers, with the status.
+    pub(crate) async fn health(&self, path: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.address("health").await);
+        let answer = reqwest::get(url).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// The log has a line with that text.
+    pub(crate) fn says(&self, text: &str) -> bool {
+        let said = |line: &Value| line["message"].as_str().is_some_and(|it| it.contains(text));
+        self.log().iter().any(said)
+    }
+
+    /// Sends it a signal, as `kill` names it.
+    pub(crate) fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.pid().to_string());
+        assert!(Command::new("kill").args([&signal, &pid]).status().unwrap().success());
     }
 
     /// Ends it without warning.

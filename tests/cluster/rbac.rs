@@ -28,8 +28,8 @@ use crate::{
     place::{Place, auth0},
 };
 
-/// A verb on a resource, as rules and audit logs name it.
-type Use = (String, String, String);
+/// A verb on a resource, as rules and audit logs name it, and the only name that it may have.
+type Use = (String, String, String, Option<String>);
 
 #[tokio::test]
 async fn the_cluster_role_is_used_and_suffices() {
@@ -52,7 +52,9 @@ async fn the_cluster_role_is_used_and_suffices() {
 async fn the_role_of_one_namespace_is_used_and_suffices() {
     let clients = ["plain", "staged", "owned", "adopted", "drifting"];
     let mut bench = Bench::with_role(auth0(&clients).await).await;
-    bench.start_operator();
+    let namespace = bench.namespace.clone();
+    let election = ["--leader-elect", "--operator-namespace", &namespace];
+    bench.start_operator_with(&[["--allow-http-endpoints"].as_slice(), &election].concat());
     tour(&bench, &Place::of(&bench)).await;
     let user = format!("system:serviceaccount:{}:auth0-rotator", bench.namespace);
     judge("deploy/namespaced.yaml", control_plane().await, &user);
@@ -187,7 +189,7 @@ async fn rolled_out(place: &Place<'_>) {
 #[expect(clippy::print_stdout, reason = "a figure, shown with --nocapture")]
 fn judge(manifest: &str, control_plane: &ControlPlane, user: &str) {
     let shipped = rules(manifest);
-    let (used, forbidden) = uses(control_plane.audit_log_path().unwrap(), user);
+    let (used, forbidden) = uses(control_plane.audit_log_path().unwrap(), user, &shipped);
     let unused: Vec<_> = shipped.difference(&used).collect();
     let shipped_and_used = shipped.intersection(&used).count();
     println!(
@@ -200,7 +202,7 @@ fn judge(manifest: &str, control_plane: &ControlPlane, user: &str) {
     assert!(unused.is_empty(), "{manifest} allows what nobody uses: {unused:?}");
 }
 
-/// Every verb on every resource that the manifest's role allows.
+/// Every verb on every resource, and on every name if there are any, that the manifest's role allows.
 fn rules(manifest: &str) -> BTreeSet<Use> {
     let path = format!("{}/{manifest}", env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(path).unwrap();
@@ -212,12 +214,19 @@ fn rules(manifest: &str) -> BTreeSet<Use> {
         }
         let rules: Vec<PolicyRule> = serde_json::from_value(object["rules"].clone()).unwrap();
         for rule in rules {
-            assert!(rule.resource_names.is_none() && rule.non_resource_urls.is_none());
+            assert!(rule.non_resource_urls.is_none());
+            let names = rule.resource_names.unwrap_or_default().into_iter().map(Some);
+            let names: Vec<_> = names.collect();
+            let names = if names.is_empty() { vec![None] } else { names };
             for group in rule.api_groups.unwrap_or_default() {
                 for resource in rule.resources.clone().unwrap_or_default() {
                     for verb in &rule.verbs {
                         assert!(![&group, &resource, verb].into_iter().any(|name| name == "*"));
-                        all.insert((group.clone(), resource.clone(), verb.clone()));
+                        let one = (group.clone(), resource.clone(), verb.clone());
+                        let (group, resource, verb) = one;
+                        all.extend(names.iter().map(|name| {
+                            (group.clone(), resource.clone(), verb.clone(), name.clone())
+                        }));
                     }
                 }
             }
@@ -226,8 +235,8 @@ fn rules(manifest: &str) -> BTreeSet<Use> {
     all
 }
 
-/// What a user did, and what it was forbidden.
-fn uses(audit_log: &Path, user: &str) -> (BTreeSet<Use>, BTreeSet<Use>) {
+/// What a user did, by the rules that allow it, and what it was forbidden.
+fn uses(audit_log: &Path, user: &str, shipped: &BTreeSet<Use>) -> (BTreeSet<Use>, BTreeSet<Use>) {
     let (mut used, mut forbidden) = (BTreeSet::new(), BTreeSet::new());
     let log = fs::read_to_string(audit_log).unwrap();
     for event in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
@@ -238,7 +247,9 @@ fn uses(audit_log: &Path, user: &str) -> (BTreeSet<Use>, BTreeSet<Use>) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let subresource = object["subresource"].as_str().map(|name| format!("/{name}"));
         let resource = text(&object["resource"]) + &subresource.unwrap_or_default();
-        let one = (text(&object["apiGroup"]), resource, text(&event["verb"]));
+        let name = object["name"].as_str().map(str::to_owned);
+        let named = (text(&object["apiGroup"]), resource, text(&event["verb"]), name);
+        let one = if shipped.contains(&named) { named } else { (named.0, named.1, named.2, None) };
         if event["responseStatus"]["code"] == 403 {
             forbidden.insert(one);
         } else {

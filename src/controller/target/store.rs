@@ -11,6 +11,7 @@ use super::{read::Snapshot, render::Rendered};
 use crate::{
     api::MANAGER,
     controller::{KUBE_DEADLINE, trouble},
+    leader::Right,
     telemetry,
 };
 
@@ -50,11 +51,13 @@ impl SecretStore {
         namespace: &str,
         name: &str,
         rendered: &Rendered,
+        right: Right<'_>,
     ) -> Result<Snapshot, Trouble> {
         let what = format!("creating the Secret {name}");
         let query = format!("fieldManager={MANAGER}");
         let body = rendered.json(None).to_vec();
         let request = self.request(Method::POST, namespace, None, &query, JSON, body, &what)?;
+        trouble::check(right)?;
         let text = self.send(request, &what).await.map_err(|failure| failure.trouble(&what))?;
         parse(&text, &what)
     }
@@ -67,17 +70,20 @@ impl SecretStore {
         name: &str,
         rendered: &Rendered,
         over: &Snapshot,
+        right: Right<'_>,
     ) -> Result<Snapshot, Trouble> {
         let what = format!("writing the Secret {name}");
         let mut version = over.version().to_owned();
         let preparation = preparation(rendered, over);
         if !preparation.is_empty() {
+            trouble::check(right)?;
             version = self.prepare(namespace, name, &version, preparation).await?;
         }
         let query = format!("fieldManager={MANAGER}&force=true");
         let body = rendered.json(Some(&version)).to_vec();
         let request =
             self.request(Method::PATCH, namespace, Some(name), &query, APPLY, body, &what)?;
+        trouble::check(right)?;
         let text = self.send(request, &what).await.map_err(|failure| failure.trouble(&what))?;
         parse(&text, &what)
     }

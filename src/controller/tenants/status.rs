@@ -203,6 +203,7 @@ async fn store<T: TenantResource>(
     let name = tenant.name_any();
     let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
     let what = "storing the tenant's status";
+    trouble::check(context.right())?;
     match tokio::time::timeout(KUBE_DEADLINE, api.replace_status(&name, &params, &tenant)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(trouble::of_kube(what, &error)),

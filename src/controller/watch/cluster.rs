@@ -78,7 +78,7 @@ impl Cluster {
         self,
         watched: &Watched,
         pokes: &Pokes,
-        synced: &channel::Receiver<bool>,
+        begun: &channel::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> RunningCluster {
         let (to_tenants, changes) = self.changes;
@@ -104,7 +104,7 @@ impl Cluster {
             to_own.offer(own.state().iter().map(|tenant| ObjectRef::from_obj(&**tenant)));
             of_all()
         };
-        tasks.spawn(forward(stream, using, everything, pokes.clone(), synced.clone()));
+        tasks.spawn(forward(stream, using, everything, pokes.clone(), begun.clone()));
 
         let namespaces = self.namespaces.0;
         let stream = watcher(Api::<NamespaceMetadata>::all(self.client), config())
@@ -115,7 +115,7 @@ impl Cluster {
             let name = namespace.name_any();
             users(&theirs, |namespace, _| namespace == name)
         };
-        tasks.spawn(forward(stream, within, all(watched), pokes.clone(), synced.clone()));
+        tasks.spawn(forward(stream, within, all(watched), pokes.clone(), begun.clone()));
         RunningCluster { tenants, namespaces, changes }
     }
 }

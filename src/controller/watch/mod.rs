@@ -36,18 +36,18 @@ const CHANGES: usize = 1024;
 
 /// Passes on what `of` makes of each change. A watch that begins anew tells what is there, not what
 /// went in the meantime: then `all` is looked at, which costs nothing where nothing changed. Before
-/// all caches are synced nothing is passed on: the queue begins with everything that is there.
+/// passes have `begun` nothing is passed on: the queue begins with everything that is there.
 async fn forward<O>(
     changes: impl Stream<Item = Result<Event<O>, watcher::Error>>,
     of: impl Fn(&O) -> Vec<ObjectRef<Guarded>>,
     all: impl Fn() -> Vec<ObjectRef<Guarded>>,
     to: Pokes,
-    synced: channel::Receiver<bool>,
+    begun: channel::Receiver<bool>,
 ) {
     let mut changes = std::pin::pin!(changes);
     while let Some(change) = changes.next().await {
         let references = match change {
-            Ok(_) if !*synced.borrow() => continue,
+            Ok(_) if !*begun.borrow() => continue,
             Ok(Event::Apply(object) | Event::Delete(object)) => of(&object),
             Ok(Event::InitDone) => all(),
             // The cache doesn't have these before the watch has begun.

@@ -99,12 +99,12 @@ pub(in crate::controller) struct Running {
 
 impl Scope {
     /// Starts the watches, in `tasks` that never end. Their changes become the resources, and the
-    /// tenants, to look at; they are passed on once `synced` is true.
+    /// tenants, to look at; they are passed on once passes have `begun`.
     pub(in crate::controller) fn watch(
         self,
         watched: &Watched,
         to_resources: &Pokes,
-        synced: &channel::Receiver<bool>,
+        begun: &channel::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> Running {
         let (_, resource_changes) = self.changes;
@@ -125,7 +125,7 @@ impl Scope {
             std::iter::once(ObjectRef::from_obj(resource)).chain(rivals).collect()
         };
         let to = to_resources.clone();
-        tasks.spawn(forward(changes, own, everything(&resources), to, synced.clone()));
+        tasks.spawn(forward(changes, own, everything(&resources), to, begun.clone()));
 
         let changes = watcher(scoped(&self.client, namespace), config())
             .default_backoff()
@@ -141,7 +141,7 @@ impl Scope {
             to_own.offer(own_tenants.state().iter().map(|tenant| ObjectRef::from_obj(&**tenant)));
             of_all()
         };
-        tasks.spawn(forward(changes, using, all, to_resources.clone(), synced.clone()));
+        tasks.spawn(forward(changes, using, all, to_resources.clone(), begun.clone()));
 
         let ours = config().labels(&format!("{MANAGED_LABEL}=true"));
         let changes = watcher(scoped(&self.client, namespace), ours)
@@ -150,7 +150,7 @@ impl Scope {
         let theirs = watched.clone();
         let owners = move |secret: &SecretMetadata| owners(&theirs, secret);
         let to = to_resources.clone();
-        tasks.spawn(forward(changes, owners, everything(&resources), to, synced.clone()));
+        tasks.spawn(forward(changes, owners, everything(&resources), to, begun.clone()));
 
         let secrets = self.secrets.0;
         Running { resources, tenants, secrets, resource_changes, tenant_changes }
