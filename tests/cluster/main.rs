@@ -25,6 +25,8 @@ mod rbac;
 mod refused;
 mod replicas;
 mod requests;
+#[cfg(feature = "failpoints")]
+mod stale;
 mod start;
 mod tampered;
 mod tenants;

@@ -6,6 +6,7 @@ use super::{Next, Pass};
 use crate::{
     decision::{Purpose, Step, Value, publish},
     observation::SecretSeen,
+    request::Verb,
     schedule::Schedule,
     status::{Cause, Outcome, Phase, Rotation, Strategy},
 };
@@ -80,7 +81,9 @@ impl Pass<'_> {
             Err(next) => next,
             // Another value, or the one before it, which someone has set again.
             Ok(SecretSeen::Other | SecretSeen::Fallback) => self.follow_drift(),
-            Ok(_) if self.may_start() && self.wants_another() => {
+            // What Auth0 has it will accept sooner or later, and until then the previous secret is
+            // all that consumers have: only a secret that is compromised is replaced before.
+            Ok(seen) if self.may_start() && self.may_replace_unconfirmed(seen) => {
                 self.status.end_rotation(Outcome::Superseded, self.now);
                 self.start(Cause::Request)
             }
@@ -88,6 +91,14 @@ impl Pass<'_> {
                 self.unconfirmed = true;
                 Next::rest_until(self.question_after(rotation, self.now))
             }
+        }
+    }
+
+    fn may_replace_unconfirmed(&self, seen: SecretSeen) -> bool {
+        match self.pending() {
+            Some(Verb::Revoke) => true,
+            Some(Verb::Rotate) => seen == SecretSeen::Unreadable,
+            _ => false,
         }
     }
 

@@ -30,6 +30,7 @@ impl Pass<'_> {
     /// The record is older than the target Secret: it was restored from a backup. Its due time may
     /// have been used up, so that the next one is counted from now.
     fn adopt_newer(&mut self, number: u64) -> Next {
+        self.distrust_request();
         self.status.next_rotation_time = self.policy.next_start(self.now, Some(self.now));
         self.open_published(
             number,
@@ -37,6 +38,16 @@ impl Pass<'_> {
             "the record was older than the target Secret; it was brought up to date",
         );
         Step::Record.into()
+    }
+
+    /// The request that stands may be the one that led to what the record doesn't know.
+    fn distrust_request(&mut self) {
+        if self.pending().is_some() {
+            self.handled(Some(
+                "the record of this resource was lost or restored, and this request may have been \
+                 carried out before: if it was not, make it again with another text",
+            ));
+        }
     }
 
     /// There is no record, but there are values: a fresh import, or a status that was lost.
@@ -81,6 +92,7 @@ impl Pass<'_> {
         } else {
             // Published as the next one, and perhaps set at Auth0: setting it again is safe, taking
             // it back is not.
+            self.distrust_request();
             let mut rotation =
                 Rotation::start(fallback, Cause::Recovery, Strategy::Staged, self.now);
             rotation.attempts = 1;

@@ -163,6 +163,29 @@ fn an_older_target_from_a_backup_is_put_right() {
 }
 
 #[test]
+fn a_request_that_an_older_record_does_not_know_is_not_carried_out_again() {
+    for strategy in [Strategy::Rotate, Strategy::Staged] {
+        // When the record is taken back: in the middle, with the pair out, and after the end.
+        for seconds in [1, 60, 20_000] {
+            let mut world = World::imported();
+            world.terms.strategy = strategy;
+            let backup = world.status.clone();
+            world.ask("rotate/now");
+            world.run(seconds);
+            world.status = backup;
+            world.run(30_000);
+            works(&world);
+            assert_eq!(world.values.len(), 2, "{strategy:?} after {seconds} s");
+            let said = world.status.request_refusal.clone().unwrap_or_default();
+            assert!(said.contains("another text"), "{said}");
+            world.ask("rotate/again");
+            world.run(30_000);
+            assert_eq!(world.values.len(), 3, "{strategy:?} after {seconds} s");
+        }
+    }
+}
+
+#[test]
 fn a_next_value_without_a_record_is_gone_on_with() {
     let mut world = World::imported();
     world.terms.strategy = Strategy::Staged;

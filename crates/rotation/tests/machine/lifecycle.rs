@@ -224,6 +224,24 @@ fn past_the_window_an_unconfirmed_secret_is_said_and_nothing_is_retired() {
 }
 
 #[test]
+fn what_auth0_has_and_does_not_accept_yet_is_waited_for_unless_it_is_compromised() {
+    let mut world = World::imported();
+    world.propagation = chrono::TimeDelta::hours(1);
+    world.ask("rotate/now");
+    world.run(600);
+    assert_eq!(reason(&world, kind::READY), "NotConfirmed");
+    world.ask("rotate/again");
+    world.run(600);
+    assert_eq!(numbers(&world), [2, 1], "the previous secret is all that works");
+    let mut compromised = world.clone();
+    compromised.ask("revoke/leaked");
+    compromised.run(1200);
+    assert_eq!(compromised.secret.as_ref().unwrap().current.0, 3);
+    world.run(20_000);
+    assert_eq!(numbers(&world), [3], "the request has waited");
+}
+
+#[test]
 fn a_secret_that_stops_being_accepted_in_its_grace_period_is_not_left_alone() {
     let mut world = World::imported();
     world.ask("rotate/now");
