@@ -13,7 +13,7 @@ use axum::{Router, body::Bytes, extract::State, http::header::CONTENT_TYPE, rout
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
     common::v1::any_value::Value,
-    trace::v1::{Span, span::SpanKind, status::StatusCode},
+    trace::v1::{Span, span::SpanKind},
 };
 use prost::Message as _;
 use serde_json::json;
