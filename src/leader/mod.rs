@@ -9,7 +9,7 @@
 //!   theirs from after they read that. So the leader's time is over first.
 //! - Whoever has lost the Lease never leads again: the process ends. No timer, cache or task of one
 //!   term can act in the next one.
-//! - What to do next is decided in [`election`], which is pure; [`elector`] carries it out.
+//! - What to do next is decided in `election`, which is pure; `elector` carries it out.
 
 mod clock;
 mod election;
