@@ -22,7 +22,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator, on the cluster of KUBECONFIG or on the one that it runs in.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the custom resource definitions.
     Crds,
 }
@@ -278,7 +278,7 @@ mod tests {
     fn parse(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
         let all = ["auth0-rotator", "run"].iter().chain(arguments);
         Cli::try_parse_from(all).map(|cli| match cli.command {
-            Command::Run(arguments) => arguments,
+            Command::Run(arguments) => *arguments,
             Command::Crds => unreachable!("run was given"),
         })
     }

@@ -60,12 +60,10 @@ impl Metrics {
     pub fn new() -> Result<Arc<Metrics>> {
         let metrics = Metrics {
             registry: Registry::new(),
-            leader: IntGauge::with_opts(opts(
-                "leader",
-                "Whether this process leads: 1 if so, 0 if it stands by",
-            ))?,
-            passes: IntCounterVec::new(
-                opts("passes_total", "Passes over ClientSecretRotations, by how they ended"),
+            leader: gauge("leader", "Whether this process leads: 1 if so, 0 if it stands by")?,
+            passes: counters(
+                "passes_total",
+                "Passes over ClientSecretRotations, by how they ended",
                 &["result"],
             )?,
             pass_seconds: Histogram::with_opts(histogram(
@@ -73,16 +71,15 @@ impl Metrics {
                 "How long a pass over a ClientSecretRotation took",
                 &CALL_BUCKETS,
             ))?,
-            waiting: IntGauge::with_opts(opts(
-                "waiting",
-                "ClientSecretRotations that wait for their turn",
-            ))?,
-            started: IntCounterVec::new(
-                opts("rotations_started_total", "Rotations that started, by strategy and cause"),
+            waiting: gauge("waiting", "ClientSecretRotations that wait for their turn")?,
+            started: counters(
+                "rotations_started_total",
+                "Rotations that started, by strategy and cause",
                 &["strategy", "cause"],
             )?,
-            ended: IntCounterVec::new(
-                opts("rotations_total", "Rotations that ended, by strategy, cause and outcome"),
+            ended: counters(
+                "rotations_total",
+                "Rotations that ended, by strategy, cause and outcome",
                 &["strategy", "cause", "outcome"],
             )?,
             phase_seconds: HistogramVec::new(
@@ -93,16 +90,14 @@ impl Metrics {
                 ),
                 &["strategy", "phase"],
             )?,
-            confirmations: IntCounterVec::new(
-                opts(
-                    "confirmations_total",
-                    "Logins by which Auth0 was asked whether it accepts a published secret, by its \
-                     answer",
-                ),
+            confirmations: counters(
+                "confirmations_total",
+                "Logins by which Auth0 was asked whether it accepts a published secret, by its answer",
                 &["result"],
             )?,
-            secret_writes: IntCounterVec::new(
-                opts("secret_writes_total", "Writes of target Secrets, by what they were for"),
+            secret_writes: counters(
+                "secret_writes_total",
+                "Writes of target Secrets, by what they were for",
                 &["purpose"],
             )?,
             status_writes: IntCounter::with_opts(opts(
@@ -288,6 +283,14 @@ fn entered_at(rotation: &Rotation) -> Option<DateTime<Utc>> {
 
 pub(crate) fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace(PREFIX)
+}
+
+fn gauge(name: &str, help: &str) -> Result<IntGauge> {
+    IntGauge::with_opts(opts(name, help))
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+    IntCounterVec::new(opts(name, help), labels)
 }
 
 fn histogram(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
