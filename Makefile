@@ -41,6 +41,7 @@ torture:
 .PHONY: test
 test:
 	@sh crates/demo/preflight.sh
+	@sh tests/monitoring/preflight.sh
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings

@@ -120,6 +120,16 @@ pub struct RunArgs {
     #[arg(long, env = "AUTH0_ROTATOR_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     pub log_level: LevelFilter,
 
+    /// Where to send traces: the base URL of a collector that takes OTLP over HTTP, such as
+    /// http://otel-collector:4318. None are made when absent.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_OTLP_ENDPOINT",
+        value_name = "URL",
+        value_parser = collector
+    )]
+    pub otlp_endpoint: Option<Url>,
+
     /// How many resources to work on at a time.
     #[arg(
         long,
@@ -233,6 +243,22 @@ fn namespace(text: &str) -> Result<String, String> {
     }
 }
 
+/// Credentials in a URL would be seen wherever the command line is.
+fn collector(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain {
+        Ok(url)
+    } else {
+        Err("it must begin with http:// or https:// and have no credentials and no query; headers \
+             are given in OTEL_EXPORTER_OTLP_HEADERS"
+            .to_owned())
+    }
+}
+
 fn span(text: &str) -> Result<Span, String> {
     text.parse().map_err(|error: rotation::SpanError| error.to_string())
 }
@@ -287,6 +313,18 @@ mod tests {
         for wrong in ["", "A", "-a", "a-", "a.b", &"x".repeat(64)] {
             let error = parse(&["--namespace", wrong]).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_collector_is_a_plain_url() {
+        let arguments = parse(&["--otlp-endpoint", "http://collector:4318"]).unwrap();
+        assert_eq!(arguments.otlp_endpoint.unwrap().as_str(), "http://collector:4318/");
+        assert!(parse(&[]).unwrap().otlp_endpoint.is_none());
+        for wrong in
+            ["", "collector:4318", "grpc://c:1", "http://u:p@c:1", "https://c/?a=b", "http://"]
+        {
+            assert!(parse(&["--otlp-endpoint", wrong]).is_err(), "{wrong:?}");
         }
     }
 

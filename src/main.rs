@@ -23,17 +23,26 @@ async fn main() -> ExitCode {
             let terms = arguments.leader.terms().unwrap_or_else(|wrong| {
                 Cli::command().error(ErrorKind::ValueValidation, wrong).exit()
             });
-            telemetry::start(arguments.log_format, arguments.log_level);
             provide_tls();
+            let collector = arguments.otlp_endpoint.as_ref();
+            let traces =
+                match telemetry::start(arguments.log_format, arguments.log_level, collector) {
+                    Ok(traces) => traces,
+                    Err(error) => return fail(&error),
+                };
             #[cfg(feature = "failpoints")]
             auth0_rotator::failpoint::start();
-            run::run(&arguments, terms).await.map_err(Into::into)
+            let ended = run::run(&arguments, terms).await.map_err(Into::into);
+            traces.finish().await;
+            ended
         }
     };
-    done.unwrap_or_else(|error: Box<dyn std::error::Error>| {
-        let _ = writeln!(std::io::stderr(), "auth0-rotator: {error}");
-        ExitCode::FAILURE
-    })
+    done.unwrap_or_else(|error: Box<dyn std::error::Error>| fail(&*error))
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "auth0-rotator: {error}");
+    ExitCode::FAILURE
 }
 
 /// One TLS provider for all: two that are linked together would have to be chosen from.

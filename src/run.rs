@@ -36,7 +36,8 @@ impl std::error::Error for StartError {}
 /// When it can't start: no cluster, or an address that is taken.
 pub async fn run(arguments: &RunArgs, terms: Terms) -> Result<ExitCode, StartError> {
     let client = client().await?;
-    let metrics = Metrics::new();
+    let metrics = Metrics::new()
+        .map_err(|error| StartError(format!("the metrics can't be made: {error}")))?;
     let (synced, is_synced) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let addresses = bind(arguments).await?;

@@ -145,10 +145,16 @@ async fn restart(bench: &mut Bench, names: &[String]) {
     println!(
         "  status writes: {}, Secret writes: {}",
         bench.operator().metric("auth0_rotator_status_writes_total").await,
-        bench.operator().metrics().await.matches("auth0_rotator_secret_writes_total{").count(),
+        secret_writes(&bench.operator().metrics().await),
     );
     print_calls("restart", &calls, &bench.simulator.counters());
     println!("  API server: {}", listed(&difference(&since, &bench.api_calls().await)));
+}
+
+/// Writes of target Secrets, whatever they were for.
+fn secret_writes(metrics: &str) -> u64 {
+    let series = metrics.lines().filter(|line| line.contains("_secret_writes_total{"));
+    series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }
 
 fn print_calls(what: &str, before: &Counters, after: &Counters) {

@@ -23,4 +23,4 @@ pub use tenant::{
     ClientFacts, ClientKind, ClientPage, Metadata, READ_CLIENTS, READ_KEYS, Tenant, UPDATE_KEYS,
 };
 pub use token::{Credentials, CredentialsSource};
-pub use transport::Endpoint;
+pub use transport::{Endpoint, Observer};

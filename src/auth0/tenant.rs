@@ -1,6 +1,10 @@
 //! The operations of one tenant.
 
-use std::{collections::BTreeMap, sync::PoisonError, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -14,7 +18,7 @@ use super::{
     pacer::{Budget, Caller, Lane, Pacer, Urgency},
     secret::{ClientSecret, NotASecret},
     token::{self, Credentials, CredentialsSource, Token},
-    transport::{Answer, Endpoint, Transport},
+    transport::{Answer, Endpoint, Observer, Transport},
 };
 
 /// The scope that rotating needs.
@@ -113,7 +117,7 @@ struct PageAnswer {
 
 impl Tenant {
     /// A tenant to be called at `endpoint` with tokens for `audience`, at most `per_second` times
-    /// a second in the long run and `burst` times at once.
+    /// a second in the long run and `burst` times at once. The `observer` is told of each request.
     ///
     /// # Errors
     /// When the endpoint or its CA bundle can't be used.
@@ -122,9 +126,10 @@ impl Tenant {
         audience: String,
         credentials: Box<dyn CredentialsSource>,
         (per_second, burst): (u32, u32),
+        observer: Arc<dyn Observer>,
     ) -> Result<Tenant, Auth0Error> {
         Ok(Tenant {
-            transport: Transport::new(endpoint)?,
+            transport: Transport::new(endpoint, observer)?,
             pacer: Pacer::new(per_second, burst),
             audience,
             credentials,
@@ -216,7 +221,8 @@ impl Tenant {
         let url = self.transport.url(&["api", "v2", "clients", client_id, "rotate-secret"]);
         let request = self.transport.client().post(url).bearer_auth(token.expose());
         let caller = self.caller(Lane::Management, Urgency::Underway);
-        let answer = self.transport.send_before(request, caller, not_after).await?;
+        let answer =
+            self.transport.send_before("rotate-secret", request, caller, not_after).await?;
         self.expect(&answer, StatusCode::OK, &token, UPDATE_KEYS).await?;
         Ok(facts(answer.json()?, Some(client_id))?.secret)
     }
@@ -238,7 +244,7 @@ impl Tenant {
         let body = serde_json::json!({ "client_secret": secret.expose() });
         let request = self.transport.client().patch(url).bearer_auth(token.expose()).json(&body);
         let caller = self.caller(Lane::Management, Urgency::Underway);
-        let answer = self.transport.send_before(request, caller, not_after).await?;
+        let answer = self.transport.send_before("set-secret", request, caller, not_after).await?;
         if answer.status == StatusCode::BAD_REQUEST {
             return Err(Auth0Error::ValueRefused);
         }
@@ -257,7 +263,7 @@ impl Tenant {
         urgency: Urgency,
     ) -> Result<ClientFacts, Auth0Error> {
         let path = ["api", "v2", "clients", client_id];
-        let answer = self.get(&path, &[], with_secret, urgency).await?;
+        let answer = self.get(("read-client", &path), &[], with_secret, urgency).await?;
         facts(answer.json()?, Some(client_id))
     }
 
@@ -271,7 +277,7 @@ impl Tenant {
         with_secrets: bool,
         urgency: Urgency,
     ) -> Result<ClientPage, Auth0Error> {
-        let page = page.to_string();
+        let (path, page) = (["api", "v2", "clients"], page.to_string());
         // The global client, which each tenant has, is none that can be rotated.
         let query = [
             ("page", page.as_str()),
@@ -279,7 +285,7 @@ impl Tenant {
             ("include_totals", "true"),
             ("is_global", "false"),
         ];
-        let answer = self.get(&["api", "v2", "clients"], &query, with_secrets, urgency).await?;
+        let answer = self.get(("list-clients", &path), &query, with_secrets, urgency).await?;
         let page: PageAnswer = answer.json()?;
         let clients =
             page.clients.into_iter().map(|client| facts(client, None)).collect::<Result<_, _>>()?;
@@ -306,7 +312,7 @@ impl Tenant {
         let url = self.transport.url(&["oauth", "revoke"]);
         let request = self.transport.client().post(url).form(&form);
         let caller = self.caller(Lane::Authentication, Urgency::Underway);
-        let answer = self.transport.send(request, caller).await?;
+        let answer = self.transport.send("revoke", request, caller).await?;
         match answer.status {
             StatusCode::OK if answer.is_plain_success() => Ok(true),
             StatusCode::UNAUTHORIZED => Ok(false),
@@ -321,7 +327,7 @@ impl Tenant {
     /// A reading of the Management API. A token that is refused is replaced once: nothing happened.
     async fn get(
         &self,
-        path: &[&str],
+        (operation, path): (&'static str, &[&str]),
         query: &[(&str, &str)],
         with_secrets: bool,
         urgency: Urgency,
@@ -342,7 +348,7 @@ impl Tenant {
             let request: RequestBuilder =
                 self.transport.client().request(Method::GET, url).bearer_auth(token.expose());
             let caller = self.caller(Lane::Management, urgency);
-            let answer = self.transport.send(request, caller).await?;
+            let answer = self.transport.send(operation, request, caller).await?;
             match self.expect(&answer, StatusCode::OK, &token, READ_CLIENTS).await {
                 Ok(()) => return Ok(answer),
                 Err(Auth0Error::TokenRefused) if attempt == 0 => token = self.token(now).await?,

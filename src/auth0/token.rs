@@ -128,7 +128,7 @@ pub(super) async fn fetch(
         ];
         form.extend(proof);
         let request = transport.client().post(transport.url(&["oauth", "token"])).form(&form);
-        let answer = transport.send(request, caller).await?;
+        let answer = transport.send("token", request, caller).await?;
         match answer.status {
             StatusCode::OK => read(&answer, now).map(Some),
             _ if refuses_proof(&answer) => Ok(None),

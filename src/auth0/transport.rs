@@ -1,6 +1,9 @@
 //! One HTTP call: bounded in time and size, never redirected, never repeated.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::Utc;
@@ -10,7 +13,10 @@ use reqwest::{
     redirect, retry, tls,
 };
 use serde::de::DeserializeOwned;
+use tracing::Span;
 use zeroize::Zeroizing;
+
+use crate::telemetry;
 
 use super::{
     error::{Auth0Error, Garbled},
@@ -35,8 +41,16 @@ pub struct Endpoint {
     pub deadline: Duration,
 }
 
+/// Is told of each HTTP request that was made.
+pub trait Observer: Send + Sync {
+    /// It was answered, or failed, after that time; `api` says which of Auth0's limits it counts
+    /// for: `management` or `authentication`.
+    fn answered(&self, api: &'static str, took: Duration);
+}
+
 pub(super) struct Transport {
     client: Client,
+    observer: Arc<dyn Observer>,
     base: Url,
     deadline: Duration,
 }
@@ -49,7 +63,10 @@ pub(super) struct Answer {
 }
 
 impl Transport {
-    pub(super) fn new(endpoint: &Endpoint) -> Result<Transport, Auth0Error> {
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Transport, Auth0Error> {
         check_url(endpoint)?;
         let mut builder = Client::builder()
             .user_agent(concat!("auth0-rotator/", env!("CARGO_PKG_VERSION")))
@@ -68,7 +85,7 @@ impl Transport {
         let client = builder.build().map_err(|_| {
             Auth0Error::Configuration("the tenant's TLS settings can't be used".into())
         })?;
-        Ok(Transport { client, base: endpoint.url.clone(), deadline: endpoint.deadline })
+        Ok(Transport { client, observer, base: endpoint.url.clone(), deadline: endpoint.deadline })
     }
 
     /// The URL of a path given in segments, each percent-encoded as needed.
@@ -84,16 +101,30 @@ impl Transport {
         &self.client
     }
 
+    /// Makes a call. The `operation` is its name in traces.
     pub(super) async fn send(
         &self,
+        operation: &'static str,
         request: RequestBuilder,
         caller: Caller<'_>,
     ) -> Result<Answer, Auth0Error> {
-        self.send_before(request, caller, Instant::now() + self.deadline).await
+        self.send_before(operation, request, caller, Instant::now() + self.deadline).await
     }
 
     /// The same for a call that must have begun before `not_after`.
     pub(super) async fn send_before(
+        &self,
+        operation: &'static str,
+        request: RequestBuilder,
+        caller: Caller<'_>,
+        not_after: Instant,
+    ) -> Result<Answer, Auth0Error> {
+        let span = telemetry::auth0(operation, caller.lane.name());
+        let call = self.admitted(request, caller, not_after);
+        telemetry::traced(span, Auth0Error::reason, call).await
+    }
+
+    async fn admitted(
         &self,
         request: RequestBuilder,
         caller: Caller<'_>,
@@ -103,7 +134,9 @@ impl Transport {
         if Instant::now() > not_after {
             return Err(Auth0Error::TooLate);
         }
+        let begun = Instant::now();
         let called = call(request, &admitted).await;
+        self.observer.answered(caller.lane.name(), begun.elapsed());
         match called.as_ref().map_err(Outage::of) {
             Err(Some(outage)) => admitted.failed(outage),
             Ok(_) | Err(None) => admitted.succeeded(),
@@ -119,6 +152,7 @@ async fn call(request: RequestBuilder, admitted: &Admitted<'_>) -> Result<Answer
         if error.is_connect() { Auth0Error::Unreachable } else { Auth0Error::NoAnswer }
     })?;
     let status = response.status();
+    Span::current().record("http.response.status_code", i64::from(status.as_u16()));
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_html = kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
     let refused = status == StatusCode::TOO_MANY_REQUESTS;

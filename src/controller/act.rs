@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 use rotation::{
     Class, Numbered, Publication, Purpose, Refusal, RolloutState, Step, Target, Trouble, Value,
 };
+use tracing::Instrument as _;
 
 use super::{
     clock::now,
@@ -78,7 +79,7 @@ impl Pass<'_> {
         let urgency = if is_underway { Urgency::Underway } else { Urgency::New };
         let asked_at = now();
         let read = usable.tenant.client(&client_id, true, urgency).await;
-        self.context.metrics.auth0_called("read-client", &read);
+        usable.meter.called("read-client", &read);
         self.client_read_at = Some(asked_at);
         if let Ok(facts) = &read {
             self.note_metadata(facts);
@@ -103,7 +104,8 @@ impl Pass<'_> {
         };
         trouble::check(self.context.right())?;
         let asked = usable.tenant.accepts(&self.resource.spec.client_id, current).await;
-        self.context.metrics.auth0_called("revoke", &asked);
+        usable.meter.called("revoke", &asked);
+        self.context.metrics.asked_whether_accepted(asked.as_ref().ok().copied());
         let accepted = asked.map_err(|error| Trouble::from(&error))?;
         self.accepted = Some(accepted);
         let refused_at = (!accepted).then(now);
@@ -138,9 +140,9 @@ impl Pass<'_> {
         let client_id = self.resource.spec.client_id.clone();
         let attempt = self.status().rotation.and_then(|rotation| rotation.activating_at);
         let memory = self.context.memory.clone();
-        let uid = self.uid.clone();
+        let (uid, meter) = (self.uid.clone(), usable.meter.clone());
         failpoint!("before-rotate-secret");
-        let call = tokio::spawn(async move {
+        let call = async move {
             let answer = usable.tenant.rotate_secret(&client_id, not_after).await;
             memory.with(&uid, |known| {
                 // What nobody answered may still be on its way.
@@ -150,15 +152,15 @@ impl Pass<'_> {
                     known.answer = secret.map(|secret| (secret, Instant::now()));
                 })
             })
-        });
-        let ended = call.await;
+        };
+        let ended = tokio::spawn(call.in_current_span()).await;
         failpoint!("after-rotate-secret");
         self.hurry_if_in_hand();
         let answer = ended.map_err(|_| Trouble {
             unchanged: false,
             ..trouble::conflict("the call ended without an answer")
         })?;
-        self.context.metrics.auth0_called("rotate-secret", &answer);
+        meter.called("rotate-secret", &answer);
         answer.map_err(|error| Trouble::from(&error))
     }
 
@@ -180,7 +182,7 @@ impl Pass<'_> {
         failpoint!("before-set-secret");
         let set = usable.tenant.set_secret(&self.resource.spec.client_id, value, not_after).await;
         failpoint!("after-set-secret");
-        self.context.metrics.auth0_called("set-secret", &set);
+        usable.meter.called("set-secret", &set);
         (self.client, self.accepted) = (None, None);
         set.map_err(|error| Trouble::from(&error))?;
         self.secret_set = true;

@@ -96,7 +96,7 @@ impl Pass<'_> {
             return Ok((!known.has).then(|| self.other_client()));
         }
         let read = usable.tenant.client(&self.resource.spec.client_id, false, Urgency::New).await;
-        self.context.metrics.auth0_called("read-metadata", &read);
+        usable.meter.called("read-metadata", &read);
         match read {
             Ok(facts) => {
                 self.note_metadata(&facts);

@@ -70,16 +70,15 @@ impl Watched {
         self.resources.iter().find_map(|store| store.get(&reference))
     }
 
+    pub(super) fn all_tenants(&self) -> Vec<AnyTenant> {
+        let cluster = self.cluster_tenants.iter().flat_map(Store::state);
+        let namespaced = self.tenants.iter().flat_map(Store::state);
+        namespaced.map(AnyTenant::Namespaced).chain(cluster.map(AnyTenant::Cluster)).collect()
+    }
+
     /// The UIDs of all tenants.
     pub(super) fn tenant_uids(&self) -> Vec<String> {
-        let cluster = self.cluster_tenants.iter().flat_map(Store::state);
-        self.tenants
-            .iter()
-            .flat_map(Store::state)
-            .map(AnyTenant::Namespaced)
-            .chain(cluster.map(AnyTenant::Cluster))
-            .filter_map(|tenant| tenant.uid())
-            .collect()
+        self.all_tenants().iter().filter_map(AnyTenant::uid).collect()
     }
 
     /// The tenant that a resource of `namespace` refers to.

@@ -27,6 +27,7 @@ use super::{KUBE_DEADLINE, trouble};
 use crate::{
     api::{MANAGER, WorkloadKind, WorkloadRef},
     leader::Right,
+    telemetry,
 };
 
 /// The annotation on a pod template by which kubectl restarts a workload.
@@ -368,12 +369,19 @@ async fn in_time<T>(
     what: &str,
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, Failure> {
-    match tokio::time::timeout(KUBE_DEADLINE, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(Failure::Forbidden),
-        Ok(Err(error)) => Err(Failure::Trouble(trouble::of_kube(what, &error))),
-        Err(_) => Err(Failure::Trouble(trouble::of_timeout(what))),
-    }
+    let call = async {
+        match tokio::time::timeout(KUBE_DEADLINE, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(Failure::Forbidden),
+            Ok(Err(error)) => Err(Failure::Trouble(trouble::of_kube(what, &error))),
+            Err(_) => Err(Failure::Trouble(trouble::of_timeout(what))),
+        }
+    };
+    let word = |failure: &Failure| match failure {
+        Failure::Forbidden => "Forbidden",
+        Failure::Trouble(trouble) => trouble.reason,
+    };
+    telemetry::traced(telemetry::kubernetes(what), word, call).await
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod consumers;
 mod context;
 mod drift;
 mod events;
+mod gauges;
 mod index;
 mod memory;
 mod observe;
@@ -44,11 +45,12 @@ pub(crate) use clock::LearnTime;
 use context::Context;
 pub use context::Settings;
 use events::Announcer;
+use gauges::Gauges;
 use memory::Memory;
 use places::Places;
 use precedence::Precedence;
 use target::SecretStore;
-use tenants::Tenants;
+use tenants::{AnyTenant, Tenants};
 
 use crate::{
     leader::{Candidacy, Standing},
@@ -81,7 +83,7 @@ pub async fn run(
     let pokes = watch::pokes(&scopes, cluster.as_ref());
     let context = Arc::new(Context {
         announcer: Announcer::new(client.clone(), instance(), candidacy.leadership()),
-        tenants: Tenants::new(client.clone(), secrets.clone(), terms),
+        tenants: Tenants::new(client.clone(), secrets.clone(), metrics.clone(), terms),
         memory: Arc::new(Memory::default()),
         places: Places::new(settings.concurrency, {
             let pokes = pokes.clone();
@@ -97,6 +99,9 @@ pub async fn run(
         metrics,
         settings,
     });
+    if let Err(error) = Gauges::new(&context).and_then(|gauges| context.metrics.register(gauges)) {
+        tracing::error!(%error, "resources and tenants have no metrics");
+    }
     let (begin, begun) = channel::channel(false);
     let mut tasks = JoinSet::new();
     let running: Vec<_> = scopes
@@ -192,7 +197,8 @@ async fn prune_now_and_then(context: Arc<Context>) {
             .collect();
         context.memory.prune(|uid| uids.contains(uid));
         context.tenants.prune(|uid| uids.contains(uid));
-        context.metrics.forget_budgets();
+        let tenants = context.watched.all_tenants();
+        context.metrics.keep_tenants(&tenants.iter().map(AnyTenant::name).collect());
         tracing::debug!(remembered = context.memory.len(), "forgot what is gone");
     }
 }

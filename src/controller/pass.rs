@@ -117,11 +117,8 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Repo
         told: Vec::new(),
     };
     let end = pass.run().await;
-    if let Ok(usable) = &pass.tenant
-        && let Some(budget) = usable.tenant.budget()
-    {
+    if let Ok(usable) = &pass.tenant {
         let tenant = &pass.resource.spec.tenant_ref;
-        context.metrics.budget_left(namespace, &tenant.name, budget.remaining);
         status::tell_budget((namespace, tenant), usable, context);
     }
     let about = Some(resource::reference(&pass.resource));
@@ -219,7 +216,8 @@ impl Pass<'_> {
         for notice in &told {
             self.log(notice);
         }
-        self.context.metrics.rotations_ended(stored, &status);
+        let strategy = self.resource.spec.strategy;
+        self.context.metrics.went_on((stored, &status), strategy, now());
         self.told.extend(told);
         Ok(())
     }

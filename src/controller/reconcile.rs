@@ -9,6 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
 use rotation::{Class, Request, Trouble};
+use tracing::Instrument as _;
 
 use super::{
     cache::Guarded,
@@ -24,6 +25,8 @@ use super::{
 use crate::{
     api::{ClientSecretRotation, REQUEST_ANNOTATION, TenantRef},
     auth0::Urgency,
+    metrics::class_word,
+    telemetry,
 };
 
 /// The longest sleep. What is due is due by the clock on the wall, which timers don't follow when
@@ -85,7 +88,7 @@ fn begin_with(resource: &Guarded, key: &Key, context: &Context) -> Result<Turn, 
         .or_else(|| still_closed(&uid, spoken, &wished, context))
         .or_else(|| still_settled(resource, &wished, context));
     if let Some(action) = rest {
-        context.metrics.passed("nothing new");
+        context.metrics.passed("unchanged");
         return Err(action.into());
     }
     let urgency = urgency(spoken, now());
@@ -126,9 +129,13 @@ fn urgency(resource: &ClientSecretRotation, now: DateTime<Utc>) -> Urgency {
 pub(super) async fn reconcile(turn: Turn, context: Arc<Context>) -> Result<Action, Infallible> {
     let Turn { key: Key { namespace, name }, uid, reference, wished, urgency, place } = turn;
     let started = Instant::now();
-    let Report { end, about, told } = pass(&context, &namespace, &name).await;
+    let span = telemetry::pass(&namespace, &name);
+    let Report { end, about, told } =
+        pass(&context, &namespace, &name).instrument(span.clone()).await;
+    telemetry::put_down(&span, end.as_ref().err().map(|trouble| trouble.reason));
     drop(place);
     context.metrics.waiting(context.places.waiting());
+    context.metrics.pass_took(started.elapsed());
     tracing::debug!(namespace, name, elapsed = ?started.elapsed(), "made a pass");
     let action = match end {
         Ok(End::Gone) => {
@@ -247,15 +254,4 @@ fn come_again(
         tracing::warn!(namespace, name, reason, failures, ?wait, "{message}");
     }
     Action::requeue(wait + Duration::from_millis(1))
-}
-
-/// A class as a metric label.
-fn class_word(class: Class) -> &'static str {
-    match class {
-        Class::Retry => "retry",
-        Class::Throttled { .. } => "throttled",
-        Class::Invalid => "invalid",
-        Class::Conflict => "conflict",
-        Class::Fatal => "fatal",
-    }
 }

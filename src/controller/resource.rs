@@ -14,6 +14,7 @@ use super::{KUBE_DEADLINE, trouble};
 use crate::{
     api::{ClientSecretRotation, INITIALIZED_ANNOTATION, MANAGER, ROTATION_FINALIZER},
     leader::Right,
+    telemetry,
 };
 
 /// A resource of one name.
@@ -113,9 +114,13 @@ async fn in_time<T>(
     what: &str,
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, Trouble> {
-    match tokio::time::timeout(KUBE_DEADLINE, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(trouble::of_kube(what, &error)),
-        Err(_) => Err(trouble::of_timeout(what)),
-    }
+    let call = async {
+        match tokio::time::timeout(KUBE_DEADLINE, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(trouble::of_kube(what, &error)),
+            Err(_) => Err(trouble::of_timeout(what)),
+        }
+    };
+    let span = telemetry::kubernetes(what);
+    telemetry::traced(span, |trouble: &Trouble| trouble.reason, call).await
 }

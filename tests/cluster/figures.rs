@@ -32,7 +32,9 @@ async fn a_restart_with_nothing_due_writes_nothing_and_asks_nothing() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(bench.operator().metric("auth0_rotator_status_writes_total").await, 0.0);
-    assert!(!bench.operator().metrics().await.contains("auth0_rotator_secret_writes_total{"));
+    let metrics = bench.operator().metrics().await;
+    let writes = metrics.lines().filter(|line| line.contains("secret_writes_total{"));
+    assert!(writes.clone().count() > 0 && writes.clone().all(|line| line.ends_with(" 0")));
     assert_eq!(self::versions(&bench, &names).await, versions);
     let after = bench.simulator.counters();
     for operation in [Operation::GetClient, Operation::ListClients, Operation::RotateSecret] {
@@ -65,8 +67,12 @@ async fn a_drift_check_of_1000_resources_takes_ten_requests() {
             .map(|operation| counters.requests(operation))
     };
     let checks = async || {
-        let metric = "auth0_rotator_auth0_requests_total{operation=\"drift-check\",result=\"ok\"}";
-        bench.operator().metric(metric).await
+        let metric = format!(
+            "auth0_rotator_auth0_requests_total{{class=\"ok\",kind=\"Auth0Tenant\",namespace=\"{}\",\
+             operation=\"drift-check\",result=\"ok\",tenant=\"acme\"}}",
+            bench.namespace
+        );
+        bench.operator().metric(&metric).await
     };
     assert_eq!(checks().await, 0.0);
     let before = requests();

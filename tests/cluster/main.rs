@@ -18,6 +18,7 @@ mod high_availability;
 mod kills;
 mod lifecycle;
 mod manifests;
+mod monitoring;
 mod operator;
 mod permissions;
 mod place;

@@ -34,6 +34,7 @@ async fn without_permission_for_leases_it_says_what_to_grant_and_waits_for_it() 
 #[tokio::test]
 async fn it_waits_for_an_api_server_that_is_not_there_yet() {
     let mut bench = Bench::with_cluster(auth0(&["shop"]).await).await;
+    // A process that is asked to stop before it listens to that is ended by it.
     bench.operator().ready().await;
     assert!(bench.take_operator().stop().await.success());
     bench.allow_leases().await;

@@ -63,6 +63,16 @@ pub(super) enum Lane {
     Authentication = 1,
 }
 
+impl Lane {
+    /// Which API its calls are made of.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Lane::Management => "management",
+            Lane::Authentication => "authentication",
+        }
+    }
+}
+
 /// The pace of calls to one tenant.
 pub(super) struct Pacer(Mutex<State>);
 

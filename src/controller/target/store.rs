@@ -12,6 +12,7 @@ use crate::{
     api::MANAGER,
     controller::{KUBE_DEADLINE, trouble},
     leader::Right,
+    telemetry,
 };
 
 const JSON: &str = "application/json";
@@ -160,13 +161,19 @@ impl SecretStore {
         request: Request<Vec<u8>>,
         what: &str,
     ) -> Result<Zeroizing<String>, Failure> {
-        let sent = tokio::time::timeout(KUBE_DEADLINE, self.client.request_text(request)).await;
-        match sent {
-            Ok(Ok(text)) => Ok(Zeroizing::new(text)),
-            Ok(Err(kube::Error::Api(status))) => Err(Failure::Status(status)),
-            Ok(Err(error)) => Err(Failure::Trouble(Box::new(trouble::of_kube(what, &error)))),
-            Err(_) => Err(Failure::Trouble(Box::new(trouble::of_timeout(what)))),
-        }
+        let call = async {
+            match tokio::time::timeout(KUBE_DEADLINE, self.client.request_text(request)).await {
+                Ok(Ok(text)) => Ok(Zeroizing::new(text)),
+                Ok(Err(kube::Error::Api(status))) => Err(Failure::Status(status)),
+                Ok(Err(error)) => Err(Failure::Trouble(Box::new(trouble::of_kube(what, &error)))),
+                Err(_) => Err(Failure::Trouble(Box::new(trouble::of_timeout(what)))),
+            }
+        };
+        let word = |failure: &Failure| match failure {
+            Failure::Status(_) => "Refused",
+            Failure::Trouble(trouble) => trouble.reason,
+        };
+        telemetry::traced(telemetry::kubernetes(what), word, call).await
     }
 }
 

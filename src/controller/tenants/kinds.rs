@@ -9,9 +9,12 @@ use kube::{
 use rotation::{is_true, kind};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::api::{
-    AllowRule, Auth0Tenant, Auth0TenantStatus, ClusterAuth0Tenant, TenantAccess, TenantKind,
-    TenantRef,
+use crate::{
+    api::{
+        AllowRule, Auth0Tenant, Auth0TenantStatus, ClusterAuth0Tenant, TenantAccess, TenantKind,
+        TenantRef,
+    },
+    metrics::TenantName,
 };
 
 /// A namespace's labels, as they are watched.
@@ -100,17 +103,24 @@ impl AnyTenant {
         }
     }
 
+    /// Its name in metrics.
+    pub(in crate::controller) fn name(&self) -> TenantName {
+        match self {
+            AnyTenant::Namespaced(tenant) => name::<Auth0Tenant>(&**tenant),
+            AnyTenant::Cluster(tenant) => name::<ClusterAuth0Tenant>(&**tenant),
+        }
+    }
+
+    pub(in crate::controller) fn status(&self) -> Option<&Auth0TenantStatus> {
+        match self {
+            AnyTenant::Namespaced(tenant) => tenant.0.as_ref().ok()?.status.as_ref(),
+            AnyTenant::Cluster(tenant) => tenant.0.as_ref().ok()?.status.as_ref(),
+        }
+    }
+
     /// Whether it has a status of that kind.
     pub(in crate::controller) fn status_is(&self, is: impl Fn(&Auth0TenantStatus) -> bool) -> bool {
-        let status = match self {
-            AnyTenant::Namespaced(tenant) => {
-                tenant.0.as_ref().ok().and_then(|tenant| tenant.status.as_ref())
-            }
-            AnyTenant::Cluster(tenant) => {
-                tenant.0.as_ref().ok().and_then(|tenant| tenant.status.as_ref())
-            }
-        };
-        status.is_some_and(is)
+        self.status().is_some_and(is)
     }
 
     /// What resources have to be looked at anew for when it changes: what is asked of the tenant,
@@ -127,6 +137,15 @@ fn version<T: TenantResource>(tenant: &DeserializeGuard<T>) -> Option<String> {
     let Ok(tenant) = &tenant.0 else { return tenant.resource_version() };
     let (uid, generation) = (tenant.uid()?, tenant.meta().generation);
     Some(format!("{uid} {generation:?} {:?}", not_ready(tenant)))
+}
+
+/// The name of a tenant in metrics.
+pub(super) fn name<T: TenantResource>(tenant: &impl Resource) -> TenantName {
+    let kind = match T::KIND {
+        TenantKind::Auth0Tenant => "Auth0Tenant",
+        TenantKind::ClusterAuth0Tenant => "ClusterAuth0Tenant",
+    };
+    [kind.to_owned(), tenant.namespace().unwrap_or_default(), tenant.name_any()]
 }
 
 /// Reason and message, when the tenant's own status says that it can't be used.

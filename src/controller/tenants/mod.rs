@@ -20,7 +20,8 @@ use rotation::{Class, Span, Trouble};
 use crate::controller::{KUBE_DEADLINE, cache::Watched, target::SecretStore, trouble};
 use crate::{
     api::{ClientSecretRotation, ClusterAuth0Tenant, TenantKind, TenantRef},
-    auth0::{Auth0Error, Endpoint, Tenant},
+    auth0::{Auth0Error, Budget, Endpoint, Tenant},
+    metrics::{Metrics, TenantMeter},
 };
 use credentials::Seen;
 use kinds::{describe, not_ready};
@@ -33,6 +34,7 @@ pub(super) use permission::{Labels, Permission};
 pub(in crate::controller) struct Tenants {
     client: Client,
     secrets: SecretStore,
+    metrics: Arc<Metrics>,
     terms: Terms,
     kept: Mutex<HashMap<String, Kept>>,
 }
@@ -47,13 +49,23 @@ pub(in crate::controller) struct Terms {
     pub(in crate::controller) cluster_tenants: bool,
 }
 
-/// A tenant, the generation of the resource that it was made of, and what was seen of its credentials.
-type Kept = (Option<i64>, Arc<Tenant>, Seen);
+/// A tenant as it was made.
+#[derive(Clone)]
+struct Kept {
+    /// The generation of the resource that it was made of.
+    generation: Option<i64>,
+    tenant: Arc<Tenant>,
+    meter: Arc<TenantMeter>,
+    /// What was seen of its credentials.
+    seen: Seen,
+}
 
 /// A tenant that can be called.
 #[derive(Clone)]
 pub(in crate::controller) struct Usable {
     pub(in crate::controller) tenant: Arc<Tenant>,
+    /// Counts what is asked of it.
+    pub(in crate::controller) meter: Arc<TenantMeter>,
     pub(in crate::controller) domain: String,
     /// Namespace and name of the Secret with its credentials.
     pub(in crate::controller) credentials: (String, String),
@@ -77,9 +89,10 @@ impl Tenants {
     pub(in crate::controller) fn new(
         client: Client,
         secrets: SecretStore,
+        metrics: Arc<Metrics>,
         terms: Terms,
     ) -> Tenants {
-        Tenants { client, secrets, terms, kept: Mutex::default() }
+        Tenants { client, secrets, metrics, terms, kept: Mutex::default() }
     }
 
     /// The tenant that a resource refers to, and what the resource may do with it.
@@ -136,18 +149,18 @@ impl Tenants {
         let uid = resource.uid().unwrap_or_default();
         let generation = resource.meta().generation;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tenant, seen) = match kept.get(&uid) {
-            Some((known, tenant, seen)) if *known == generation => (tenant.clone(), seen.clone()),
+        let Kept { tenant, meter, seen, .. } = match kept.get(&uid) {
+            Some(known) if known.generation == generation => known.clone(),
             _ => {
-                let (uid, seen) = (uid.clone(), Seen::default());
-                let built = self.build(resource, &destination, seen.clone());
-                let tenant = Arc::new(built.map_err(|error| Trouble::from(&error))?);
-                kept.insert(uid, (generation, tenant.clone(), seen.clone()));
-                (tenant, seen)
+                let built = self.build(resource, &destination);
+                let built = built.map_err(|error| Trouble::from(&error))?;
+                kept.insert(uid.clone(), built.clone());
+                built
             }
         };
         Ok(Usable {
             tenant,
+            meter,
             domain: resource.access().domain.clone(),
             credentials: self.credentials_of(resource),
             seen,
@@ -215,6 +228,12 @@ impl Tenants {
         Ok(live.metadata.labels.unwrap_or_default())
     }
 
+    /// What Auth0 said last of the rate limit of the tenant with that UID.
+    pub(in crate::controller) fn budget(&self, uid: &str) -> Option<Budget> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(uid)?.tenant.budget()
+    }
+
     /// Forgets tenants whose resource is gone.
     pub(in crate::controller) fn prune(&self, exists: impl Fn(&str) -> bool) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| exists(uid));
@@ -234,8 +253,7 @@ impl Tenants {
         &self,
         resource: &T,
         destination: &Destination,
-        seen: Seen,
-    ) -> Result<Tenant, Auth0Error> {
+    ) -> Result<Kept, Auth0Error> {
         let access = resource.access();
         permission::check(resource.rules().unwrap_or_default())
             .map_err(Auth0Error::Configuration)?;
@@ -249,10 +267,14 @@ impl Tenants {
             access.audience.clone().unwrap_or_else(|| format!("https://{}/api/v2/", access.domain));
         let (namespace, _) = self.credentials_of(resource);
         let (secrets, destination) = (self.secrets.clone(), destination.clone());
-        let place = credentials::Place { secrets, namespace, destination, seen };
+        let seen = Seen::default();
+        let place = credentials::Place { secrets, namespace, destination, seen: seen.clone() };
         let credentials = credentials::source(access, place)?;
         let pace = (access.rate_limit.requests_per_second, access.rate_limit.burst);
-        Tenant::new(&endpoint, audience, credentials, pace)
+        let meter = Arc::new(self.metrics.tenant(kinds::name::<T>(resource)));
+        let tenant = Tenant::new(&endpoint, audience, credentials, pace, meter.clone())?;
+        let generation = resource.meta().generation;
+        Ok(Kept { generation, tenant: Arc::new(tenant), meter, seen })
     }
 }
 

@@ -76,7 +76,7 @@ struct Found {
 async fn check<T: TenantResource>(tenant: &T, context: &Context) -> Result<Found, Trouble> {
     let usable = context.tenants.usable(tenant)?;
     let scopes = usable.tenant.scopes(&SCOPES.map(|(scope, _)| scope)).await;
-    context.metrics.auth0_called("scopes", &scopes);
+    usable.meter.called("scopes", &scopes);
     let scopes = scopes.map_err(|error| Trouble::from(&error))?;
     Ok(Found { scopes, token_time: usable.tenant.token_time().await })
 }
