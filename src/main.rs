@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use auth0_rotator::{
     api::crds_yaml,
     cli::{Cli, Command},
-    run, telemetry,
+    dumps, run, telemetry,
 };
 use clap::Parser as _;
 
@@ -15,6 +15,9 @@ async fn main() -> ExitCode {
         Command::Crds => print_crds(),
         Command::Run(arguments) => {
             telemetry::start(arguments.log_format, arguments.log_level);
+            if let Err(error) = dumps::turn_off() {
+                tracing::warn!(%error, "core dumps can't be turned off: one would have secrets in it");
+            }
             // One TLS provider for all: two that are linked together would have to be chosen from.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
             #[cfg(feature = "failpoints")]

@@ -17,6 +17,8 @@ mod consumers;
 mod context;
 mod drift;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod memory;
 mod observe;
 mod pass;

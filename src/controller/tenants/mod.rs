@@ -25,6 +25,8 @@ use crate::{
 use credentials::Seen;
 use kinds::describe;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use credentials::parse_list;
 pub(super) use destination::Destination;
 pub(super) use kinds::{AnyTenant, NamespaceMetadata, TenantResource, tenant_key};
 pub(super) use permission::{Labels, Permission};
