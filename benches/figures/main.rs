@@ -13,6 +13,8 @@
 #[path = "../../tests/cluster/bench.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod bench;
+#[path = "../../tests/cluster/leaks.rs"]
+mod leaks;
 #[path = "../../tests/cluster/operator.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod operator;

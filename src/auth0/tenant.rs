@@ -214,7 +214,8 @@ impl Tenant {
         let now = Utc::now();
         let token = self.token_with(UPDATE_KEYS, now).await?;
         let url = self.transport.url(&["api", "v2", "clients", client_id]);
-        let body = serde_json::json!({ "client_secret": secret.expose() });
+        // Borrowed: a copy of it would not be wiped.
+        let body = BTreeMap::from([("client_secret", secret.expose())]);
         let request = self.transport.client().patch(url).bearer_auth(token.expose()).json(&body);
         let caller = self.caller(Lane::Management, Urgency::Underway);
         let answer = self.transport.send_before(request, caller, not_after).await?;
