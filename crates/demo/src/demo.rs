@@ -69,7 +69,7 @@ async fn gather(stage: &Stage, seen: Seen, broken: Option<anyhow::Error>) -> (Fa
     let log = operator.lock().log();
     let places = match evidence::places(client, namespace, &log).await {
         Ok(places) => {
-            facts.search = Some(leaks::search(&places, &simulator.values_ever()));
+            facts.search = Some(leaks::search(&places, &simulator.values_ever())?);
             places
         }
         Err(error) => {
