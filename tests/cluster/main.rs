@@ -14,8 +14,10 @@ mod credentials;
 mod figures;
 #[cfg(feature = "failpoints")]
 mod kills;
+mod leaks;
 mod lifecycle;
 mod manifests;
+mod network;
 mod operator;
 mod permissions;
 mod place;
@@ -24,3 +26,4 @@ mod refused;
 mod requests;
 mod tampered;
 mod tenants;
+mod untold;
