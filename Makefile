@@ -7,6 +7,7 @@ help:
 	@echo "make e2e      real pods: the operator's image and applications on a kubelet, as root, ten minutes"
 	@echo "make torture  rotations while everything fails and logins are counted, ten minutes"
 	@echo "make model    the model check with wider bounds, minutes"
+	@echo "make fuzz     each fuzz target for a minute; fuzz/README.md says what they try"
 	@echo "make bench    figures: latency of a rotation, calls, memory"
 	@echo "make bench-budget  how a tenant's rate limit is used when 10,000 resources are due at once"
 	@echo "make bench-failover  how long nobody acts when the leader is killed, or stopped"
@@ -68,6 +69,19 @@ e2e:
 	cargo build --locked -p e2e
 	@"$${CARGO_TARGET_DIR:-target}/debug/ends"
 	@"$${CARGO_TARGET_DIR:-target}/debug/e2e" $(if $(KEEP),--keep) $(ARGS)
+
+# What is read from outside, with whatever a fuzzer thinks of: see fuzz/README.md.
+#
+#   make fuzz SECONDS=600 TARGETS='cron headers'
+FUZZ = cron durations templates lists answers headers
+.PHONY: fuzz
+fuzz:
+	for target in $(or $(TARGETS),$(FUZZ)); do \
+		mkdir -p "fuzz/corpus/$$target" && RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" \
+			"fuzz/corpus/$$target" "fuzz/seeds/$$target" -- -dict="fuzz/dictionaries/$$target.dict" \
+			-max_total_time=$(or $(SECONDS),60) -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=64 \
+			-print_final_stats=1 || exit 1; \
+	done
 
 .PHONY: bench
 bench:

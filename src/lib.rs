@@ -6,7 +6,8 @@
 //! - [`leader`]: which of several replicas acts.
 //! - [`failpoint`]: where tests kill the process.
 //! - [`definitions`]: whether those that are installed are this version's.
-//! - [`check`], [`cli`], [`run`], [`server`], [`metrics`], [`telemetry`]: the process around it.
+//! - `fuzzing`: what has to hold of every input, for the fuzz targets; a feature.
+//! - [`check`], [`cli`], [`run`], [`server`], [`metrics`], [`telemetry`], [`dumps`]: the process around it.
 
 pub mod api;
 pub mod auth0;
@@ -14,7 +15,10 @@ pub mod check;
 pub mod cli;
 pub mod controller;
 pub mod definitions;
+pub mod dumps;
 pub mod failpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod leader;
 pub mod metrics;
 pub mod run;

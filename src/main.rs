@@ -6,7 +6,7 @@ use auth0_rotator::{
     api::crds_yaml,
     check,
     cli::{Cli, Command},
-    run, telemetry,
+    dumps, run, telemetry,
 };
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
@@ -30,6 +30,9 @@ async fn main() -> ExitCode {
                     Ok(traces) => traces,
                     Err(error) => return fail(&error),
                 };
+            if let Err(error) = dumps::turn_off() {
+                tracing::warn!(%error, "core dumps can't be turned off: one would have secrets in it");
+            }
             #[cfg(feature = "failpoints")]
             auth0_rotator::failpoint::start();
             let ended = run::run(&arguments, terms).await.map_err(Into::into);

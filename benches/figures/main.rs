@@ -13,6 +13,9 @@
 #[path = "../../tests/cluster/bench.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod bench;
+#[path = "../../tests/cluster/leaks.rs"]
+#[allow(dead_code, reason = "tests use the rest")]
+mod leaks;
 #[path = "../../tests/cluster/operator.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod operator;

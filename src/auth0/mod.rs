@@ -7,8 +7,11 @@
 //! - Every call is admitted by the tenant's pacer.
 //! - Nothing here knows Kubernetes.
 
+mod answers;
 mod assertion;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod pacer;
 mod secret;
 mod tenant;

@@ -9,14 +9,14 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use rotation::Class;
-use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::{
-    error::{Auth0Error, Garbled},
+    answers,
+    error::Auth0Error,
     pacer::{Budget, Caller, Lane, Pacer, Urgency},
-    secret::{ClientSecret, NotASecret},
+    secret::ClientSecret,
     token::{self, Credentials, CredentialsSource, Token},
     transport::{Answer, Endpoint, Observer, Transport},
 };
@@ -92,27 +92,6 @@ pub struct ClientPage {
     pub clients: Vec<ClientFacts>,
     /// How many clients there are in all.
     pub total: usize,
-}
-
-#[derive(Deserialize)]
-struct ClientAnswer {
-    client_id: String,
-    client_secret: Option<SecretString>,
-    token_endpoint_auth_method: Option<String>,
-    client_authentication_methods: Option<serde::de::IgnoredAny>,
-    jwt_configuration: Option<JwtConfiguration>,
-    client_metadata: Option<BTreeMap<String, serde_json::Value>>,
-}
-
-#[derive(Deserialize)]
-struct JwtConfiguration {
-    alg: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct PageAnswer {
-    total: usize,
-    clients: Vec<ClientAnswer>,
 }
 
 impl Tenant {
@@ -224,7 +203,7 @@ impl Tenant {
         let answer =
             self.transport.send_before("rotate-secret", request, caller, not_after).await?;
         self.expect(&answer, StatusCode::OK, &token, UPDATE_KEYS).await?;
-        Ok(facts(answer.json()?, Some(client_id))?.secret)
+        Ok(answers::client(&answer, Some(client_id))?.secret)
     }
 
     /// `PATCH /api/v2/clients/{id}` with a secret. The same call can be repeated; none is made
@@ -241,7 +220,8 @@ impl Tenant {
         let now = Utc::now();
         let token = self.token_with(UPDATE_KEYS, now).await?;
         let url = self.transport.url(&["api", "v2", "clients", client_id]);
-        let body = serde_json::json!({ "client_secret": secret.expose() });
+        // Borrowed: a copy of it would not be wiped.
+        let body = BTreeMap::from([("client_secret", secret.expose())]);
         let request = self.transport.client().patch(url).bearer_auth(token.expose()).json(&body);
         let caller = self.caller(Lane::Management, Urgency::Underway);
         let answer = self.transport.send_before("set-secret", request, caller, not_after).await?;
@@ -264,7 +244,7 @@ impl Tenant {
     ) -> Result<ClientFacts, Auth0Error> {
         let path = ["api", "v2", "clients", client_id];
         let answer = self.get(("read-client", &path), &[], with_secret, urgency).await?;
-        facts(answer.json()?, Some(client_id))
+        answers::client(&answer, Some(client_id))
     }
 
     /// `GET /api/v2/clients`: the page with that number, from 0, of at most 100 clients.
@@ -286,10 +266,7 @@ impl Tenant {
             ("is_global", "false"),
         ];
         let answer = self.get(("list-clients", &path), &query, with_secrets, urgency).await?;
-        let page: PageAnswer = answer.json()?;
-        let clients =
-            page.clients.into_iter().map(|client| facts(client, None)).collect::<Result<_, _>>()?;
-        Ok(ClientPage { clients, total: page.total })
+        answers::page(&answer)
     }
 
     /// Whether Auth0 accepts a secret at this moment: `POST /oauth/revoke` of a token that doesn't
@@ -485,31 +462,4 @@ const FIELDS_WITH_SECRET: &str = "client_id,token_endpoint_auth_method,jwt_confi
 
 fn shows_secrets(token: &Token) -> bool {
     token.scopes().iter().any(|scope| scope == READ_KEYS || scope == READ_CREDENTIALS)
-}
-
-fn facts(answer: ClientAnswer, wanted: Option<&str>) -> Result<ClientFacts, Auth0Error> {
-    if wanted.is_some_and(|wanted| wanted != answer.client_id) {
-        return Err(Auth0Error::Garbled(Garbled::OtherClient));
-    }
-    let secret = match answer.client_secret.map(ClientSecret::new) {
-        None | Some(Err(NotASecret::Empty)) => None,
-        Some(Ok(secret)) => Some(secret),
-        Some(Err(NotASecret::Unprintable)) => return Err(Auth0Error::Garbled(Garbled::Secret)),
-    };
-    let kind = if answer.client_authentication_methods.is_some() {
-        ClientKind::WithKeys
-    } else if answer.token_endpoint_auth_method.as_deref() == Some("none") {
-        ClientKind::Public
-    } else {
-        ClientKind::Confidential
-    };
-    let algorithm = answer.jwt_configuration.and_then(|jwt| jwt.alg);
-    let text = |(key, value): (String, serde_json::Value)| Some((key, value.as_str()?.to_owned()));
-    Ok(ClientFacts {
-        client_id: answer.client_id,
-        metadata: answer.client_metadata.into_iter().flatten().filter_map(text).collect(),
-        kind,
-        signs_with_secret: algorithm.as_deref() == Some("HS256"),
-        secret,
-    })
 }

@@ -160,7 +160,7 @@ pub(super) async fn fetch(
 
 /// A wrong secret is documented as `invalid_client` and seen as `access_denied`, both with 401. For
 /// an assertion RFC 7521 has `invalid_client`, with 400 unless there is a reason for 401.
-fn refuses_proof(answer: &Answer) -> bool {
+pub(super) fn refuses_proof(answer: &Answer) -> bool {
     let refusal = || answer.json::<Refusal>().unwrap_or_default().error;
     match answer.status {
         StatusCode::UNAUTHORIZED => {
@@ -171,7 +171,7 @@ fn refuses_proof(answer: &Answer) -> bool {
     }
 }
 
-fn read(answer: &Answer, now: DateTime<Utc>) -> Result<Token, Auth0Error> {
+pub(super) fn read(answer: &Answer, now: DateTime<Utc>) -> Result<Token, Auth0Error> {
     let answer: TokenAnswer = answer.json()?;
     let value = answer.access_token;
     let usable = value.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());

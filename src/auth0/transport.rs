@@ -58,8 +58,8 @@ pub(super) struct Transport {
 /// An answer that arrived whole.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    is_html: bool,
-    body: Zeroizing<Vec<u8>>,
+    pub(super) is_html: bool,
+    pub(super) body: Zeroizing<Vec<u8>>,
 }
 
 impl Transport {

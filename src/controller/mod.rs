@@ -19,6 +19,8 @@ mod consumers;
 mod context;
 mod drift;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod gauges;
 mod index;
 mod memory;

@@ -8,9 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation, MANAGED_LABEL, crds};
+use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation, crds};
 use auth0_simulator::{Action, ClientSeed, Fault, Operation, Simulator};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use control_plane::ControlPlane;
 use k8s_openapi::{
     api::{
@@ -34,7 +33,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::operator::Operator;
+use crate::{leaks::Published, operator::Operator};
 
 /// The propagation window that operators are started with.
 pub(crate) const WINDOW: Duration = Duration::from_secs(3);
@@ -57,6 +56,8 @@ pub(crate) struct Bench {
     pub(crate) own: Option<ControlPlane>,
     /// What must not leak, beside the values that Auth0 ever had.
     pub(crate) confidential: Vec<String>,
+    /// What the operator ever published, be it at Auth0 or not.
+    pub(crate) published: Published,
 }
 
 /// The control plane that all tests of this process share, with what an administrator installs.
@@ -270,6 +271,7 @@ impl Bench {
         let client = Client::try_from(control_plane.client_config()).unwrap();
         let groups = &["system:serviceaccounts"];
         let kubeconfig = control_plane.kubeconfig_for(user, groups).unwrap();
+        let published = Published::watch(client.clone(), namespace.clone());
         let bench = Bench {
             client,
             namespace,
@@ -279,6 +281,7 @@ impl Bench {
             kubeconfig,
             own: None,
             confidential: Vec::new(),
+            published,
         };
         bench.create_namespace(&bench.namespace, json!({})).await;
         bench.create_tenant(json!({})).await;
@@ -484,70 +487,6 @@ impl Bench {
             lines[last..].iter().map(|line| format!("{line}\n")).collect::<String>()
         });
         log.unwrap_or_default()
-    }
-
-    /// Ends the test: the operator stops cleanly, and nothing that it left behind has a secret in it.
-    pub(crate) async fn finish(mut self) {
-        if let Some(operator) = self.operator.take() {
-            operator.ready().await;
-            let metrics = operator.metrics().await;
-            fs::write(self.folder.path().join("metrics"), metrics).unwrap();
-            assert!(operator.stop().await.success());
-        }
-        self.search_for_leaks().await;
-    }
-
-    /// Searches for every value that Auth0 ever had, in every shape it could be written in.
-    async fn search_for_leaks(&self) {
-        let mut places = vec![
-            ("resources".to_owned(), self.dump::<ClientSecretRotation>().await),
-            ("tenants".to_owned(), self.dump::<Auth0Tenant>().await),
-            ("events".to_owned(), self.dump::<Event>().await),
-            ("metadata of secrets".to_owned(), self.secret_metadata().await),
-        ];
-        for file in fs::read_dir(self.folder.path()).unwrap() {
-            let path = file.unwrap().path();
-            places.push((path.display().to_string(), fs::read_to_string(path).unwrap()));
-        }
-        let values = self.simulator.values_ever();
-        assert_eq!(values.forgotten, 0);
-        let all = values.secrets.iter().chain(&values.tokens).map(|value| value.expose_secret());
-        for value in all.chain(self.confidential.iter().map(String::as_str)) {
-            for shape in [value.to_owned(), STANDARD.encode(value)] {
-                for (place, text) in &places {
-                    assert!(!text.contains(&shape), "a secret is in {place}");
-                }
-            }
-        }
-    }
-
-    async fn dump<K>(&self) -> String
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
-    {
-        let all = self.everywhere::<K>().list(&ListParams::default()).await.unwrap();
-        serde_json::to_string(&all.items).unwrap()
-    }
-
-    /// All that the operator works for.
-    fn everywhere<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-    {
-        match self.own {
-            Some(_) => Api::all(self.client.clone()),
-            None => self.api(),
-        }
-    }
-
-    async fn secret_metadata(&self) -> String {
-        let ours = ListParams::default().labels(MANAGED_LABEL);
-        let all = self.everywhere::<Secret>().list_metadata(&ours).await.unwrap();
-        serde_json::to_string(&all.items).unwrap()
     }
 }
 

@@ -16,9 +16,11 @@ mod figures;
 mod high_availability;
 #[cfg(feature = "failpoints")]
 mod kills;
+mod leaks;
 mod lifecycle;
 mod manifests;
 mod monitoring;
+mod network;
 mod operator;
 mod permissions;
 mod place;
@@ -31,3 +33,4 @@ mod stale;
 mod start;
 mod tampered;
 mod tenants;
+mod untold;

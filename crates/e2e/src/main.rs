@@ -119,7 +119,7 @@ async fn gather(stage: &Stage, facts: &mut Facts) -> Result<Vec<Place>> {
     let mut places = leaks::in_resources(client, namespace).await?;
     places.push(Place::new("operator.log", install::logs(client).await?));
     places.push(Place::new("metrics.txt", install::metrics(client).await?));
-    facts.search = Some(leaks::search(&places, &simulator.values_ever()));
+    facts.search = Some(leaks::search(&places, &simulator.values_ever())?);
     Ok(places)
 }
 

@@ -7,6 +7,8 @@
 mod condition;
 mod decide;
 mod decision;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod invariants;
 mod notice;
 mod observation;

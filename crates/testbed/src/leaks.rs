@@ -2,14 +2,13 @@
 
 use anyhow::Result;
 use auth0_simulator::ValuesEver;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use secrecy::ExposeSecret as _;
 
+use crate::needles::Needles;
 use crate::world::client_secret_rotations;
 
 /// A text in which no secret may occur.
@@ -64,22 +63,25 @@ impl Search {
     }
 }
 
-/// Searches for every client secret and token that ever existed, as it is and in base64.
-pub fn search(places: &[Place], ever: &ValuesEver) -> Search {
-    let values: Vec<&str> =
-        ever.secrets.iter().chain(&ever.tokens).map(|value| value.expose_secret()).collect();
-    let needles: Vec<String> =
-        values.iter().flat_map(|value| [(*value).to_owned(), STANDARD.encode(value)]).collect();
-    search_texts(places, &needles, values.len())
+/// Searches for every client secret and token that ever existed, in every shape.
+///
+/// # Errors
+/// When there are too many of them.
+pub fn search(places: &[Place], ever: &ValuesEver) -> Result<Search> {
+    let values = ever.secrets.iter().chain(&ever.tokens).map(|value| value.expose_secret());
+    Ok(search_texts(places, &Needles::new(values)?))
 }
 
-fn search_texts(places: &[Place], needles: &[String], values: usize) -> Search {
-    let holds = |place: &&Place| needles.iter().any(|needle| place.text.contains(needle));
+fn search_texts(places: &[Place], needles: &Needles) -> Search {
+    let found_in = places.iter().filter_map(|place| {
+        let shape = needles.find(&place.text)?;
+        Some(format!("{} ({shape:?})", place.name))
+    });
     Search {
-        values,
+        values: needles.values(),
         places: places.iter().map(|place| place.name.clone()).collect(),
         bytes: places.iter().map(|place| place.text.len()).sum(),
-        found_in: places.iter().filter(holds).map(|place| place.name.clone()).collect(),
+        found_in: found_in.collect(),
     }
 }
 
@@ -90,10 +92,10 @@ mod tests {
     #[test]
     fn the_place_of_a_leak_is_named() {
         let place = |name: &str, text: &str| Place { name: name.into(), text: text.into() };
-        let places = [place("log", "rotation 2 started"), place("Events", "it is c2VjcmV0")];
-        let needles = ["secret".to_owned(), STANDARD.encode("secret")];
-        let found = search_texts(&places, &needles, 1);
-        assert_eq!(found.found_in, ["Events"]);
-        assert_eq!((found.values, found.bytes), (1, 32));
+        let places =
+            [place("log", "rotation 2 started"), place("Events", "it is c2VjcmV0LXNlY3JldA")];
+        let found = search_texts(&places, &Needles::new(["secret-secret"]).unwrap());
+        assert_eq!(found.found_in, ["Events (Base64)"]);
+        assert_eq!((found.values, found.bytes), (1, 42));
     }
 }

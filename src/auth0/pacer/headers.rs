@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::HeaderMap;
 
 /// How far into the future a limit is believed to last. Auth0's windows are seconds to minutes.
-const FURTHEST: TimeDelta = TimeDelta::hours(1);
+pub(in crate::auth0) const FURTHEST: TimeDelta = TimeDelta::hours(1);
 
 /// How long to keep away when Auth0 refuses a call without saying for how long.
 const UNSAID: TimeDelta = TimeDelta::seconds(10);
@@ -22,7 +22,7 @@ pub struct Budget {
 
 /// `x-ratelimit-limit`, `x-ratelimit-remaining` and `x-ratelimit-reset`, if the first two are
 /// there.
-pub(super) fn budget(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Budget> {
+pub(in crate::auth0) fn budget(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Budget> {
     let count = |name| u32::try_from(number(headers, name)?).ok();
     Some(Budget {
         limit: count("x-ratelimit-limit")?,
@@ -32,7 +32,7 @@ pub(super) fn budget(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Budget> 
 }
 
 /// How long no further call is to be made, if so: the call was refused, or it was the last one.
-pub(super) fn closed_for(
+pub(in crate::auth0) fn closed_for(
     headers: &HeaderMap,
     refused: bool,
     now: DateTime<Utc>,

@@ -19,7 +19,7 @@
 
 mod breaker;
 mod bucket;
-mod headers;
+pub(super) mod headers;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,7 @@
 mod read;
 mod render;
 mod store;
+mod template;
 
 pub(super) use read::{Snapshot, Values};
 pub(super) use render::{Contents, Rendering, check_template};

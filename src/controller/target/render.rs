@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use minijinja::{Environment, UndefinedBehavior, context, syntax::SyntaxConfig};
+use minijinja::context;
 use rotation::Refusal;
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::read::Snapshot;
+use super::{read::Snapshot, template};
 use crate::{
     api::{
         CURRENT_ANNOTATION, FALLBACK_ANNOTATION, GROUP, KEYS_ANNOTATION, ListFormat, MANAGED_LABEL,
@@ -18,12 +18,6 @@ use crate::{
     },
     auth0::ClientSecret,
 };
-
-/// How much work a template may make, in minijinja's instructions.
-const FUEL: u64 = 50_000;
-
-/// The longest text that a template may make, in bytes: what a Secret may have at most.
-const TEXT_LIMIT: usize = 256 * 1024;
 
 /// Values and their numbers, as they are to be published.
 pub(crate) struct Contents {
@@ -135,18 +129,14 @@ impl Rendering<'_> {
 
     fn fill(&self, template: &str, contents: &Contents) -> Option<Zeroizing<String>> {
         let fallback = contents.fallback.as_ref().map_or("", |(_, value)| value.expose());
-        let text = environment().render_str(
-            template,
-            context! {
-                client_id => self.client_id.to_owned(),
-                domain => self.domain.to_owned(),
-                client_secret => contents.current.1.expose().to_owned(),
-                client_secret_fallback => fallback.to_owned(),
-                client_secrets => owned(&contents.all()),
-            },
-        );
-        // The error is not told: it could quote what was rendered.
-        text.ok().filter(|text| text.len() <= TEXT_LIMIT).map(Zeroizing::new)
+        let values = context! {
+            client_id => self.client_id.to_owned(),
+            domain => self.domain.to_owned(),
+            client_secret => contents.current.1.expose().to_owned(),
+            client_secret_fallback => fallback.to_owned(),
+            client_secrets => owned(&contents.all()),
+        };
+        template::render(template, values)
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
@@ -267,7 +257,8 @@ pub(crate) fn check_template(spec: &TargetSpec) -> Option<Refusal> {
             format!(
                 "spec.target.template: the template of {key} can't be rendered: use only client_id, \
                  domain, client_secret, client_secret_fallback and client_secrets, as in \
-                 {{{{ client_secret }}}}; it has to work with one secret in the list and with two"
+                 {{{{ client_secret }}}}, with filters, if and for, and nothing that calculates; it \
+                 has to work with one secret in the list and with two"
             ),
         )
     })
@@ -275,14 +266,4 @@ pub(crate) fn check_template(spec: &TargetSpec) -> Option<Refusal> {
 
 fn owned(values: &[&str]) -> Vec<String> {
     values.iter().map(|value| (*value).to_owned()).collect()
-}
-
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
-    if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
-        environment.set_syntax(syntax);
-    }
-    environment
 }

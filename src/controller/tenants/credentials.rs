@@ -110,7 +110,8 @@ impl CredentialsSource for SecretCredentials {
             };
             let mut values = Vec::new();
             if let Some(list) = secret.text("client_secrets") {
-                let Some(listed) = parse_list(&list) else {
+                let Some(listed) = parse_list(&list, secret.secret("client_secret").as_ref())
+                else {
                     return unreadable(
                         "has a key client_secrets that is neither a JSON array of strings nor lines \
                          of text",
@@ -182,12 +183,20 @@ impl PrivateKeyCredentials {
 /// The most secrets that are tried: each costs a call, and leaves a log entry when it is refused.
 const MOST_SECRETS: usize = 4;
 
-/// A list as a target Secret has it, in either format.
-fn parse_list(text: &str) -> Option<Vec<ClientSecret>> {
-    let values: Vec<SecretString> = if text.trim_start().starts_with('[') {
+/// A list as a target Secret has it, in either format: whatever the first value begins with, when
+/// the first line is the `current` one they are lines.
+pub(in crate::controller) fn parse_list(
+    text: &str,
+    current: Option<&ClientSecret>,
+) -> Option<Vec<ClientSecret>> {
+    let value = |line: &str| ClientSecret::new(SecretString::from(line)).ok();
+    let is_lines = current.is_some() && text.lines().next().and_then(value).as_ref() == current;
+    let values: Vec<SecretString> = if text.trim_start().starts_with('[') && !is_lines {
         serde_json::from_str(text).ok()?
     } else {
-        text.lines().filter(|line| !line.trim().is_empty()).map(SecretString::from).collect()
+        // A line of blanks is a slip, but in a list that we wrote.
+        let is_value = |line: &&str| !if is_lines { line } else { line.trim() }.is_empty();
+        text.lines().filter(is_value).map(SecretString::from).collect()
     };
     values.into_iter().take(MOST_SECRETS).map(|value| ClientSecret::new(value).ok()).collect()
 }
@@ -199,7 +208,8 @@ mod tests {
     use super::*;
 
     fn list(text: &str) -> Option<Vec<String>> {
-        parse_list(text).map(|all| all.iter().map(|value| value.expose().to_owned()).collect())
+        parse_list(text, None)
+            .map(|all| all.iter().map(|value| value.expose().to_owned()).collect())
     }
 
     #[test]
@@ -211,6 +221,16 @@ mod tests {
         for junk in ["[1]", "[\"a\"", "[\"\"]", "[null]", "a\0b"] {
             assert_eq!(list(junk), None, "{junk:?}");
         }
+    }
+
+    #[test]
+    fn a_published_list_of_lines_is_one_whatever_its_values_look_like() {
+        let current = |text: &str| ClientSecret::new(text.into()).unwrap();
+        for (first, second) in [("[1", "b"), ("[\"a\"]", "b"), ("a", "  "), (" ", "b")] {
+            let listed = parse_list(&format!("{first}\n{second}\n"), Some(&current(first)));
+            assert!(listed == Some(vec![current(first), current(second)]), "{first:?} {second:?}");
+        }
+        assert_eq!(list("[\"a\"]\nb\n"), None, "nothing tells that these are lines");
     }
 
     proptest! {

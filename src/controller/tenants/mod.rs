@@ -26,6 +26,8 @@ use crate::{
 use credentials::Seen;
 use kinds::{describe, not_ready};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use credentials::parse_list;
 pub(super) use destination::Destination;
 pub(super) use kinds::{AnyTenant, NamespaceMetadata, TenantResource, tenant_key};
 pub(super) use permission::{Labels, Permission};

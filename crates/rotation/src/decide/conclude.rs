@@ -84,9 +84,9 @@ impl Pass<'_> {
                 false,
                 "NotConfirmed",
                 "Auth0 still refuses the published secret although its propagation window is over; \
-                 the previous secret is kept and Auth0 is asked again; look at the tenant's log, or \
-                 replace the secret by annotating this resource with auth0-rotator.dev/request: \
-                 rotate/<any text>",
+                 the previous secret is kept and Auth0 is asked again; look at the tenant's log, or go \
+                 back to the previous secret by annotating this resource with \
+                 auth0-rotator.dev/request: rollback/<any text>",
             );
         } else if self.is_published() && !self.unpublished {
             self.say(kind::READY, true, "Published", "the target Secret holds the client's secret");

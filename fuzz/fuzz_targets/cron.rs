@@ -1,0 +1,39 @@
+//! Schedules and windows: cron expressions, time zones, jitter, and any moment.
+
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use rotation::fuzzing::{Calendar, cron, interval, window};
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    seconds: u64,
+    now: i64,
+    last: i64,
+    zone: u8,
+    seed: u8,
+    cron: &'a str,
+}
+
+/// Zones with and without summer time, with odd offsets, and none.
+const ZONES: [&str; 8] = [
+    "UTC",
+    "Europe/Berlin",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Asia/Kathmandu",
+    "Pacific/Apia",
+    "Africa/Casablanca",
+    "Mars/Base",
+];
+
+fuzz_target!(|input: Input<'_>| {
+    let seed = input.seed.to_string();
+    let zone = ZONES[usize::from(input.zone) % ZONES.len()];
+    let Input { seconds, now, cron: text, .. } = input;
+    let calendar = Calendar { cron: text, zone, seconds, now, seed: &seed };
+    cron(&calendar);
+    window(&calendar);
+    interval(seconds.rotate_left(13), input.last, &calendar);
+});

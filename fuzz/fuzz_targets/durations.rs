@@ -1,0 +1,7 @@
+//! Durations as people write them in a manifest.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| rotation::fuzzing::duration(text));
