@@ -277,7 +277,7 @@ pub struct TargetSpec {
     pub list_format: ListFormat,
     /// Further keys, rendered as Jinja templates of client_id, domain, client_secret,
     /// client_secret_fallback (empty when there is none) and client_secrets (the list in the order
-    /// to try).
+    /// to try). They have filters, if and for, and nothing that calculates or makes lists.
     #[serde(default)]
     #[schemars(extend(
         "maxProperties" = 16,

@@ -150,7 +150,8 @@ fn each_alert_has_a_runbook_that_its_annotation_leads_to() {
         assert!(["critical", "warning", "info"].contains(&text(&alert, "/labels/severity")));
         wanted.push(format!("{name}.md"));
     }
-    (runbooks.sort(), wanted.sort());
+    runbooks.sort();
+    wanted.sort();
     assert_eq!(runbooks, wanted);
 }
 

@@ -34,19 +34,21 @@ impl Got {
     }
 }
 
+/// Puts what was got where it is searched.
+type Keep = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// A collector that takes OTLP over HTTP, and its URL. What it gets is also put into `folder`, where
 /// the end of the test searches for secrets.
 async fn collector(folder: &std::path::Path) -> (Got, String) {
     let (got, folder, count) = (Got::default(), folder.to_owned(), AtomicUsize::new(0));
-    let take = async |State((got, keep)): State<(Got, Arc<dyn Fn(&str) + Send + Sync>)>,
-                      body: Bytes| {
+    let take = async |State((got, keep)): State<(Got, Keep)>, body: Bytes| {
         let request = ExportTraceServiceRequest::decode(body.clone()).unwrap();
         keep(&format!("{request:?}\n{}", String::from_utf8_lossy(&body)));
         got.0.lock().unwrap().push(request);
         let answer = ExportTraceServiceResponse::default().encode_to_vec();
         ([(CONTENT_TYPE, "application/x-protobuf")], answer)
     };
-    let keep: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |text| {
+    let keep: Keep = Arc::new(move |text| {
         let number = count.fetch_add(1, Ordering::Relaxed);
         fs::write(folder.join(format!("traces-{number}")), text).unwrap();
     });
