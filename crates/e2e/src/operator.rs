@@ -1,38 +1,76 @@
-//! How the operator gets into the cluster.
+//! The operator's pods: which of them leads, what they have used, and what they tell.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, DynamicObject, ListParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt as _};
-use rig::{cluster, manifests};
-use serde_json::Value;
-
-use crate::images;
+use testbed::world::client_secret_rotations;
 
 /// Where the operator runs.
 pub(crate) const NAMESPACE: &str = "auth0-rotator";
-/// Its Deployment, and its program.
-const NAME: &str = "auth0-rotator";
+/// Its release, its Deployment, its Lease and its program.
+pub(crate) const NAME: &str = "auth0-rotator";
 /// The pods of its Deployment.
 const SELECTOR: &str = "app.kubernetes.io/name=auth0-rotator";
 const DEADLINE: Duration = Duration::from_secs(90);
+const POLL: Duration = Duration::from_millis(20);
 
-/// Installs the definitions and the operator, with the image that was built, and waits until it is
-/// ready.
-pub(crate) async fn install(client: &Client) -> Result<()> {
-    cluster::install(client, &manifests::read(&manifests::place("crds"))?).await?;
-    let mut operator = manifests::read(&manifests::place("deploy/operator.yaml"))?;
-    let images = operator.iter_mut().filter(|manifest| manifest["kind"] == "Deployment");
-    for deployment in images {
-        let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
-        container["image"] = Value::from(images::OPERATOR);
+/// The name of the pod that leads.
+pub(crate) async fn leader(client: &Client) -> Result<Option<String>> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
+    let holder = leases.get_opt(NAME).await?.and_then(|lease| lease.spec?.holder_identity);
+    Ok(holder.filter(|holder| !holder.is_empty()))
+}
+
+/// Deletes the pod that leads, and returns how long it took until another one did.
+pub(crate) async fn delete_leader(client: &Client) -> Result<Duration> {
+    let before = leader(client).await?.context("no pod of the operator leads")?;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let since = Instant::now();
+    let deleted = pods.delete(&before, &DeleteParams::default()).await;
+    deleted.with_context(|| format!("the leader calls itself {before}"))?;
+    loop {
+        match leader(client).await? {
+            Some(now) if now != before => return Ok(since.elapsed()),
+            _ if since.elapsed() > DEADLINE => bail!("nobody leads after {DEADLINE:?}"),
+            _ => tokio::time::sleep(POLL).await,
+        }
     }
-    cluster::apply(client, &operator).await?;
+}
+
+/// How many objects the operator leaves behind: the definitions, the resources, and these Secrets.
+///
+/// # Errors
+///
+/// When one of them is gone.
+pub(crate) async fn left(client: &Client, namespace: &str, secrets: &[String]) -> Result<usize> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let names = ["auth0tenants", "clientsecretrotations", "clusterauth0tenants"];
+    for name in names {
+        definitions.get(&format!("{name}.auth0-rotator.dev")).await?;
+    }
+    let targets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    for secret in secrets {
+        targets.get(secret).await?;
+    }
+    let resources: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace, &client_secret_rotations());
+    let resources = resources.list(&ListParams::default()).await?.items.len();
+    ensure!(resources == secrets.len(), "there are {resources} ClientSecretRotations");
+    let pods = pods(client).await?.len();
+    ensure!(pods == 0, "{pods} pods of the operator are left");
+    Ok(names.len() + secrets.len() + resources)
+}
+
+/// Waits until the operator has all its pods.
+pub(crate) async fn ready(client: &Client) -> Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     available(deployments, NAME).await.context("the operator is not ready")
 }
@@ -52,26 +90,9 @@ pub(crate) async fn available(deployments: Api<Deployment>, name: &str) -> Resul
     Ok(())
 }
 
-/// The names of the operator's pods.
-pub(crate) async fn pods(client: &Client) -> Result<Vec<Pod>> {
+async fn pods(client: &Client) -> Result<Vec<Pod>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     Ok(pods.list(&ListParams::default().labels(SELECTOR)).await?.items)
-}
-
-/// How often the containers of a pod were started again, in all.
-pub(crate) fn restarts(pods: &[Pod]) -> i32 {
-    let statuses = pods.iter().filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref());
-    statuses.flatten().map(|container| container.restart_count).sum()
-}
-
-/// The text of all logs of the operator.
-pub(crate) async fn logs(client: &Client) -> Result<String> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let mut text = String::new();
-    for pod in pods(client).await? {
-        text.push_str(&api.logs(&pod.name_any(), &kube::api::LogParams::default()).await?);
-    }
-    Ok(text)
 }
 
 /// The metrics of all pods of the operator.
