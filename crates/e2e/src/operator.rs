@@ -23,10 +23,12 @@ const DEADLINE: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(20);
 
 /// The name of the pod that leads.
-pub(crate) async fn leader(client: &Client) -> Result<Option<String>> {
+async fn leader(client: &Client) -> Result<Option<String>> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
     let holder = leases.get_opt(NAME).await?.and_then(|lease| lease.spec?.holder_identity);
-    Ok(holder.filter(|holder| !holder.is_empty()))
+    // Behind it is what tells this process from another one of the same name.
+    let pod = holder.and_then(|holder| Some(holder.split_once('_')?.0.to_owned()));
+    Ok(pod.filter(|pod| !pod.is_empty()))
 }
 
 /// Deletes the pod that leads, and returns how long it took until another one did.

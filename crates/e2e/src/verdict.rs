@@ -82,12 +82,14 @@ impl Facts {
 
     /// One line of figures.
     fn figures(&self) -> String {
-        let of = |strategy: &str| {
-            let mut total = (0, 0);
-            for Account { tally, .. } in self.accounts.iter().filter(|it| it.strategy == strategy) {
-                total = (total.0 + tally.logins, total.1 + tally.all_failed());
+        let of = |strategy: &str, names: &[&str]| {
+            let (mut logins, mut failed) = (0, 0);
+            for Account { name, tally, .. } in &self.accounts {
+                if names.contains(&name.as_str()) {
+                    (logins, failed) = (logins + tally.logins, failed + tally.all_failed());
+                }
             }
-            format!("{strategy} {} logins, {} failed", total.0, total.1)
+            format!("{strategy} {logins} logins, {failed} failed")
         };
         let Size(image) = self.image;
         let restarts: i32 = self.operator.iter().map(|pod| pod.restarts).sum();
@@ -96,8 +98,8 @@ impl Facts {
              resident at most, {:.1} MB image",
             self.steps,
             self.took.as_secs(),
-            of("Staged"),
-            of("Rotate"),
+            of("Staged", &[STAGED, RESTARTED]),
+            of("Rotate", &[ROTATED]),
             self.operator.len(),
             self.memory as f64 / MIB,
             image as f64 / 1e6,
