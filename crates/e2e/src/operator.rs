@@ -47,7 +47,8 @@ pub(crate) async fn delete_leader(client: &Client) -> Result<Duration> {
     }
 }
 
-/// How many objects the operator leaves behind: the definitions, the resources, and these Secrets.
+/// Waits until the operator's pods are gone, and returns how many objects it leaves behind: the
+/// definitions, the resources, and these Secrets.
 ///
 /// # Errors
 ///
@@ -66,8 +67,11 @@ pub(crate) async fn left(client: &Client, namespace: &str, secrets: &[String]) -
         Api::namespaced_with(client.clone(), namespace, &client_secret_rotations());
     let resources = resources.list(&ListParams::default()).await?.items.len();
     ensure!(resources == secrets.len(), "there are {resources} ClientSecretRotations");
-    let pods = pods(client).await?.len();
-    ensure!(pods == 0, "{pods} pods of the operator are left");
+    let since = Instant::now();
+    while !pods(client).await?.is_empty() {
+        ensure!(since.elapsed() < DEADLINE, "a pod of the operator is left after {DEADLINE:?}");
+        tokio::time::sleep(POLL).await;
+    }
     Ok(names.len() + secrets.len() + resources)
 }
 
