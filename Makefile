@@ -4,7 +4,8 @@
 help:
 	@echo "make demo     rotations on a real control plane while applications log in, about a minute once built"
 	@echo "make test     formatting, lints, documentation, all tests, three minutes of make torture"
-	@echo "make e2e      real pods: the operator's image and applications on a kubelet, as root, ten minutes"
+	@echo "make test-consumers  the tests of examples/consumers, in Go, Node, Python and Rust"
+	@echo "make e2e      real pods: the chart, the operator's image and applications on a kubelet, as root, ten minutes"
 	@echo "make torture  rotations while everything fails and logins are counted, ten minutes"
 	@echo "make model    the model check with wider bounds, minutes"
 	@echo "make fuzz     each fuzz target for a minute; fuzz/README.md says what they try"
@@ -52,13 +53,37 @@ test:
 	cargo build --locked -p auth0-rotator -p torture
 	"$${CARGO_TARGET_DIR:-target}/debug/torture" --duration 3m --clients 12 --seed 1
 
+# The examples of applications: each by its own language's tools, with what its lock file names.
+# Python's environment stays in the cache, and Rust's dependencies in target/.
+.PHONY: test-consumers
+test-consumers: consumers
+	cd examples/consumers/go && test -z "$$(gofmt -l .)" && go vet ./... && go test ./...
+	cd examples/consumers/node && npm test
+	cd examples/consumers/python && "$(PYTHON)" -B -m unittest
+	cd examples/consumers/rust && cargo fmt --check \
+		&& cargo clippy $(CONSUMER_RUST) --all-targets -- -D warnings && cargo test $(CONSUMER_RUST)
+
+# What they need, and the two that are compiled: target/consumers/go/consumer, target/debug/consumer.
+CONSUMERS = $(CURDIR)/target/consumers
+CONSUMER_RUST = --locked --target-dir "$(CURDIR)/target"
+PYTHON = $(CONSUMERS)/python/bin/python
+.PHONY: consumers
+consumers:
+	cd examples/consumers/go && CGO_ENABLED=0 go build -trimpath -o "$(CONSUMERS)/go/consumer" .
+	cd examples/consumers/node && npm ci --ignore-scripts --no-audit --no-fund
+	[ -x "$(PYTHON)" ] || python3 -m venv "$(CONSUMERS)/python"
+	"$(PYTHON)" -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement examples/consumers/python/requirements.txt
+	cd examples/consumers/rust && cargo build $(CONSUMER_RUST)
+
 # `make test` has the same with narrower bounds. docs/model-check.md says what is checked.
 .PHONY: model
 model:
 	MODEL_DEEP=1 cargo test --locked --release -p rotation --test model -- --nocapture --test-threads 1
 
-# The operator's image in a pod, on a kubelet and containerd in namespaces of their own, while
-# applications in pods log in. As root.
+# The chart with the operator's image, on a kubelet and containerd in namespaces of their own, while
+# applications in pods log in. As root. From in there no network is reached: what is downloaded or
+# built is so before.
 #
 #   make e2e
 #   make e2e KEEP=1              leaves everything running after the summary, until Ctrl-C
@@ -66,6 +91,10 @@ model:
 .PHONY: e2e
 e2e:
 	@sh crates/e2e/preflight.sh
+	$(MAKE) --no-print-directory consumers
+	cargo fetch --locked
+	cargo run --locked -q -p control-plane -- build \
+		--with kubectl,kube-controller-manager,kube-scheduler,kubelet,helm
 	cargo build --locked -p e2e
 	@"$${CARGO_TARGET_DIR:-target}/debug/ends"
 	@"$${CARGO_TARGET_DIR:-target}/debug/e2e" $(if $(KEEP),--keep) $(ARGS)

@@ -13,6 +13,13 @@ sh "$folder/../demo/preflight.sh" || missing=1
 [ "$(uname -s)" = Linux ] || lacks "Linux: pods have its namespaces and control groups"
 [ "$(id -u)" = 0 ] || lacks "root, for namespaces, control groups and mounts: run it as root, for example with sudo -E"
 
+# The examples of applications are built and run with them.
+command -v go >/dev/null || lacks "Go: install it from https://go.dev/dl/"
+command -v npm >/dev/null && node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' ||
+    lacks "Node 20 or newer, with npm: install it from https://nodejs.org/"
+python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+    lacks "Python 3.11 or newer, with venv: apt-get install python3 python3-venv"
+
 packages=
 # $1 a program, $2 its package in Debian and Ubuntu
 needs() {

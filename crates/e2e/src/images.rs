@@ -1,18 +1,18 @@
 //! The images of the operator and of the applications, on a base that is made of this machine's own
 //! libraries. None is pulled.
 
+use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::{env, process};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use node::{Builder, Contents, Node};
 use rig::manifests;
 
+use crate::languages::{self, LANGUAGES};
+
 /// The operator's image.
 pub(crate) const OPERATOR: &str = "localhost/auth0-rotator:e2e";
-/// The image of an application that logs in.
-pub(crate) const CONSUMER: &str = "localhost/consumer:e2e";
 
 const BASE: &str = "localhost/machine:libraries";
 const BUILD: &str = "localhost/machine:build";
@@ -69,24 +69,13 @@ impl Images {
         Ok(Size(all.saturating_sub(base)))
     }
 
-    /// Makes the image of the application that is built together with this program, and loads it.
-    pub(crate) async fn consumer(&self, node: &Node) -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let executable = env::current_exe()?.with_file_name("consumer");
-        // Each pod has a copy.
-        let stripped = folder.path().join("consumer");
-        let strip =
-            process::Command::new("strip").arg("-o").arg(&stripped).arg(&executable).status();
-        if !strip.context("can't run strip")?.success() {
-            bail!("can't strip {}: run `make e2e`", executable.display());
+    /// Builds the images of the examples of applications, and loads them.
+    pub(crate) async fn consumers(&self, node: &Node) -> Result<()> {
+        for language in LANGUAGES {
+            let built = languages::build(&self.builder, language, BASE).await;
+            built.with_context(|| format!("the consumer in {language}"))?;
+            self.load(&languages::image(language), node).await?;
         }
-        let dockerfile = folder.path().join("Dockerfile");
-        let entrypoint = "/usr/local/bin/consumer";
-        let text =
-            format!("FROM {BASE}\nCOPY consumer {entrypoint}\nENTRYPOINT [\"{entrypoint}\"]\n");
-        fs::write(&dockerfile, text)?;
-        self.builder.build(CONSUMER, folder.path(), &dockerfile, &[]).await?;
-        self.load(CONSUMER, node).await?;
         Ok(())
     }
 

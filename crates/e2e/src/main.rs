@@ -1,15 +1,20 @@
 //! `make e2e`: the operator's image in a pod on a real node, while applications in pods log in.
 
 mod auth0;
+mod chart;
 mod cli;
 mod consumers;
 mod images;
-mod install;
+mod languages;
+mod operator;
+mod pods;
 mod script;
 mod stage;
+mod steps;
 mod verdict;
 
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use clap::Parser as _;
@@ -20,6 +25,7 @@ use testbed::leaks::{self, Place};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Options;
+use crate::pods::Seen;
 use crate::script::Script;
 use crate::stage::Stage;
 use crate::verdict::Facts;
@@ -79,15 +85,29 @@ async fn perform(
         client: &stage.client,
         namespace: &stage.quickstart.namespace,
         world: &stage.world,
-        consumers: &stage.consumers,
+        applications: &stage.applications,
+        release: &stage.release,
         timeline: &stage.timeline,
-    };
-    let played = tokio::select! {
-        played = script.play() => played,
-        broken = stage.supervise() => Err(broken),
+        steps: &stage.steps,
     };
     let mut facts = Facts::default();
-    let gathered = gather(&stage, &mut facts).await;
+    let mut metrics = String::new();
+    let played = async {
+        script.play().await?;
+        // With the operator its metrics go.
+        metrics = operator::metrics(&stage.client).await?;
+        if !options.keep {
+            let secrets = stage.quickstart.applications.iter();
+            let secrets: Vec<_> = secrets.map(|application| application.secret.clone()).collect();
+            facts.left = Some(script.leave(&secrets).await?);
+        }
+        anyhow::Ok(())
+    };
+    let played = tokio::select! {
+        played = played => played,
+        broken = stage.supervise() => Err(broken),
+    };
+    let gathered = gather(&stage, &mut facts, metrics).await;
     if options.keep {
         terminal.clear_status();
     } else {
@@ -105,22 +125,32 @@ async fn perform(
 }
 
 /// Collects what there is to judge by.
-async fn gather(stage: &Stage, facts: &mut Facts) -> Result<Vec<Place>> {
+async fn gather(stage: &Stage, facts: &mut Facts, metrics: String) -> Result<Vec<Place>> {
     let Stage { client, auth0, world, tallies, quickstart, .. } = stage;
     let (namespace, simulator) = (&quickstart.namespace, &auth0.simulator);
-    facts.consumers = stage.consumers.all();
-    facts.image = stage.image;
+    let [by_application, by_consumer] = tallies;
+    (facts.pods, facts.wanted) = (stage.applications.ever(), stage.wanted);
+    (facts.operator, facts.image) = (stage.operator.ever(), stage.image);
+    facts.memory = stage.memory.load(Ordering::Relaxed);
+    (facts.steps, facts.took) = stage.steps.so_far();
+    let consumers = consumers::names(&quickstart.applications).into_iter();
+    facts.consumers =
+        consumers.map(|(name, language)| (by_consumer.of(&name), name, language)).collect();
     for application in &quickstart.applications {
-        let account = account(client, namespace, application, simulator, world, tallies).await?;
+        let account =
+            account(client, namespace, application, simulator, world, by_application).await?;
         facts.accounts.push(account);
     }
-    facts.restarts = Some(install::restarts(&install::pods(client).await?));
-    facts.memory = install::memory().ok();
     let mut places = leaks::in_resources(client, namespace).await?;
-    places.push(Place::new("operator.log", install::logs(client).await?));
-    places.push(Place::new("metrics.txt", install::metrics(client).await?));
+    places.push(Place::new("operator.log", logs(&facts.operator)));
+    places.push(Place::new("applications.log", logs(&facts.pods)));
+    places.push(Place::new("metrics.txt", metrics));
     facts.search = Some(leaks::search(&places, &simulator.values_ever())?);
     Ok(places)
+}
+
+fn logs(pods: &[Seen]) -> String {
+    pods.iter().map(|pod| pod.log.as_str()).collect()
 }
 
 fn keep(stage: &Stage, enclosure: &Enclosure, terminal: &Terminal) {

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
 use control_plane::{ControlPlane, Progress};
 use kube::Client;
 use node::{Enclosure, Node};
-use rig::cluster;
 use rig::manifests;
 use rig::terminal::Terminal;
 use testbed::leaks::Place;
@@ -19,13 +20,18 @@ use testbed::world::{View, World};
 use tokio::task::JoinSet;
 
 use crate::auth0::{self, Auth0};
+use crate::chart::Release;
 use crate::cli::Options;
-use crate::consumers::{self, Consumers, PODS};
+use crate::consumers;
 use crate::images::{Images, Size};
-use crate::{install, script};
+use crate::languages::LANGUAGES;
+use crate::pods::Pods;
+use crate::steps::Steps;
+use crate::{operator, script};
 
 const SUPERVISE_EVERY: Duration = Duration::from_millis(500);
 const STATUS_EVERY: Duration = Duration::from_millis(500);
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything that runs. The fields are dropped from top to bottom.
 pub(crate) struct Stage {
@@ -35,12 +41,21 @@ pub(crate) struct Stage {
     pub(crate) node: Node,
     pub(crate) control_plane: ControlPlane,
     pub(crate) client: Client,
+    pub(crate) release: Release,
     pub(crate) quickstart: Quickstart,
     pub(crate) image: Size,
     pub(crate) world: World,
-    pub(crate) consumers: Consumers,
-    pub(crate) tallies: Tallies,
+    /// The pods of the applications, and how many there have to be.
+    pub(crate) applications: Pods,
+    pub(crate) wanted: i64,
+    /// The operator's pods.
+    pub(crate) operator: Pods,
+    /// The most memory that a process of the operator has had resident, in bytes.
+    pub(crate) memory: Arc<AtomicU64>,
+    /// Logins by application, and by consumer.
+    pub(crate) tallies: [Tallies; 2],
     pub(crate) timeline: Timeline,
+    pub(crate) steps: Steps,
     terminal: Terminal,
 }
 
@@ -51,53 +66,44 @@ impl Stage {
         terminal: &Terminal,
     ) -> Result<Self> {
         let mut quickstart = Quickstart::read(&manifests::place("examples/quickstart"))?;
+        quickstart.add(consumers::restarted()?)?;
         terminal.heading("Starting, in namespaces of its own");
-        let step = Step { terminal };
-        let progress = progress(terminal);
-        let since = Instant::now();
-        let control_plane =
-            node::control_plane(enclosure).progress(progress.clone()).start().await?;
-        let client = Client::try_from(control_plane.client_config())?;
-        let version = client.apiserver_version().await?.git_version;
-        step.done("control plane", &format!("etcd and kube-apiserver {version}"), since);
-        let since = Instant::now();
-        let node = Node::start(enclosure, &control_plane, &progress).await?;
-        step.done(
-            "node",
-            &format!("{} at {}", node.describe(&client).await?, node::ADDRESS),
-            since,
-        );
-        let auth0 = auth0::start(&quickstart, options.seed).await?;
-        let url = auth0.simulator.url().to_owned();
-        step.done("Auth0", &format!("simulated, {url}, seed {}", options.seed), Instant::now());
-        let image = build(&node, &step).await?;
-        let since = Instant::now();
-        install::install(&client).await?;
-        step.done(
-            "operator",
-            "crds/ and deploy/operator.yaml, with that image; it is ready",
-            since,
-        );
-
-        terminal.heading("Applying examples/quickstart, changed for this:");
+        let steps = Steps::begin(terminal);
+        let (control_plane, node, client) = cluster(enclosure, terminal, &steps).await?;
+        let starting = auth0::start(&quickstart, options.seed);
+        let text =
+            |auth0: &Auth0| format!("simulated, {}, seed {}", auth0.simulator.url(), options.seed);
+        let auth0 = steps.take("Auth0", starting, text).await?;
+        let image = build(&node, &steps).await?;
+        let release = Release::new(&control_plane).await?;
+        let text = |(): &()| "two replicas of that image, which are ready".to_owned();
+        steps.take("chart installed", release.install(&client), text).await?;
+        terminal.heading("Applying examples/quickstart and examples/consumers, changed for this:");
         for change in script::changes(&quickstart, &auth0, options) {
             terminal.line(&format!("  {}", quickstart.change(&change)?));
         }
-        cluster::apply(&client, &quickstart.manifests).await?;
+        rig::cluster::apply(&client, &quickstart.manifests).await?;
         let timeline = Timeline::begin(terminal.clone());
+        let tallies = [Tallies::default(), Tallies::default()];
+        let pods = |namespace: &str| Pods::new(&client, namespace, tallies.clone(), &timeline);
         let mut stage = Self {
             running: Vec::new(),
+            world: World::new(timeline.clone()),
+            applications: pods(&quickstart.namespace),
+            wanted: 0,
+            operator: pods(operator::NAMESPACE),
+            memory: Arc::default(),
             auth0,
             node,
             control_plane,
-            client,
+            release,
             quickstart,
             image,
-            world: World::new(timeline.clone()),
-            consumers: Consumers::default(),
-            tallies: Tallies::default(),
+            tallies,
             timeline,
+            steps,
             terminal: terminal.clone(),
+            client,
         };
         stage.run().await?;
         Ok(stage)
@@ -107,12 +113,18 @@ impl Stage {
     async fn run(&mut self) -> Result<()> {
         let Quickstart { namespace, applications, .. } = &self.quickstart;
         self.terminal.heading("What happens");
-        self.terminal.line(&format!(
-            "Each application has {PODS} pods, which mount its Secret, read the file every second and \
-             log in every\n0.5 s. The kubelet updates the files at its own pace.\n"
-        ));
+        self.terminal.line(
+            "Each pod mounts its application's Secret, watches the files and logs in every 0.5 s; those \
+             of legacy\nhave the list in their environment. The kubelet updates the files at its own \
+             pace.\n",
+        );
         let watches = self.world.watch(&self.client, namespace, applications);
-        self.running.push(watches);
+        self.running.extend([watches, self.operator.follow(), self.applications.follow()]);
+        let mut status = JoinSet::new();
+        let (terminal, timeline) = (self.terminal.clone(), self.timeline.clone());
+        status.spawn(show_status(terminal, timeline, self.tallies[0].clone()));
+        status.spawn(measure(self.memory.clone()));
+        self.running.push(status);
         for application in applications {
             self.world.wait(&application.name, script::SOON, "the import", View::is_idle).await?;
         }
@@ -122,12 +134,9 @@ impl Stage {
             url: self.auth0.simulator.url(),
             authority: &self.auth0.authority,
         };
-        let told = (self.consumers.clone(), self.tallies.clone(), self.timeline.clone());
-        self.running.push(consumers::start(&place, applications, &told).await?);
-        let mut status = JoinSet::new();
-        let (terminal, timeline) = (self.terminal.clone(), self.timeline.clone());
-        status.spawn(show_status(terminal, timeline, self.tallies.clone()));
-        self.running.push(status);
+        let text = |pods: &i64| format!("{pods} pods, in {}", LANGUAGES.join(", "));
+        let starting = consumers::start(&place, applications);
+        self.wanted = self.steps.take("applications", starting, text).await?;
         Ok(())
     }
 
@@ -179,30 +188,49 @@ impl Stage {
     }
 }
 
-async fn build(node: &Node, step: &Step<'_>) -> Result<Size> {
-    let since = Instant::now();
-    step.terminal.status("  building images, which takes minutes the first time");
+async fn cluster(
+    enclosure: &Enclosure,
+    terminal: &Terminal,
+    steps: &Steps,
+) -> Result<(ControlPlane, Node, Client)> {
+    let progress = progress(terminal);
+    let starting = async {
+        let options = node::control_plane(enclosure).progress(progress.clone());
+        let control_plane = options.start().await?;
+        let client = Client::try_from(control_plane.client_config())?;
+        let version = client.apiserver_version().await?.git_version;
+        anyhow::Ok((control_plane, client, version))
+    };
+    let text = |(_, _, version): &(_, _, String)| format!("etcd, kube-apiserver {version}");
+    let (control_plane, client, _) = steps.take("control plane", starting, text).await?;
+    let starting = async {
+        let node = Node::start(enclosure, &control_plane, &progress).await?;
+        let description = node.describe(&client).await?;
+        anyhow::Ok((node, description))
+    };
+    let text = |(_, description): &(_, String)| format!("{description} at {}", node::ADDRESS);
+    let (node, _) = steps.take("node", starting, text).await?;
+    Ok((control_plane, node, client))
+}
+
+async fn build(node: &Node, steps: &Steps) -> Result<Size> {
     let images = Images::prepare().await?;
-    let image = images.operator(node).await?;
-    step.terminal.clear_status();
-    let Size(bytes) = image;
-    let size = format!("built by the Dockerfile, {:.1} MB on its base", bytes as f64 / 1e6);
-    step.done("image", &size, since);
-    let since = Instant::now();
-    images.consumer(node).await?;
-    step.done("applications", "their image is built", since);
+    let text = |Size(bytes): &Size| {
+        format!("built by the Dockerfile, {:.1} MB on its base", *bytes as f64 / 1e6)
+    };
+    let image = steps.take("operator's image", images.operator(node), text).await?;
+    let text = |(): &()| format!("of examples/consumers, in {}", LANGUAGES.join(", "));
+    steps.take("consumers' images", images.consumers(node), text).await?;
     Ok(image)
 }
 
-struct Step<'a> {
-    terminal: &'a Terminal,
-}
-
-impl Step<'_> {
-    fn done(&self, what: &str, text: &str, since: Instant) {
-        self.terminal.clear_status();
-        let took = seconds(since.elapsed());
-        self.terminal.line(&format!("  {what:<14} {text} ({})", took.trim()));
+/// The most memory that the operator's processes have: they come and go.
+async fn measure(most: Arc<AtomicU64>) {
+    loop {
+        if let Ok(bytes) = operator::memory() {
+            most.fetch_max(bytes, Ordering::Relaxed);
+        }
+        tokio::time::sleep(MEASURE_EVERY).await;
     }
 }
 

@@ -1,14 +1,17 @@
 //! Whether what is promised held.
 
+use std::time::Duration;
+
 use rig::terminal::{Style, Terminal};
 use testbed::account::Account;
 use testbed::leaks::Search;
 use testbed::promise::{Promise, Verdict};
 use testbed::table::table;
+use testbed::tally::Tally;
 
-use crate::consumers::{Consumer, PODS};
 use crate::images::Size;
-use crate::script::{ROTATED, STAGED};
+use crate::pods::Seen;
+use crate::script::{RESTARTED, ROTATED, STAGED};
 
 const MIB: f64 = 1_048_576.0;
 /// What the image may add to its base.
@@ -16,19 +19,30 @@ const MOST: u64 = 30 * 1_000_000;
 
 const TITLES: [&str; 7] =
     ["application", "strategy", "rotations", "logins", "second try", "failed", "longest gap"];
+const OF_CONSUMERS: [&str; 6] =
+    ["consumer", "language", "logins", "second try", "failed", "longest gap"];
 
 /// What the verdict is made of.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) accounts: Vec<Account>,
-    pub(crate) consumers: Vec<(String, Consumer)>,
+    /// The logins of each consumer, with its name and language.
+    pub(crate) consumers: Vec<(Tally, String, &'static str)>,
+    /// The applications' pods, and how many there have to be at a time.
+    pub(crate) pods: Vec<Seen>,
+    pub(crate) wanted: i64,
+    /// The operator's pods.
+    pub(crate) operator: Vec<Seen>,
     /// `None` when it could not be made.
     pub(crate) search: Option<Search>,
     pub(crate) image: Size,
-    /// The operator's resident memory, in bytes.
-    pub(crate) memory: Option<u64>,
-    /// How often the operator's container was started again.
-    pub(crate) restarts: Option<i32>,
+    /// The operator's resident memory at most, in bytes; 0 when it was not seen.
+    pub(crate) memory: u64,
+    /// How much is there when the operator is uninstalled; `None` when it stays.
+    pub(crate) left: Option<usize>,
+    /// How many steps were done, and what all of it took.
+    pub(crate) steps: usize,
+    pub(crate) took: Duration,
     /// Why it did not come to its end.
     pub(crate) broken_off: Option<String>,
 }
@@ -46,6 +60,9 @@ impl Facts {
         let rows: Vec<_> = self.accounts.iter().map(row).collect();
         table(TITLES, &rows).iter().for_each(|line| terminal.line(line));
         terminal.line("");
+        let rows: Vec<_> = self.consumers.iter().map(row_of_consumer).collect();
+        table(OF_CONSUMERS, &rows).iter().for_each(|line| terminal.line(line));
+        terminal.line("");
         for promise in self.promises() {
             terminal.line(&promise.told(terminal));
         }
@@ -60,10 +77,37 @@ impl Facts {
             (false, Some(_)) => (Style::Bad, "What is promised was not shown to hold."),
         };
         terminal.line(&terminal.paint(style, text));
+        terminal.line(&self.figures());
+    }
+
+    /// One line of figures.
+    fn figures(&self) -> String {
+        let of = |strategy: &str, names: &[&str]| {
+            let (mut logins, mut failed) = (0, 0);
+            for Account { name, tally, .. } in &self.accounts {
+                if names.contains(&name.as_str()) {
+                    (logins, failed) = (logins + tally.logins, failed + tally.all_failed());
+                }
+            }
+            format!("{strategy} {logins} logins, {failed} failed")
+        };
+        let Size(image) = self.image;
+        let restarts: i32 = self.operator.iter().map(|pod| pod.restarts).sum();
+        format!(
+            "figures: {} steps in {} s; {}; {}; operator: {} pods, {restarts} restarts, {:.1} MiB \
+             resident at most, {:.1} MB image",
+            self.steps,
+            self.took.as_secs(),
+            of("Staged", &[STAGED, RESTARTED]),
+            of("Rotate", &[ROTATED]),
+            self.operator.len(),
+            self.memory as f64 / MIB,
+            image as f64 / 1e6,
+        )
     }
 
     fn promises(&self) -> Vec<Promise> {
-        vec![
+        [
             self.logins(),
             self.recovery(),
             self.rotations(),
@@ -72,6 +116,9 @@ impl Facts {
             self.image(),
             self.no_leak(),
         ]
+        .into_iter()
+        .chain(self.left.map(uninstalled))
+        .collect()
     }
 
     /// A promise that wasn't seen to hold is broken, unless it broke off.
@@ -93,35 +140,37 @@ impl Facts {
             failed += account.tally.all_failed();
             idle |= account.tally.logins == 0;
         }
-        let lost: Vec<_> = self.consumers.iter().filter(|(_, c)| c.lost.is_some()).collect();
+        let lost = self.pods.iter().filter(|pod| pod.lost.is_some()).count();
+        let silent = self.consumers.iter().filter(|(tally, ..)| tally.logins == 0).count();
         let mut evidence = format!("{failed} of {logins} failed");
-        if !lost.is_empty() {
-            evidence.push_str(&format!("; the logs of {} pods were lost", lost.len()));
+        if lost + silent > 0 {
+            evidence.push_str(&format!("; {lost} logs were lost, {silent} consumers were silent"));
         }
         let promise = "no login fails while a secret is rotated with Staged";
         let verdict = match failed {
             // Whatever else was not seen.
             1.. => Verdict::Broken,
             0 if idle || self.broken_off.is_some() => Verdict::Untested,
-            0 => lost.is_empty().into(),
+            0 => (lost + silent == 0).into(),
         };
         Promise { verdict, promise, evidence }
     }
 
     fn recovery(&self) -> Promise {
-        let out = self.consumers.iter().filter(|(_, consumer)| !consumer.is_in).count();
+        let present: Vec<_> = self.pods.iter().filter(|pod| !pod.is_gone).collect();
+        let out = present.iter().filter(|pod| !pod.is_in).count();
         let rotated = self.accounts.iter().find(|account| account.name == ROTATED);
         let tally = rotated.map(|account| account.tally).unwrap_or_default();
         let evidence = format!(
             "{} of {} pods can't log in in the end; with Rotate {} of {} logins failed, until the \
              kubelet had updated the files",
             out,
-            self.consumers.len(),
+            present.len(),
             tally.all_failed(),
             tally.logins,
         );
-        let wanted = usize::try_from(PODS).unwrap_or(usize::MAX) * self.accounts.len();
-        let held = out == 0 && wanted > 0 && self.consumers.len() == wanted;
+        let all = i64::try_from(present.len()).is_ok_and(|present| present == self.wanted);
+        let held = out == 0 && self.wanted > 0 && all;
         self.promise(held, "each application finds the new secret by itself", evidence)
     }
 
@@ -129,7 +178,7 @@ impl Facts {
         let mut wrong = Vec::new();
         for account in &self.accounts {
             let Account { name, changes_at_auth0, view, .. } = account;
-            let expected = u64::from([ROTATED, STAGED].contains(&name.as_str()));
+            let expected = u64::from([ROTATED, STAGED, RESTARTED].contains(&name.as_str()));
             let completed = view.completed("Request");
             if completed != expected || account.rotations() != expected || view.not_completed > 0 {
                 wrong.push(format!("{name} completed {completed} of {expected}"));
@@ -140,7 +189,7 @@ impl Facts {
         }
         let is_right = wrong.is_empty() && !self.accounts.is_empty();
         let evidence = if wrong.is_empty() {
-            "1 with Staged, 1 with Rotate; Auth0 counts the same".to_owned()
+            "2 with Staged, 1 with Rotate; Auth0 counts the same".to_owned()
         } else {
             wrong.join("; ")
         };
@@ -153,24 +202,22 @@ impl Facts {
             account.view.is_sound() && listed == Some(1) && account.is_accepted
         };
         let right = self.accounts.iter().filter(is_right).count();
-        let files = self.consumers.iter().filter(|(_, consumer)| consumer.list == 1).count();
-        let (secrets, pods) = (self.accounts.len(), self.consumers.len());
+        let all = self.pods.iter().filter(|pod| !pod.is_gone && pod.has_file());
+        let files = all.clone().filter(|pod| pod.list == 1).count();
+        let (secrets, pods) = (self.accounts.len(), all.count());
         let evidence = format!("{right} of {secrets} Secrets, {files} of {pods} pods' files");
-        let held = secrets > 0 && right == secrets && files == pods;
+        let held = secrets > 0 && right == secrets && pods > 0 && files == pods;
         let promise = "in the end Secrets and files have one value, the one that Auth0 accepts";
         self.promise(held, promise, evidence)
     }
 
     fn operator(&self) -> Promise {
-        let memory = self.memory.map_or("not known".to_owned(), |bytes| {
-            format!("at most {:.1} MiB resident", bytes as f64 / MIB)
-        });
-        let evidence = match self.restarts {
-            Some(restarts) => format!("{restarts} restarts, {memory}"),
-            None => "it was not seen".to_owned(),
-        };
-        let promise = "the operator's pod runs without a restart";
-        self.promise(self.restarts == Some(0), promise, evidence)
+        let restarts: i32 = self.operator.iter().map(|pod| pod.restarts).sum();
+        let (pods, memory) = (self.operator.len(), self.memory as f64 / MIB);
+        let evidence =
+            format!("{restarts} restarts of {pods} pods, at most {memory:.1} MiB resident");
+        let held = restarts == 0 && pods > 0 && self.memory > 0;
+        self.promise(held, "the operator's pods run without a restart", evidence)
     }
 
     fn image(&self) -> Promise {
@@ -181,13 +228,33 @@ impl Facts {
     }
 
     fn no_leak(&self) -> Promise {
-        let promise = "no secret is in the operator's log, Events, statuses or metrics";
+        let promise = "no secret is in logs, the applications' too, Events, statuses or metrics";
         let Some(search) = &self.search else {
             return self.promise(false, promise, "they could not be read".to_owned());
         };
         let evidence = search.evidence();
         Promise { verdict: search.found_in.is_empty().into(), promise, evidence }
     }
+}
+
+/// That everything is there has been seen by who counted it.
+fn uninstalled(left: usize) -> Promise {
+    Promise {
+        verdict: Verdict::Held,
+        promise: "what the operator made outlives it",
+        evidence: format!("{left} Secrets, resources and definitions after helm uninstall"),
+    }
+}
+
+fn row_of_consumer((tally, name, language): &(Tally, String, &str)) -> [String; 6] {
+    [
+        name.clone(),
+        (*language).to_owned(),
+        tally.logins.to_string(),
+        tally.second_tries().to_string(),
+        tally.all_failed().to_string(),
+        format!("{:.2} s", tally.longest_gap.as_secs_f64()),
+    ]
 }
 
 fn row(account: &Account) -> [String; 7] {

@@ -55,6 +55,17 @@ impl Quickstart {
         Ok(Self { manifests, namespace, tenant, applications })
     }
 
+    /// Adds manifests of another example, for the same tenant and namespace.
+    pub fn add(&mut self, manifests: Vec<Value>) -> Result<()> {
+        for manifest in &manifests {
+            if manifest["kind"] == "ClientSecretRotation" {
+                self.applications.push(application(manifest)?);
+            }
+        }
+        self.manifests.extend(manifests);
+        Ok(())
+    }
+
     /// Makes a change and returns what to tell of it.
     pub fn change(&mut self, change: &Change) -> Result<String> {
         let Change { kind, name, path, value, shown } = change;
@@ -158,6 +169,20 @@ mod tests {
             assert!(is_namespace || namespace == Some(&quickstart.namespace), "{manifest}");
         }
         assert!(read(&place("crds")).unwrap().len() >= 2);
+    }
+
+    #[test]
+    fn an_example_is_added_to_the_quickstart() {
+        let mut quickstart = Quickstart::read(&place("examples/quickstart")).unwrap();
+        let example = read(&place("examples/consumers/restarted.yaml")).unwrap();
+        let manifests = quickstart.manifests.len() + example.len();
+        quickstart.add(example).unwrap();
+        assert_eq!(quickstart.manifests.len(), manifests);
+        assert_eq!(quickstart.applications.last().unwrap().name, "legacy");
+        for manifest in &quickstart.manifests[1..] {
+            assert_eq!(manifest["metadata"]["namespace"], "shop", "{manifest}");
+        }
+        assert!(quickstart.add(vec![json!({"kind": "ClientSecretRotation"})]).is_err());
     }
 
     #[test]

@@ -1,0 +1,180 @@
+//! The examples of applications, as images: compiled ones as they are, and others with this
+//! machine's interpreter.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs, io};
+
+use anyhow::{Context as _, Result, bail};
+use node::{Builder, Contents};
+use rig::manifests;
+use serde::Deserialize;
+
+/// The languages in `examples/consumers`.
+pub(crate) const LANGUAGES: [&str; 4] = ["go", "node", "python", "rust"];
+
+/// Of Python's own library, what no application needs.
+const UNUSED: [&str; 9] = [
+    "__pycache__",
+    "ensurepip",
+    "idlelib",
+    "lib2to3",
+    "pip",
+    "setuptools",
+    "site-packages",
+    "test",
+    "tkinter",
+];
+
+/// What is asked of the interpreter in the environment that `make consumers` made: which files it
+/// consists of, with the libraries that the example loads.
+const ASK_PYTHON: &str = r#"
+import json, os, sys, sysconfig
+import consumer.__main__, watchdog.observers.inotify
+files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+print(json.dumps({
+    "program": os.path.realpath(sys.executable),
+    "library": sysconfig.get_path("stdlib"),
+    "packages": sysconfig.get_path("purelib"),
+    "loaded": [os.path.realpath(file) for file in files if file.endswith(".so")],
+}))
+"#;
+
+/// The image of an application.
+pub(crate) fn image(language: &str) -> String {
+    format!("localhost/consumer-{language}:e2e")
+}
+
+/// Builds the image of the example in a language. `base` has the libraries that a Rust program needs.
+pub(crate) async fn build(builder: &Builder, language: &str, base: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let context = folder.path();
+    let dockerfile = match language {
+        "go" => {
+            copy(&made("consumers/go/consumer")?, &context.join("consumer"))?;
+            "FROM scratch\nCOPY consumer /consumer\nENTRYPOINT [\"/consumer\"]\n".to_owned()
+        }
+        "rust" => {
+            strip(&made("debug/consumer")?, &context.join("consumer"))?;
+            format!("FROM {base}\nCOPY consumer /consumer\nENTRYPOINT [\"/consumer\"]\n")
+        }
+        "node" => node(builder, context).await?,
+        "python" => python(builder, context).await?,
+        other => bail!("there is no consumer in {other}"),
+    };
+    let path = context.join("Dockerfile");
+    fs::write(&path, dockerfile)?;
+    builder.build(&image(language), context, &path, &["--layers"]).await
+}
+
+async fn node(builder: &Builder, context: &Path) -> Result<String> {
+    let program = PathBuf::from(output(Command::new("node").args(["-p", "process.execPath"]))?);
+    let base = "localhost/machine:node";
+    builder.machine(base, &Contents { programs: &[&program], ..Contents::default() }).await?;
+    let example = manifests::place("examples/consumers/node");
+    for name in ["main.js", "login.js", "secrets.js", "package.json", "node_modules"] {
+        copy(&example.join(name), &context.join("app").join(name)).context("run `make e2e`")?;
+    }
+    let program = program.display();
+    Ok(format!("FROM {base}\nCOPY app /app\nENTRYPOINT [\"{program}\", \"/app/main.js\"]\n"))
+}
+
+#[derive(Deserialize)]
+struct Python {
+    program: PathBuf,
+    library: PathBuf,
+    packages: PathBuf,
+    loaded: Vec<PathBuf>,
+}
+
+async fn python(builder: &Builder, context: &Path) -> Result<String> {
+    let example = manifests::place("examples/consumers/python");
+    let mut ask = Command::new(made("consumers/python/bin/python")?);
+    ask.args(["-B", "-c", ASK_PYTHON]).current_dir(&example);
+    let Python { program, library, packages, loaded } = serde_json::from_str(&output(&mut ask)?)?;
+    let loaded: Vec<&Path> = loaded.iter().map(PathBuf::as_path).collect();
+    let base = "localhost/machine:python";
+    let contents = Contents { programs: &[&program], libraries_of: &loaded, ..Contents::default() };
+    builder.machine(base, &contents).await?;
+    copy(&library, &context.join("library"))?;
+    copy(&packages, &context.join("app"))?;
+    copy(&example.join("consumer"), &context.join("app/consumer"))?;
+    let (program, library) = (program.display(), library.display());
+    Ok(format!(
+        "FROM {base}\nCOPY library {library}\nCOPY app /app\nENV PYTHONPATH=/app\n\
+         ENTRYPOINT [\"{program}\", \"-B\", \"-m\", \"consumer\"]\n"
+    ))
+}
+
+/// What `make consumers` made, beside this program.
+fn made(name: &str) -> Result<PathBuf> {
+    let this = env::current_exe()?;
+    let target = this.ancestors().nth(2).context("this program is in target/debug")?;
+    let path = target.join(name);
+    if !path.exists() {
+        bail!("{} is missing: run `make e2e`", path.display());
+    }
+    Ok(path)
+}
+
+/// Each pod has a copy of its image.
+fn strip(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("strip").arg("-o").arg(to).arg(from).status();
+    if !status.context("can't run strip")?.success() {
+        bail!("can't strip {}", from.display());
+    }
+    Ok(())
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("can't run {name}"))?;
+    if !output.status.success() {
+        bail!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}
+
+/// Copies a file, or a folder without what is unused.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    copy_all(from, to).with_context(|| format!("can't copy {}", from.display()))
+}
+
+fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if !UNUSED.iter().any(|unused| entry.file_name() == *unused) {
+            copy_all(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_copied_without_what_is_unused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        for name in ["a/b.py", "a/__pycache__/b.pyc", "test/t.py"] {
+            let path = from.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        copy(&from, &to).unwrap();
+        assert!(to.join("a/b.py").is_file());
+        assert!(!to.join("a/__pycache__").exists());
+        assert!(!to.join("test").exists());
+        assert!(copy(&from.join("nothing"), &to).is_err());
+    }
+}

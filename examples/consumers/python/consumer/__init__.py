@@ -1,0 +1,1 @@
+"""Logs in to Auth0 with the secrets of a mounted file."""
