@@ -96,6 +96,7 @@ async fn a_proxy_gets_a_tunnel_and_hosts_of_no_proxy_are_called_directly() {
         Operator::start_with(bench.folder.path(), &bench.kubeconfig, &arguments, &variables);
     bench.operator = Some(operator);
     bench.rotation("shop", json!({})).await;
+    bench.rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
     bench.rotated("shop", 2).await;
     let told = proxy.told();
@@ -149,6 +150,7 @@ async fn tls_1_2_is_spoken() {
     bench.create_tenant(json!({ "endpoint": url, "caBundle": certificate.cert.pem() })).await;
     bench.start_operator_with(&[]);
     bench.rotation("shop", json!({})).await;
+    bench.rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
     bench.rotated("shop", 2).await;
     bench.finish().await;
@@ -192,6 +194,7 @@ async fn tls_older_than_1_2_is_not_spoken() {
 /// Adds the tenant `beta`, which is another Auth0.
 async fn beta(bench: &Bench) -> Simulator {
     let simulator = Simulator::builder()
+        .domain("beta.eu.auth0.com")
         .propagation(Duration::ZERO..=Duration::ZERO)
         .client(ClientSeed::new(MANAGER).scopes(SCOPES))
         .client(ClientSeed::new("beta-shop"))

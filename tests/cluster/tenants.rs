@@ -85,7 +85,7 @@ async fn credentials_that_are_missing_empty_or_lack_a_key() {
 }
 
 /// Changes the tenant's spec, so that it is looked at without waiting for the backoff.
-async fn touch(bench: &Bench) {
+pub(crate) async fn touch(bench: &Bench) {
     let burst = 500 + rand::random::<u8>() as u32;
     let patch = Patch::Merge(json!({ "spec": { "rateLimit": { "burst": burst } } }));
     bench.api::<Auth0Tenant>().patch("acme", &PatchParams::default(), &patch).await.unwrap();
