@@ -15,16 +15,18 @@ Exit status:
   1  something did not, or it could not be run; the output says what
   130  interrupted before the summary";
 
-/// Runs the operator's image in a pod, on a node of its own, while applications in pods log in.
+/// Installs the chart on a node of its own, and rotates secrets while applications in pods log in.
 ///
 /// Starts etcd, kube-apiserver, kube-controller-manager, kube-scheduler, containerd, a kubelet and a
 /// simulated Auth0 in namespaces of their own, from which there is no way to any network; builds the
-/// operator's image, installs it, applies the manifests of examples/quickstart, and counts each login
-/// of the applications' pods. All of it ends with this program.
+/// images of the operator and of examples/consumers, installs the chart, applies the manifests of
+/// examples/quickstart, and counts each login of the applications' pods. Meanwhile the operator's
+/// leader is deleted, and the chart upgraded, rolled back and in the end uninstalled. All of it ends
+/// with this program.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "e2e", version, after_help = ENVIRONMENT)]
 pub(crate) struct Options {
-    /// Leave everything running after the summary, until Ctrl-C
+    /// Leave everything running after the summary, until Ctrl-C, instead of uninstalling the chart
     #[arg(long)]
     pub(crate) keep: bool,
 

@@ -1,9 +1,10 @@
 //! The images of the operator and of the applications, on a base that is made of this machine's own
 //! libraries. None is pulled.
 
-use std::env;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, io};
 
 use anyhow::{Context as _, Result};
 use node::{Builder, Contents, Node};
@@ -20,6 +21,8 @@ const BUILD: &str = "localhost/machine:build";
 /// Where the build in the image leaves what it makes, for the next one. Not below the sources, for
 /// the Dockerfile removes files there.
 const TARGET: &str = "/target";
+
+const POLL: Duration = Duration::from_millis(200);
 
 /// Builds images. Layers are kept from one run to the next.
 pub(crate) struct Images {
@@ -38,8 +41,7 @@ impl Images {
         let cache = control_plane::cache_dir()?.join("images");
         fs::create_dir_all(&cache)?;
         let lock = File::create(cache.join(".lock"))?;
-        let locked = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock));
-        let lock = locked.await?.with_context(|| format!("can't lock {}", cache.display()))?;
+        lock_it(&lock).await.with_context(|| format!("can't lock {}", cache.display()))?;
         let builder = Builder::new(&cache.join("buildah"));
         builder.remove_abandoned().await?;
         // What this program needs the operator does, too.
@@ -108,6 +110,17 @@ impl Images {
         );
         fs::write(&dockerfile, text)?;
         self.builder.build(BUILD, folder.path(), &dockerfile, &["--layers"]).await
+    }
+}
+
+/// Waits for a lock, and can be interrupted: a thread that waits for one can't.
+async fn lock_it(file: &File) -> io::Result<()> {
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(POLL).await,
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => return Ok(()),
+        }
     }
 }
 

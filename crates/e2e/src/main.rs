@@ -1,4 +1,4 @@
-//! `make e2e`: the operator's image in a pod on a real node, while applications in pods log in.
+//! `make e2e`: the chart on a real node, while applications in pods log in.
 
 mod auth0;
 mod chart;
