@@ -16,6 +16,9 @@
 #[path = "../../tests/cluster/bench.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod bench;
+#[path = "../../tests/cluster/cluster.rs"]
+#[allow(dead_code, reason = "tests use the rest")]
+mod cluster;
 #[path = "../../tests/cluster/leaks.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod leaks;

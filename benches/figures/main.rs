@@ -13,6 +13,9 @@
 #[path = "../../tests/cluster/bench.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod bench;
+#[path = "../../tests/cluster/cluster.rs"]
+#[allow(dead_code, reason = "tests use the rest")]
+mod cluster;
 #[path = "../../tests/cluster/leaks.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod leaks;
@@ -206,12 +209,12 @@ impl Bench {
     async fn api_calls(&self) -> BTreeMap<String, u64> {
         // The log is written a moment after the answer.
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let control_plane = bench::control_plane().await;
+        let control_plane = cluster::control_plane().await;
         let log = fs::read_to_string(control_plane.audit_log_path().unwrap()).unwrap();
         let mut calls = BTreeMap::new();
         for event in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             let user = event["user"]["username"].as_str().unwrap_or_default();
-            if user != bench::OPERATOR || event["stage"] != "ResponseComplete" {
+            if user != cluster::OPERATOR || event["stage"] != "ResponseComplete" {
                 continue;
             }
             let object = &event["objectRef"];

@@ -8,32 +8,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation, crds};
-use auth0_simulator::{Action, ClientSeed, Fault, Operation, Simulator};
+use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation};
+use auth0_simulator::{ClientSeed, Simulator};
 use control_plane::ControlPlane;
-use k8s_openapi::{
-    api::{
-        admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
-        authorization::v1::SubjectAccessReview,
-        core::v1::Secret,
-        events::v1::Event,
-        rbac::v1::{Role, RoleBinding},
-    },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+use k8s_openapi::api::{
+    authorization::v1::SubjectAccessReview,
+    core::v1::Secret,
+    events::v1::Event,
+    rbac::v1::{Role, RoleBinding},
 };
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
-    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
-    core::GroupVersionKind,
-    discovery::ApiResource,
+    Api, Client, Resource,
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use secrecy::ExposeSecret as _;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
 
-use crate::{leaks::Published, operator::Operator};
+use crate::{
+    cluster::{LEASE_ROLE, OPERATOR, another_control_plane, control_plane, install_manifest},
+    leaks::Published,
+    operator::Operator,
+};
 
 /// The propagation window that operators are started with.
 pub(crate) const WINDOW: Duration = Duration::from_secs(3);
@@ -58,93 +55,6 @@ pub(crate) struct Bench {
     pub(crate) confidential: Vec<String>,
     /// What the operator ever published, be it at Auth0 or not.
     pub(crate) published: Published,
-}
-
-/// The control plane that all tests of this process share, with what an administrator installs.
-pub(crate) async fn control_plane() -> &'static ControlPlane {
-    static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
-    SHARED.get_or_init(another_control_plane).await
-}
-
-/// A control plane with what an administrator installs.
-async fn another_control_plane() -> ControlPlane {
-    let control_plane = ControlPlane::options().audit_policy(AUDIT_POLICY).start().await.unwrap();
-    install(&control_plane).await;
-    control_plane
-}
-
-/// What the operator does is written down, without bodies.
-const AUDIT_POLICY: &str = "
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-- {level: Metadata, userGroups: ['system:serviceaccounts']}
-- {level: None}
-";
-
-/// The user that `deploy/operator.yaml` makes the operator.
-pub(crate) const OPERATOR: &str = "system:serviceaccount:auth0-rotator:auth0-rotator";
-
-/// The role that `deploy/operator.yaml` gives the operator in its own namespace.
-const LEASE_ROLE: &str = "auth0-rotator-leader";
-
-async fn install(control_plane: &ControlPlane) {
-    let client = Client::try_from(control_plane.client_config()).unwrap();
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let params = PatchParams::apply("tests");
-    for crd in crds() {
-        api.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await.unwrap();
-    }
-    for crd in crds() {
-        let name = crd.name_any();
-        let established = kube::runtime::conditions::is_crd_established();
-        let waiting = kube::runtime::wait::await_condition(api.clone(), &name, established);
-        tokio::time::timeout(DEADLINE, waiting).await.unwrap().unwrap();
-    }
-    for crd in crds() {
-        described(&client, &format!("/{}", crd.spec.names.plural)).await;
-    }
-    install_manifest(&client, "deploy/operator.yaml", None).await;
-}
-
-/// Waits until the API server's description of itself has a text: it follows the definitions, a
-/// moment after they are in force.
-pub(crate) async fn described(client: &Client, text: &str) {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let path = "/openapi/v3/apis/auth0-rotator.dev/v1alpha1";
-        let request = http::Request::get(path).body(Vec::new()).unwrap();
-        let answer = client.request_text(request).await;
-        if answer.is_ok_and(|answer| answer.contains(text)) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{text} is never described");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Applies a manifest of this repository, in a namespace if it names none.
-async fn install_manifest(client: &Client, path: &str, namespace: Option<&str>) {
-    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
-    let params = PatchParams::apply("tests");
-    for document in fs::read_to_string(path).unwrap().split("\n---\n") {
-        let mut object: DynamicObject = serde_norway::from_str(document).unwrap();
-        if let Some(namespace) = namespace {
-            object.metadata.namespace = Some(namespace.to_owned());
-            if let Some(subject) = object.data.pointer_mut("/subjects/0") {
-                subject["namespace"] = json!(namespace);
-            }
-        }
-        let types = object.types.clone().unwrap();
-        let kind: GroupVersionKind = (&types).try_into().unwrap();
-        let resource = ApiResource::from_gvk(&kind);
-        let api: Api<DynamicObject> = match object.namespace() {
-            Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
-            None => Api::all_with(client.clone(), &resource),
-        };
-        api.patch(&object.name_any(), &params, &Patch::Apply(&object)).await.unwrap();
-    }
 }
 
 impl Bench {
@@ -546,62 +456,6 @@ impl Bench {
             assert!(Instant::now() < deadline, "{name} never goes\n{}", self.where_to_look());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-}
-
-impl Bench {
-    /// Has the API server refuse the operator's writes of Secrets in this namespace, or not any more.
-    pub(crate) async fn deny_secret_writes(&self, deny: bool) {
-        let name = format!("deny-{}", self.namespace);
-        let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.client.clone());
-        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.client.clone());
-        if !deny {
-            bindings.delete(&name, &Default::default()).await.unwrap();
-            policies.delete(&name, &Default::default()).await.unwrap();
-            self.wait_for_writes(true).await;
-            return;
-        }
-        let here = json!({ "matchLabels": { "kubernetes.io/metadata.name": self.namespace } });
-        let policy = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-            "metadata": { "name": name },
-            "spec": {
-                "failurePolicy": "Fail",
-                "matchConstraints": { "namespaceSelector": here, "resourceRules": [{
-                    "apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"],
-                    "operations": ["CREATE", "UPDATE"],
-                }] },
-                "validations": [{ "expression": "false", "message": "no writes now" }],
-            },
-        });
-        let binding = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "ValidatingAdmissionPolicyBinding",
-            "metadata": { "name": name },
-            "spec": { "policyName": name, "validationActions": ["Deny"] },
-        });
-        policies.create(&PostParams::default(), &from(policy)).await.unwrap();
-        bindings.create(&PostParams::default(), &from(binding)).await.unwrap();
-        self.wait_for_writes(false).await;
-    }
-
-    /// Admission policies come into force a moment after they are made.
-    async fn wait_for_writes(&self, possible: bool) {
-        let deadline = Instant::now() + DEADLINE;
-        let probe: Secret = from(json!({ "metadata": { "name": "probe" } }));
-        let params = PostParams { dry_run: true, ..PostParams::default() };
-        while self.api::<Secret>().create(&params, &probe).await.is_ok() != possible {
-            assert!(Instant::now() < deadline, "the admission policy never changes anything");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-impl Bench {
-    /// Auth0 takes no value for a client secret any more: it answers 400.
-    pub(crate) async fn refuse_values(&self) {
-        let refusal = Fault::new(Action::InvalidBody).on(Operation::UpdateClient).unlimited();
-        self.simulator.faults().order(refusal).unwrap();
     }
 
     /// Waits for an Event with that reason.

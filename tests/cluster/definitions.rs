@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    bench::{Bench, DEADLINE, MANAGER, SCOPES, described, from},
+    bench::{Bench, DEADLINE, MANAGER, SCOPES, from},
+    cluster::described,
     operator::Operator,
 };
 

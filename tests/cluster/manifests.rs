@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use auth0_rotator::api::crds_yaml;
 
-use crate::bench::control_plane;
+use crate::cluster::control_plane;
 
 #[test]
 fn the_folder_crds_has_what_the_binary_prints() {

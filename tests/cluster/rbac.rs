@@ -24,7 +24,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    bench::{Bench, DEADLINE, MANAGER, OPERATOR, control_plane, from},
+    bench::{Bench, DEADLINE, MANAGER, from},
+    cluster::{OPERATOR, control_plane},
     place::{Place, auth0},
 };
 

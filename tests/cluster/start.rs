@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    bench::{Bench, DEADLINE, control_plane},
+    bench::{Bench, DEADLINE},
+    cluster::control_plane,
     place::auth0,
     replicas::SHORT,
 };
