@@ -98,6 +98,7 @@ affinity:
     (
         "monitored",
         "monitoring:
+  otlpEndpoint: http://otel-collector.monitoring:4318
   serviceMonitor: {enabled: true, interval: 15s, scrapeTimeout: 5s, labels: {release: prometheus}}
   prometheusRule: {enabled: true, labels: {release: prometheus}}
   dashboard: {enabled: true, annotations: {grafana_folder: Security}}",

@@ -51,6 +51,7 @@ const WRONG: &[(&str, &str)] = &[
     ("networkPolicy.egressPorts={0}", "/networkPolicy/egressPorts/0"),
     ("resources.limits.memory=128MB", "/resources/limits/memory"),
     ("resources.requests.cpu=-10m", "/resources/requests/cpu"),
+    ("monitoring.otlpEndpoint=collector:4318", "/monitoring/otlpEndpoint"),
     ("monitoring.serviceMonitor.interval=soon", "/monitoring/serviceMonitor/interval"),
     ("monitoring.serviceMonitor.scrapeTimeout=0s", "/monitoring/serviceMonitor/scrapeTimeout"),
     ("simulator.propagationWindow=30", "/simulator/propagationWindow"),
