@@ -43,6 +43,7 @@ torture:
 .PHONY: test
 test:
 	@sh crates/demo/preflight.sh
+	@sh tests/monitoring/preflight.sh 2>/dev/null || sh tests/monitoring/install.sh
 	@sh tests/monitoring/preflight.sh
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
