@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand};
-use rotation::Span;
+use rotation::K8sDuration;
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
@@ -38,7 +38,7 @@ pub struct CheckArgs {
 
     /// How long to ask.
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = span)]
-    pub timeout: Span,
+    pub timeout: K8sDuration,
 }
 
 /// The flags of `run`.
@@ -81,7 +81,7 @@ pub struct RunArgs {
         value_name = "DURATION",
         value_parser = propagation_window
     )]
-    pub propagation_window: Span,
+    pub propagation_window: K8sDuration,
 
     /// Let tenants have endpoints with plain HTTP, for a simulator.
     #[arg(long, env = "AUTH0_ROTATOR_ALLOW_HTTP_ENDPOINTS")]
@@ -175,7 +175,7 @@ pub struct LeaderArgs {
         value_name = "DURATION",
         value_parser = span
     )]
-    pub leader_elect_lease_duration: Span,
+    pub leader_elect_lease_duration: K8sDuration,
 
     /// How long after it last renewed the Lease a leader may act. At most three quarters of the
     /// lease duration: the rest is the margin in which nobody acts.
@@ -186,7 +186,7 @@ pub struct LeaderArgs {
         value_name = "DURATION",
         value_parser = span
     )]
-    pub leader_elect_renew_deadline: Span,
+    pub leader_elect_renew_deadline: K8sDuration,
 
     /// How often a replica that isn't the leader looks at the Lease, and how soon a leader tries
     /// again that could not renew it. At most a quarter of the renew deadline.
@@ -197,7 +197,7 @@ pub struct LeaderArgs {
         value_name = "DURATION",
         value_parser = span
     )]
-    pub leader_elect_retry_period: Span,
+    pub leader_elect_retry_period: K8sDuration,
 }
 
 impl LeaderArgs {
@@ -205,13 +205,13 @@ impl LeaderArgs {
     ///
     /// # Errors
     /// When they don't fit together; the flag is named.
-    pub fn terms(&self) -> Result<leader::Terms, String> {
+    pub fn terms(&self) -> Result<leader::LeaderElectionConfig, String> {
         let (duration, deadline, retry) = (
             self.leader_elect_lease_duration.to_std(),
             self.leader_elect_renew_deadline.to_std(),
             self.leader_elect_retry_period.to_std(),
         );
-        leader::Terms::new(duration, deadline, retry)
+        leader::LeaderElectionConfig::new(duration, deadline, retry)
     }
 }
 
@@ -259,8 +259,8 @@ fn collector(text: &str) -> Result<Url, String> {
     }
 }
 
-fn span(text: &str) -> Result<Span, String> {
-    text.parse().map_err(|error: rotation::SpanError| error.to_string())
+fn span(text: &str) -> Result<K8sDuration, String> {
+    text.parse().map_err(|error: rotation::K8sDurationError| error.to_string())
 }
 
 /// The name of a Lease is a DNS subdomain (RFC 1123).
@@ -273,9 +273,9 @@ fn lease_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn propagation_window(text: &str) -> Result<Span, String> {
+fn propagation_window(text: &str) -> Result<K8sDuration, String> {
     let span = span(text)?;
-    let (least, most) = (Span::from_millis(100), Span::from_secs(600));
+    let (least, most) = (K8sDuration::from_millis(100), K8sDuration::from_secs(600));
     if (least..=most).contains(&span) {
         Ok(span)
     } else {
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn the_propagation_window_is_bounded() {
-        assert_eq!(parse(&[]).unwrap().propagation_window, Span::from_secs(30));
+        assert_eq!(parse(&[]).unwrap().propagation_window, K8sDuration::from_secs(30));
         for wrong in ["0s", "", "-1s", "11m", "soon"] {
             assert!(parse(&[&format!("--propagation-window={wrong}")]).is_err(), "{wrong:?}");
         }

@@ -13,7 +13,7 @@ use crate::{
     cli::RunArgs,
     controller::{self, KUBE_DEADLINE, LearnTime},
     definitions,
-    leader::{Candidacy, Place, Standing, Terms},
+    leader::{LeaderElectionConfig, LeaderElector, LeaderState, LeaseName},
     metrics::Metrics,
     server::{Readiness, Server},
 };
@@ -34,7 +34,7 @@ impl std::error::Error for StartError {}
 ///
 /// # Errors
 /// When it can't start: no cluster, or an address that is taken.
-pub async fn run(arguments: &RunArgs, terms: Terms) -> Result<ExitCode, StartError> {
+pub async fn run(arguments: &RunArgs, terms: LeaderElectionConfig) -> Result<ExitCode, StartError> {
     let client = client().await?;
     let metrics = Metrics::new()
         .map_err(|error| StartError(format!("the metrics can't be made: {error}")))?;
@@ -73,7 +73,7 @@ pub async fn run(arguments: &RunArgs, terms: Terms) -> Result<ExitCode, StartErr
     match standing {
         // Nothing of the term that is over may last: not what it remembered, nor what it waited for.
         // A process that begins anew has nothing of it.
-        Standing::Lost(loss) => {
+        LeaderState::Lost(loss) => {
             tracing::error!("the Lease was lost: {loss}; begin anew, to stand by");
             Ok(ExitCode::FAILURE)
         }
@@ -89,18 +89,18 @@ pub async fn run(arguments: &RunArgs, terms: Terms) -> Result<ExitCode, StartErr
 }
 
 /// This process as a candidate, if there is an election.
-fn candidacy(arguments: &RunArgs, terms: Terms, client: &Client) -> Candidacy {
+fn candidacy(arguments: &RunArgs, terms: LeaderElectionConfig, client: &Client) -> LeaderElector {
     if !arguments.leader.leader_elect.unwrap_or_else(is_in_pod) {
-        return Candidacy::unopposed();
+        return LeaderElector::unopposed();
     }
     let here = || client.default_namespace().to_owned();
-    let place = Place {
+    let place = LeaseName {
         namespace: arguments.operator_namespace.clone().unwrap_or_else(here),
         name: arguments.leader.leader_elect_resource_name.clone(),
     };
     // A container that is started again in the same pod is another process.
     let identity = format!("{}_{}", controller::instance(), uuid::Uuid::new_v4());
-    Candidacy::stand(client.clone(), place, identity, terms)
+    LeaderElector::stand(client.clone(), place, identity, terms)
 }
 
 fn is_in_pod() -> bool {
@@ -109,9 +109,9 @@ fn is_in_pod() -> bool {
 }
 
 /// Keeps the metric that tells who leads.
-async fn tell_of(mut standing: watch::Receiver<Standing>, metrics: Arc<Metrics>) {
+async fn tell_of(mut standing: watch::Receiver<LeaderState>, metrics: Arc<Metrics>) {
     loop {
-        metrics.leads(*standing.borrow_and_update() == Standing::Leading);
+        metrics.leads(*standing.borrow_and_update() == LeaderState::Leading);
         if standing.changed().await.is_err() {
             return;
         }
@@ -119,8 +119,8 @@ async fn tell_of(mut standing: watch::Receiver<Standing>, metrics: Arc<Metrics>)
 }
 
 /// Waits until the Lease is lost. An election that ended by itself is as bad.
-async fn lost(mut standing: watch::Receiver<Standing>) {
-    let is_lost = |standing: &Standing| matches!(standing, Standing::Lost(_));
+async fn lost(mut standing: watch::Receiver<LeaderState>) {
+    let is_lost = |standing: &LeaderState| matches!(standing, LeaderState::Lost(_));
     if standing.wait_for(is_lost).await.is_ok() {
         tracing::error!("leads no more: nothing is changed from here on");
     }

@@ -11,7 +11,7 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{leader::Standing, metrics::Metrics};
+use crate::{leader::LeaderState, metrics::Metrics};
 
 /// What `/readyz` goes by. A replica that stands by is as ready as the one that leads: its caches
 /// are filled, and it can lead at once.
@@ -23,7 +23,7 @@ pub enum Readiness {
         /// All watches have told what there is.
         synced: watch::Receiver<bool>,
         /// How this process stands in the election.
-        standing: watch::Receiver<Standing>,
+        standing: watch::Receiver<LeaderState>,
     },
 }
 
@@ -44,9 +44,9 @@ impl Readiness {
             return Some("the watches are not synced yet".to_owned());
         }
         match &*standing.borrow() {
-            Standing::Leading => None,
-            Standing::Standby { trouble } => trouble.clone(),
-            Standing::Lost(loss) => Some(format!("the Lease was lost: {loss}")),
+            LeaderState::Leading => None,
+            LeaderState::Standby { trouble } => trouble.clone(),
+            LeaderState::Lost(loss) => Some(format!("the Lease was lost: {loss}")),
         }
     }
 }

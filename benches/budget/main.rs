@@ -67,12 +67,12 @@ async fn main() {
     create(&bench, &names).await;
     println!("{resources} resources made in {:.0} s, each due", started.elapsed().as_secs_f64());
     start(&mut bench);
-    while bench.operator().metric("auth0_rotator_waiting").await == 0.0 {
+    while bench.operator().metric("auth0_rotator_workqueue_depth").await == 0.0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     // Without the crowd of the start.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let waiting = bench.operator().metric("auth0_rotator_waiting").await;
+    let waiting = bench.operator().metric("auth0_rotator_workqueue_depth").await;
     println!("{waiting} wait; resident memory: {}", resident_memory(&bench));
     tokio::time::sleep(MEASURED + Duration::from_secs(5)).await;
     println!("at the end: resident memory {}, {}", resident_memory(&bench), processor(&bench));

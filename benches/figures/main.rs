@@ -138,7 +138,7 @@ async fn restart(bench: &mut Bench, names: &[String]) {
     bench.start_operator_with(&["--allow-http-endpoints", "--log-level", "debug"]);
     bench.operator().ready().await;
     let ready = started.elapsed();
-    let passes = "auth0_rotator_passes_total{result=\"ok\"}";
+    let passes = "auth0_rotator_reconcile_total{result=\"ok\"}";
     while bench.operator().metric(passes).await < names.len() as f64 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

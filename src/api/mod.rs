@@ -11,10 +11,9 @@ pub use rotation::{
     WindowSpec, WorkloadKind, WorkloadRef,
 };
 pub use tenant::{
-    AllowRule, AssertionAlgorithm, Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, Budget,
-    ClientMetadata, ClientSecretCredentials, ClusterAuth0Tenant, ClusterAuth0TenantSpec,
-    CredentialsSpec, KeyRef, PrivateKeyJwtCredentials, RateLimitSpec, Scopes, SecretRef,
-    TenantAccess,
+    AllowRule, AssertionAlgorithm, Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, ClientMetadata,
+    ClientSecretCredentials, ClusterAuth0Tenant, ClusterAuth0TenantSpec, CredentialsSpec, KeyRef,
+    PrivateKeyJwtCredentials, RateLimitSpec, RateLimitStatus, Scopes, SecretRef, TenantAccess,
 };
 
 /// The API group of the custom resources, and the prefix of labels and annotations.

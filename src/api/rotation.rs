@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
-use rotation::{Span, Status, Strategy};
+use rotation::{K8sDuration, Status, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,7 @@ pub struct ClientSecretRotationSpec {
     #[serde(default = "default_grace_period")]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('8760h')")
         .message("gracePeriod must be longer than 0s and at most 8760h"))]
-    pub grace_period: Span,
+    pub grace_period: K8sDuration,
     /// What to do with a new resource. Import: publish the client's present secret without
     /// rotating. Rotate: rotate once at the start.
     #[serde(default)]
@@ -144,13 +144,13 @@ pub struct ScheduleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('87600h')")
         .message("schedule.every must be longer than 0s and at most 87600h"))]
-    pub every: Option<Span>,
+    pub every: Option<K8sDuration>,
     /// Delays each due time by up to this much, by an amount that is fixed for a resource and a due
     /// time, so that many resources don't rotate at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')")
         .message("schedule.jitter must be at most 24h"))]
-    pub jitter: Option<Span>,
+    pub jitter: Option<K8sDuration>,
 }
 
 /// A time in which scheduled rotations may start.
@@ -167,7 +167,7 @@ pub struct WindowSpec {
     /// How long the window is open.
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('168h')")
         .message("windows: duration must be longer than 0s and at most 168h"))]
-    pub duration: Span,
+    pub duration: K8sDuration,
 }
 
 /// The applications that use the Secret.
@@ -184,7 +184,7 @@ pub struct ConsumersSpec {
     #[serde(default = "default_rollout_timeout")]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('24h')")
         .message("consumers.rolloutTimeout must be longer than 0s and at most 24h"))]
-    pub rollout_timeout: Span,
+    pub rollout_timeout: K8sDuration,
 }
 
 /// A workload of this namespace.
@@ -215,7 +215,7 @@ pub struct DriftCheckSpec {
     #[serde(default = "default_drift_interval")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')")
         .message("driftCheck.every must be at least 1s and at most 8760h"))]
-    pub every: Span,
+    pub every: K8sDuration,
 }
 
 /// For the strategy Staged.
@@ -226,7 +226,7 @@ pub struct StagingSpec {
     #[serde(default = "default_staging_period")]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('24h')")
         .message("staging.period must be longer than 0s and at most 24h"))]
-    pub period: Span,
+    pub period: K8sDuration,
 }
 
 /// What to do with a new resource.
@@ -381,18 +381,18 @@ impl Default for Keys {
     }
 }
 
-fn default_staging_period() -> Span {
-    Span::from_secs(180)
+fn default_staging_period() -> K8sDuration {
+    K8sDuration::from_secs(180)
 }
 
-fn default_rollout_timeout() -> Span {
-    Span::from_secs(600)
+fn default_rollout_timeout() -> K8sDuration {
+    K8sDuration::from_secs(600)
 }
 
-fn default_drift_interval() -> Span {
-    Span::from_secs(3600)
+fn default_drift_interval() -> K8sDuration {
+    K8sDuration::from_secs(3600)
 }
 
-fn default_grace_period() -> Span {
-    Span::from_secs(3600)
+fn default_grace_period() -> K8sDuration {
+    K8sDuration::from_secs(3600)
 }

@@ -259,13 +259,13 @@ pub struct Auth0TenantStatus {
     /// What was left of the Management API's rate limit when it was last looked at: every ten
     /// minutes, or a minute after that when it is used up. The metrics have it at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<Budget>,
+    pub budget: Option<RateLimitStatus>,
 }
 
 /// What Auth0 said of the Management API's rate limit.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub struct Budget {
+pub struct RateLimitStatus {
     /// Requests in all (`x-ratelimit-limit`).
     #[schemars(with = "i64", range(min = 0))]
     pub limit: u32,

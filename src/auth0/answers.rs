@@ -6,9 +6,9 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
-    error::{Auth0Error, Garbled},
-    secret::{ClientSecret, NotASecret},
-    tenant::{ClientFacts, ClientKind, ClientPage},
+    error::{Auth0Error, InvalidResponse},
+    secret::{ClientSecret, InvalidSecret},
+    tenant::{ClientInfo, ClientKind, ClientPage},
     transport::Answer,
 };
 
@@ -34,7 +34,7 @@ struct PageAnswer {
 }
 
 /// A client; it has to be `wanted`, if that is known.
-pub(super) fn client(answer: &Answer, wanted: Option<&str>) -> Result<ClientFacts, Auth0Error> {
+pub(super) fn client(answer: &Answer, wanted: Option<&str>) -> Result<ClientInfo, Auth0Error> {
     facts(answer.json()?, wanted)
 }
 
@@ -45,17 +45,19 @@ pub(super) fn page(answer: &Answer) -> Result<ClientPage, Auth0Error> {
     Ok(ClientPage { clients: clients.collect::<Result<_, _>>()?, total: page.total })
 }
 
-fn facts(answer: ClientAnswer, wanted: Option<&str>) -> Result<ClientFacts, Auth0Error> {
+fn facts(answer: ClientAnswer, wanted: Option<&str>) -> Result<ClientInfo, Auth0Error> {
     if wanted.is_some_and(|wanted| wanted != answer.client_id) {
-        return Err(Auth0Error::Garbled(Garbled::OtherClient));
+        return Err(Auth0Error::InvalidResponse(InvalidResponse::OtherClient));
     }
     let secret = match answer.client_secret.map(ClientSecret::new) {
-        None | Some(Err(NotASecret::Empty)) => None,
+        None | Some(Err(InvalidSecret::Empty)) => None,
         Some(Ok(secret)) => Some(secret),
-        Some(Err(NotASecret::Unprintable)) => return Err(Auth0Error::Garbled(Garbled::Secret)),
+        Some(Err(InvalidSecret::Unprintable)) => {
+            return Err(Auth0Error::InvalidResponse(InvalidResponse::Secret));
+        }
     };
     let kind = if answer.client_authentication_methods.is_some() {
-        ClientKind::WithKeys
+        ClientKind::KeyBased
     } else if answer.token_endpoint_auth_method.as_deref() == Some("none") {
         ClientKind::Public
     } else {
@@ -63,7 +65,7 @@ fn facts(answer: ClientAnswer, wanted: Option<&str>) -> Result<ClientFacts, Auth
     };
     let algorithm = answer.jwt_configuration.and_then(|jwt| jwt.alg);
     let text = |(key, value): (String, serde_json::Value)| Some((key, value.as_str()?.to_owned()));
-    Ok(ClientFacts {
+    Ok(ClientInfo {
         client_id: answer.client_id,
         metadata: answer.client_metadata.into_iter().flatten().filter_map(text).collect(),
         kind,

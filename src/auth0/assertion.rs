@@ -38,7 +38,7 @@ pub enum SigningAlgorithm {
 
 /// A text that can't be a signing key, and what to do about it.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum NotAKey {
+pub enum InvalidKey {
     /// There is no PEM in it.
     #[error("it is not PEM: write it with its BEGIN and END lines, as openssl does")]
     NotPem,
@@ -76,17 +76,17 @@ impl SigningKey {
     ///
     /// # Errors
     /// When there is no RSA key of 2048 to 8192 bits in it that can be read without a passphrase.
-    pub fn from_pem(text: &str) -> Result<SigningKey, NotAKey> {
-        let mut other = NotAKey::NotPem;
+    pub fn from_pem(text: &str) -> Result<SigningKey, InvalidKey> {
+        let mut other = InvalidKey::NotPem;
         for section in sections(text) {
             match section.label {
                 "RSA PRIVATE KEY" => return accept(RsaKeyPair::from_der(&section.der()?)),
                 "PRIVATE KEY" => return accept(RsaKeyPair::from_pkcs8(&section.der()?)),
-                "ENCRYPTED PRIVATE KEY" => return Err(NotAKey::Encrypted),
-                "OPENSSH PRIVATE KEY" => return Err(NotAKey::OpenSsh),
-                "PUBLIC KEY" | "RSA PUBLIC KEY" => other = NotAKey::Public,
-                "CERTIFICATE" | "TRUSTED CERTIFICATE" => other = NotAKey::Certificate,
-                label if label.ends_with("PRIVATE KEY") => return Err(NotAKey::NotRsa),
+                "ENCRYPTED PRIVATE KEY" => return Err(InvalidKey::Encrypted),
+                "OPENSSH PRIVATE KEY" => return Err(InvalidKey::OpenSsh),
+                "PUBLIC KEY" | "RSA PUBLIC KEY" => other = InvalidKey::Public,
+                "CERTIFICATE" | "TRUSTED CERTIFICATE" => other = InvalidKey::Certificate,
+                label if label.ends_with("PRIVATE KEY") => return Err(InvalidKey::NotRsa),
                 _ => {}
             }
         }
@@ -102,12 +102,12 @@ impl SigningKey {
     }
 }
 
-fn accept(read: Result<RsaKeyPair, KeyRejected>) -> Result<SigningKey, NotAKey> {
+fn accept(read: Result<RsaKeyPair, KeyRejected>) -> Result<SigningKey, InvalidKey> {
     read.map(SigningKey).map_err(|rejected| match rejected.description_() {
-        "TooSmall" => NotAKey::TooShort,
-        "TooLarge" => NotAKey::TooLong,
-        "WrongAlgorithm" => NotAKey::NotRsa,
-        _ => NotAKey::Damaged,
+        "TooSmall" => InvalidKey::TooShort,
+        "TooLarge" => InvalidKey::TooLong,
+        "WrongAlgorithm" => InvalidKey::NotRsa,
+        _ => InvalidKey::Damaged,
     })
 }
 
@@ -201,9 +201,9 @@ fn sections(text: &str) -> impl Iterator<Item = Section<'_>> {
 }
 
 impl Section<'_> {
-    fn der(&self) -> Result<Zeroizing<Vec<u8>>, NotAKey> {
+    fn der(&self) -> Result<Zeroizing<Vec<u8>>, InvalidKey> {
         if self.lines.iter().any(|line| line.starts_with("Proc-Type:")) {
-            return Err(NotAKey::Encrypted);
+            return Err(InvalidKey::Encrypted);
         }
         let length = self.lines.iter().map(|line| line.len()).sum();
         let mut body = Zeroizing::new(String::with_capacity(length));
@@ -214,7 +214,7 @@ impl Section<'_> {
                 der.truncate(count);
                 Ok(der)
             }
-            _ => Err(NotAKey::Damaged),
+            _ => Err(InvalidKey::Damaged),
         }
     }
 }

@@ -85,20 +85,24 @@ fn what_is_no_key_is_told_with_what_to_do() {
     let cut = PKCS8.split_at(PKCS8.len() / 2).0;
     let scrambled = PKCS8.replace("\nMII", "\nmii");
     let refused = [
-        ("", NotAKey::NotPem, "BEGIN and END lines"),
-        ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", NotAKey::NotPem, "BEGIN"),
-        (include_str!("../../tests/keys/encrypted.pkcs8.pem"), NotAKey::Encrypted, "openssl pkey"),
-        (include_str!("../../tests/keys/encrypted.pkcs1.pem"), NotAKey::Encrypted, "decrypt it"),
-        (PUBLIC, NotAKey::Public, "the private key"),
-        (CERTIFICATE, NotAKey::Certificate, "its private key"),
-        (include_str!("../../tests/keys/ec.sec1.pem"), NotAKey::NotRsa, "RSA only"),
-        (include_str!("../../tests/keys/ec.pkcs8.pem"), NotAKey::NotRsa, "openssl genrsa"),
-        (include_str!("../../tests/keys/ed25519.pkcs8.pem"), NotAKey::NotRsa, "RSA only"),
-        (include_str!("../../tests/keys/openssh.pem"), NotAKey::OpenSsh, "ssh-keygen"),
-        (include_str!("../../tests/keys/short.pkcs1.pem"), NotAKey::TooShort, "2048"),
-        (include_str!("../../tests/keys/short.pkcs8.pem"), NotAKey::TooShort, "2048"),
-        (cut, NotAKey::Damaged, "whole file"),
-        (&scrambled, NotAKey::Damaged, "whole file"),
+        ("", InvalidKey::NotPem, "BEGIN and END lines"),
+        ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", InvalidKey::NotPem, "BEGIN"),
+        (
+            include_str!("../../tests/keys/encrypted.pkcs8.pem"),
+            InvalidKey::Encrypted,
+            "openssl pkey",
+        ),
+        (include_str!("../../tests/keys/encrypted.pkcs1.pem"), InvalidKey::Encrypted, "decrypt it"),
+        (PUBLIC, InvalidKey::Public, "the private key"),
+        (CERTIFICATE, InvalidKey::Certificate, "its private key"),
+        (include_str!("../../tests/keys/ec.sec1.pem"), InvalidKey::NotRsa, "RSA only"),
+        (include_str!("../../tests/keys/ec.pkcs8.pem"), InvalidKey::NotRsa, "openssl genrsa"),
+        (include_str!("../../tests/keys/ed25519.pkcs8.pem"), InvalidKey::NotRsa, "RSA only"),
+        (include_str!("../../tests/keys/openssh.pem"), InvalidKey::OpenSsh, "ssh-keygen"),
+        (include_str!("../../tests/keys/short.pkcs1.pem"), InvalidKey::TooShort, "2048"),
+        (include_str!("../../tests/keys/short.pkcs8.pem"), InvalidKey::TooShort, "2048"),
+        (cut, InvalidKey::Damaged, "whole file"),
+        (&scrambled, InvalidKey::Damaged, "whole file"),
     ];
     for (text, expected, says) in refused {
         let error = SigningKey::from_pem(text).unwrap_err();

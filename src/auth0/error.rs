@@ -1,7 +1,7 @@
 //! What can go wrong with Auth0, closed and classified.
 
 use chrono::{DateTime, Utc};
-use rotation::{Class, Trouble};
+use rotation::{ErrorClass, Failure};
 
 use super::pacer::Outage;
 
@@ -22,7 +22,7 @@ pub enum Auth0Error {
     Unreachable,
     /// The call was sent, and its answer did not come whole or in time.
     #[error("Auth0 did not answer in time, or its answer was cut off")]
-    NoAnswer,
+    NoResponse,
     /// The tenant's rate limit is used up, by us or others, or our own pace is.
     #[error("the tenant's rate limit, or the pace of the Auth0Tenant's spec.rateLimit, is used up")]
     Throttled {
@@ -45,20 +45,20 @@ pub enum Auth0Error {
     #[error(
         "Auth0's answer can't be understood ({0}): check that the endpoint is Auth0's, or a proxy for it"
     )]
-    Garbled(Garbled),
+    InvalidResponse(InvalidResponse),
     /// Auth0 refused all secrets of the tenant's management client.
     #[error(
         "Auth0 refuses the credentials of the tenant's management client: put its client ID and its \
          present secret into the credentials Secret"
     )]
-    CredentialsRefused,
+    CredentialsRejected,
     /// Auth0 refused the assertion that the tenant's key signed.
     #[error(
         "Auth0 refuses what the tenant's private key signed: check in Auth0's dashboard that the \
          client's credentials have its public key with the algorithm of spec.credentials, and check \
          clientId, keyId, spec.domain and the clock"
     )]
-    KeyRefused,
+    KeyRejected,
     /// Auth0 knows the management client and gives it no token.
     #[error(
         "Auth0 gives the tenant's management client no token (status 403): authorize it for the \
@@ -67,16 +67,16 @@ pub enum Auth0Error {
     TokenForbidden,
     /// The token was refused although it is not expired.
     #[error("Auth0 refused the Management API token")]
-    TokenRefused,
+    TokenRejected,
     /// No token could be got: nothing was asked of the Management API.
     #[error("Auth0 gave no Management API token: it can't be reached, or failed to answer")]
     TokenUnavailable,
     /// There was no time left to make the call in: it was not made.
     #[error("there was no time left for the call; it was not made")]
-    TooLate,
+    DeadlinePassed,
     /// Auth0 doesn't take the value as a client secret.
     #[error("Auth0 refuses the new value of the client secret (status 400)")]
-    ValueRefused,
+    ValueRejected,
     /// The token lacks a scope.
     #[error("the tenant's management client lacks the scope {0}: grant it in Auth0's dashboard")]
     MissingScope(&'static str),
@@ -90,7 +90,7 @@ pub enum Auth0Error {
 
 /// How an answer fails to be one.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Garbled {
+pub enum InvalidResponse {
     /// The body is longer than is read.
     #[error("it is too long")]
     TooLong,
@@ -113,27 +113,27 @@ pub enum Garbled {
 
 impl Auth0Error {
     /// What the failure means for what happens next.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> ErrorClass {
         match self {
             Auth0Error::Throttled { until } | Auth0Error::Paused { until, .. } => {
-                Class::Throttled { until: *until }
+                ErrorClass::Throttled { until: *until }
             }
             Auth0Error::Unreachable
-            | Auth0Error::NoAnswer
+            | Auth0Error::NoResponse
             | Auth0Error::Unavailable(_)
-            | Auth0Error::Garbled(_)
+            | Auth0Error::InvalidResponse(_)
             | Auth0Error::TokenUnavailable
-            | Auth0Error::TooLate
-            | Auth0Error::TokenRefused => Class::Retry,
+            | Auth0Error::DeadlinePassed
+            | Auth0Error::TokenRejected => ErrorClass::Retry,
             Auth0Error::Configuration(_)
             | Auth0Error::Credentials(_)
-            | Auth0Error::CredentialsRefused
-            | Auth0Error::KeyRefused
+            | Auth0Error::CredentialsRejected
+            | Auth0Error::KeyRejected
             | Auth0Error::TokenForbidden
             | Auth0Error::MissingScope(_)
             | Auth0Error::ClientNotFound
-            | Auth0Error::ValueRefused
-            | Auth0Error::Rejected(_) => Class::Invalid,
+            | Auth0Error::ValueRejected
+            | Auth0Error::Rejected(_) => ErrorClass::Invalid,
         }
     }
 
@@ -143,17 +143,17 @@ impl Auth0Error {
             Auth0Error::Configuration(_) => "InvalidTenant",
             Auth0Error::Credentials(_) => "CredentialsUnreadable",
             Auth0Error::Unreachable => "Unreachable",
-            Auth0Error::NoAnswer => "NoAnswer",
+            Auth0Error::NoResponse => "NoResponse",
             Auth0Error::Throttled { .. } => "Throttled",
             Auth0Error::Paused { outage, .. } => Auth0Error::from(*outage).reason(),
             Auth0Error::Unavailable(_) => "Unavailable",
-            Auth0Error::Garbled(_) => "GarbledAnswer",
-            Auth0Error::CredentialsRefused | Auth0Error::KeyRefused => "CredentialsRefused",
+            Auth0Error::InvalidResponse(_) => "InvalidResponse",
+            Auth0Error::CredentialsRejected | Auth0Error::KeyRejected => "CredentialsRejected",
             Auth0Error::TokenForbidden => "TokenForbidden",
-            Auth0Error::TokenRefused => "TokenRefused",
+            Auth0Error::TokenRejected => "TokenRejected",
             Auth0Error::TokenUnavailable => "TokenUnavailable",
-            Auth0Error::TooLate => "TooLate",
-            Auth0Error::ValueRefused => "ValueRefused",
+            Auth0Error::DeadlinePassed => "DeadlinePassed",
+            Auth0Error::ValueRejected => "ValueRejected",
             Auth0Error::MissingScope(_) => "MissingScope",
             Auth0Error::ClientNotFound => "ClientNotFound",
             Auth0Error::Rejected(_) => "Rejected",
@@ -165,7 +165,9 @@ impl Auth0Error {
     /// about that.
     pub fn unchanged(&self) -> bool {
         match self {
-            Auth0Error::NoAnswer | Auth0Error::Unavailable(_) | Auth0Error::Garbled(_) => false,
+            Auth0Error::NoResponse
+            | Auth0Error::Unavailable(_)
+            | Auth0Error::InvalidResponse(_) => false,
             Auth0Error::Rejected(status) => matches!(status, 400 | 401 | 403 | 404 | 409),
             _ => true,
         }
@@ -175,7 +177,7 @@ impl Auth0Error {
     pub fn is_of_tenant(&self) -> bool {
         !matches!(
             self,
-            Auth0Error::ClientNotFound | Auth0Error::Rejected(_) | Auth0Error::ValueRefused
+            Auth0Error::ClientNotFound | Auth0Error::Rejected(_) | Auth0Error::ValueRejected
         )
     }
 }
@@ -184,7 +186,7 @@ impl From<Outage> for Auth0Error {
     fn from(outage: Outage) -> Auth0Error {
         match outage {
             Outage::Unreachable => Auth0Error::Unreachable,
-            Outage::NoAnswer => Auth0Error::NoAnswer,
+            Outage::NoResponse => Auth0Error::NoResponse,
             Outage::Unavailable(status) => Auth0Error::Unavailable(status),
         }
     }
@@ -196,16 +198,16 @@ impl Outage {
     pub(super) fn of(error: &Auth0Error) -> Option<Outage> {
         match error {
             Auth0Error::Unreachable => Some(Outage::Unreachable),
-            Auth0Error::NoAnswer => Some(Outage::NoAnswer),
+            Auth0Error::NoResponse => Some(Outage::NoResponse),
             Auth0Error::Unavailable(status) => Some(Outage::Unavailable(*status)),
             _ => None,
         }
     }
 }
 
-impl From<&Auth0Error> for Trouble {
-    fn from(error: &Auth0Error) -> Trouble {
-        Trouble {
+impl From<&Auth0Error> for Failure {
+    fn from(error: &Auth0Error) -> Failure {
+        Failure {
             class: error.class(),
             reason: error.reason(),
             message: error.to_string(),

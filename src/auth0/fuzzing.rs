@@ -80,7 +80,7 @@ fn secret(secret: Option<&ClientSecret>) {
 }
 
 /// What is public of a client may be printed; in what is tried it can have the mark as well.
-fn kept_back(client: Result<super::ClientFacts, Auth0Error>) {
+fn kept_back(client: Result<super::ClientInfo, Auth0Error>) {
     match client {
         Ok(mut client) => {
             client.client_id.clear();

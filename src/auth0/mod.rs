@@ -2,7 +2,7 @@
 //!
 //! # Architecture invariants
 //!
-//! - `rotate-secret` is called once per call of [`Tenant::rotate_secret`], whatever happens.
+//! - `rotate-secret` is called once per call of [`TenantClient::rotate_secret`], whatever happens.
 //! - No error carries text from a request or a response, so none can carry a secret.
 //! - Every call is admitted by the tenant's pacer.
 //! - Nothing here knows Kubernetes.
@@ -18,12 +18,13 @@ mod tenant;
 mod token;
 mod transport;
 
-pub use assertion::{KeyCredentials, NotAKey, SigningAlgorithm, SigningKey};
-pub use error::{Auth0Error, Garbled};
-pub use pacer::{Budget, Outage, Urgency};
-pub use secret::{ClientSecret, NotASecret};
+pub use assertion::{InvalidKey, KeyCredentials, SigningAlgorithm, SigningKey};
+pub use error::{Auth0Error, InvalidResponse};
+pub use pacer::{Outage, Priority, RateLimitStatus};
+pub use secret::{ClientSecret, InvalidSecret};
 pub use tenant::{
-    ClientFacts, ClientKind, ClientPage, Metadata, READ_CLIENTS, READ_KEYS, Tenant, UPDATE_KEYS,
+    ClientInfo, ClientKind, ClientPage, Metadata, READ_CLIENTS, READ_KEYS, TenantClient,
+    UPDATE_KEYS,
 };
 pub use token::{Credentials, CredentialsSource};
-pub use transport::{Endpoint, Observer};
+pub use transport::{Endpoint, RequestObserver};

@@ -19,7 +19,7 @@ pub struct ClientSecret(SecretString);
 
 /// A text that can't be a client secret.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum NotASecret {
+pub enum InvalidSecret {
     /// There is nothing in it.
     #[error("the client secret is empty")]
     Empty,
@@ -34,13 +34,13 @@ impl ClientSecret {
     /// # Errors
     /// When it is empty, longer than 4096 bytes, or has control characters (which a list of lines
     /// couldn't hold).
-    pub fn new(value: SecretString) -> Result<ClientSecret, NotASecret> {
+    pub fn new(value: SecretString) -> Result<ClientSecret, InvalidSecret> {
         let text = value.expose_secret();
         if text.is_empty() {
-            return Err(NotASecret::Empty);
+            return Err(InvalidSecret::Empty);
         }
         if text.len() > LIMIT || text.chars().any(char::is_control) {
-            return Err(NotASecret::Unprintable);
+            return Err(InvalidSecret::Unprintable);
         }
         Ok(ClientSecret(value))
     }
@@ -81,7 +81,7 @@ impl fmt::Debug for ClientSecret {
 mod tests {
     use super::*;
 
-    fn secret(text: &str) -> Result<ClientSecret, NotASecret> {
+    fn secret(text: &str) -> Result<ClientSecret, InvalidSecret> {
         ClientSecret::new(text.into())
     }
 
@@ -109,9 +109,9 @@ mod tests {
 
     #[test]
     fn what_a_list_could_not_hold_is_refused() {
-        assert_eq!(secret(""), Err(NotASecret::Empty));
+        assert_eq!(secret(""), Err(InvalidSecret::Empty));
         for text in ["a\nb", "a\0", "\u{7f}", &"x".repeat(LIMIT + 1)] {
-            assert_eq!(secret(text), Err(NotASecret::Unprintable));
+            assert_eq!(secret(text), Err(InvalidSecret::Unprintable));
         }
         assert!(secret(&"x".repeat(LIMIT)).is_ok());
     }

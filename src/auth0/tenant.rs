@@ -8,17 +8,17 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, RequestBuilder, StatusCode};
-use rotation::Class;
+use rotation::ErrorClass;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::{
     answers,
     error::Auth0Error,
-    pacer::{Budget, Caller, Lane, Pacer, Urgency},
+    pacer::{Caller, Lane, Pacer, Priority, RateLimitStatus},
     secret::ClientSecret,
     token::{self, Credentials, CredentialsSource, Token},
-    transport::{Answer, Endpoint, Observer, Transport},
+    transport::{Answer, Endpoint, RequestObserver, Transport},
 };
 
 /// The scope that rotating needs.
@@ -31,7 +31,7 @@ pub const READ_KEYS: &str = "read:client_keys";
 const READ_CREDENTIALS: &str = "read:client_credentials";
 
 /// One Auth0 tenant: its Management API and its authentication.
-pub struct Tenant {
+pub struct TenantClient {
     transport: Transport,
     pacer: Pacer,
     audience: String,
@@ -45,7 +45,7 @@ pub struct Tenant {
 
 /// What the Management API says of a client.
 #[derive(Clone, Debug)]
-pub struct ClientFacts {
+pub struct ClientInfo {
     /// The client's ID.
     pub client_id: String,
     /// How the client authenticates.
@@ -61,10 +61,10 @@ pub struct ClientFacts {
 /// A client's `client_metadata`: what is not text is left out.
 pub type Metadata = BTreeMap<String, String>;
 
-impl ClientFacts {
+impl ClientInfo {
     /// A client of which nothing can be read.
-    pub fn unreadable(client_id: &str) -> ClientFacts {
-        ClientFacts {
+    pub fn unreadable(client_id: &str) -> ClientInfo {
+        ClientInfo {
             client_id: client_id.to_owned(),
             kind: ClientKind::Confidential,
             signs_with_secret: false,
@@ -82,19 +82,19 @@ pub enum ClientKind {
     /// Not at all (`token_endpoint_auth_method` is `none`).
     Public,
     /// With keys (`client_authentication_methods`).
-    WithKeys,
+    KeyBased,
 }
 
 /// A page of clients.
 #[derive(Debug)]
 pub struct ClientPage {
     /// The clients on it.
-    pub clients: Vec<ClientFacts>,
+    pub clients: Vec<ClientInfo>,
     /// How many clients there are in all.
     pub total: usize,
 }
 
-impl Tenant {
+impl TenantClient {
     /// A tenant to be called at `endpoint` with tokens for `audience`, at most `per_second` times
     /// a second in the long run and `burst` times at once. The `observer` is told of each request.
     ///
@@ -105,9 +105,9 @@ impl Tenant {
         audience: String,
         credentials: Box<dyn CredentialsSource>,
         (per_second, burst): (u32, u32),
-        observer: Arc<dyn Observer>,
-    ) -> Result<Tenant, Auth0Error> {
-        Ok(Tenant {
+        observer: Arc<dyn RequestObserver>,
+    ) -> Result<TenantClient, Auth0Error> {
+        Ok(TenantClient {
             transport: Transport::new(endpoint, observer)?,
             pacer: Pacer::new(per_second, burst),
             audience,
@@ -119,7 +119,7 @@ impl Tenant {
     }
 
     /// What Auth0 said last of the Management API's rate limit; `None` when it hasn't yet.
-    pub fn budget(&self) -> Option<Budget> {
+    pub fn budget(&self) -> Option<RateLimitStatus> {
         self.pacer.budget()
     }
 
@@ -199,7 +199,7 @@ impl Tenant {
         let token = self.token_with(UPDATE_KEYS, now).await?;
         let url = self.transport.url(&["api", "v2", "clients", client_id, "rotate-secret"]);
         let request = self.transport.client().post(url).bearer_auth(token.expose());
-        let caller = self.caller(Lane::Management, Urgency::Underway);
+        let caller = self.caller(Lane::Management, Priority::InProgress);
         let answer =
             self.transport.send_before("rotate-secret", request, caller, not_after).await?;
         self.expect(&answer, StatusCode::OK, &token, UPDATE_KEYS).await?;
@@ -210,7 +210,7 @@ impl Tenant {
     /// when it could not be sent before `not_after`.
     ///
     /// # Errors
-    /// [`Auth0Error::ValueRefused`] when Auth0 doesn't take the value.
+    /// [`Auth0Error::ValueRejected`] when Auth0 doesn't take the value.
     pub async fn set_secret(
         &self,
         client_id: &str,
@@ -223,10 +223,10 @@ impl Tenant {
         // Borrowed: a copy of it would not be wiped.
         let body = BTreeMap::from([("client_secret", secret.expose())]);
         let request = self.transport.client().patch(url).bearer_auth(token.expose()).json(&body);
-        let caller = self.caller(Lane::Management, Urgency::Underway);
+        let caller = self.caller(Lane::Management, Priority::InProgress);
         let answer = self.transport.send_before("set-secret", request, caller, not_after).await?;
         if answer.status == StatusCode::BAD_REQUEST {
-            return Err(Auth0Error::ValueRefused);
+            return Err(Auth0Error::ValueRejected);
         }
         self.expect(&answer, StatusCode::OK, &token, UPDATE_KEYS).await
     }
@@ -240,8 +240,8 @@ impl Tenant {
         &self,
         client_id: &str,
         with_secret: bool,
-        urgency: Urgency,
-    ) -> Result<ClientFacts, Auth0Error> {
+        urgency: Priority,
+    ) -> Result<ClientInfo, Auth0Error> {
         let path = ["api", "v2", "clients", client_id];
         let answer = self.get(("read-client", &path), &[], with_secret, urgency).await?;
         answers::client(&answer, Some(client_id))
@@ -255,7 +255,7 @@ impl Tenant {
         &self,
         page: u32,
         with_secrets: bool,
-        urgency: Urgency,
+        urgency: Priority,
     ) -> Result<ClientPage, Auth0Error> {
         let (path, page) = (["api", "v2", "clients"], page.to_string());
         // The global client, which each tenant has, is none that can be rotated.
@@ -288,7 +288,7 @@ impl Tenant {
         ];
         let url = self.transport.url(&["oauth", "revoke"]);
         let request = self.transport.client().post(url).form(&form);
-        let caller = self.caller(Lane::Authentication, Urgency::Underway);
+        let caller = self.caller(Lane::Authentication, Priority::InProgress);
         let answer = self.transport.send("revoke", request, caller).await?;
         match answer.status {
             StatusCode::OK if answer.is_plain_success() => Ok(true),
@@ -297,7 +297,7 @@ impl Tenant {
         }
     }
 
-    fn caller(&self, lane: Lane, urgency: Urgency) -> Caller<'_> {
+    fn caller(&self, lane: Lane, urgency: Priority) -> Caller<'_> {
         Caller { pacer: &self.pacer, lane, urgency }
     }
 
@@ -307,7 +307,7 @@ impl Tenant {
         (operation, path): (&'static str, &[&str]),
         query: &[(&str, &str)],
         with_secrets: bool,
-        urgency: Urgency,
+        urgency: Priority,
     ) -> Result<Answer, Auth0Error> {
         let now = Utc::now();
         let mut token = self.token_with(READ_CLIENTS, now).await?;
@@ -328,11 +328,11 @@ impl Tenant {
             let answer = self.transport.send(operation, request, caller).await?;
             match self.expect(&answer, StatusCode::OK, &token, READ_CLIENTS).await {
                 Ok(()) => return Ok(answer),
-                Err(Auth0Error::TokenRefused) if attempt == 0 => token = self.token(now).await?,
+                Err(Auth0Error::TokenRejected) if attempt == 0 => token = self.token(now).await?,
                 Err(error) => return Err(error),
             }
         }
-        Err(Auth0Error::TokenRefused)
+        Err(Auth0Error::TokenRejected)
     }
 
     /// What every call to the Management API can be answered with. A refused token is dropped.
@@ -347,7 +347,7 @@ impl Tenant {
             status if status == wanted => Ok(()),
             StatusCode::UNAUTHORIZED => {
                 self.drop_token(token).await;
-                Err(Auth0Error::TokenRefused)
+                Err(Auth0Error::TokenRejected)
             }
             StatusCode::FORBIDDEN => {
                 #[derive(Deserialize, Default)]
@@ -421,7 +421,7 @@ impl Tenant {
             }
             Err(error) => {
                 // A call that was not made fails at once the next time as well, or is made.
-                if !matches!(error.class(), Class::Throttled { .. }) {
+                if !matches!(error.class(), ErrorClass::Throttled { .. }) {
                     *self.failed.lock().await = Some((now + FAILED_FOR, error.clone()));
                 }
                 Err(error)
@@ -440,12 +440,12 @@ impl Tenant {
     async fn fetch_token(&self, now: DateTime<Utc>) -> Result<Token, Auth0Error> {
         let credentials = self.load_credentials().await?;
         // Whoever needs it, the most urgent call may be the next one that does.
-        let caller = self.caller(Lane::Authentication, Urgency::Underway);
+        let caller = self.caller(Lane::Authentication, Priority::InProgress);
         token::fetch(&self.transport, caller, &self.audience, &credentials, now).await.map_err(
             |error| match error {
-                Auth0Error::NoAnswer | Auth0Error::Unavailable(_) | Auth0Error::Garbled(_) => {
-                    Auth0Error::TokenUnavailable
-                }
+                Auth0Error::NoResponse
+                | Auth0Error::Unavailable(_)
+                | Auth0Error::InvalidResponse(_) => Auth0Error::TokenUnavailable,
                 error => error,
             },
         )

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{
     assertion::KeyCredentials,
-    error::{Auth0Error, Garbled},
+    error::{Auth0Error, InvalidResponse},
     pacer::Caller,
     secret::ClientSecret,
     transport::{Answer, Transport},
@@ -106,7 +106,7 @@ struct TokenAnswer {
 
 /// What Auth0 says when it refuses: both vocabularies, OAuth's and the Management API's.
 #[derive(Deserialize, Default)]
-struct Refusal {
+struct Rejection {
     #[serde(default)]
     error: String,
 }
@@ -143,7 +143,7 @@ pub(super) async fn fetch(
                     return Ok(token);
                 }
             }
-            Err(Auth0Error::CredentialsRefused)
+            Err(Auth0Error::CredentialsRejected)
         }
         Credentials::Key(key) => {
             let assertion = key.assertion(now).ok_or_else(|| {
@@ -153,7 +153,7 @@ pub(super) async fn fetch(
                 ("client_assertion_type", ASSERTION_TYPE),
                 ("client_assertion", assertion.expose_secret()),
             ];
-            ask(&key.client_id, &proof).await?.ok_or(Auth0Error::KeyRefused)
+            ask(&key.client_id, &proof).await?.ok_or(Auth0Error::KeyRejected)
         }
     }
 }
@@ -161,7 +161,7 @@ pub(super) async fn fetch(
 /// A wrong secret is documented as `invalid_client` and seen as `access_denied`, both with 401. For
 /// an assertion RFC 7521 has `invalid_client`, with 400 unless there is a reason for 401.
 pub(super) fn refuses_proof(answer: &Answer) -> bool {
-    let refusal = || answer.json::<Refusal>().unwrap_or_default().error;
+    let refusal = || answer.json::<Rejection>().unwrap_or_default().error;
     match answer.status {
         StatusCode::UNAUTHORIZED => {
             matches!(refusal().as_str(), "invalid_client" | "access_denied")
@@ -176,7 +176,7 @@ pub(super) fn read(answer: &Answer, now: DateTime<Utc>) -> Result<Token, Auth0Er
     let value = answer.access_token;
     let usable = value.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
     if value.expose_secret().is_empty() || !usable {
-        return Err(Auth0Error::Garbled(Garbled::NotJson));
+        return Err(Auth0Error::InvalidResponse(InvalidResponse::NotJson));
     }
     let lifetime = answer.expires_in.unwrap_or(86_400).clamp(0, LONGEST);
     let scopes = answer.scope.unwrap_or_default().split_whitespace().map(str::to_owned).collect();

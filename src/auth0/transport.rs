@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::telemetry;
 
 use super::{
-    error::{Auth0Error, Garbled},
+    error::{Auth0Error, InvalidResponse},
     pacer::{Admitted, Caller, Outage},
 };
 
@@ -42,7 +42,7 @@ pub struct Endpoint {
 }
 
 /// Is told of each HTTP request that was made.
-pub trait Observer: Send + Sync {
+pub trait RequestObserver: Send + Sync {
     /// It was answered, or failed, after that time; `api` says which of Auth0's limits it counts
     /// for: `management` or `authentication`.
     fn answered(&self, api: &'static str, took: Duration);
@@ -50,7 +50,7 @@ pub trait Observer: Send + Sync {
 
 pub(super) struct Transport {
     client: Client,
-    observer: Arc<dyn Observer>,
+    observer: Arc<dyn RequestObserver>,
     base: Url,
     deadline: Duration,
 }
@@ -65,7 +65,7 @@ pub(super) struct Answer {
 impl Transport {
     pub(super) fn new(
         endpoint: &Endpoint,
-        observer: Arc<dyn Observer>,
+        observer: Arc<dyn RequestObserver>,
     ) -> Result<Transport, Auth0Error> {
         check_url(endpoint)?;
         let mut builder = Client::builder()
@@ -132,7 +132,7 @@ impl Transport {
     ) -> Result<Answer, Auth0Error> {
         let admitted = caller.admit(self.deadline / 4).await?;
         if Instant::now() > not_after {
-            return Err(Auth0Error::TooLate);
+            return Err(Auth0Error::DeadlinePassed);
         }
         let begun = Instant::now();
         let called = call(request, &admitted).await;
@@ -149,7 +149,7 @@ impl Transport {
 async fn call(request: RequestBuilder, admitted: &Admitted<'_>) -> Result<Answer, Auth0Error> {
     let mut response = request.send().await.map_err(|error| {
         // Only a connection that was never made is sure not to have carried the request.
-        if error.is_connect() { Auth0Error::Unreachable } else { Auth0Error::NoAnswer }
+        if error.is_connect() { Auth0Error::Unreachable } else { Auth0Error::NoResponse }
     })?;
     let status = response.status();
     Span::current().record("http.response.status_code", i64::from(status.as_u16()));
@@ -163,11 +163,11 @@ async fn call(request: RequestBuilder, admitted: &Admitted<'_>) -> Result<Answer
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
-                return Err(Auth0Error::Garbled(Garbled::TooLong));
+                return Err(Auth0Error::InvalidResponse(InvalidResponse::TooLong));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
-            Err(_) => return Err(Auth0Error::NoAnswer),
+            Err(_) => return Err(Auth0Error::NoResponse),
         }
     }
     if status.is_server_error() {
@@ -179,7 +179,8 @@ async fn call(request: RequestBuilder, admitted: &Admitted<'_>) -> Result<Answer
 impl Answer {
     /// The body as JSON. What is wrong with it is not told: it may have a secret in it.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Auth0Error> {
-        serde_json::from_slice(&self.body).map_err(|_| Auth0Error::Garbled(Garbled::NotJson))
+        serde_json::from_slice(&self.body)
+            .map_err(|_| Auth0Error::InvalidResponse(InvalidResponse::NotJson))
     }
 
     /// The status is that of success, and Auth0's: what stands before it answers in HTML.
@@ -191,11 +192,11 @@ impl Answer {
     pub(super) fn unexpected(&self) -> Auth0Error {
         let status = self.status.as_u16();
         if self.is_html && self.status.is_success() {
-            Auth0Error::Garbled(Garbled::Html)
+            Auth0Error::InvalidResponse(InvalidResponse::Html)
         } else if self.status.is_client_error() {
             Auth0Error::Rejected(status)
         } else {
-            Auth0Error::Garbled(Garbled::Status(status))
+            Auth0Error::InvalidResponse(InvalidResponse::Status(status))
         }
     }
 }

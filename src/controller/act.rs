@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 use rotation::{
-    Class, Numbered, Publication, Purpose, Refusal, RolloutState, Step, Target, Trouble, Value,
+    ErrorClass, Failure, NumberedValue, Publication, Purpose, Rejection, RolloutState, Step,
+    Target, ValueSource,
 };
 use tracing::Instrument as _;
 
@@ -20,9 +21,9 @@ use super::{
     trouble,
 };
 use crate::{
-    auth0::{Auth0Error, ClientFacts, ClientSecret, Urgency},
+    auth0::{Auth0Error, ClientInfo, ClientSecret, Priority},
     failpoint::failpoint,
-    leader::Right,
+    leader::WriteFence,
 };
 
 /// How long after its intent was stored a change may still be sent to Auth0. Whoever was stopped
@@ -33,30 +34,30 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 const ROLLOUT_WATCH: Duration = Duration::from_secs(1800);
 
 impl Pass<'_> {
-    pub(super) async fn take(&mut self, step: Step) -> Result<(), Trouble> {
+    pub(super) async fn take(&mut self, step: Step) -> Result<(), Failure> {
         match step {
-            Step::Rest | Step::Record => Ok(()),
+            Step::Wait | Step::StoreStatus => Ok(()),
             Step::ReadClient => self.read_client().await,
-            Step::AskAccepted => self.ask_accepted().await,
-            Step::Rehearse => self.rehearse().await,
-            Step::FindUnreached => {
+            Step::ProbeSecret => self.ask_accepted().await,
+            Step::DryRun => self.rehearse().await,
+            Step::FindUnreachedPods => {
                 let secret = &self.resource.spec.target.name;
                 self.unreached = self.consumers().unreached(secret).await?;
                 Ok(())
             }
             Step::ReadRollouts => self.read_rollouts().await,
-            Step::RestartConsumers => self.restart_consumers().await,
-            Step::Hold => {
-                failpoint!("before-hold");
+            Step::RestartWorkloads => self.restart_consumers().await,
+            Step::AddFinalizer => {
+                failpoint!("before-add-finalizer");
                 self.resource = self.handle.hold(&self.resource, self.context.right()).await?;
-                failpoint!("after-hold");
+                failpoint!("after-add-finalizer");
                 self.note_resource();
                 Ok(())
             }
-            Step::Release => {
-                failpoint!("before-release");
+            Step::RemoveFinalizer => {
+                failpoint!("before-remove-finalizer");
                 self.resource = self.handle.release(&self.resource, self.context.right()).await?;
-                failpoint!("after-release");
+                failpoint!("after-remove-finalizer");
                 self.note_resource();
                 Ok(())
             }
@@ -66,17 +67,17 @@ impl Pass<'_> {
         }
     }
 
-    fn tenant(&self) -> Result<Usable, Trouble> {
+    fn tenant(&self) -> Result<Usable, Failure> {
         self.tenant.clone()
     }
 
-    async fn read_client(&mut self) -> Result<(), Trouble> {
+    async fn read_client(&mut self) -> Result<(), Failure> {
         self.urgent = None;
         let usable = self.tenant()?;
         let client_id = self.resource.spec.client_id.clone();
         let status = self.resource.status.as_ref();
         let is_underway = status.is_some_and(|status| status.rotation.is_some());
-        let urgency = if is_underway { Urgency::Underway } else { Urgency::New };
+        let urgency = if is_underway { Priority::InProgress } else { Priority::New };
         let asked_at = now();
         let read = usable.tenant.client(&client_id, true, urgency).await;
         usable.meter.called("read-client", &read);
@@ -87,16 +88,16 @@ impl Pass<'_> {
         self.client = Some(match read {
             Ok(facts) => refuse_client(&facts).map_or(Ok(facts), Err),
             // A tenant that doesn't let clients be read lets them be rotated all the same.
-            Err(Auth0Error::MissingScope(_)) => Ok(ClientFacts::unreadable(&client_id)),
+            Err(Auth0Error::MissingScope(_)) => Ok(ClientInfo::unreadable(&client_id)),
             Err(error @ Auth0Error::ClientNotFound) => {
-                Err(Refusal::new(error.reason(), error.to_string()))
+                Err(Rejection::new(error.reason(), error.to_string()))
             }
-            Err(error) => return Err(Trouble::from(&error)),
+            Err(error) => return Err(Failure::from(&error)),
         });
         Ok(())
     }
 
-    async fn ask_accepted(&mut self) -> Result<(), Trouble> {
+    async fn ask_accepted(&mut self) -> Result<(), Failure> {
         self.urgent = None;
         let usable = self.tenant()?;
         let Some(current) = &self.values.current else {
@@ -106,33 +107,33 @@ impl Pass<'_> {
         let asked = usable.tenant.accepts(&self.resource.spec.client_id, current).await;
         usable.meter.called("revoke", &asked);
         self.context.metrics.asked_whether_accepted(asked.as_ref().ok().copied());
-        let accepted = asked.map_err(|error| Trouble::from(&error))?;
+        let accepted = asked.map_err(|error| Failure::from(&error))?;
         self.accepted = Some(accepted);
-        let refused_at = (!accepted).then(now);
-        self.context.memory.with(&self.uid, |known| known.refused_at = refused_at);
+        let rejected_at = (!accepted).then(now);
+        self.context.memory.with(&self.uid, |known| known.rejected_at = rejected_at);
         Ok(())
     }
 
     /// Everything that can fail before a change at Auth0, before it is recorded: the tenant is as
     /// it was read, there is a token, and it allows changes.
-    pub(super) async fn prepare_change(&self) -> Result<(), Trouble> {
+    pub(super) async fn prepare_change(&self) -> Result<(), Failure> {
         if self.context.is_stopping() {
             return Err(trouble::stopping());
         }
         trouble::check(self.context.right())?;
         let usable = self.tenant()?;
-        if let Some(Refusal { reason, message }) = self.forbids_asking() {
+        if let Some(Rejection { reason, message }) = self.forbids_asking() {
             return Err(trouble::invalid(reason, message));
         }
         let reference = &self.resource.spec.tenant_ref;
         self.context.tenants.check_live(self.namespace(), reference, &usable).await?;
         let prepared = usable.tenant.prepare_change().await;
-        prepared.map_err(|error| Trouble { unchanged: true, ..Trouble::from(&error) })
+        prepared.map_err(|error| Failure { unchanged: true, ..Failure::from(&error) })
     }
 
     /// The one effect that can't be repeated. The call runs on by itself if this pass is dropped,
     /// and its answer is in hand before anything else can happen.
-    async fn rotate_secret(&mut self) -> Result<(), Trouble> {
+    async fn rotate_secret(&mut self) -> Result<(), Failure> {
         let usable = self.tenant()?;
         let not_after = self.last_moment(self.recorded)?;
         // What was seen of Auth0 is out of date from here on.
@@ -147,7 +148,7 @@ impl Pass<'_> {
             memory.with(&uid, |known| {
                 // What nobody answered may still be on its way.
                 known.ended_attempt = attempt.filter(|_| answer.is_ok());
-                known.refused_at = None;
+                known.rejected_at = None;
                 answer.map(|secret| {
                     known.answer = secret.map(|secret| (secret, Instant::now()));
                 })
@@ -156,15 +157,15 @@ impl Pass<'_> {
         let ended = tokio::spawn(call.in_current_span()).await;
         failpoint!("after-rotate-secret");
         self.hurry_if_in_hand();
-        let answer = ended.map_err(|_| Trouble {
+        let answer = ended.map_err(|_| Failure {
             unchanged: false,
             ..trouble::conflict("the call ended without an answer")
         })?;
         meter.called("rotate-secret", &answer);
-        answer.map_err(|error| Trouble::from(&error))
+        answer.map_err(|error| Failure::from(&error))
     }
 
-    async fn set_secret(&mut self, number: u64) -> Result<(), Trouble> {
+    async fn set_secret(&mut self, number: u64) -> Result<(), Failure> {
         self.urgent = None;
         let usable = self.tenant()?;
         // Repeating it is safe. Sending it long after it was read that this is what has to be set is
@@ -184,7 +185,7 @@ impl Pass<'_> {
         failpoint!("after-set-secret");
         usable.meter.called("set-secret", &set);
         (self.client, self.accepted) = (None, None);
-        set.map_err(|error| Trouble::from(&error))?;
+        set.map_err(|error| Failure::from(&error))?;
         self.secret_set = true;
         Ok(())
     }
@@ -195,10 +196,10 @@ impl Pass<'_> {
 
     /// Until when a change may begin whose ground was read, or stored, by this process then, and
     /// while this process leads. It is looked at again just before the change is sent.
-    fn last_moment(&self, since: Option<Instant>) -> Result<Instant, Trouble> {
+    fn last_moment(&self, since: Option<Instant>) -> Result<Instant, Failure> {
         let last = since.map(|since| since + self.patience());
         let last = last.and_then(|last| self.context.leadership.no_later_than(last));
-        last.filter(|last| Instant::now() < *last).ok_or_else(|| Trouble {
+        last.filter(|last| Instant::now() < *last).ok_or_else(|| Failure {
             // The record stands, and what it stands for is read back.
             unchanged: false,
             ..trouble::conflict("too much time went by since the intent was read or stored")
@@ -207,7 +208,7 @@ impl Pass<'_> {
 
     /// Asks the API server whether it would take what a rotation will write: permissions, quotas,
     /// admission webhooks and names are found wrong before there is a value to lose.
-    async fn rehearse(&mut self) -> Result<(), Trouble> {
+    async fn rehearse(&mut self) -> Result<(), Failure> {
         let usable = self.tenant()?;
         let sample = ClientSecret::generate()
             .ok_or_else(|| trouble::conflict("the operating system gives no randomness"))?;
@@ -217,7 +218,7 @@ impl Pass<'_> {
         let rendered = self.rendering(&usable.domain).render(&contents, present);
         let (namespace, name) = (self.namespace(), self.resource.spec.target.name.as_str());
         self.context.secrets.rehearse(namespace, name, &rendered, present).await?;
-        self.rehearsed = true;
+        self.dry_run_passed = true;
         Ok(())
     }
 
@@ -226,13 +227,13 @@ impl Pass<'_> {
         Consumers::new(&self.context.client, self.namespace(), restart)
     }
 
-    fn restart_at(&self) -> Result<DateTime<Utc>, Trouble> {
+    fn restart_at(&self) -> Result<DateTime<Utc>, Failure> {
         let rotation = self.resource.status.as_ref().and_then(|status| status.rotation.as_ref());
         let at = rotation.and_then(|rotation| rotation.restart_at);
         at.ok_or_else(|| trouble::conflict("no restart is recorded"))
     }
 
-    async fn restart_consumers(&mut self) -> Result<(), Trouble> {
+    async fn restart_consumers(&mut self) -> Result<(), Failure> {
         failpoint!("before-restart");
         let refused = self.consumers().restart(self.restart_at()?, self.context.right()).await?;
         failpoint!("after-restart");
@@ -242,9 +243,9 @@ impl Pass<'_> {
     }
 
     /// Reads how far restarts have come, and watches those that are under way.
-    async fn read_rollouts(&mut self) -> Result<(), Trouble> {
+    async fn read_rollouts(&mut self) -> Result<(), Failure> {
         let rollouts = self.consumers().rollouts(self.restart_at()?, &self.not_restarted).await?;
-        let underway = rollouts.iter().any(|rollout| rollout.state == RolloutState::Underway);
+        let underway = rollouts.iter().any(|rollout| rollout.state == RolloutState::InProgress);
         self.rollouts = Some(rollouts);
         let (client, memory, pokes) =
             (self.context.client.clone(), self.context.memory.clone(), self.context.pokes.clone());
@@ -270,9 +271,9 @@ impl Pass<'_> {
         Ok(())
     }
 
-    async fn publish(&mut self, publication: &Publication) -> Result<(), Trouble> {
+    async fn publish(&mut self, publication: &Publication) -> Result<(), Failure> {
         self.check_not_again(publication)?;
-        if let Target::Refused(refusal) = self.target() {
+        if let Target::Rejected(refusal) = self.target() {
             // The machine doesn't ask for this; whatever asks, it isn't done.
             return Err(trouble::invalid(refusal.reason, refusal.message));
         }
@@ -298,16 +299,16 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn right_to_publish(&self, publication: &Publication) -> Right<'_> {
+    pub(super) fn right_to_publish(&self, publication: &Publication) -> WriteFence<'_> {
         match publication.purpose {
-            Purpose::Answer => Right::AnswerInHand,
+            Purpose::Response => WriteFence::UnpublishedResponse,
             _ => self.context.right(),
         }
     }
 
     /// The tenant's domain; where the tenant is gone, what it was: an answer is published all the
     /// same.
-    fn domain(&self) -> Result<String, Trouble> {
+    fn domain(&self) -> Result<String, Failure> {
         match &self.tenant {
             Ok(usable) => Ok(usable.domain.clone()),
             Err(trouble) => {
@@ -321,13 +322,13 @@ impl Pass<'_> {
 
     /// What was written in this pass and has to be written again did not stay: someone else writes
     /// the same keys, and is not raced.
-    fn check_not_again(&self, publication: &Publication) -> Result<(), Trouble> {
+    fn check_not_again(&self, publication: &Publication) -> Result<(), Failure> {
         let name = &self.resource.spec.target.name;
         if self.written.as_ref() != Some(publication) {
             return Ok(());
         }
-        Err(Trouble {
-            class: Class::Retry,
+        Err(Failure {
+            class: ErrorClass::Retry,
             ..trouble::invalid(
                 "TargetContested",
                 format!("someone else keeps changing the Secret {name}: find out who, and stop it"),
@@ -338,7 +339,7 @@ impl Pass<'_> {
     fn published(&mut self, publication: &Publication) {
         self.urgent = None;
         let purpose = publication.purpose;
-        if purpose == Purpose::Answer {
+        if purpose == Purpose::Response {
             let answer = self.context.memory.with(&self.uid, |known| known.answer.take());
             if let Some((_, since)) = answer {
                 self.context.metrics.answer_published(since.elapsed());
@@ -358,7 +359,7 @@ impl Pass<'_> {
         );
     }
 
-    fn contents(&self, publication: &Publication) -> Result<Contents, Trouble> {
+    fn contents(&self, publication: &Publication) -> Result<Contents, Failure> {
         let current = self.numbered(publication.current)?;
         let fallback = publication.fallback.map(|fallback| self.numbered(fallback)).transpose()?;
         // The same value twice is no fallback.
@@ -366,19 +367,19 @@ impl Pass<'_> {
         Ok(Contents { current, fallback })
     }
 
-    fn numbered(&self, wanted: Numbered) -> Result<(u64, ClientSecret), Trouble> {
+    fn numbered(&self, wanted: NumberedValue) -> Result<(u64, ClientSecret), Failure> {
         let value = match wanted.value {
-            Value::Current => self.values.current.clone(),
-            Value::Fallback => self.values.fallback.clone(),
-            Value::Answer => self
+            ValueSource::Current => self.values.current.clone(),
+            ValueSource::Fallback => self.values.fallback.clone(),
+            ValueSource::Response => self
                 .context
                 .memory
                 .with(&self.uid, |known| known.answer.as_ref().map(|(secret, _)| secret.clone())),
-            Value::Auth0 => match &self.client {
+            ValueSource::Auth0 => match &self.client {
                 Some(Ok(facts)) => facts.secret.clone(),
                 _ => None,
             },
-            Value::Fresh => ClientSecret::generate(),
+            ValueSource::Generated => ClientSecret::generate(),
         };
         let value = value.ok_or_else(|| trouble::conflict("a value that was seen is not there"))?;
         Ok((wanted.number, value))

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use rotation::{Phase, Refusal, Trouble};
+use rotation::{Failure, Phase, Rejection};
 
 use super::{
     claims,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{ClientMetadata, DeletionPolicy, Keys},
-    auth0::{Auth0Error, ClientFacts, Urgency},
+    auth0::{Auth0Error, ClientInfo, Priority},
 };
 
 /// How long an answer about a client's metadata is relied on. It is asked anew with each reading of
@@ -27,9 +27,9 @@ const METADATA_KEPT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Authority {
     /// The tenant does not give the client to this namespace.
-    pub(super) denied: Option<Refusal>,
+    pub(super) denied: Option<Rejection>,
     /// Something else is in the way: another resource, or the operator's own credentials.
-    pub(super) blocked: Option<Refusal>,
+    pub(super) blocked: Option<Rejection>,
     /// Another resource is what is in the way.
     pub(super) claimed: bool,
     /// The target Secret is what the operator signs in with.
@@ -47,7 +47,7 @@ pub(super) struct Vouched {
 impl Pass<'_> {
     /// Finds out what may be done. Auth0 is asked only where a rule goes by the client's metadata,
     /// and not while an answer is in hand: that must be published first.
-    pub(super) async fn find_authority(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn find_authority(&mut self) -> Result<(), Failure> {
         let blocked = claims::refusal(&self.resource, &self.context.watched);
         self.authority = Authority { claimed: blocked.is_some(), blocked, ..Authority::default() };
         let Ok(usable) = self.tenant.clone() else { return Ok(()) };
@@ -65,7 +65,7 @@ impl Pass<'_> {
     }
 
     /// Auth0 has said what the client's metadata is, on another occasion.
-    pub(super) fn note_metadata(&mut self, facts: &ClientFacts) {
+    pub(super) fn note_metadata(&mut self, facts: &ClientInfo) {
         let Ok(Usable { permission: Permission::ByMetadata(wanted), .. }) = &self.tenant else {
             return;
         };
@@ -81,7 +81,7 @@ impl Pass<'_> {
         &mut self,
         usable: &Usable,
         wanted: &[ClientMetadata],
-    ) -> Result<Option<Refusal>, Trouble> {
+    ) -> Result<Option<Rejection>, Failure> {
         let (in_hand, known) = self.context.memory.with(&self.uid, |known| {
             let kept = known
                 .vouched
@@ -95,7 +95,7 @@ impl Pass<'_> {
         if let Some(known) = known {
             return Ok((!known.has).then(|| self.other_client()));
         }
-        let read = usable.tenant.client(&self.resource.spec.client_id, false, Urgency::New).await;
+        let read = usable.tenant.client(&self.resource.spec.client_id, false, Priority::New).await;
         usable.meter.called("read-metadata", &read);
         match read {
             Ok(facts) => {
@@ -103,19 +103,19 @@ impl Pass<'_> {
                 Ok(self.authority.denied.clone())
             }
             Err(error @ (Auth0Error::ClientNotFound | Auth0Error::MissingScope(_))) => {
-                Ok(Some(Refusal::new(error.reason(), error.to_string())))
+                Ok(Some(Rejection::new(error.reason(), error.to_string())))
             }
-            Err(error) => Err(Trouble::from(&error)),
+            Err(error) => Err(Failure::from(&error)),
         }
     }
 
-    fn other_client(&self) -> Refusal {
+    fn other_client(&self) -> Rejection {
         permission::other_client(&self.resource.spec.tenant_ref.name, self.namespace())
     }
 
     /// The operator must not lock itself out: its own client is rotated in its credentials Secret,
     /// and nothing else is written there.
-    async fn look_at_own_credentials(&mut self, usable: &Usable) -> Result<(), Trouble> {
+    async fn look_at_own_credentials(&mut self, usable: &Usable) -> Result<(), Failure> {
         let spec = &self.resource.spec;
         let (namespace, name) = &usable.credentials;
         let is_credentials = namespace == self.namespace() && *name == spec.target.name;
@@ -123,20 +123,20 @@ impl Pass<'_> {
             Ok(manager) => manager,
             // The tenant can't be used, as whatever needs it will say.
             Err(_) if !is_credentials => return Ok(()),
-            Err(error) => return Err(Trouble::from(&error)),
+            Err(error) => return Err(Failure::from(&error)),
         };
         let is_manager = manager == spec.client_id;
         self.authority.is_own = is_credentials && is_manager;
         let refusal = match (is_credentials, is_manager) {
             (false, false) => return Ok(()),
-            (true, false) => Refusal::new(
+            (true, false) => Rejection::new(
                 "CredentialsTarget",
                 format!(
                     "the Secret {name} has the credentials of the tenant's management client, and this \
                      is another client: choose another spec.target.name"
                 ),
             ),
-            (false, true) => Refusal::new(
+            (false, true) => Rejection::new(
                 "ManagementClient",
                 format!(
                     "this is the client that the operator signs in with: it can only be rotated in its \
@@ -144,16 +144,18 @@ impl Pass<'_> {
                      spec.target.name {name} and spec.target.adopt true"
                 ),
             ),
-            (true, true) if spec.target.keys != Keys::default() => Refusal::new(
+            (true, true) if spec.target.keys != Keys::default() => Rejection::new(
                 "CredentialsTarget",
                 "the target Secret is what the operator signs in with, which reads the default keys: \
                  remove spec.target.keys",
             ),
-            (true, true) if spec.target.deletion_policy == DeletionPolicy::Delete => Refusal::new(
-                "CredentialsTarget",
-                "the target Secret is what the operator signs in with: it can't go with this resource; \
+            (true, true) if spec.target.deletion_policy == DeletionPolicy::Delete => {
+                Rejection::new(
+                    "CredentialsTarget",
+                    "the target Secret is what the operator signs in with: it can't go with this resource; \
                  set spec.target.deletionPolicy to Retain",
-            ),
+                )
+            }
             (true, true) => return Ok(()),
         };
         self.authority.blocked.get_or_insert(refusal);
@@ -161,7 +163,7 @@ impl Pass<'_> {
     }
 
     /// What keeps the target Secret from being written.
-    pub(super) fn forbids_writing(&self, is_owner: bool) -> Option<&Refusal> {
+    pub(super) fn forbids_writing(&self, is_owner: bool) -> Option<&Rejection> {
         let status = self.resource.status.as_ref();
         let phase = status.and_then(|status| status.rotation.as_ref()).map(|r| r.phase);
         if let Some(denied) = &self.authority.denied {
@@ -190,7 +192,7 @@ impl Pass<'_> {
     }
 
     /// Auth0 may not be asked about the client.
-    pub(super) fn forbids_asking(&self) -> Option<Refusal> {
+    pub(super) fn forbids_asking(&self) -> Option<Rejection> {
         self.authority.denied.clone().filter(|_| !self.attempted_here())
     }
 }

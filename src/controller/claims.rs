@@ -8,7 +8,7 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
-use rotation::{Refusal, find, is_true, kind};
+use rotation::{Rejection, condition_types, find_condition, is_condition_true};
 
 use super::{
     cache::{Guarded, Watched},
@@ -25,7 +25,8 @@ pub(super) fn rivals(changed: &Guarded, watched: &Watched) -> Vec<ObjectRef<Guar
         let shares_target = other.spec.target.name == changed.spec.target.name
             && other.namespace() == changed.namespace();
         let status = other.status.as_ref();
-        let stalled = status.and_then(|status| find(&status.conditions, kind::STALLED));
+        let stalled =
+            status.and_then(|status| find_condition(&status.conditions, condition_types::STALLED));
         (shares_target || other.spec.client_id == changed.spec.client_id)
             && other.uid() != changed.uid()
             && stalled.is_some_and(|stalled| CLAIMED.contains(&stalled.reason.as_str()))
@@ -38,7 +39,7 @@ pub(super) fn rivals(changed: &Guarded, watched: &Watched) -> Vec<ObjectRef<Guar
 const CLAIMED: [&str; 2] = ["TargetClaimed", "ClientClaimed"];
 
 /// Why `resource` has to stand back, if it has to.
-pub(super) fn refusal(resource: &ClientSecretRotation, watched: &Watched) -> Option<Refusal> {
+pub(super) fn refusal(resource: &ClientSecretRotation, watched: &Watched) -> Option<Rejection> {
     let hosts_of = |other: &ClientSecretRotation| {
         let namespace = other.namespace().unwrap_or_default();
         match watched.tenant(&namespace, &other.spec.tenant_ref)? {
@@ -59,7 +60,7 @@ fn first_conflict<'a>(
     resource: &ClientSecretRotation,
     mut others: impl Iterator<Item = &'a ClientSecretRotation>,
     hosts_of: impl Fn(&ClientSecretRotation) -> Option<Vec<String>>,
-) -> Option<Refusal> {
+) -> Option<Rejection> {
     others.find_map(|other| {
         let shares_target = other.spec.target.name == resource.spec.target.name
             && other.namespace() == resource.namespace();
@@ -82,8 +83,8 @@ fn share_a_host(some: Option<Vec<String>>, others: Option<Vec<String>>) -> bool 
     some.is_some_and(|some| some.iter().any(|host| others.contains(host)))
 }
 
-fn target_claimed(resource: &ClientSecretRotation, other: &ClientSecretRotation) -> Refusal {
-    Refusal::new(
+fn target_claimed(resource: &ClientSecretRotation, other: &ClientSecretRotation) -> Rejection {
+    Rejection::new(
         "TargetClaimed",
         format!(
             "the Secret {} is the target of the older ClientSecretRotation {}: choose another \
@@ -94,7 +95,7 @@ fn target_claimed(resource: &ClientSecretRotation, other: &ClientSecretRotation)
     )
 }
 
-fn client_claimed(resource: &ClientSecretRotation, other: &ClientSecretRotation) -> Refusal {
+fn client_claimed(resource: &ClientSecretRotation, other: &ClientSecretRotation) -> Rejection {
     let name = other.name_any();
     let message = if other.namespace() == resource.namespace() {
         format!(
@@ -109,7 +110,7 @@ fn client_claimed(resource: &ClientSecretRotation, other: &ClientSecretRotation)
             other.namespace().unwrap_or_default()
         )
     };
-    Refusal::new("ClientClaimed", message)
+    Rejection::new("ClientClaimed", message)
 }
 
 /// A resource that works goes before one that never has, and one that never has and is stalled goes
@@ -120,7 +121,10 @@ fn goes_before(other: &ClientSecretRotation, than: &ClientSecretRotation) -> boo
         status.is_none_or(|status| status.current.is_none() && status.rotation.is_none())
     };
     let is_stalled = |resource: &ClientSecretRotation| {
-        resource.status.as_ref().is_some_and(|status| is_true(&status.conditions, kind::STALLED))
+        resource
+            .status
+            .as_ref()
+            .is_some_and(|status| is_condition_true(&status.conditions, condition_types::STALLED))
     };
     if never_worked(other) && is_stalled(other) {
         return false;

@@ -19,14 +19,14 @@ use kube::{
     core::{Selector, SelectorExt as _},
     runtime::{WatchStreamExt as _, watcher},
 };
-use rotation::{Rollout, RolloutState, Trouble, Unreached};
+use rotation::{Failure, Rollout, RolloutState, UnreachedPods};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{KUBE_DEADLINE, trouble};
 use crate::{
     api::{MANAGER, WorkloadKind, WorkloadRef},
-    leader::Right,
+    leader::WriteFence,
     telemetry,
 };
 
@@ -67,7 +67,7 @@ impl<'a> Consumers<'a> {
 
     /// The pods that take a Secret through environment variables or `subPath` and that no restart
     /// covers.
-    pub(super) async fn unreached(&self, secret: &str) -> Result<Unreached, Trouble> {
+    pub(super) async fn unreached(&self, secret: &str) -> Result<UnreachedPods, Failure> {
         let mut covered = Vec::new();
         for reference in self.restart {
             if let Ok(Some(workload)) = self.get(reference).await {
@@ -80,14 +80,14 @@ impl<'a> Consumers<'a> {
         loop {
             let listed = match in_time("listing pods", pods.list(&page)).await {
                 Ok(listed) => listed,
-                Err(Failure::Forbidden) => {
-                    return Ok(Unreached::Unknown(
+                Err(CallError::Forbidden) => {
+                    return Ok(UnreachedPods::Unknown(
                         "the operator may not list pods in this namespace: it can't tell whether \
                          some take the Secret in a way that is never updated"
                             .into(),
                     ));
                 }
-                Err(Failure::Trouble(trouble)) => return Err(trouble),
+                Err(CallError::Failed(trouble)) => return Err(trouble),
             };
             let unreached = listed.items.iter().filter(|pod| {
                 takes_once(pod, secret)
@@ -96,7 +96,7 @@ impl<'a> Consumers<'a> {
             names.extend(unreached.map(ResourceExt::name_any));
             match listed.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),
-                None => return Ok(Unreached::Pods(shortened(names))),
+                None => return Ok(UnreachedPods::Pods(shortened(names))),
             }
         }
     }
@@ -106,19 +106,19 @@ impl<'a> Consumers<'a> {
         &self,
         restart_at: DateTime<Utc>,
         refused: &BTreeMap<String, String>,
-    ) -> Result<Vec<Rollout>, Trouble> {
+    ) -> Result<Vec<Rollout>, Failure> {
         let seen = self.restart.iter().map(async |reference| {
             let name = named(reference);
             let state = match self.get(reference).await {
-                Ok(None) => RolloutState::Impossible("it does not exist".into()),
+                Ok(None) => RolloutState::Blocked("it does not exist".into()),
                 Ok(Some(workload)) => match refused.get(&name) {
-                    Some(why) => RolloutState::Impossible(why.clone()),
+                    Some(why) => RolloutState::Blocked(why.clone()),
                     None => state(&workload, restart_at),
                 },
-                Err(Failure::Forbidden) => {
-                    RolloutState::Impossible("the operator may not read it".into())
+                Err(CallError::Forbidden) => {
+                    RolloutState::Blocked("the operator may not read it".into())
                 }
-                Err(Failure::Trouble(trouble)) => return Err(trouble),
+                Err(CallError::Failed(trouble)) => return Err(trouble),
             };
             Ok(Rollout { name, state })
         });
@@ -130,14 +130,14 @@ impl<'a> Consumers<'a> {
     pub(super) async fn restart(
         &self,
         restart_at: DateTime<Utc>,
-        right: Right<'_>,
-    ) -> Result<BTreeMap<String, String>, Trouble> {
+        right: WriteFence<'_>,
+    ) -> Result<BTreeMap<String, String>, Failure> {
         let mut refused = BTreeMap::new();
         for reference in self.restart {
             let workload = match self.get(reference).await {
                 Ok(Some(workload)) => workload,
-                Ok(None) | Err(Failure::Forbidden) => continue,
-                Err(Failure::Trouble(trouble)) => return Err(trouble),
+                Ok(None) | Err(CallError::Forbidden) => continue,
+                Err(CallError::Failed(trouble)) => return Err(trouble),
             };
             if workload.stuck.is_some() || restarted_at(&workload.template) >= Some(restart_at) {
                 continue;
@@ -145,19 +145,21 @@ impl<'a> Consumers<'a> {
             trouble::check(right)?;
             match self.stamp(reference, restart_at).await {
                 Ok(()) => {}
-                Err(Failure::Forbidden) => {
+                Err(CallError::Forbidden) => {
                     refused.insert(named(reference), "the operator may not patch it".into());
                 }
-                Err(Failure::Trouble(trouble)) if trouble.class == rotation::Class::Invalid => {
+                Err(CallError::Failed(trouble))
+                    if trouble.class == rotation::ErrorClass::Invalid =>
+                {
                     refused.insert(named(reference), trouble.message);
                 }
-                Err(Failure::Trouble(trouble)) => return Err(trouble),
+                Err(CallError::Failed(trouble)) => return Err(trouble),
             }
         }
         Ok(refused)
     }
 
-    async fn stamp(&self, reference: &WorkloadRef, at: DateTime<Utc>) -> Result<(), Failure> {
+    async fn stamp(&self, reference: &WorkloadRef, at: DateTime<Utc>) -> Result<(), CallError> {
         let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
         let annotations = json!({ "annotations": { RESTARTED_AT: at } });
         let patch = json!({ "spec": { "template": { "metadata": annotations } } });
@@ -172,7 +174,7 @@ impl<'a> Consumers<'a> {
         &self,
         reference: &WorkloadRef,
         patch: serde_json::Value,
-    ) -> Result<(), Failure>
+    ) -> Result<(), CallError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -185,7 +187,7 @@ impl<'a> Consumers<'a> {
         in_time(&what, api.patch(&reference.name, &params, &Patch::Merge(patch))).await.map(drop)
     }
 
-    async fn get(&self, reference: &WorkloadRef) -> Result<Option<Workload>, Failure> {
+    async fn get(&self, reference: &WorkloadRef) -> Result<Option<Workload>, CallError> {
         let name = reference.name.as_str();
         let what = format!("reading {}", named(reference));
         let (client, namespace) = (self.client.clone(), self.namespace);
@@ -254,10 +256,10 @@ fn restarted_at(template: &PodTemplateSpec) -> Option<DateTime<Utc>> {
 
 fn state(workload: &Workload, restart_at: DateTime<Utc>) -> RolloutState {
     match workload.stuck {
-        Some(why) => RolloutState::Impossible(why.to_owned()),
+        Some(why) => RolloutState::Blocked(why.to_owned()),
         None if restarted_at(&workload.template) < Some(restart_at) => RolloutState::NotRestarted,
-        None if workload.rolled_out => RolloutState::Done,
-        None => RolloutState::Underway,
+        None if workload.rolled_out => RolloutState::Complete,
+        None => RolloutState::InProgress,
     }
 }
 
@@ -360,26 +362,26 @@ fn shortened(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-enum Failure {
+enum CallError {
     Forbidden,
-    Trouble(Trouble),
+    Failed(Failure),
 }
 
 async fn in_time<T>(
     what: &str,
     call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, Failure> {
+) -> Result<T, CallError> {
     let call = async {
         match tokio::time::timeout(KUBE_DEADLINE, call).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(Failure::Forbidden),
-            Ok(Err(error)) => Err(Failure::Trouble(trouble::of_kube(what, &error))),
-            Err(_) => Err(Failure::Trouble(trouble::of_timeout(what))),
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(CallError::Forbidden),
+            Ok(Err(error)) => Err(CallError::Failed(trouble::of_kube(what, &error))),
+            Err(_) => Err(CallError::Failed(trouble::of_timeout(what))),
         }
     };
-    let word = |failure: &Failure| match failure {
-        Failure::Forbidden => "Forbidden",
-        Failure::Trouble(trouble) => trouble.reason,
+    let word = |failure: &CallError| match failure {
+        CallError::Forbidden => "Forbidden",
+        CallError::Failed(trouble) => trouble.reason,
     };
     telemetry::traced(telemetry::kubernetes(what), word, call).await
 }
@@ -448,12 +450,12 @@ mod tests {
             ("2026-11-23T09:59:59Z", "2026-11-23T10:00:00Z", "2026-11-23T12:00:01+01:00");
         assert_eq!(deployment(before, 2, 2, 2, false), RolloutState::NotRestarted);
         assert_eq!(deployment("yesterday", 2, 2, 2, false), RolloutState::NotRestarted);
-        assert_eq!(deployment(exactly, 1, 2, 2, false), RolloutState::Underway);
-        assert_eq!(deployment(exactly, 2, 1, 2, false), RolloutState::Underway);
-        assert_eq!(deployment(exactly, 2, 2, 1, false), RolloutState::Underway);
-        assert_eq!(deployment(exactly, 2, 2, 2, false), RolloutState::Done);
-        assert_eq!(deployment(after, 2, 2, 2, false), RolloutState::Done);
-        assert!(matches!(deployment(exactly, 2, 2, 2, true), RolloutState::Impossible(_)));
+        assert_eq!(deployment(exactly, 1, 2, 2, false), RolloutState::InProgress);
+        assert_eq!(deployment(exactly, 2, 1, 2, false), RolloutState::InProgress);
+        assert_eq!(deployment(exactly, 2, 2, 1, false), RolloutState::InProgress);
+        assert_eq!(deployment(exactly, 2, 2, 2, false), RolloutState::Complete);
+        assert_eq!(deployment(after, 2, 2, 2, false), RolloutState::Complete);
+        assert!(matches!(deployment(exactly, 2, 2, 2, true), RolloutState::Blocked(_)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::Client;
-use rotation::Span;
+use rotation::K8sDuration;
 use tokio::sync::watch;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     precedence::Precedence, target::SecretStore, tenants::Tenants,
 };
 use crate::{
-    leader::{Leadership, Right},
+    leader::{Leadership, WriteFence},
     metrics::Metrics,
 };
 
@@ -21,7 +21,7 @@ pub struct Settings {
     /// The namespaces to work in; all when empty.
     pub namespaces: Vec<String>,
     /// How long Auth0 may take to accept a new secret and to refuse the old one.
-    pub propagation_window: Span,
+    pub propagation_window: K8sDuration,
     /// Tenants may have plain HTTP endpoints, for a simulator.
     pub allow_http: bool,
     /// How many resources are worked on at a time.
@@ -59,9 +59,9 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// By this right everything is changed but one, see [`Right::AnswerInHand`].
-    pub(super) fn right(&self) -> Right<'_> {
-        Right::Leading(&self.leadership)
+    /// By this right everything is changed but one, see [`WriteFence::UnpublishedResponse`].
+    pub(super) fn right(&self) -> WriteFence<'_> {
+        WriteFence::Leader(&self.leadership)
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::ClientSecretRotation,
-    auth0::{Auth0Error, ClientFacts, ClientPage, ClientSecret, READ_KEYS, Tenant, Urgency},
+    auth0::{Auth0Error, ClientInfo, ClientPage, ClientSecret, Priority, READ_KEYS, TenantClient},
 };
 
 /// How often it is looked which tenants are to be checked; what is due is due by then.
@@ -129,7 +129,7 @@ async fn check(context: &Context, group: &Group) {
 /// One check of one tenant.
 struct Check<'a> {
     context: &'a Context,
-    tenant: &'a Tenant,
+    tenant: &'a TenantClient,
     /// What is still to be seen, by client ID.
     wanted: HashMap<&'a str, &'a ClientSecretRotation>,
 }
@@ -187,16 +187,16 @@ impl Check<'_> {
 
     async fn page(&self, page: u32) -> Result<ClientPage, Auth0Error> {
         loop {
-            match self.tenant.clients(page, true, Urgency::Background).await {
+            match self.tenant.clients(page, true, Priority::Background).await {
                 Err(Auth0Error::Throttled { until }) => wait(until).await,
                 listed => return listed,
             }
         }
     }
 
-    async fn client(&self, client_id: &str) -> Result<ClientFacts, Auth0Error> {
+    async fn client(&self, client_id: &str) -> Result<ClientInfo, Auth0Error> {
         loop {
-            match self.tenant.client(client_id, true, Urgency::Background).await {
+            match self.tenant.client(client_id, true, Priority::Background).await {
                 Err(Auth0Error::Throttled { until }) => wait(until).await,
                 read => return read,
             }

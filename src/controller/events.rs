@@ -9,12 +9,12 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
-use rotation::Notice;
+use rotation::EventRecord;
 
 use super::KUBE_DEADLINE;
 use crate::{
     api::MANAGER,
-    leader::{Leadership, Right},
+    leader::{Leadership, WriteFence},
 };
 
 /// Writes Events. Each is an object of its own: a series would keep the first note only.
@@ -31,12 +31,12 @@ impl Announcer {
 
     /// Tells what happened to `about`. An Event that can't be written is let go: what it says
     /// stands in the log, and in the status.
-    pub(super) async fn tell(&self, about: &ObjectReference, notices: &[Notice]) {
+    pub(super) async fn tell(&self, about: &ObjectReference, notices: &[EventRecord]) {
         let namespace = about.namespace.as_deref().unwrap_or_default();
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let params = PostParams::default();
         for notice in notices {
-            if !Right::Leading(&self.leadership).holds() {
+            if !WriteFence::Leader(&self.leadership).holds() {
                 return;
             }
             let event = self.event(about, notice);
@@ -50,7 +50,7 @@ impl Announcer {
         }
     }
 
-    fn event(&self, about: &ObjectReference, notice: &Notice) -> Event {
+    fn event(&self, about: &ObjectReference, notice: &EventRecord) -> Event {
         let kind = if notice.warning { "Warning" } else { "Normal" };
         let name = about.name.as_deref().unwrap_or_default();
         Event {

@@ -9,7 +9,7 @@ use prometheus::{
     core::{Collector, Desc},
     proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType},
 };
-use rotation::{Condition, Phase, Rotation, Truth, kind};
+use rotation::{Condition, ConditionStatus, Phase, Rotation, condition_types};
 
 use super::{context::Context, tenants::AnyTenant};
 use crate::{
@@ -48,7 +48,7 @@ const READY: Told = Told {
     labels: &[],
 };
 const TROUBLE: Told = Told {
-    name: "resource_trouble",
+    name: "condition_unhealthy",
     help: "A condition of a ClientSecretRotation that says that something is wrong; always 1",
     labels: &["condition", "reason"],
 };
@@ -60,7 +60,7 @@ const TENANT_READY: Told = Told {
     labels: &[],
 };
 const TENANT_TROUBLE: Told = Told {
-    name: "tenant_trouble",
+    name: "tenant_condition_unhealthy",
     help: "A condition of a tenant that says that something is wrong; always 1",
     labels: &["condition", "reason"],
 };
@@ -70,12 +70,12 @@ const MISSING_SCOPE: Told = Told {
     labels: &["scope"],
 };
 const BUDGET: Told = Told {
-    name: "auth0_budget_remaining",
+    name: "auth0_rate_limit_remaining",
     help: "Calls of a tenant's Management API that were left when Auth0 last told",
     labels: &[],
 };
 const BUDGET_LIMIT: Told = Told {
-    name: "auth0_budget_limit",
+    name: "auth0_rate_limit",
     help: "Calls of a tenant's Management API that there are when none is used up",
     labels: &[],
 };
@@ -149,19 +149,19 @@ impl Families {
             let deadline = deadline(rotation, resource, context.settings.propagation_window);
             tell(&DEADLINE, &[phase_word(rotation.phase)], seconds(deadline));
         }
-        if let Some(ready) = rotation::find(&status.conditions, kind::READY) {
+        if let Some(ready) = rotation::find_condition(&status.conditions, condition_types::READY) {
             tell(&READY, &[], truth(ready));
         }
         for condition in &status.conditions {
-            let is_wrong = match condition.kind.as_str() {
-                kind::STALLED => condition.status == Truth::True,
-                kind::READY | kind::TENANT_READY | kind::CONSUMERS_REACHED => {
-                    condition.status == Truth::False
-                }
+            let is_wrong = match condition.type_.as_str() {
+                condition_types::STALLED => condition.status == ConditionStatus::True,
+                condition_types::READY
+                | condition_types::TENANT_READY
+                | condition_types::CONSUMERS_REACHED => condition.status == ConditionStatus::False,
                 _ => false,
             };
             if is_wrong {
-                tell(&TROUBLE, &[&condition.kind, &condition.reason], 1.0);
+                tell(&TROUBLE, &[&condition.type_, &condition.reason], 1.0);
             }
         }
     }
@@ -178,11 +178,13 @@ impl Families {
             tell(&BUDGET_LIMIT, &[], f64::from(budget.limit));
         }
         let Some(status) = tenant.status() else { return };
-        if let Some(ready) = rotation::find(&status.conditions, kind::READY) {
+        if let Some(ready) = rotation::find_condition(&status.conditions, condition_types::READY) {
             tell(&TENANT_READY, &[], truth(ready));
         }
-        for condition in status.conditions.iter().filter(|found| found.status == Truth::False) {
-            tell(&TENANT_TROUBLE, &[&condition.kind, &condition.reason], 1.0);
+        for condition in
+            status.conditions.iter().filter(|found| found.status == ConditionStatus::False)
+        {
+            tell(&TENANT_TROUBLE, &[&condition.type_, &condition.reason], 1.0);
         }
         for scope in status.scopes.iter().flat_map(|scopes| &scopes.missing) {
             tell(&MISSING_SCOPE, &[scope], 1.0);
@@ -230,7 +232,7 @@ fn full_name(told: &Told) -> String {
 }
 
 fn truth(condition: &Condition) -> f64 {
-    f64::from(u8::from(condition.status == Truth::True))
+    f64::from(u8::from(condition.status == ConditionStatus::True))
 }
 
 fn seconds(at: DateTime<Utc>) -> f64 {
@@ -242,7 +244,7 @@ fn seconds(at: DateTime<Utc>) -> f64 {
 fn deadline(
     rotation: &Rotation,
     resource: &ClientSecretRotation,
-    propagation_window: rotation::Span,
+    propagation_window: rotation::K8sDuration,
 ) -> DateTime<Utc> {
     let Rotation { started_at, staged_at, restart_at, activating_at, .. } = rotation;
     let spec = &resource.spec;
@@ -263,7 +265,7 @@ fn deadline(
 
 #[cfg(test)]
 mod tests {
-    use rotation::Span;
+    use rotation::K8sDuration;
     use serde_json::json;
 
     use super::*;
@@ -298,7 +300,7 @@ mod tests {
             });
             rotation.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
             let rotation: Rotation = serde_json::from_value(rotation).unwrap();
-            let over = deadline(&rotation, &resource, Span::from_secs(30));
+            let over = deadline(&rotation, &resource, K8sDuration::from_secs(30));
             assert_eq!(over, at(expected), "{phase}");
         }
     }

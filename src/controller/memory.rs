@@ -18,7 +18,7 @@ pub(super) struct Remembered {
     /// Failures in a row.
     pub(super) failures: u32,
     /// When Auth0 last refused the published secret.
-    pub(super) refused_at: Option<DateTime<Utc>>,
+    pub(super) rejected_at: Option<DateTime<Utc>>,
     /// A value that `rotate-secret` returned and that isn't published yet, and when it came.
     pub(super) answer: Option<(ClientSecret, Instant)>,
     /// The attempt, by the time it was recorded at, whose call was made here and has ended.

@@ -55,7 +55,7 @@ use target::SecretStore;
 use tenants::{AnyTenant, Tenants};
 
 use crate::{
-    leader::{Candidacy, Standing},
+    leader::{LeaderElector, LeaderState},
     metrics::Metrics,
 };
 
@@ -73,7 +73,7 @@ pub async fn run(
     client: Client,
     settings: Settings,
     metrics: Arc<Metrics>,
-    candidacy: &Candidacy,
+    candidacy: &LeaderElector,
     mut shutdown: channel::Receiver<bool>,
     synced: channel::Sender<bool>,
 ) -> bool {
@@ -121,7 +121,7 @@ pub async fn run(
         all_synced.await;
         synced.send_replace(true);
         tracing::info!("watches are synced");
-        standing.wait_for(|standing| *standing == Standing::Leading).await.is_ok()
+        standing.wait_for(|standing| *standing == LeaderState::Leading).await.is_ok()
     };
     tokio::select! {
         leads = leads => if !leads { return false },

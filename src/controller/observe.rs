@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use kube::ResourceExt as _;
-use rotation::{Held, Observation, Reading, Refusal, Request, SecretSeen, Target, Trouble};
+use rotation::{
+    ClientObservation, Failure, Observation, OwnedTarget, Rejection, Request, SecretMatch, Target,
+};
 
 use super::{
     pass::Pass,
@@ -12,7 +14,7 @@ use super::{
 };
 use crate::{
     api::{DeletionPolicy, INITIALIZED_ANNOTATION, REQUEST_ANNOTATION},
-    auth0::{ClientFacts, ClientKind},
+    auth0::{ClientInfo, ClientKind},
 };
 
 /// How long what a list showed is a reason to look.
@@ -25,42 +27,44 @@ impl Pass<'_> {
         let status = self.status();
         let annotation = |name: &str| resource.annotations().get(name).map(String::as_str);
         let attempt = status.rotation.as_ref().and_then(|rotation| rotation.activating_at);
-        let (answer_in_hand, refused_at, attempt_ended) =
+        let (has_unpublished_response, rejected_at, attempt_finished) =
             self.context.memory.with(&self.uid, |known| {
                 let ended = attempt.is_some() && known.ended_attempt == attempt;
-                (known.answer.is_some(), known.refused_at, ended)
+                (known.answer.is_some(), known.rejected_at, ended)
             });
         let forbidden = self.forbids_asking();
         let facts = self.client.as_ref().and_then(|client| client.as_ref().ok());
         Observation {
             signs_with_secret: facts.map(|facts| facts.signs_with_secret),
             generation: resource.metadata.generation.unwrap_or_default(),
-            request: annotation(REQUEST_ANNOTATION).map(Request::read),
+            request: annotation(REQUEST_ANNOTATION).map(Request::parse),
             initialized: annotation(INITIALIZED_ANNOTATION).is_some(),
-            held: resource::is_held(resource),
-            deleting: resource.metadata.deletion_timestamp.is_some(),
+            has_finalizer: resource::is_held(resource),
+            is_deleting: resource.metadata.deletion_timestamp.is_some(),
             target: self.target(),
             client: match &self.client {
-                _ if forbidden.is_some() => forbidden.map_or(Reading::NotAsked, Reading::Refused),
-                None => Reading::NotAsked,
-                Some(Err(refusal)) => Reading::Refused(refusal.clone()),
-                Some(Ok(facts)) => Reading::Found(self.compare(facts)),
+                _ if forbidden.is_some() => {
+                    forbidden.map_or(ClientObservation::NotRead, ClientObservation::Rejected)
+                }
+                None => ClientObservation::NotRead,
+                Some(Err(refusal)) => ClientObservation::Rejected(refusal.clone()),
+                Some(Ok(facts)) => ClientObservation::Found(self.compare(facts)),
             },
             client_read_at: self.client_read_at,
             accepted: self.accepted,
-            refused_at,
-            answer_in_hand,
-            attempt_ended,
-            rehearsed: self.rehearsed,
+            rejected_at,
+            has_unpublished_response,
+            attempt_finished,
+            dry_run_passed: self.dry_run_passed,
             drift_suspected: self.authority.denied.is_none() && self.is_drift_suspected(),
-            unreached: self.unreached.clone(),
+            unreached_pods: self.unreached.clone(),
             rollouts: self.rollouts.clone(),
             secret_set: self.secret_set,
             status,
         }
     }
 
-    pub(super) async fn read_secret(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn read_secret(&mut self) -> Result<(), Failure> {
         self.secret = None;
         let target = &self.resource.spec.target;
         let secret = self.context.secrets.get(self.namespace(), &target.name).await?;
@@ -84,12 +88,12 @@ impl Pass<'_> {
     }
 
     /// Compares what Auth0 has with what the target Secret holds, and tells only which it is.
-    fn compare(&self, facts: &ClientFacts) -> SecretSeen {
+    fn compare(&self, facts: &ClientInfo) -> SecretMatch {
         match &facts.secret {
-            None => SecretSeen::Unreadable,
-            Some(secret) if self.values.current.as_ref() == Some(secret) => SecretSeen::Current,
-            Some(secret) if self.values.fallback.as_ref() == Some(secret) => SecretSeen::Fallback,
-            Some(_) => SecretSeen::Other,
+            None => SecretMatch::Unreadable,
+            Some(secret) if self.values.current.as_ref() == Some(secret) => SecretMatch::Current,
+            Some(secret) if self.values.fallback.as_ref() == Some(secret) => SecretMatch::Fallback,
+            Some(_) => SecretMatch::Other,
         }
     }
 
@@ -113,30 +117,30 @@ impl Pass<'_> {
             .as_ref()
             .is_some_and(|secret| secret.owner() == self.resource.metadata.name.as_deref());
         if let Some(refusal) = self.forbids_writing(owned) {
-            return Target::Refused(refusal.clone());
+            return Target::Rejected(refusal.clone());
         }
         let Some(secret) = secret else { return Target::Absent };
         if let Some(refusal) = self.refuse_target(secret) {
-            return Target::Refused(refusal);
+            return Target::Rejected(refusal);
         }
         let (current, fallback) = secret.numbers();
-        let edited = secret.is_edited(&self.resource.spec.target.keys, &self.values);
-        let faithful = match (&self.tenant, self.present_contents()) {
-            (Ok(usable), Some(contents)) if !edited => {
+        let tampered = secret.is_edited(&self.resource.spec.target.keys, &self.values);
+        let in_sync = match (&self.tenant, self.present_contents()) {
+            (Ok(usable), Some(contents)) if !tampered => {
                 self.rendering(&usable.domain).render(&contents, Some(secret)).is_as(secret)
             }
             // Without the tenant its domain isn't known; it is looked at again when it is there.
             _ => true,
         };
         let has_current = self.values.current.is_some();
-        Target::Held(Held { current, fallback, has_current, edited, faithful })
+        Target::Owned(OwnedTarget { current, fallback, has_current, tampered, in_sync })
     }
 
-    fn refuse_target(&self, secret: &Snapshot) -> Option<Refusal> {
+    fn refuse_target(&self, secret: &Snapshot) -> Option<Rejection> {
         let spec = &self.resource.spec.target;
         let name = &spec.name;
         if secret.immutable {
-            return Some(Refusal::new(
+            return Some(Rejection::new(
                 "TargetImmutable",
                 format!(
                     "the Secret {name} is immutable: delete it, or choose another spec.target.name"
@@ -145,7 +149,7 @@ impl Pass<'_> {
         }
         match secret.owner() {
             Some(owner) if owner == self.resource.name_any() => None,
-            Some(owner) if self.exists(owner) => Some(Refusal::new(
+            Some(owner) if self.exists(owner) => Some(Rejection::new(
                 "TargetClaimed",
                 format!(
                     "the Secret {name} belongs to the ClientSecretRotation {owner}: choose another \
@@ -153,8 +157,8 @@ impl Pass<'_> {
                 ),
             )),
             _ if spec.adopt => None,
-            _ => Some(Refusal::new(
-                "TargetForeign",
+            _ => Some(Rejection::new(
+                "TargetNotOwned",
                 format!(
                     "the Secret {name} exists and was not created for this resource: set \
                      spec.target.adopt to true to take it over, or choose another spec.target.name"
@@ -198,16 +202,16 @@ impl Pass<'_> {
 }
 
 /// Why a client is not one to rotate, if so.
-pub(super) fn refuse_client(facts: &ClientFacts) -> Option<Refusal> {
+pub(super) fn refuse_client(facts: &ClientInfo) -> Option<Rejection> {
     match facts.kind {
         ClientKind::Confidential => None,
-        ClientKind::Public => Some(Refusal::new(
+        ClientKind::Public => Some(Rejection::new(
             "PublicClient",
             "the client is public (its token_endpoint_auth_method is none): it does not authenticate, \
              so there is nothing to rotate; choose an authentication method in Auth0, or delete this \
              resource",
         )),
-        ClientKind::WithKeys => Some(Refusal::new(
+        ClientKind::KeyBased => Some(Rejection::new(
             "ClientUsesKeys",
             "the client authenticates with keys (client_authentication_methods): it has no secret to \
              rotate; delete this resource, or switch the client back to a client secret",

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use rotation::{
-    Class, Decision, Notice, Observation, Policy, Publication, Purpose, Refusal, Rollout, Status,
-    Step, Trouble, Unreached, decide, fail, notices,
+    Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Publication, Purpose,
+    Rejection, Rollout, Status, Step, UnreachedPods, decide, event_records, fail,
 };
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     tenants::{Usable, status},
     terms, trouble,
 };
-use crate::{api::ClientSecretRotation, auth0::ClientFacts, failpoint::failpoint};
+use crate::{api::ClientSecretRotation, auth0::ClientInfo, failpoint::failpoint};
 
 /// The most steps that a pass takes before it lets others have a turn. The longest way, a rotation
 /// whose grace period is over at once, takes thirteen.
@@ -30,18 +30,18 @@ const MOST_STEPS: usize = 24;
 /// How a pass ended.
 pub(super) enum End {
     /// There is nothing to do before that time, if any.
-    Rest(Option<DateTime<Utc>>),
+    Wait(Option<DateTime<Utc>>),
     /// The resource is gone.
     Gone,
 }
 
 /// A pass that is over.
 pub(super) struct Report {
-    pub(super) end: Result<End, Trouble>,
+    pub(super) end: Result<End, Failure>,
     /// The resource, unless it could not be read.
     pub(super) about: Option<ObjectReference>,
     /// What happened to it.
-    pub(super) told: Vec<Notice>,
+    pub(super) told: Vec<EventRecord>,
 }
 
 /// One pass over one resource.
@@ -53,16 +53,16 @@ pub(super) struct Pass<'a> {
     /// The target Secret as it was read or written last; `None` when it hasn't been.
     pub(super) secret: Option<Option<Snapshot>>,
     pub(super) values: Values,
-    pub(super) tenant: Result<Usable, Trouble>,
+    pub(super) tenant: Result<Usable, Failure>,
     /// What Auth0 said of the client in this pass.
-    pub(super) client: Option<Result<ClientFacts, Refusal>>,
+    pub(super) client: Option<Result<ClientInfo, Rejection>>,
     /// When it was asked.
     pub(super) client_read_at: Option<DateTime<Utc>>,
     pub(super) accepted: Option<bool>,
     pub(super) secret_set: bool,
-    pub(super) rehearsed: bool,
+    pub(super) dry_run_passed: bool,
     /// The pods that will never see what is published.
-    pub(super) unreached: Unreached,
+    pub(super) unreached: UnreachedPods,
     pub(super) rollouts: Option<Vec<Rollout>>,
     /// Consumers that could not be restarted in this pass, and why.
     pub(super) not_restarted: BTreeMap<String, String>,
@@ -78,7 +78,7 @@ pub(super) struct Pass<'a> {
     pub(super) authority: Authority,
     policy: Option<(Option<i64>, Policy)>,
     seen: Settled,
-    told: Vec<Notice>,
+    told: Vec<EventRecord>,
 }
 
 /// Makes a pass over a resource.
@@ -103,8 +103,8 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Repo
         client_read_at: None,
         accepted: None,
         secret_set: false,
-        rehearsed: false,
-        unreached: Unreached::NotAsked,
+        dry_run_passed: false,
+        unreached: UnreachedPods::NotChecked,
         rollouts: None,
         not_restarted: BTreeMap::new(),
         read_at,
@@ -126,7 +126,7 @@ pub(super) async fn pass(context: &Context, namespace: &str, name: &str) -> Repo
 }
 
 impl Pass<'_> {
-    async fn run(&mut self) -> Result<End, Trouble> {
+    async fn run(&mut self) -> Result<End, Failure> {
         self.note_resource();
         self.remember_domain();
         self.context.memory.with(&self.uid, |known| known.poked = false);
@@ -149,7 +149,7 @@ impl Pass<'_> {
             match self.act(&seen, decision).await {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),
-                Err(trouble) if trouble.class == Class::Conflict && self.refresh().await? => {}
+                Err(trouble) if trouble.class == ErrorClass::Conflict && self.refresh().await? => {}
                 Err(trouble) => return self.failed(Some((seen, step)), trouble).await,
             }
         }
@@ -158,7 +158,7 @@ impl Pass<'_> {
 
     /// Something changed under our hands: reads it again, and asks Auth0 anew. False when the
     /// resource is gone.
-    async fn refresh(&mut self) -> Result<bool, Trouble> {
+    async fn refresh(&mut self) -> Result<bool, Failure> {
         self.read_at = Instant::now();
         let Some(resource) = self.handle.get().await? else { return Ok(false) };
         self.resource = resource;
@@ -166,7 +166,7 @@ impl Pass<'_> {
         self.tenant = self.context.tenants.find(&self.resource, &self.context.watched);
         self.remember_domain();
         (self.client, self.accepted) = (None, None);
-        (self.secret_set, self.rehearsed, self.recorded) = (false, false, None);
+        (self.secret_set, self.dry_run_passed, self.recorded) = (false, false, None);
         self.rollouts = None;
         self.find_authority().await?;
         self.read_secret().await?;
@@ -178,7 +178,7 @@ impl Pass<'_> {
         &mut self,
         seen: &Observation,
         decision: Decision,
-    ) -> Result<Option<End>, Trouble> {
+    ) -> Result<Option<End>, Failure> {
         let Decision { status, step, wake } = decision;
         if matches!(step, Step::RotateSecret | Step::SetSecret(_)) {
             // What can be known to fail beforehand isn't recorded as an attempt.
@@ -187,21 +187,21 @@ impl Pass<'_> {
             self.context.memory.with(&self.uid, |known| known.attempted = number);
         }
         let status = self.with_tenant_condition(status);
-        let answers = |publication: &Publication| publication.purpose == Purpose::Answer;
+        let answers = |publication: &Publication| publication.purpose == Purpose::Response;
         if !self.context.right().holds() && matches!(&step, Step::Publish(it) if answers(it)) {
             // Nothing but the answer is left to be done, and its intent was stored before the call.
             return self.take(step).await.map(|()| None);
         }
         self.store(&seen.status, status).await?;
-        if step == Step::Rest {
+        if step == Step::Wait {
             self.settle(wake);
-            return Ok(Some(End::Rest(wake)));
+            return Ok(Some(End::Wait(wake)));
         }
         self.take(step).await.map(|()| None)
     }
 
     /// Stores a status if it differs from the stored one, and remembers what there is to tell.
-    async fn store(&mut self, stored: &Status, status: Status) -> Result<(), Trouble> {
+    async fn store(&mut self, stored: &Status, status: Status) -> Result<(), Failure> {
         if *stored == status {
             return Ok(());
         }
@@ -212,7 +212,7 @@ impl Pass<'_> {
         self.recorded = Some(Instant::now());
         self.note_resource();
         self.context.metrics.status_written();
-        let told = notices(stored, &status);
+        let told = event_records(stored, &status);
         for notice in &told {
             self.log(notice);
         }
@@ -226,8 +226,8 @@ impl Pass<'_> {
     async fn failed(
         &mut self,
         during: Option<(Observation, Step)>,
-        trouble: Trouble,
-    ) -> Result<End, Trouble> {
+        trouble: Failure,
+    ) -> Result<End, Failure> {
         let now = now();
         let policy = self.policy(now);
         let (seen, step) = match during {
@@ -291,8 +291,16 @@ impl Pass<'_> {
                 None => (true, "Usable".to_owned(), String::new()),
             },
         };
-        let kind = rotation::kind::TENANT_READY;
-        rotation::set(&mut status.conditions, kind, ready, &reason, &message, generation, now());
+        let kind = rotation::condition_types::TENANT_READY;
+        rotation::set_condition(
+            &mut status.conditions,
+            kind,
+            ready,
+            &reason,
+            &message,
+            generation,
+            now(),
+        );
         status
     }
 
@@ -323,10 +331,10 @@ impl Pass<'_> {
         });
     }
 
-    fn log(&self, notice: &Notice) {
+    fn log(&self, notice: &EventRecord) {
         let name = self.resource.name_any();
         let namespace = self.namespace();
-        let Notice { reason, message, warning } = notice;
+        let EventRecord { reason, message, warning } = notice;
         if *warning {
             tracing::warn!(namespace, name, reason, "{message}");
         } else {

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::auth0::Urgency;
+use crate::auth0::Priority;
 
 /// Namespace and name of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,7 +41,7 @@ struct State {
 }
 
 /// By urgency, then in the order of coming.
-type Order = (Urgency, u64);
+type Order = (Priority, u64);
 
 #[derive(Default)]
 struct Tenant {
@@ -84,7 +84,7 @@ impl Places {
         self: &Arc<Places>,
         key: &Key,
         tenant: &str,
-        urgency: Urgency,
+        urgency: Priority,
     ) -> Option<Place> {
         let mut state = self.lock();
         let came = state.leave(key).map_or(state.next, |(_, came)| came);
@@ -203,14 +203,14 @@ mod tests {
     #[test]
     fn the_most_urgent_is_called_first_and_of_equals_the_one_that_came_first() {
         let (places, called) = places(1);
-        let mut place = places.take(&key("first"), "t", Urgency::Background);
+        let mut place = places.take(&key("first"), "t", Priority::Background);
         assert!(place.is_some());
-        let urgencies = [Urgency::Background, Urgency::New, Urgency::Underway];
+        let urgencies = [Priority::Background, Priority::New, Priority::InProgress];
         for number in 0..6 {
             assert!(places.take(&key(number), "t", urgencies[number % 3]).is_none());
         }
         // One that waits becomes urgent, and is ahead of those that came later.
-        assert!(places.take(&key(0), "t", Urgency::Underway).is_none());
+        assert!(places.take(&key(0), "t", Priority::InProgress).is_none());
         let mut order = Vec::new();
         for _ in 0..6 {
             drop(place.take());
@@ -229,10 +229,10 @@ mod tests {
     fn one_tenant_has_half_of_the_places() {
         let (places, called) = places(8);
         let slow: Vec<_> =
-            (0..50).filter_map(|n| places.take(&key(n), "slow", Urgency::Underway)).collect();
+            (0..50).filter_map(|n| places.take(&key(n), "slow", Priority::InProgress)).collect();
         assert_eq!(slow.len(), 4);
         let other: Vec<_> =
-            (50..100).filter_map(|n| places.take(&key(n), "other", Urgency::Background)).collect();
+            (50..100).filter_map(|n| places.take(&key(n), "other", Priority::Background)).collect();
         assert_eq!(other.len(), 4);
         drop(other);
         assert_eq!(called.lock().unwrap().len(), 4);
@@ -242,9 +242,9 @@ mod tests {
     #[test]
     fn whoever_leaves_gives_back_what_it_was_given() {
         let (places, called) = places(1);
-        let place = places.take(&key(1), "t", Urgency::New);
+        let place = places.take(&key(1), "t", Priority::New);
         for number in 2..5 {
-            assert!(places.take(&key(number), "t", Urgency::New).is_none());
+            assert!(places.take(&key(number), "t", Priority::New).is_none());
         }
         places.leave(&key(3));
         drop(place);
@@ -264,7 +264,7 @@ mod tests {
             steps in prop::collection::vec((0u8..12, 0u8..3, 0usize..3, 0u8..6), 1..200),
         ) {
             let (places, called) = places(concurrency);
-            let urgencies = [Urgency::Underway, Urgency::New, Urgency::Background];
+            let urgencies = [Priority::InProgress, Priority::New, Priority::Background];
             let mut held: HashMap<Key, Place> = HashMap::new();
             for (number, tenant, urgency, what) in steps {
                 let name = key(number);

@@ -8,7 +8,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
-use rotation::{Class, Request, Trouble};
+use rotation::{ErrorClass, Failure, Request};
 use tracing::Instrument as _;
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     api::{ClientSecretRotation, REQUEST_ANNOTATION, TenantRef},
-    auth0::Urgency,
+    auth0::Priority,
     metrics::class_word,
     telemetry,
 };
@@ -39,8 +39,8 @@ pub(super) struct Turn {
     uid: String,
     reference: TenantRef,
     wished: Wished,
-    urgency: Urgency,
-    /// Held until the pass is over. Who has an answer in hand needs none.
+    urgency: Priority,
+    /// OwnedTarget until the pass is over. Who has an answer in hand needs none.
     place: Option<Place>,
 }
 
@@ -108,19 +108,19 @@ fn begin_with(resource: &Guarded, key: &Key, context: &Context) -> Result<Turn, 
 
 /// Rotations in progress go first, then what somebody asked for or what is due, then the rest:
 /// imports, repairs, suspicions.
-fn urgency(resource: &ClientSecretRotation, now: DateTime<Utc>) -> Urgency {
+fn urgency(resource: &ClientSecretRotation, now: DateTime<Utc>) -> Priority {
     let status = resource.status.clone().unwrap_or_default();
     if status.rotation.is_some() {
-        return Urgency::Underway;
+        return Priority::InProgress;
     }
     let request = resource.annotations().get(REQUEST_ANNOTATION);
-    let requested = request.map(|text| Request::read(text).text);
+    let requested = request.map(|text| Request::parse(text).text);
     let is_new = requested.is_some() && requested != status.last_handled_request;
     let is_due = status.next_rotation_time.is_some_and(|due| due <= now);
     if is_new || is_due || resource.metadata.deletion_timestamp.is_some() {
-        Urgency::New
+        Priority::New
     } else {
-        Urgency::Background
+        Priority::Background
     }
 }
 
@@ -143,7 +143,7 @@ pub(super) async fn reconcile(turn: Turn, context: Arc<Context>) -> Result<Actio
             context.metrics.passed("gone");
             Action::await_change()
         }
-        Ok(End::Rest(wake)) => {
+        Ok(End::Wait(wake)) => {
             context.metrics.passed("ok");
             sleep_until(wake)
         }
@@ -232,11 +232,11 @@ fn come_again(
     uid: &str,
     (namespace, name): (&str, &str),
     wished: Wished,
-    (urgency, trouble): (Urgency, &Trouble),
+    (urgency, trouble): (Priority, &Failure),
 ) -> Action {
-    let closed = matches!(trouble.class, Class::Throttled { .. });
+    let closed = matches!(trouble.class, ErrorClass::Throttled { .. });
     // Of those who come back when a tenant opens, rotations in progress come first.
-    let sooner = if closed && urgency == Urgency::Underway { 0.2 } else { 1.0 };
+    let sooner = if closed && urgency == Priority::InProgress { 0.2 } else { 1.0 };
     let random = sooner * rand::random::<f64>();
     let (failures, wait) = context.memory.with(uid, |known| {
         known.settled = None;
@@ -247,8 +247,8 @@ fn come_again(
         (known.failures, wait)
     });
     context.metrics.passed(class_word(trouble.class));
-    let Trouble { reason, message, .. } = trouble;
-    if trouble.class == Class::Conflict {
+    let Failure { reason, message, .. } = trouble;
+    if trouble.class == ErrorClass::Conflict {
         tracing::debug!(namespace, name, reason, ?wait, "{message}");
     } else {
         tracing::warn!(namespace, name, reason, failures, ?wait, "{message}");

@@ -7,13 +7,13 @@ use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
 };
-use rotation::{Class, Status, Trouble};
+use rotation::{ErrorClass, Failure, Status};
 use serde_json::json;
 
 use super::{KUBE_DEADLINE, trouble};
 use crate::{
     api::{ClientSecretRotation, INITIALIZED_ANNOTATION, MANAGER, ROTATION_FINALIZER},
-    leader::Right,
+    leader::WriteFence,
     telemetry,
 };
 
@@ -29,7 +29,7 @@ impl Handle {
     }
 
     /// Reads the resource, live. `None` when it is gone.
-    pub(super) async fn get(&self) -> Result<Option<ClientSecretRotation>, Trouble> {
+    pub(super) async fn get(&self) -> Result<Option<ClientSecretRotation>, Failure> {
         in_time("reading the resource", self.api.get_opt(&self.name)).await
     }
 
@@ -38,8 +38,8 @@ impl Handle {
         &self,
         resource: &ClientSecretRotation,
         status: Status,
-        right: Right<'_>,
-    ) -> Result<ClientSecretRotation, Trouble> {
+        right: WriteFence<'_>,
+    ) -> Result<ClientSecretRotation, Failure> {
         let mut resource = resource.clone();
         resource.metadata.managed_fields = None;
         resource.status = Some(status);
@@ -52,10 +52,10 @@ impl Handle {
         }
         // Fields that the installed definition doesn't know are dropped by the API server: what
         // isn't recorded must not be done.
-        Err(Trouble {
-            class: Class::Fatal,
+        Err(Failure {
+            class: ErrorClass::Fatal,
             ..trouble::invalid(
-                "DefinitionOutdated",
+                "CrdOutdated",
                 "the installed CustomResourceDefinition is older than this operator: apply crds/",
             )
         })
@@ -65,8 +65,8 @@ impl Handle {
     pub(super) async fn hold(
         &self,
         resource: &ClientSecretRotation,
-        right: Right<'_>,
-    ) -> Result<ClientSecretRotation, Trouble> {
+        right: WriteFence<'_>,
+    ) -> Result<ClientSecretRotation, Failure> {
         let mut finalizers = resource.finalizers().to_vec();
         if !is_held(resource) {
             finalizers.push(ROTATION_FINALIZER.to_owned());
@@ -79,8 +79,8 @@ impl Handle {
     pub(super) async fn release(
         &self,
         resource: &ClientSecretRotation,
-        right: Right<'_>,
-    ) -> Result<ClientSecretRotation, Trouble> {
+        right: WriteFence<'_>,
+    ) -> Result<ClientSecretRotation, Failure> {
         let mut finalizers = resource.finalizers().to_vec();
         finalizers.retain(|finalizer| finalizer != ROTATION_FINALIZER);
         self.patch(resource, json!({ "finalizers": finalizers }), right).await
@@ -90,8 +90,8 @@ impl Handle {
         &self,
         resource: &ClientSecretRotation,
         mut metadata: serde_json::Value,
-        right: Right<'_>,
-    ) -> Result<ClientSecretRotation, Trouble> {
+        right: WriteFence<'_>,
+    ) -> Result<ClientSecretRotation, Failure> {
         metadata["resourceVersion"] = json!(resource.resource_version());
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         let patch = Patch::Merge(json!({ "metadata": metadata }));
@@ -113,7 +113,7 @@ pub(super) fn reference(resource: &ClientSecretRotation) -> ObjectReference {
 async fn in_time<T>(
     what: &str,
     call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, Trouble> {
+) -> Result<T, Failure> {
     let call = async {
         match tokio::time::timeout(KUBE_DEADLINE, call).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -122,5 +122,5 @@ async fn in_time<T>(
         }
     };
     let span = telemetry::kubernetes(what);
-    telemetry::traced(span, |trouble: &Trouble| trouble.reason, call).await
+    telemetry::traced(span, |trouble: &Failure| trouble.reason, call).await
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
-use rotation::{Policy, Schedule, Span, Strategy, Terms, Window};
+use rotation::{K8sDuration, Policy, PolicyParams, Schedule, Strategy, Window};
 
 use super::target::check_template;
 use crate::api::{ClientSecretRotation, Initial, WindowSpec};
@@ -14,16 +14,16 @@ use crate::api::{ClientSecretRotation, Initial, WindowSpec};
 /// published before. The operator reads it live: no time has to pass for that.
 pub(super) fn policy(
     resource: &ClientSecretRotation,
-    propagation_window: Span,
+    propagation_window: K8sDuration,
     is_own: bool,
     now: DateTime<Utc>,
 ) -> Policy {
     let spec = &resource.spec;
     let (strategy, staging_period) = match spec.strategy {
-        Strategy::Rotate if is_own => (Strategy::Staged, Span::ZERO),
+        Strategy::Rotate if is_own => (Strategy::Staged, K8sDuration::ZERO),
         strategy => (strategy, spec.staging.period),
     };
-    let terms = Terms {
+    let terms = PolicyParams {
         strategy,
         staging_period,
         grace_period: spec.grace_period,

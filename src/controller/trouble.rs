@@ -3,36 +3,37 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rotation::{Class, Trouble};
+use rotation::{ErrorClass, Failure};
 
-use crate::leader::Right;
+use crate::leader::WriteFence;
 
 /// Something about the API server failed. Its own text is kept only where it can't carry a value.
-pub(super) fn of_kube(what: &str, error: &kube::Error) -> Trouble {
+pub(super) fn of_kube(what: &str, error: &kube::Error) -> Failure {
     let (class, message) = match error {
         kube::Error::Api(status) => match status.code {
-            404 | 409 => (Class::Conflict, format!("{what}: it changed meanwhile")),
+            404 | 409 => (ErrorClass::Conflict, format!("{what}: it changed meanwhile")),
             403 => (
-                Class::Invalid,
+                ErrorClass::Invalid,
                 format!("{what}: the operator is not allowed to: {}", bounded(&status.message)),
             ),
             429 | 500.. => {
-                (Class::Retry, format!("{what}: the API server answered {}", status.code))
+                (ErrorClass::Retry, format!("{what}: the API server answered {}", status.code))
             }
-            _ => (Class::Invalid, format!("{what}: {}", bounded(&status.message))),
+            _ => (ErrorClass::Invalid, format!("{what}: {}", bounded(&status.message))),
         },
-        kube::Error::SerdeError(_) => {
-            (Class::Invalid, format!("{what}: the object doesn't fit its definition: apply crds/"))
-        }
-        _ => (Class::Retry, format!("{what}: the API server can't be reached")),
+        kube::Error::SerdeError(_) => (
+            ErrorClass::Invalid,
+            format!("{what}: the object doesn't fit its definition: apply crds/"),
+        ),
+        _ => (ErrorClass::Retry, format!("{what}: the API server can't be reached")),
     };
-    Trouble { class, reason: "KubernetesError", message, unchanged: false, tenant: false }
+    Failure { class, reason: "KubernetesError", message, unchanged: false, tenant: false }
 }
 
 /// The API server did not answer in time.
-pub(super) fn of_timeout(what: &str) -> Trouble {
-    Trouble {
-        class: Class::Retry,
+pub(super) fn of_timeout(what: &str) -> Failure {
+    Failure {
+        class: ErrorClass::Retry,
         reason: "KubernetesError",
         message: format!("{what}: the API server did not answer in time"),
         unchanged: false,
@@ -41,9 +42,9 @@ pub(super) fn of_timeout(what: &str) -> Trouble {
 }
 
 /// The process has been asked to stop: nothing new is begun.
-pub(super) fn stopping() -> Trouble {
-    Trouble {
-        class: Class::Retry,
+pub(super) fn stopping() -> Failure {
+    Failure {
+        class: ErrorClass::Retry,
         reason: "Stopping",
         message: "the operator is stopping; another one goes on".to_owned(),
         unchanged: true,
@@ -52,9 +53,9 @@ pub(super) fn stopping() -> Trouble {
 }
 
 /// Another replica leads, or soon will: nothing is changed any more.
-pub(super) fn not_leading() -> Trouble {
-    Trouble {
-        class: Class::Retry,
+pub(super) fn not_leading() -> Failure {
+    Failure {
+        class: ErrorClass::Retry,
         reason: "NotLeading",
         message: "this replica doesn't lead any more; another one goes on".to_owned(),
         unchanged: true,
@@ -63,14 +64,14 @@ pub(super) fn not_leading() -> Trouble {
 }
 
 /// Just before something outside of this process is changed: whether it may be.
-pub(super) fn check(right: Right<'_>) -> Result<(), Trouble> {
+pub(super) fn check(right: WriteFence<'_>) -> Result<(), Failure> {
     if right.holds() { Ok(()) } else { Err(not_leading()) }
 }
 
 /// What was read is out of date.
-pub(super) fn conflict(what: &str) -> Trouble {
-    Trouble {
-        class: Class::Conflict,
+pub(super) fn conflict(what: &str) -> Failure {
+    Failure {
+        class: ErrorClass::Conflict,
         reason: "Conflict",
         message: what.to_owned(),
         unchanged: true,
@@ -79,9 +80,9 @@ pub(super) fn conflict(what: &str) -> Trouble {
 }
 
 /// A person has to change something.
-pub(super) fn invalid(reason: &'static str, message: impl Into<String>) -> Trouble {
-    Trouble {
-        class: Class::Invalid,
+pub(super) fn invalid(reason: &'static str, message: impl Into<String>) -> Failure {
+    Failure {
+        class: ErrorClass::Invalid,
         reason,
         message: message.into(),
         unchanged: true,
@@ -95,17 +96,22 @@ fn bounded(message: &str) -> String {
 
 /// How long to wait after the `failures`-th failure in a row: doubling, bounded, and shortened by
 /// up to a half by `random` (between 0 and 1), so that many objects don't come back together.
-pub(super) fn backoff(class: Class, failures: u32, now: DateTime<Utc>, random: f64) -> Duration {
+pub(super) fn backoff(
+    class: ErrorClass,
+    failures: u32,
+    now: DateTime<Utc>,
+    random: f64,
+) -> Duration {
     let (first, most) = match class {
-        Class::Conflict => (0.05, 5.0),
-        Class::Retry | Class::Throttled { .. } => (0.5, 60.0),
-        Class::Invalid | Class::Fatal => (5.0, 600.0),
+        ErrorClass::Conflict => (0.05, 5.0),
+        ErrorClass::Retry | ErrorClass::Throttled { .. } => (0.5, 60.0),
+        ErrorClass::Invalid | ErrorClass::Fatal => (5.0, 600.0),
     };
     let doubled = f64::min(first * 2f64.powi(failures.saturating_sub(1).min(20) as i32), most);
     let wait = Duration::from_secs_f64(doubled * (1.0 - random.clamp(0.0, 1.0) / 2.0));
     match class {
         // Not before the time that was named, and then not all at once.
-        Class::Throttled { until } => {
+        ErrorClass::Throttled { until } => {
             let named = (until - now).to_std().unwrap_or_default();
             named + Duration::from_secs_f64(random.clamp(0.0, 1.0))
         }
@@ -124,7 +130,7 @@ mod tests {
         #[test]
         fn backoff_grows_and_is_bounded(failures in 1u32..1000, random in 0f64..=1.0) {
             let now = DateTime::from_timestamp(0, 0).unwrap();
-            for (class, most) in [(Class::Retry, 60), (Class::Invalid, 600), (Class::Conflict, 5)] {
+            for (class, most) in [(ErrorClass::Retry, 60), (ErrorClass::Invalid, 600), (ErrorClass::Conflict, 5)] {
                 let wait = backoff(class, failures, now, random);
                 prop_assert!(wait <= Duration::from_secs(most));
                 prop_assert!(wait <= backoff(class, failures + 1, now, random));
@@ -136,7 +142,7 @@ mod tests {
         fn a_named_time_is_waited_for(seconds in 0i64..3600, random in 0f64..=1.0) {
             let now = DateTime::from_timestamp(0, 0).unwrap();
             let until = now + TimeDelta::seconds(seconds);
-            let wait = backoff(Class::Throttled { until }, 1, now, random);
+            let wait = backoff(ErrorClass::Throttled { until }, 1, now, random);
             prop_assert!(wait >= Duration::from_secs(seconds as u64));
             prop_assert!(wait <= Duration::from_secs(seconds as u64 + 1));
         }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{clock::Moment, terms::Terms};
+use super::{clock::BootInstant, terms::LeaderElectionConfig};
 
 /// The Lease as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) struct Record {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Nothing before that moment.
-    Rest(Moment),
+    Wait(BootInstant),
     Read,
     /// Create the Lease, as its holder.
     Create,
@@ -65,14 +65,14 @@ pub(super) enum Written {
 #[derive(Debug)]
 pub(super) struct Election {
     identity: String,
-    terms: Terms,
+    terms: LeaderElectionConfig,
     /// The Lease as it was last seen (`None`: it wasn't there), and when it was first seen so.
-    seen: Option<(Option<Record>, Moment)>,
+    seen: Option<(Option<Record>, BootInstant)>,
     /// How long a Lease that has gone has to be respected.
     respected: Duration,
     /// What was seen last is what the next step goes by.
     is_fresh: bool,
-    not_before: Moment,
+    not_before: BootInstant,
     failures: u32,
     term: Option<Term>,
 }
@@ -81,13 +81,13 @@ pub(super) struct Election {
 #[derive(Debug)]
 struct Term {
     /// Before the last call that renewed it was sent.
-    renewed: Moment,
+    renewed: BootInstant,
     /// Someone else has written to the Lease: nothing is done until it is clear who holds it.
     is_disputed: bool,
 }
 
 impl Election {
-    pub(super) fn new(identity: String, terms: Terms, now: Moment) -> Election {
+    pub(super) fn new(identity: String, terms: LeaderElectionConfig, now: BootInstant) -> Election {
         Election {
             identity,
             terms,
@@ -101,7 +101,7 @@ impl Election {
     }
 
     /// Until when this replica may act; `None` when it may not.
-    pub(super) fn may_act_until(&self) -> Option<Moment> {
+    pub(super) fn may_act_until(&self) -> Option<BootInstant> {
         let term = self.term.as_ref().filter(|term| !term.is_disputed)?;
         Some(term.renewed.after(self.terms.renew_deadline()))
     }
@@ -119,14 +119,14 @@ impl Election {
         record.holder.as_ref() == Some(&self.identity)
     }
 
-    pub(super) fn step(&mut self, now: Moment) -> Step {
+    pub(super) fn step(&mut self, now: BootInstant) -> Step {
         let limit = self.terms.renew_deadline();
         let deadline = self.term.as_ref().map(|term| term.renewed.after(limit));
         if deadline.is_some_and(|deadline| now >= deadline) {
             return Step::Stop(Loss::Deadline(limit));
         }
         if now < self.not_before {
-            return Step::Rest(deadline.map_or(self.not_before, |it| it.min(self.not_before)));
+            return Step::Wait(deadline.map_or(self.not_before, |it| it.min(self.not_before)));
         }
         let Some((lease, since)) = self.seen.clone().filter(|_| self.is_fresh) else {
             return Step::Read;
@@ -146,7 +146,7 @@ impl Election {
     }
 
     /// What the others do.
-    fn stand(&mut self, lease: Option<Record>, since: Moment, now: Moment) -> Step {
+    fn stand(&mut self, lease: Option<Record>, since: BootInstant, now: BootInstant) -> Step {
         let Some(lease) = lease else {
             // Whoever held it before it was deleted may not know yet.
             return self.wait_out(since.after(self.respected), now).unwrap_or(Step::Create);
@@ -167,17 +167,17 @@ impl Election {
     }
 
     /// Rests, and then reads again, until a moment has come.
-    fn wait_out(&mut self, until: Moment, now: Moment) -> Option<Step> {
+    fn wait_out(&mut self, until: BootInstant, now: BootInstant) -> Option<Step> {
         if now >= until {
             return None;
         }
         self.is_fresh = false;
         self.not_before = until.min(now.after(self.terms.retry_period()));
-        Some(Step::Rest(self.not_before))
+        Some(Step::Wait(self.not_before))
     }
 
     /// The Lease was read. `now` is after the answer came.
-    pub(super) fn was_read(&mut self, lease: Option<Record>, now: Moment) {
+    pub(super) fn was_read(&mut self, lease: Option<Record>, now: BootInstant) {
         let known = self.seen.as_ref().map(|(known, _)| known);
         if known != Some(&lease) {
             if let Some(before) = known.and_then(Option::as_ref) {
@@ -190,7 +190,7 @@ impl Election {
     }
 
     /// The Lease could not be read, or perhaps not be written.
-    pub(super) fn failed(&mut self, now: Moment) {
+    pub(super) fn failed(&mut self, now: BootInstant) {
         self.is_fresh = false;
         self.failures = self.failures.saturating_add(1);
         // A leader has no time to lose.
@@ -199,7 +199,7 @@ impl Election {
     }
 
     /// The Lease was written, or not. `sent` is before the call was sent, `now` after its answer.
-    pub(super) fn was_written(&mut self, written: Written, sent: Moment, now: Moment) {
+    pub(super) fn was_written(&mut self, written: Written, sent: BootInstant, now: BootInstant) {
         match written {
             Written::Stored(record) => {
                 self.term = Some(Term { renewed: sent, is_disputed: false });

@@ -6,21 +6,21 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{
-    clock::Moment,
+    clock::BootInstant,
     election::{Election, Loss, Record, Step, Written},
-    terms::Terms,
+    terms::LeaderElectionConfig,
 };
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn at(milliseconds: u64) -> Moment {
-    Moment(Duration::from_millis(milliseconds))
+fn at(milliseconds: u64) -> BootInstant {
+    BootInstant(Duration::from_millis(milliseconds))
 }
 
-fn terms() -> Terms {
-    Terms::new(seconds(12), seconds(8), seconds(1)).unwrap()
+fn terms() -> LeaderElectionConfig {
+    LeaderElectionConfig::new(seconds(12), seconds(8), seconds(1)).unwrap()
 }
 
 fn one() -> Election {
@@ -70,7 +70,7 @@ fn a_lease_is_taken_when_it_was_not_seen_to_change_for_its_duration() {
     for now in (0..12_000).step_by(1_000) {
         assert_eq!(election.step(at(now)), Step::Read, "{now}");
         election.was_read(Some(record(7, Some("two"))), at(now));
-        assert_eq!(election.step(at(now)), Step::Rest(at(now + 1_000)), "{now}");
+        assert_eq!(election.step(at(now)), Step::Wait(at(now + 1_000)), "{now}");
     }
     assert_eq!(election.step(at(12_000)), Step::Read);
     election.was_read(Some(record(7, Some("two"))), at(12_000));
@@ -81,10 +81,10 @@ fn a_lease_is_taken_when_it_was_not_seen_to_change_for_its_duration() {
 fn any_change_of_a_lease_begins_its_time_anew() {
     let mut election = one();
     election.was_read(Some(record(7, Some("two"))), at(0));
-    assert_eq!(election.step(at(0)), Step::Rest(at(1_000)));
+    assert_eq!(election.step(at(0)), Step::Wait(at(1_000)));
     election.was_read(Some(record(8, Some("two"))), at(11_900));
     for now in [12_000, 23_800] {
-        assert!(matches!(election.step(at(now)), Step::Rest(_) | Step::Read), "{now}");
+        assert!(matches!(election.step(at(now)), Step::Wait(_) | Step::Read), "{now}");
         election.was_read(Some(record(8, Some("two"))), at(now));
     }
     election.was_read(Some(record(8, Some("two"))), at(23_900));
@@ -97,7 +97,7 @@ fn the_duration_that_the_holder_wrote_is_respected() {
     let long = Record { duration: Some(seconds(60)), ..record(7, Some("two")) };
     election.was_read(Some(long.clone()), at(0));
     election.was_read(Some(long.clone()), at(59_999));
-    assert_eq!(election.step(at(59_999)), Step::Rest(at(60_000)));
+    assert_eq!(election.step(at(59_999)), Step::Wait(at(60_000)));
     election.was_read(Some(long), at(60_000));
     assert_eq!(election.step(at(60_000)), Step::Write { transitions: 4, takes: true });
 }
@@ -107,9 +107,9 @@ fn a_lease_that_was_deleted_is_respected_for_its_duration() {
     let mut election = one();
     election.was_read(Some(record(7, Some("two"))), at(0));
     election.was_read(None, at(100));
-    assert_eq!(election.step(at(100)), Step::Rest(at(1_100)));
+    assert_eq!(election.step(at(100)), Step::Wait(at(1_100)));
     election.was_read(None, at(12_099));
-    assert_eq!(election.step(at(12_099)), Step::Rest(at(12_100)));
+    assert_eq!(election.step(at(12_099)), Step::Wait(at(12_100)));
     election.was_read(None, at(12_100));
     assert_eq!(election.step(at(12_100)), Step::Create);
 }
@@ -118,7 +118,7 @@ fn a_lease_that_was_deleted_is_respected_for_its_duration() {
 fn a_term_counts_from_before_the_call_that_renewed_it() {
     let mut election = leader(1_000);
     assert_eq!(election.may_act_until(), Some(at(9_000)));
-    assert_eq!(election.step(at(1_500)), Step::Rest(at(3_000)));
+    assert_eq!(election.step(at(1_500)), Step::Wait(at(3_000)));
     assert_eq!(election.step(at(3_000)), Step::Write { transitions: 3, takes: false });
     election.was_written(Written::Stored(record(2, Some("one"))), at(3_000), at(4_999));
     assert_eq!(election.may_act_until(), Some(at(11_000)));
@@ -130,10 +130,10 @@ fn a_leader_whose_writes_fail_tries_again_until_its_deadline() {
     assert_eq!(election.step(at(2_000)), Step::Write { transitions: 3, takes: false });
     election.was_written(Written::Unknown, at(2_000), at(4_000));
     assert_eq!(election.may_act_until(), Some(at(8_000)));
-    assert_eq!(election.step(at(4_000)), Step::Rest(at(5_000)));
+    assert_eq!(election.step(at(4_000)), Step::Wait(at(5_000)));
     assert_eq!(election.step(at(5_000)), Step::Read);
     election.failed(at(7_500));
-    assert_eq!(election.step(at(7_500)), Step::Rest(at(8_000)));
+    assert_eq!(election.step(at(7_500)), Step::Wait(at(8_000)));
     assert_eq!(election.step(at(8_000)), Step::Stop(Loss::Deadline(seconds(8))));
 }
 
@@ -185,7 +185,7 @@ fn one_that_may_not_read_the_lease_comes_back_ever_more_rarely() {
         .map(|_| {
             assert_eq!(election.step(at(now)), Step::Read);
             election.failed(at(now));
-            let Step::Rest(until) = election.step(at(now)) else { panic!("it rests") };
+            let Step::Wait(until) = election.step(at(now)) else { panic!("it rests") };
             let wait = until.from(at(now));
             now += u64::try_from(wait.as_millis()).unwrap();
             wait
@@ -227,7 +227,7 @@ struct Replica {
 struct Call {
     step: Step,
     over: Option<Record>,
-    sent: Moment,
+    sent: BootInstant,
     /// When it is carried out, if it ever is.
     carried_out: Option<u64>,
     /// When the answer comes, if it ever does.
@@ -260,7 +260,7 @@ impl Replica {
         replica
     }
 
-    fn clock(&self, time: u64) -> Moment {
+    fn clock(&self, time: u64) -> BootInstant {
         at(self.offset + time * self.rate / 1000)
     }
 
@@ -297,7 +297,7 @@ impl Replica {
             return;
         }
         match self.election.step(now) {
-            Step::Rest(_) => {}
+            Step::Wait(_) => {}
             Step::Stop(_) => {
                 self.down_until = time + 500;
                 self.begin_anew(self.down_until);
@@ -306,7 +306,7 @@ impl Replica {
         }
     }
 
-    fn answered(&mut self, call: Call, now: Moment) {
+    fn answered(&mut self, call: Call, now: BootInstant) {
         match call.answer {
             Some(Answer::Read(record)) => {
                 self.over = record.clone();
@@ -327,7 +327,7 @@ impl Replica {
 fn call(
     step: Step,
     over: Option<Record>,
-    sent: Moment,
+    sent: BootInstant,
     time: u64,
     dice: &mut Dice,
     faults: bool,

@@ -9,20 +9,20 @@ use tokio::{
 };
 
 use super::{
-    clock::Moment,
+    clock::BootInstant,
     election::{Election, Step, Written},
-    leadership::{Leadership, Standing},
-    lease::{Place, Stored},
-    terms::Terms,
+    leadership::{LeaderState, Leadership},
+    lease::{LeaseName, Stored},
+    terms::LeaderElectionConfig,
 };
 
 /// How often a trouble that lasts is told again.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// This process as one of several that could lead.
-pub struct Candidacy {
+pub struct LeaderElector {
     leadership: Leadership,
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<LeaderState>,
     elector: Elected,
 }
 
@@ -30,7 +30,7 @@ pub struct Candidacy {
 enum Elected {
     /// Nothing: it stays as it is for as long as this is kept.
     Unopposed {
-        _standing: watch::Sender<Standing>,
+        _standing: watch::Sender<LeaderState>,
     },
     By {
         task: JoinHandle<()>,
@@ -38,32 +38,37 @@ enum Elected {
     },
 }
 
-impl Candidacy {
+impl LeaderElector {
     /// There is no election: this process is the only one.
-    pub fn unopposed() -> Candidacy {
-        let (keeper, standing) = watch::channel(Standing::Leading);
+    pub fn unopposed() -> LeaderElector {
+        let (keeper, standing) = watch::channel(LeaderState::Leading);
         let elector = Elected::Unopposed { _standing: keeper };
-        Candidacy { leadership: Leadership::undisputed(), standing, elector }
+        LeaderElector { leadership: Leadership::undisputed(), standing, elector }
     }
 
     /// Takes part in the election from now on, under a name that no other process has.
-    pub fn stand(client: Client, place: Place, identity: String, terms: Terms) -> Candidacy {
+    pub fn stand(
+        client: Client,
+        place: LeaseName,
+        identity: String,
+        terms: LeaderElectionConfig,
+    ) -> LeaderElector {
         let leadership = Leadership::elected();
         let trouble = Some("the Lease has not been read yet".to_owned());
-        let (standing, seen) = watch::channel(Standing::Standby { trouble });
+        let (standing, seen) = watch::channel(LeaderState::Standby { trouble });
         let (resign, resigned) = oneshot::channel();
         let (namespace, name) = (&place.namespace, &place.name);
         tracing::info!(namespace, lease = name, identity, "takes part in the election of a leader");
         let (duration, deadline) = (terms.duration(), terms.renew_interval());
         let elector = Elector {
             stored: Stored::new(client, place, identity.clone(), duration, deadline),
-            election: Election::new(identity, terms, Moment::now()),
+            election: Election::new(identity, terms, BootInstant::now()),
             leadership: leadership.clone(),
             standing,
             told: None,
         };
         let task = tokio::spawn(elector.run(resigned));
-        Candidacy { leadership, standing: seen, elector: Elected::By { task, resign } }
+        LeaderElector { leadership, standing: seen, elector: Elected::By { task, resign } }
     }
 
     /// Whether this process may act, for those who act.
@@ -72,7 +77,7 @@ impl Candidacy {
     }
 
     /// How this process stands.
-    pub fn standing(&self) -> watch::Receiver<Standing> {
+    pub fn standing(&self) -> watch::Receiver<LeaderState> {
         self.standing.clone()
     }
 
@@ -92,7 +97,7 @@ struct Elector {
     stored: Stored,
     election: Election,
     leadership: Leadership,
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<LeaderState>,
     /// The last trouble that was told, and when.
     told: Option<(String, Instant)>,
 }
@@ -117,19 +122,19 @@ impl Elector {
 
     /// One step. False when it was the last one.
     async fn turn(&mut self) -> bool {
-        let sent = Moment::now();
+        let sent = BootInstant::now();
         match self.election.step(sent) {
-            Step::Rest(until) => {
-                tokio::time::sleep(until.from(Moment::now())).await;
+            Step::Wait(until) => {
+                tokio::time::sleep(until.from(BootInstant::now())).await;
                 return true;
             }
             Step::Read => match self.stored.read().await {
                 Ok(record) => {
-                    self.election.was_read(record, Moment::now());
+                    self.election.was_read(record, BootInstant::now());
                     self.well();
                 }
                 Err(trouble) => {
-                    self.election.failed(Moment::now());
+                    self.election.failed(BootInstant::now());
                     self.tell(trouble);
                 }
             },
@@ -143,20 +148,20 @@ impl Elector {
             }
             Step::Stop(loss) => {
                 self.leadership.lasts_until(None);
-                self.standing.send_replace(Standing::Lost(loss));
+                self.standing.send_replace(LeaderState::Lost(loss));
                 return false;
             }
         }
         true
     }
 
-    fn was_written(&mut self, (written, trouble): (Written, Option<String>), sent: Moment) {
+    fn was_written(&mut self, (written, trouble): (Written, Option<String>), sent: BootInstant) {
         let led = self.election.leads();
-        self.election.was_written(written, sent, Moment::now());
+        self.election.was_written(written, sent, BootInstant::now());
         self.leadership.lasts_until(self.election.may_act_until());
         if self.election.leads() && !led {
             tracing::info!("leads: holds the Lease");
-            self.standing.send_replace(Standing::Leading);
+            self.standing.send_replace(LeaderState::Leading);
         }
         match trouble {
             Some(trouble) => self.tell(trouble),
@@ -170,7 +175,7 @@ impl Elector {
         if self.election.leads() {
             return;
         }
-        let well = Standing::Standby { trouble: None };
+        let well = LeaderState::Standby { trouble: None };
         let changed = self.standing.send_if_modified(|standing| {
             let changed = *standing != well;
             *standing = well;
@@ -189,7 +194,7 @@ impl Elector {
             self.told = Some((trouble.clone(), Instant::now()));
         }
         if !self.election.leads() {
-            self.standing.send_replace(Standing::Standby { trouble: Some(trouble) });
+            self.standing.send_replace(LeaderState::Standby { trouble: Some(trouble) });
         }
     }
 

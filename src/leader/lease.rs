@@ -17,7 +17,7 @@ use crate::api::MANAGER;
 
 /// Where the Lease is.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct LeaseName {
     /// The operator's own namespace.
     pub namespace: String,
     /// The name of the Lease.
@@ -27,7 +27,7 @@ pub struct Place {
 /// The Lease on the API server, and its last version that was read or written.
 pub(super) struct Stored {
     api: Api<Lease>,
-    place: Place,
+    place: LeaseName,
     identity: String,
     duration: Duration,
     deadline: Duration,
@@ -37,7 +37,7 @@ pub(super) struct Stored {
 impl Stored {
     pub(super) fn new(
         client: Client,
-        place: Place,
+        place: LeaseName,
         identity: String,
         duration: Duration,
         deadline: Duration,
@@ -147,7 +147,7 @@ impl Stored {
 
     /// What is wrong, and what to do about it.
     fn describe(&self, what: &str, error: &kube::Error) -> String {
-        let Place { namespace, name } = &self.place;
+        let LeaseName { namespace, name } = &self.place;
         match error {
             kube::Error::Api(status) if status.code == 403 => format!(
                 "{what} the Lease {name} is forbidden in the namespace {namespace}: grant the \
@@ -169,7 +169,7 @@ impl Stored {
     }
 
     fn no_answer(&self, what: &str) -> String {
-        let Place { namespace, name } = &self.place;
+        let LeaseName { namespace, name } = &self.place;
         format!("{what} the Lease {namespace}/{name}: the API server did not answer in time")
     }
 }

@@ -21,7 +21,7 @@ mod lease;
 mod terms;
 
 pub use election::Loss;
-pub use elector::Candidacy;
-pub use leadership::{Leadership, Right, Standing};
-pub use lease::Place;
-pub use terms::Terms;
+pub use elector::LeaderElector;
+pub use leadership::{LeaderState, Leadership, WriteFence};
+pub use lease::LeaseName;
+pub use terms::LeaderElectionConfig;

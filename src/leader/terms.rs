@@ -4,18 +4,18 @@ use std::time::Duration;
 
 /// The times of the election.
 ///
-/// A leader acts for [`renew_deadline`](Terms::renew_deadline) after it began to renew the Lease.
-/// Nobody else takes the Lease for [`duration`](Terms::duration) after they saw that. The
+/// A leader acts for [`renew_deadline`](LeaderElectionConfig::renew_deadline) after it began to renew the Lease.
+/// Nobody else takes the Lease for [`duration`](LeaderElectionConfig::duration) after they saw that. The
 /// difference is the margin in which nobody acts: for clocks that don't run at the same rate, and
 /// for effects that were begun in the last moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct LeaderElectionConfig {
     duration: Duration,
     renew_deadline: Duration,
     retry_period: Duration,
 }
 
-impl Terms {
+impl LeaderElectionConfig {
     /// Times that fit together.
     ///
     /// # Errors
@@ -24,7 +24,7 @@ impl Terms {
         duration: Duration,
         renew_deadline: Duration,
         retry_period: Duration,
-    ) -> Result<Terms, String> {
+    ) -> Result<LeaderElectionConfig, String> {
         let (least, most) = (Duration::from_secs(2), Duration::from_secs(600));
         if !(least..=most).contains(&duration) || duration.subsec_nanos() != 0 {
             let flag = "--leader-elect-lease-duration";
@@ -48,7 +48,7 @@ impl Terms {
                  renew deadline"
             ));
         }
-        Ok(Terms { duration, renew_deadline, retry_period })
+        Ok(LeaderElectionConfig { duration, renew_deadline, retry_period })
     }
 
     /// How long the Lease of a leader that isn't heard of stays its own.

@@ -62,16 +62,16 @@ impl Metrics {
             registry: Registry::new(),
             leader: gauge("leader", "Whether this process leads: 1 if so, 0 if it stands by")?,
             passes: counters(
-                "passes_total",
+                "reconcile_total",
                 "Passes over ClientSecretRotations, by how they ended",
                 &["result"],
             )?,
             pass_seconds: Histogram::with_opts(histogram(
-                "pass_duration_seconds",
+                "reconcile_duration_seconds",
                 "How long a pass over a ClientSecretRotation took",
                 &CALL_BUCKETS,
             ))?,
-            waiting: gauge("waiting", "ClientSecretRotations that wait for their turn")?,
+            waiting: gauge("workqueue_depth", "ClientSecretRotations that wait for their turn")?,
             started: counters(
                 "rotations_started_total",
                 "Rotations that started, by strategy and cause",
@@ -91,7 +91,7 @@ impl Metrics {
                 &["strategy", "phase"],
             )?,
             confirmations: counters(
-                "confirmations_total",
+                "probes_total",
                 "Logins by which Auth0 was asked whether it accepts a published secret, by its answer",
                 &["result"],
             )?,
@@ -105,7 +105,7 @@ impl Metrics {
                 "Writes of the status of ClientSecretRotations",
             ))?,
             publishing: Histogram::with_opts(histogram(
-                "publishing_duration_seconds",
+                "publish_duration_seconds",
                 "From the end of Auth0's answer to rotate-secret to the moment the API server has \
                  acknowledged the target Secret",
                 &CALL_BUCKETS,

@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 use super::{CALL_BUCKETS, Metrics, Result, histogram, opts, words};
-use crate::auth0::{Auth0Error, Observer};
+use crate::auth0::{Auth0Error, RequestObserver};
 
 /// The labels that say which tenant it is.
 pub(crate) const TENANT_LABELS: [&str; 3] = ["kind", "namespace", "tenant"];
@@ -60,7 +60,7 @@ impl TenantMeter {
     }
 }
 
-impl Observer for TenantMeter {
+impl RequestObserver for TenantMeter {
     fn answered(&self, api: &'static str, took: Duration) {
         let [kind, namespace, tenant] = self.name.each_ref().map(String::as_str);
         let labels = [kind, namespace, tenant, api];
@@ -113,7 +113,7 @@ mod tests {
         for tenant in ["gone", "stays"] {
             let meter = metrics.tenant(name(tenant));
             meter.called("revoke", &Ok(()));
-            meter.called::<()>("revoke", &Err(Auth0Error::NoAnswer));
+            meter.called::<()>("revoke", &Err(Auth0Error::NoResponse));
             meter.answered("management", Duration::from_millis(3));
         }
         let text = || String::from_utf8(metrics.encode().unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! The words that labels have, and no others.
 
-use rotation::{Cause, Class, Outcome, Phase, Purpose, Strategy};
+use rotation::{Cause, ErrorClass, Outcome, Phase, Purpose, Strategy};
 
 /// How passes end.
 pub(super) const PASSES: [&str; 8] =
@@ -12,7 +12,7 @@ pub(super) const CAUSES: [Cause; 5] =
     [Cause::Initial, Cause::Schedule, Cause::Request, Cause::Drift, Cause::Recovery];
 
 pub(super) const OUTCOMES: [Outcome; 4] =
-    [Outcome::Completed, Outcome::Superseded, Outcome::Aborted, Outcome::Refused];
+    [Outcome::Completed, Outcome::Superseded, Outcome::Aborted, Outcome::Rejected];
 
 /// The phases whose beginning a record has.
 pub(super) const PHASES: [Phase; 5] =
@@ -20,7 +20,7 @@ pub(super) const PHASES: [Phase; 5] =
 
 pub(super) const PURPOSES: [Purpose; 9] = [
     Purpose::Import,
-    Purpose::Answer,
+    Purpose::Response,
     Purpose::ReadBack,
     Purpose::Stage,
     Purpose::Promote,
@@ -30,13 +30,13 @@ pub(super) const PURPOSES: [Purpose; 9] = [
     Purpose::Render,
 ];
 
-pub(crate) fn class(class: Class) -> &'static str {
+pub(crate) fn class(class: ErrorClass) -> &'static str {
     match class {
-        Class::Retry => "retry",
-        Class::Throttled { .. } => "throttled",
-        Class::Invalid => "invalid",
-        Class::Conflict => "conflict",
-        Class::Fatal => "fatal",
+        ErrorClass::Retry => "retry",
+        ErrorClass::Throttled { .. } => "throttled",
+        ErrorClass::Invalid => "invalid",
+        ErrorClass::Conflict => "conflict",
+        ErrorClass::Fatal => "fatal",
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Completed => "completed",
         Outcome::Superseded => "superseded",
         Outcome::Aborted => "aborted",
-        Outcome::Refused => "refused",
+        Outcome::Rejected => "refused",
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn phase(phase: Phase) -> &'static str {
 pub(super) fn purpose(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Import => "import",
-        Purpose::Answer => "answer",
+        Purpose::Response => "answer",
         Purpose::ReadBack => "read-back",
         Purpose::Stage => "stage",
         Purpose::Promote => "promote",

@@ -185,7 +185,7 @@ async fn a_page_for_people_is_no_evidence() {
     let page = Action::Html { status: 200, when: When::Before };
     bench.simulator.faults().order(Fault::new(page).on(Operation::Revoke).unlimited()).unwrap();
     bench.request("shop", "rotate/now").await;
-    bench.reason("shop", "Reconciling", "GarbledAnswer").await;
+    bench.reason("shop", "Reconciling", "InvalidResponse").await;
     // Longer than the grace period.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(bench.list("shop").await.len(), 2, "the previous secret is kept");

@@ -166,7 +166,7 @@ async fn secrets_of_others_are_not_written_and_not_taken_along() {
     let place = mallory(&bench).await;
     place.write_secret("theirs-auth0", json!({ "password": "x" }), json!({})).await;
     place.rotation("theirs", "mallory-1", json!({})).await;
-    place.stalled("theirs", "TargetForeign").await;
+    place.stalled("theirs", "TargetNotOwned").await;
     let delete = json!({ "target": { "deletionPolicy": "Delete" } });
     place.rotation("theirs", "mallory-1", delete).await;
     place.api::<ClientSecretRotation>().delete("theirs", &Default::default()).await.unwrap();
@@ -232,7 +232,7 @@ impl Trap {
 
 fn is(resource: &ClientSecretRotation, kind: &str, reason: &str) -> bool {
     let status = resource.status.clone().unwrap_or_default();
-    rotation::find(&status.conditions, kind).is_some_and(|found| found.reason == reason)
+    rotation::find_condition(&status.conditions, kind).is_some_and(|found| found.reason == reason)
 }
 
 /// Waits for the reason of a tenant's condition `Ready`, and gives its message.
@@ -241,7 +241,7 @@ async fn tenant_reason(place: &Place<'_>, name: &str, reason: &str) -> String {
     loop {
         let tenant = place.api::<Auth0Tenant>().get(name).await.unwrap();
         let conditions = tenant.status.unwrap_or_default().conditions;
-        let ready = rotation::find(&conditions, "Ready");
+        let ready = rotation::find_condition(&conditions, "Ready");
         if let Some(ready) = ready.filter(|ready| ready.reason == reason) {
             return ready.message.clone();
         }

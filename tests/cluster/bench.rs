@@ -331,7 +331,7 @@ impl Bench {
             let status = resource.status.clone().unwrap_or_default();
             status.current == Some(current)
                 && status.rotation.is_none()
-                && rotation::is_true(&status.conditions, "Ready")
+                && rotation::is_condition_true(&status.conditions, "Ready")
         })
         .await
     }
@@ -340,7 +340,9 @@ impl Bench {
     pub(crate) async fn reason(&self, name: &str, kind: &str, reason: &str) -> String {
         let found = |resource: &ClientSecretRotation| {
             let status = resource.status.clone().unwrap_or_default();
-            rotation::find(&status.conditions, kind).cloned().filter(|found| found.reason == reason)
+            rotation::find_condition(&status.conditions, kind)
+                .cloned()
+                .filter(|found| found.reason == reason)
         };
         let is = |resource: &ClientSecretRotation| found(resource).is_some();
         let resource = self.wait(name, &format!("{kind} because of {reason}"), is).await;

@@ -55,7 +55,7 @@ async fn more_is_due_than_the_limit_lets_through_and_nothing_is_refused() {
     assert_none_refused(&bench.simulator.audit_log(before));
     let metrics = bench.operator().metrics().await;
     assert!(metrics.contains("auth0_rotator_auth0_budget_remaining{"), "{metrics}");
-    assert_eq!(bench.operator().metric("auth0_rotator_waiting").await, 0.0);
+    assert_eq!(bench.operator().metric("auth0_rotator_workqueue_depth").await, 0.0);
     bench.finish().await;
 }
 
@@ -131,7 +131,10 @@ async fn what_is_left_stands_in_the_tenants_status_and_is_no_reason_to_look_at_i
     bench.rotated("app-0", 2).await;
     // Whatever else its status says now: the resource is not looked at for that.
     let passes = async |result: &str| {
-        bench.operator().metric(&format!("auth0_rotator_passes_total{{result=\"{result}\"}}")).await
+        bench
+            .operator()
+            .metric(&format!("auth0_rotator_reconcile_total{{result=\"{result}\"}}"))
+            .await
     };
     let (made, spared) = (passes("ok").await, passes("unchanged").await);
     let status = json!({ "status": { "budget": { "limit": 10, "remaining": 7 } } });

@@ -63,7 +63,7 @@ async fn a_consumer_is_restarted_once_and_waited_for() {
     bench.rotated("shop", 1).await;
     assert_eq!(stamp(&bench, "web").await, None, "an import restarts nobody");
     bench.request("shop", "rotate/now").await;
-    let message = bench.reason("shop", "Stalled", "RolloutNotFinished").await;
+    let message = bench.reason("shop", "Stalled", "RolloutInProgress").await;
     assert!(message.contains("Deployment web"), "{message}");
     assert_eq!(phase(&bench).await, Some(Phase::Staging), "it is not activated");
     let first = stamp(&bench, "web").await;
@@ -82,7 +82,7 @@ async fn a_restart_outlives_a_kill_and_is_made_once() {
     bench.rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
     bench.rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    bench.reason("shop", "Stalled", "RolloutNotFinished").await;
+    bench.reason("shop", "Stalled", "RolloutInProgress").await;
     let first = stamp(&bench, "web").await;
     bench.take_operator().kill();
     bench.start_operator();
@@ -98,7 +98,7 @@ async fn a_consumer_that_does_not_exist_is_named_and_can_be_taken_out() {
     bench.rotation("shop", staged(json!([{ "kind": "StatefulSet", "name": "nobody" }]))).await;
     bench.rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    let message = bench.reason("shop", "Stalled", "RolloutNotFinished").await;
+    let message = bench.reason("shop", "Stalled", "RolloutInProgress").await;
     assert!(message.contains("StatefulSet nobody (it does not exist)"), "{message}");
     bench.reason("shop", "ConsumersReached", "RestartImpossible").await;
     bench.rotation("shop", staged(json!([]))).await;
@@ -116,7 +116,7 @@ async fn a_consumer_that_may_not_be_restarted_is_named() {
     bench.rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
     bench.rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    let message = bench.reason("shop", "Stalled", "RolloutNotFinished").await;
+    let message = bench.reason("shop", "Stalled", "RolloutInProgress").await;
     assert!(message.contains("it is paused"), "{message}");
     bench.request("shop", "abort/now").await;
     bench.rotated("shop", 1).await;

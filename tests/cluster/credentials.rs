@@ -105,7 +105,7 @@ async fn a_key_that_auth0_does_not_know_is_refused_until_the_secret_is_corrected
     bench.write_secret("signing-key", &[("tls.key", OTHER)]).await;
     bench.start_operator();
     bench.rotation("shop", json!({})).await;
-    let message = reason_of_tenant(&bench, "CredentialsRefused").await;
+    let message = reason_of_tenant(&bench, "CredentialsRejected").await;
     assert!(message.contains("public key") && message.contains("keyId"), "{message}");
     backed_off(&bench).await;
     let before = generation(&bench).await;
@@ -123,7 +123,7 @@ async fn a_corrected_client_secret_is_seen_at_once() {
     bench.write_secret("auth0-management", &wrong).await;
     bench.start_operator();
     bench.rotation("shop", json!({})).await;
-    reason_of_tenant(&bench, "CredentialsRefused").await;
+    reason_of_tenant(&bench, "CredentialsRejected").await;
     backed_off(&bench).await;
     let secret = bench.simulator.client_secret(MANAGER).unwrap();
     let right = [("client_id", MANAGER), ("client_secret", secret.expose_secret())];
@@ -195,7 +195,7 @@ async fn credentials_that_are_revoked_in_use_are_told_and_put_right() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     bench.request("shop", "rotate/now").await;
     // Nobody else would have looked at the tenant for ten minutes.
-    reason_of_tenant(&bench, "CredentialsRefused").await;
+    reason_of_tenant(&bench, "CredentialsRejected").await;
     backed_off(&bench).await;
     bench.write_secret("signing-key", &[("tls.key", OTHER)]).await;
     seen_soon(&bench, "Usable", Instant::now()).await;

@@ -27,7 +27,7 @@ async fn a_restart_with_nothing_due_writes_nothing_and_asks_nothing() {
     bench.operator().ready().await;
     // Every resource has been looked at.
     let deadline = Instant::now() + Duration::from_secs(20);
-    while bench.operator().metric("auth0_rotator_passes_total{result=\"ok\"}").await < 20.0 {
+    while bench.operator().metric("auth0_rotator_reconcile_total{result=\"ok\"}").await < 20.0 {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

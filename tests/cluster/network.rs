@@ -244,7 +244,7 @@ async fn a_tenant_that_hangs_does_not_delay_another() {
     for number in 0..50 {
         bench.rotation(&format!("shop-{number}"), json!({})).await;
     }
-    bench.reason("shop-49", "Reconciling", "NoAnswer").await;
+    bench.reason("shop-49", "Reconciling", "NoResponse").await;
     let beside = rotation_takes(&bench, 3).await;
     assert!(beside < alone + Duration::from_secs(3), "{beside:?}, and {alone:?} alone");
     bench.finish().await;

@@ -101,7 +101,7 @@ async fn a_policy_that_is_withdrawn_ends_what_is_in_progress_and_starts_nothing(
     // What Auth0 wasn't told is taken back; what it was told is brought to its end.
     let resource = shop.rotated("staged", 1).await;
     let ended = resource.status.unwrap().history[0].clone();
-    assert_eq!(ended.outcome, Outcome::Refused);
+    assert_eq!(ended.outcome, Outcome::Rejected);
     assert!(ended.message.contains("spec.allow"), "{}", ended.message);
     shop.rotated("confirming", 2).await;
     shop.request("rotated", "rotate/now").await;

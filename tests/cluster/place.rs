@@ -184,8 +184,9 @@ impl Place<'_> {
     pub(crate) async fn stalled(&self, name: &str, reason: &str) -> String {
         let message = |resource: &ClientSecretRotation| {
             let status = resource.status.clone().unwrap_or_default();
-            let stalled = rotation::find(&status.conditions, "Stalled").cloned()?;
-            let is = rotation::is_true(&status.conditions, "Stalled") && stalled.reason == reason;
+            let stalled = rotation::find_condition(&status.conditions, "Stalled").cloned()?;
+            let is = rotation::is_condition_true(&status.conditions, "Stalled")
+                && stalled.reason == reason;
             is.then_some(stalled.message)
         };
         let what = format!("stalled because of {reason}");

@@ -100,7 +100,7 @@ async fn tour(bench: &Bench, place: &Place<'_>) {
     place.rotation("staged", "staged", spec(staged)).await;
     place.rotated("staged", 1).await;
     place.request("staged", "rotate/now").await;
-    place.stalled("staged", "RolloutNotFinished").await;
+    place.stalled("staged", "RolloutInProgress").await;
     rolled_out(place).await;
     place.rotated("staged", 2).await;
     wrong_credentials(bench, place).await;
@@ -115,7 +115,7 @@ async fn wrong_credentials(bench: &Bench, place: &Place<'_>) {
         "credentials": { "clientSecret": { "secretRef": { "name": "other-management" } } },
     });
     place.tenant("other", tenant).await.unwrap();
-    tenant_is(place, "CredentialsRefused").await;
+    tenant_is(place, "CredentialsRejected").await;
     let secret = bench.simulator.client_secret(MANAGER).unwrap();
     let right = json!({ "stringData": { "client_secret": secret.expose_secret() } });
     let params = PatchParams::default();
@@ -129,7 +129,9 @@ async fn tenant_is(place: &Place<'_>, reason: &str) {
     loop {
         let status = place.api::<Auth0Tenant>().get("other").await.unwrap().status;
         let conditions = status.unwrap_or_default().conditions;
-        if rotation::find(&conditions, "Ready").is_some_and(|ready| ready.reason == reason) {
+        if rotation::find_condition(&conditions, "Ready")
+            .is_some_and(|ready| ready.reason == reason)
+        {
             return;
         }
         assert!(std::time::Instant::now() < deadline, "never {reason}: {conditions:?}");

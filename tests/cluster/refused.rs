@@ -52,7 +52,7 @@ async fn a_target_that_someone_else_made_is_left_alone_until_it_is_adopted() {
     let bench = Bench::start().await;
     bench.write_secret("shop-auth0", &[("client_secret", "theirs"), ("other", "untouched")]).await;
     bench.rotation("shop", json!({ "initial": "Rotate" })).await;
-    let message = bench.reason("shop", "Stalled", "TargetForeign").await;
+    let message = bench.reason("shop", "Stalled", "TargetNotOwned").await;
     assert!(message.contains("spec.target.adopt"), "{message}");
     assert_eq!(bench.secret("shop-auth0").await.unwrap()["client_secret"], "theirs");
     assert_eq!(bench.rotations("shop"), 0, "no rotation that could not be published");
@@ -136,11 +136,12 @@ async fn a_request_that_is_not_understood() {
         bench
             .wait("shop", "saying what is wrong", |resource| {
                 let status = resource.status.clone().unwrap_or_default();
-                let stalled = rotation::find(&status.conditions, "Stalled").cloned().unwrap();
-                stalled.reason == "RequestNotUnderstood" && stalled.message.contains(says)
+                let stalled =
+                    rotation::find_condition(&status.conditions, "Stalled").cloned().unwrap();
+                stalled.reason == "InvalidRequest" && stalled.message.contains(says)
             })
             .await;
-        message.push_str(&bench.reason("shop", "Stalled", "RequestNotUnderstood").await);
+        message.push_str(&bench.reason("shop", "Stalled", "InvalidRequest").await);
         assert!(message.contains("auth0-rotator.dev/request"), "{message}");
     }
     assert_eq!(bench.rotations("shop"), 0);

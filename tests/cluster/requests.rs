@@ -89,7 +89,7 @@ async fn a_rollback_that_auth0_refuses_changes_nothing() {
     bench.request("shop", "rollback/bad").await;
     let refused = |resource: &ClientSecretRotation| {
         let status = resource.status.clone().unwrap_or_default();
-        status.history.iter().any(|entry| entry.outcome == Outcome::Refused)
+        status.history.iter().any(|entry| entry.outcome == Outcome::Rejected)
     };
     let resource = bench.wait("shop", "refused", refused).await;
     let entry = resource.status.unwrap().history[0].clone();
@@ -107,12 +107,12 @@ async fn a_rollback_without_a_previous_secret_is_refused_and_told() {
     bench.request("shop", "rollback/what").await;
     let resource = bench
         .wait("shop", "told", |resource| {
-            resource.status.as_ref().is_some_and(|status| status.request_refusal.is_some())
+            resource.status.as_ref().is_some_and(|status| status.request_rejection.is_some())
         })
         .await;
-    let refusal = resource.status.unwrap().request_refusal.unwrap();
+    let refusal = resource.status.unwrap().request_rejection.unwrap();
     assert!(refusal.contains("no previous secret"), "{refusal}");
-    bench.event("RequestRefused").await;
+    bench.event("RequestRejected").await;
     bench.finish().await;
 }
 
@@ -149,7 +149,7 @@ async fn a_value_that_auth0_refuses_is_withdrawn() {
         .await;
     let resource = bench.rotated("shop", 1).await;
     let entry = resource.status.unwrap().history[0].clone();
-    assert_eq!(entry.outcome, Outcome::Refused);
+    assert_eq!(entry.outcome, Outcome::Rejected);
     assert_eq!(bench.list("shop").await, before);
     bench.event("Refused").await;
     bench.assert_published("shop").await;

@@ -15,8 +15,10 @@ pub(crate) async fn reason_of_tenant(bench: &Bench, reason: &str) -> String {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     loop {
         let tenant = bench.api::<Auth0Tenant>().get("acme").await.unwrap();
-        let ready =
-            tenant.status.as_ref().and_then(|status| rotation::find(&status.conditions, "Ready"));
+        let ready = tenant
+            .status
+            .as_ref()
+            .and_then(|status| rotation::find_condition(&status.conditions, "Ready"));
         if let Some(ready) = ready.filter(|ready| ready.reason == reason) {
             return ready.message.clone();
         }
@@ -99,9 +101,9 @@ async fn wrong_credentials() {
         .await;
     bench.start_operator();
     bench.rotation("shop", json!({})).await;
-    let message = reason_of_tenant(&bench, "CredentialsRefused").await;
+    let message = reason_of_tenant(&bench, "CredentialsRejected").await;
     assert!(message.contains("its present secret"), "{message}");
-    bench.reason("shop", "Stalled", "CredentialsRefused").await;
+    bench.reason("shop", "Stalled", "CredentialsRejected").await;
     let asked = bench.simulator.counters().requests(Operation::Token);
     assert!(asked < 10, "no storm of refused log-ins: {asked}");
     bench.finish().await;

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The names of the conditions.
-pub mod kind {
+pub mod condition_types {
     /// The target Secret holds a secret that Auth0 accepts, as far as is known. It stays `True`
     /// through a healthy rotation.
     pub const READY: &str = "Ready";
@@ -28,9 +28,9 @@ pub mod kind {
 pub struct Condition {
     /// The name of the condition.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub type_: String,
     /// `True`, `False` or `Unknown`.
-    pub status: Truth,
+    pub status: ConditionStatus,
     /// A word for programs that says why.
     pub reason: String,
     /// A sentence for people that says why and what to do.
@@ -44,7 +44,7 @@ pub struct Condition {
 
 /// The status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Truth {
+pub enum ConditionStatus {
     /// It is so.
     True,
     /// It isn't so.
@@ -53,45 +53,46 @@ pub enum Truth {
     Unknown,
 }
 
-impl From<bool> for Truth {
-    fn from(holds: bool) -> Truth {
-        if holds { Truth::True } else { Truth::False }
+impl From<bool> for ConditionStatus {
+    fn from(holds: bool) -> ConditionStatus {
+        if holds { ConditionStatus::True } else { ConditionStatus::False }
     }
 }
 
 /// The longest message that is written, in characters: what comes from outside is bounded.
 pub const MESSAGE_LIMIT: usize = 1024;
 
-/// The condition named `kind`, if it is there.
-pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
-    conditions.iter().find(|condition| condition.kind == kind)
+/// The condition named `type_`, if it is there.
+pub fn find_condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
 }
 
-/// Whether the condition named `kind` is there and `True`.
-pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
-    find(conditions, kind).is_some_and(|condition| condition.status == Truth::True)
+/// Whether the condition named `type_` is there and `True`.
+pub fn is_condition_true(conditions: &[Condition], type_: &str) -> bool {
+    find_condition(conditions, type_)
+        .is_some_and(|condition| condition.status == ConditionStatus::True)
 }
 
 /// Sets a condition. The time of its transition moves only when its status flips, so that setting
 /// what is already so changes nothing.
-pub fn set(
+pub fn set_condition(
     conditions: &mut Vec<Condition>,
-    kind: &str,
-    status: impl Into<Truth>,
+    type_: &str,
+    status: impl Into<ConditionStatus>,
     reason: &str,
     message: &str,
     generation: Option<i64>,
     now: DateTime<Utc>,
 ) {
     let mut condition = Condition {
-        kind: kind.to_owned(),
+        type_: type_.to_owned(),
         status: status.into(),
         reason: reason.to_owned(),
         message: message.chars().take(MESSAGE_LIMIT).collect(),
         observed_generation: generation,
         last_transition_time: now,
     };
-    match conditions.iter_mut().find(|present| present.kind == kind) {
+    match conditions.iter_mut().find(|present| present.type_ == type_) {
         Some(present) => {
             if present.status == condition.status {
                 condition.last_transition_time = present.last_transition_time;
@@ -113,19 +114,54 @@ mod tests {
     #[test]
     fn the_transition_time_moves_only_when_the_status_flips() {
         let mut conditions = Vec::new();
-        set(&mut conditions, kind::READY, true, "Published", "a", Some(1), at(1));
-        set(&mut conditions, kind::READY, true, "Published", "b", Some(2), at(2));
-        let ready = find(&conditions, kind::READY).unwrap();
+        set_condition(
+            &mut conditions,
+            condition_types::READY,
+            true,
+            "Published",
+            "a",
+            Some(1),
+            at(1),
+        );
+        set_condition(
+            &mut conditions,
+            condition_types::READY,
+            true,
+            "Published",
+            "b",
+            Some(2),
+            at(2),
+        );
+        let ready = find_condition(&conditions, condition_types::READY).unwrap();
         assert_eq!((ready.last_transition_time, ready.message.as_str()), (at(1), "b"));
-        set(&mut conditions, kind::READY, false, "NotConfirmed", "c", Some(2), at(3));
-        assert_eq!(find(&conditions, kind::READY).unwrap().last_transition_time, at(3));
+        set_condition(
+            &mut conditions,
+            condition_types::READY,
+            false,
+            "NotConfirmed",
+            "c",
+            Some(2),
+            at(3),
+        );
+        assert_eq!(
+            find_condition(&conditions, condition_types::READY).unwrap().last_transition_time,
+            at(3)
+        );
         assert_eq!(conditions.len(), 1);
     }
 
     #[test]
     fn a_message_is_bounded() {
         let mut conditions = Vec::new();
-        set(&mut conditions, kind::STALLED, true, "X", &"ß".repeat(5000), None, at(1));
+        set_condition(
+            &mut conditions,
+            condition_types::STALLED,
+            true,
+            "X",
+            &"ß".repeat(5000),
+            None,
+            at(1),
+        );
         assert_eq!(conditions[0].message.chars().count(), MESSAGE_LIMIT);
     }
 }

@@ -20,27 +20,27 @@ pub struct Decision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing; the pass is over.
-    Rest,
+    Wait,
     /// Nothing but storing the status, then decide again.
-    Record,
+    StoreStatus,
     /// Read the client at Auth0.
     ReadClient,
     /// Ask Auth0 whether it accepts the target Secret's current value.
-    AskAccepted,
+    ProbeSecret,
     /// Ask the API server whether it would take a new pair of values in the target Secret: before
     /// Auth0 is asked for a value that can't be had twice.
-    Rehearse,
+    DryRun,
     /// Put our finalizer on the resource, and mark it as initialized.
-    Hold,
+    AddFinalizer,
     /// Take our finalizer off the resource.
-    Release,
+    RemoveFinalizer,
     /// Look for the pods that will never see what is written into the target Secret.
-    FindUnreached,
+    FindUnreachedPods,
     /// See how far the restarts of consumers have come.
     ReadRollouts,
     /// Restart the consumers that haven't been, by stamping their pod templates with the time in
     /// the record.
-    RestartConsumers,
+    RestartWorkloads,
     /// Call `rotate-secret` and keep the answer in hand; never repeated by itself.
     RotateSecret,
     /// Set the client's secret to the value of that number in the target Secret.
@@ -55,33 +55,33 @@ pub struct Publication {
     /// What it is for.
     pub purpose: Purpose,
     /// The value to try first.
-    pub current: Numbered,
+    pub current: NumberedValue,
     /// The value to try second.
-    pub fallback: Option<Numbered>,
+    pub fallback: Option<NumberedValue>,
 }
 
 /// A value and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Numbered {
+pub struct NumberedValue {
     /// The number it has, or is given.
     pub number: u64,
     /// Where the value comes from.
-    pub value: Value,
+    pub value: ValueSource,
 }
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Value {
+pub enum ValueSource {
     /// The target Secret's present current value.
     Current,
     /// The target Secret's present fallback.
     Fallback,
     /// The answer of `rotate-secret` that this process holds.
-    Answer,
+    Response,
     /// What Auth0 said in this pass that the client's secret is.
     Auth0,
     /// A new one from the operating system's generator: 64 characters of `[A-Za-z0-9_-]`.
-    Fresh,
+    Generated,
 }
 
 /// What a publication is for.
@@ -90,7 +90,7 @@ pub enum Purpose {
     /// The client's present secret, for the first time.
     Import,
     /// The answer of `rotate-secret`.
-    Answer,
+    Response,
     /// A secret that Auth0 has and nobody here was told of, read back: the outcome of a
     /// `rotate-secret` whose answer was lost, or a change that someone else made.
     ReadBack,
@@ -111,10 +111,10 @@ pub enum Purpose {
 /// The step that writes these values, each with its number.
 pub(crate) fn publish(
     purpose: Purpose,
-    current: (u64, Value),
-    fallback: Option<(u64, Value)>,
+    current: (u64, ValueSource),
+    fallback: Option<(u64, ValueSource)>,
 ) -> Step {
-    let numbered = |(number, value)| Numbered { number, value };
+    let numbered = |(number, value)| NumberedValue { number, value };
     Step::Publish(Publication {
         purpose,
         current: numbered(current),

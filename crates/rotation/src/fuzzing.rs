@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Datelike as _, TimeDelta, Timelike as _, Utc};
 use chrono_tz::Tz;
 
-use crate::{Schedule, Span, Window, first_open};
+use crate::{K8sDuration, Schedule, Window, first_open};
 
 /// How long one question may take. Answers come in microseconds; a busy machine may make a second
 /// of them, and a search without an end more.
@@ -35,8 +35,8 @@ impl Calendar<'_> {
         DateTime::from_timestamp(self.now.clamp(WRITABLE.0, WRITABLE.1), 0).unwrap_or_default()
     }
 
-    fn span(&self) -> Span {
-        Span::from_secs(self.seconds % (Span::MAX.to_std().as_secs() + 1))
+    fn span(&self) -> K8sDuration {
+        K8sDuration::from_secs(self.seconds % (K8sDuration::MAX.to_std().as_secs() + 1))
     }
 }
 
@@ -105,7 +105,8 @@ pub fn window(calendar: &Calendar<'_>) {
 pub fn interval(every: u64, last: i64, calendar: &Calendar<'_>) {
     let now = calendar.now();
     let last = Calendar { now: last, ..calendar.clone() }.now();
-    let every = Span::from_millis(every % (Span::MAX.to_std().as_millis() as u64 + 1));
+    let every =
+        K8sDuration::from_millis(every % (K8sDuration::MAX.to_std().as_millis() as u64 + 1));
     match Schedule::new(None, None, Some(every), Some(calendar.span()), now) {
         Ok(schedule) => {
             let due = schedule.next(now, Some(last), calendar.seed);
@@ -123,18 +124,18 @@ pub fn interval(every: u64, last: i64, calendar: &Calendar<'_>) {
 /// When something else is so.
 pub fn duration(text: &str) {
     let follows = follows_grammar(text);
-    match text.parse::<Span>() {
+    match text.parse::<K8sDuration>() {
         Ok(span) => {
-            assert!(follows && span <= Span::MAX, "{text:?}");
+            assert!(follows && span <= K8sDuration::MAX, "{text:?}");
             assert_eq!(span.to_string().parse(), Ok(span));
             assert_eq!(TimeDelta::from_std(span.to_std()), Ok(span.to_delta()));
         }
-        Err(crate::SpanError::TooLong) => assert!(follows, "{text:?}"),
-        Err(crate::SpanError::Malformed) => assert!(!follows, "{text:?}"),
+        Err(crate::K8sDurationError::TooLong) => assert!(follows, "{text:?}"),
+        Err(crate::K8sDurationError::Malformed) => assert!(!follows, "{text:?}"),
     }
 }
 
-/// [`Span::PATTERN`] once more, in another way: units end the parts, digits are the rest of them.
+/// [`K8sDuration::PATTERN`] once more, in another way: units end the parts, digits are the rest of them.
 fn follows_grammar(text: &str) -> bool {
     let marked = text.replace("ms", "l").replace(['s', 'm', 'h'], "l");
     let parts: Vec<&str> = marked.split_inclusive('l').collect();

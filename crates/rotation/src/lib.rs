@@ -20,17 +20,21 @@ mod status;
 mod trouble;
 mod window;
 
-pub use condition::{Condition, MESSAGE_LIMIT, Truth, find, is_true, kind, set};
-pub use decide::{decide, fail};
-pub use decision::{Decision, Numbered, Publication, Purpose, Step, Value};
-pub use notice::{Notice, notices};
-pub use observation::{
-    Held, Observation, Reading, Rollout, RolloutState, SecretSeen, Target, Unreached,
+pub use condition::{
+    Condition, ConditionStatus, MESSAGE_LIMIT, condition_types, find_condition, is_condition_true,
+    set_condition,
 };
-pub use policy::{Policy, Terms};
+pub use decide::{decide, fail};
+pub use decision::{Decision, NumberedValue, Publication, Purpose, Step, ValueSource};
+pub use notice::{EventRecord, event_records};
+pub use observation::{
+    ClientObservation, Observation, OwnedTarget, Rollout, RolloutState, SecretMatch, Target,
+    UnreachedPods,
+};
+pub use policy::{Policy, PolicyParams};
 pub use request::{Request, RequestError, TEXT_LIMIT, Verb};
 pub use schedule::{Schedule, ScheduleError};
-pub use span::{Span, SpanError};
+pub use span::{K8sDuration, K8sDurationError};
 pub use status::{Cause, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, Rotation, Status, Strategy};
-pub use trouble::{Class, Refusal, Trouble, VALUE_REFUSED};
+pub use trouble::{ErrorClass, Failure, Rejection, VALUE_REJECTED};
 pub use window::{Window, WindowError, first_open};

@@ -1,13 +1,13 @@
 //! What is worth telling: the difference between two statuses. An Event exists only on a transition.
 
 use crate::{
-    condition::{self, Truth, kind},
+    condition::{self, ConditionStatus, condition_types},
     status::{Cause, HistoryEntry, Outcome, Phase, Status},
 };
 
 /// Something that happened, for an Event and a line in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub struct EventRecord {
     /// A person should look.
     pub warning: bool,
     /// A word for programs, an Event's reason.
@@ -16,49 +16,49 @@ pub struct Notice {
     pub message: String,
 }
 
-impl Notice {
+impl EventRecord {
     /// Something that is as it should be.
-    pub fn normal(reason: &'static str, message: impl Into<String>) -> Notice {
-        Notice { warning: false, reason, message: message.into() }
+    pub fn normal(reason: &'static str, message: impl Into<String>) -> EventRecord {
+        EventRecord { warning: false, reason, message: message.into() }
     }
 
     /// Something that a person should look at.
-    pub fn warning(reason: &'static str, message: impl Into<String>) -> Notice {
-        Notice { warning: true, reason, message: message.into() }
+    pub fn warning(reason: &'static str, message: impl Into<String>) -> EventRecord {
+        EventRecord { warning: true, reason, message: message.into() }
     }
 }
 
 /// What happened between two statuses of the same resource.
-pub fn notices(before: &Status, after: &Status) -> Vec<Notice> {
+pub fn event_records(before: &Status, after: &Status) -> Vec<EventRecord> {
     let mut notices = Vec::new();
     ended(before, after, &mut notices);
     rotation(before, after, &mut notices);
     request(before, after, &mut notices);
     if before.current.is_none() && after.current.is_some() && after.rotation.is_none() {
-        notices.push(Notice::normal("Imported", "published the client's present secret"));
+        notices.push(EventRecord::normal("Imported", "published the client's present secret"));
     }
     conditions(before, after, &mut notices);
     notices
 }
 
-fn ended(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
+fn ended(before: &Status, after: &Status, notices: &mut Vec<EventRecord>) {
     let is_new = |entry: &&HistoryEntry| !before.history.contains(entry);
     for entry in after.history.iter().filter(is_new) {
         let number = entry.number;
         notices.push(match entry.outcome {
-            Outcome::Completed => Notice::normal(
+            Outcome::Completed => EventRecord::normal(
                 "Retired",
                 format!("rotation {number} is complete: the secret before it was removed"),
             ),
-            Outcome::Aborted => Notice::normal(
+            Outcome::Aborted => EventRecord::normal(
                 "Aborted",
                 format!("rotation {number} was withdrawn before its secret was activated"),
             ),
-            Outcome::Refused => Notice::warning(
+            Outcome::Rejected => EventRecord::warning(
                 "Refused",
                 format!("rotation {number} was withdrawn: {}", entry.message),
             ),
-            Outcome::Superseded => Notice::warning(
+            Outcome::Superseded => EventRecord::warning(
                 "Superseded",
                 format!("rotation {number} was overtaken by another change of the secret"),
             ),
@@ -66,7 +66,7 @@ fn ended(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
     }
 }
 
-fn rotation(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
+fn rotation(before: &Status, after: &Status, notices: &mut Vec<EventRecord>) {
     let Some(rotation) = &after.rotation else {
         return;
     };
@@ -74,19 +74,19 @@ fn rotation(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
     let same = before.rotation.as_ref().filter(|before| before.number == number);
     if same.is_none() {
         notices.push(match rotation.cause {
-            Cause::Drift => Notice::warning(
+            Cause::Drift => EventRecord::warning(
                 "Drift",
                 format!(
                     "the secret was changed at Auth0 by someone else: published as number {number}"
                 ),
             ),
-            Cause::Recovery => Notice::warning(
+            Cause::Recovery => EventRecord::warning(
                 "Recovered",
                 format!(
                     "the record of rotation {number} was lost: going on from the target Secret"
                 ),
             ),
-            Cause::Initial | Cause::Schedule | Cause::Request => Notice::normal(
+            Cause::Initial | Cause::Schedule | Cause::Request => EventRecord::normal(
                 "Started",
                 format!("rotation {number} started ({:?})", rotation.cause),
             ),
@@ -94,24 +94,27 @@ fn rotation(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
     }
     if same.is_some_and(|before| before.strategy != rotation.strategy) {
         let message = rotation.message.clone().unwrap_or_default();
-        notices.push(Notice::warning("TookOver", format!("rotation {number}: {message}")));
+        notices.push(EventRecord::warning(
+            "SwitchedToStaged",
+            format!("rotation {number}: {message}"),
+        ));
     }
     let before = same.map(|before| before.phase);
     if before == Some(rotation.phase) {
         return;
     }
     match rotation.phase {
-        Phase::Staging => notices.push(Notice::normal(
+        Phase::Staging => notices.push(EventRecord::normal(
             "Staged",
             format!("rotation {number}: the next secret is published as a fallback"),
         )),
         Phase::Confirming if before.is_some_and(|phase| phase != Phase::Grace) => {
-            notices.push(Notice::normal(
+            notices.push(EventRecord::normal(
                 "Activated",
                 format!("rotation {number}: the new secret is published, the one before it is its fallback"),
             ));
         }
-        Phase::Grace => notices.push(Notice::normal(
+        Phase::Grace => notices.push(EventRecord::normal(
             "Confirmed",
             format!("rotation {number}: Auth0 accepts the new secret"),
         )),
@@ -119,43 +122,47 @@ fn rotation(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
     }
 }
 
-fn request(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
-    let Some(refusal) = &after.request_refusal else { return };
+fn request(before: &Status, after: &Status, notices: &mut Vec<EventRecord>) {
+    let Some(refusal) = &after.request_rejection else { return };
     if before.last_handled_request != after.last_handled_request {
         let text = after.last_handled_request.as_deref().unwrap_or_default();
-        notices.push(Notice::warning("RequestRefused", format!("{text}: {refusal}")));
+        notices.push(EventRecord::warning("RequestRejected", format!("{text}: {refusal}")));
     }
 }
 
-fn conditions(before: &Status, after: &Status, notices: &mut Vec<Notice>) {
+fn conditions(before: &Status, after: &Status, notices: &mut Vec<EventRecord>) {
     // Stalled: when it comes, or comes to mean something else.
-    if let Some(stalled) = condition::find(&after.conditions, kind::STALLED) {
-        let known = condition::find(&before.conditions, kind::STALLED)
+    if let Some(stalled) = condition::find_condition(&after.conditions, condition_types::STALLED) {
+        let known = condition::find_condition(&before.conditions, condition_types::STALLED)
             .is_some_and(|known| known.status == stalled.status && known.reason == stalled.reason);
-        if condition::is_true(&after.conditions, kind::STALLED) && !known {
-            notices.push(Notice::warning(
+        if condition::is_condition_true(&after.conditions, condition_types::STALLED) && !known {
+            notices.push(EventRecord::warning(
                 "Stalled",
                 format!("{}: {}", stalled.reason, stalled.message),
             ));
         }
     }
-    if let Some(reached) = condition::find(&after.conditions, kind::CONSUMERS_REACHED)
-        && reached.status == Truth::False
-        && condition::find(&before.conditions, kind::CONSUMERS_REACHED) != Some(reached)
+    if let Some(reached) =
+        condition::find_condition(&after.conditions, condition_types::CONSUMERS_REACHED)
+        && reached.status == ConditionStatus::False
+        && condition::find_condition(&before.conditions, condition_types::CONSUMERS_REACHED)
+            != Some(reached)
     {
-        notices.push(Notice::warning("PodsNeverUpdated", reached.message.clone()));
+        notices.push(EventRecord::warning("PodsNeverUpdated", reached.message.clone()));
     }
-    if let Some(signs) = condition::find(&after.conditions, kind::SIGNS_WITH_SECRET)
-        && signs.status == Truth::True
-        && !condition::is_true(&before.conditions, kind::SIGNS_WITH_SECRET)
+    if let Some(signs) =
+        condition::find_condition(&after.conditions, condition_types::SIGNS_WITH_SECRET)
+        && signs.status == ConditionStatus::True
+        && !condition::is_condition_true(&before.conditions, condition_types::SIGNS_WITH_SECRET)
     {
-        notices.push(Notice::warning("SignsWithSecret", signs.message.clone()));
+        notices.push(EventRecord::warning("SignsWithSecret", signs.message.clone()));
     }
-    let was_ready = condition::is_true(&before.conditions, kind::READY);
-    if let Some(ready) = condition::find(&after.conditions, kind::READY)
+    let was_ready = condition::is_condition_true(&before.conditions, condition_types::READY);
+    if let Some(ready) = condition::find_condition(&after.conditions, condition_types::READY)
         && was_ready
-        && !condition::is_true(&after.conditions, kind::READY)
+        && !condition::is_condition_true(&after.conditions, condition_types::READY)
     {
-        notices.push(Notice::warning("NotReady", format!("{}: {}", ready.reason, ready.message)));
+        notices
+            .push(EventRecord::warning("NotReady", format!("{}: {}", ready.reason, ready.message)));
     }
 }

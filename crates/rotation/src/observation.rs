@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{request::Request, status::Status, trouble::Refusal};
+use crate::{request::Request, status::Status, trouble::Rejection};
 
 /// All that [`crate::decide()`] knows.
 ///
@@ -19,13 +19,13 @@ pub struct Observation {
     /// The resource is marked as one whose initial rotation has been started.
     pub initialized: bool,
     /// Our finalizer is on the resource: an answer of `rotate-secret` may be outstanding.
-    pub held: bool,
+    pub has_finalizer: bool,
     /// The resource is being deleted.
-    pub deleting: bool,
+    pub is_deleting: bool,
     /// What the target Secret holds.
     pub target: Target,
     /// What Auth0 says of the client.
-    pub client: Reading,
+    pub client: ClientObservation,
     /// Whether the client signs ID tokens with its secret, if the client was read in this pass.
     pub signs_with_secret: Option<bool>,
     /// When Auth0 was asked for that.
@@ -33,21 +33,21 @@ pub struct Observation {
     /// Whether Auth0 accepts the target Secret's current value.
     pub accepted: Option<bool>,
     /// When Auth0 was last asked that and refused, as far as this process remembers.
-    pub refused_at: Option<DateTime<Utc>>,
+    pub rejected_at: Option<DateTime<Utc>>,
     /// This process holds a value that `rotate-secret` returned and that the target Secret doesn't
     /// have.
-    pub answer_in_hand: bool,
+    pub has_unpublished_response: bool,
     /// The attempt that the record speaks of was made by this process, and its call has ended:
     /// nothing of it is on its way any more.
-    pub attempt_ended: bool,
+    pub attempt_finished: bool,
     /// The API server said in this pass that it would take the target Secret of a rotation.
-    pub rehearsed: bool,
+    pub dry_run_passed: bool,
     /// A list of the tenant's clients showed another secret than the target Secret has. The list may
     /// be older than what was done since: it is a reason to look, and nothing more.
     pub drift_suspected: bool,
     /// The pods, by name, that take the target Secret in a way that is never updated and that no
     /// restart covers.
-    pub unreached: Unreached,
+    pub unreached_pods: UnreachedPods,
     /// How far the restarts of consumers have come, if it was asked in this pass.
     pub rollouts: Option<Vec<Rollout>>,
     /// Auth0 acknowledged in this pass that it has the value numbered after the rotation in progress.
@@ -62,14 +62,14 @@ pub enum Target {
     /// There is none.
     Absent,
     /// There is one that may not be written.
-    Refused(Refusal),
+    Rejected(Rejection),
     /// There is one, and it is ours to write.
-    Held(Held),
+    Owned(OwnedTarget),
 }
 
 /// What a target Secret that is ours holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct OwnedTarget {
     /// The number of the value to try first. `None`: there is no value, or its number is unknown.
     pub current: Option<u64>,
     /// The number of the value to try second. `None`: there is no value, or its number is unknown.
@@ -77,25 +77,25 @@ pub struct Held {
     /// There is a value to try first, whatever its number.
     pub has_current: bool,
     /// Someone else wrote values or numbers since we did: neither can be relied on.
-    pub edited: bool,
+    pub tampered: bool,
     /// Keys, labels and annotations are what the spec asks for.
-    pub faithful: bool,
+    pub in_sync: bool,
 }
 
 /// What Auth0's Management API says of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum ClientObservation {
     /// It has not been asked in this pass.
-    NotAsked,
+    NotRead,
     /// The client may not be rotated; the refusal says why.
-    Refused(Refusal),
+    Rejected(Rejection),
     /// The client can be rotated.
-    Found(SecretSeen),
+    Found(SecretMatch),
 }
 
 /// How the client's secret at Auth0 compares with the values in the target Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SecretSeen {
+pub enum SecretMatch {
     /// It is the current one.
     Current,
     /// It is the fallback.
@@ -108,10 +108,10 @@ pub enum SecretSeen {
 
 /// What is known of pods that will never see what is written into the target Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Unreached {
+pub enum UnreachedPods {
     /// It has not been asked in this pass.
     #[default]
-    NotAsked,
+    NotChecked,
     /// Their names; none is good.
     Pods(Vec<String>),
     /// Pods can't be listed; why.
@@ -133,9 +133,9 @@ pub enum RolloutState {
     /// Its pod template doesn't have this rotation's time.
     NotRestarted,
     /// Not all of its pods are new and ready.
-    Underway,
+    InProgress,
     /// All of its pods are new and ready.
-    Done,
+    Complete,
     /// It doesn't exist, or may not be restarted; why.
-    Impossible(String),
+    Blocked(String),
 }

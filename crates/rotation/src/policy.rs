@@ -4,33 +4,33 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     schedule::{Schedule, ScheduleError},
-    span::Span,
+    span::K8sDuration,
     status::Strategy,
-    trouble::Refusal,
+    trouble::Rejection,
     window::{Window, WindowError, first_open},
 };
 
 /// What the spec of a resource and the operator's flags ask for.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    pub(crate) terms: Terms,
+    pub(crate) terms: PolicyParams,
     pub(crate) schedule: Option<Schedule>,
     pub(crate) windows: Vec<Window>,
-    pub(crate) refusal: Option<Refusal>,
-    pub(crate) forbidden: Option<Refusal>,
+    pub(crate) refusal: Option<Rejection>,
+    pub(crate) forbidden: Option<Rejection>,
 }
 
 /// The parts of a [`Policy`] that are taken as they are.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct PolicyParams {
     /// How secrets are changed.
     pub strategy: Strategy,
     /// How long the pair of current and next is out before activation.
-    pub staging_period: Span,
+    pub staging_period: K8sDuration,
     /// How long the previous secret stays after activation.
-    pub grace_period: Span,
+    pub grace_period: K8sDuration,
     /// How long Auth0 may take to accept a new secret and to refuse the old one.
-    pub propagation_window: Span,
+    pub propagation_window: K8sDuration,
     /// Start a rotation of a resource that is new, instead of importing its present secret.
     pub rotate_initially: bool,
     /// Start no rotation.
@@ -38,7 +38,7 @@ pub struct Terms {
     /// Consumers are restarted in each rotation.
     pub restarts: bool,
     /// How long their restarts may take before it is said who holds the rotation up.
-    pub rollout_timeout: Span,
+    pub rollout_timeout: K8sDuration,
     /// What makes this resource's jitter its own: its UID.
     pub seed: String,
 }
@@ -47,21 +47,21 @@ impl Policy {
     /// Checks what is wanted. What is wrong becomes a refusal to start rotations: one that is in
     /// progress ends by the terms that remain valid.
     pub fn new(
-        terms: Terms,
+        terms: PolicyParams,
         schedule: Result<Option<Schedule>, ScheduleError>,
         windows: Result<Vec<Window>, WindowError>,
         now: DateTime<Utc>,
     ) -> Policy {
         let (schedule, mut refusal) = match schedule {
             Ok(schedule) => (schedule, None),
-            Err(error) => (None, Some(Refusal::new("InvalidSchedule", error.to_string()))),
+            Err(error) => (None, Some(Rejection::new("InvalidSchedule", error.to_string()))),
         };
         let windows = windows.unwrap_or_else(|error| {
-            refusal = Some(Refusal::new("InvalidWindow", error.to_string()));
+            refusal = Some(Rejection::new("InvalidWindow", error.to_string()));
             Vec::new()
         });
         if terms.grace_period < terms.propagation_window {
-            refusal = Some(Refusal::new(
+            refusal = Some(Rejection::new(
                 "GracePeriodTooShort",
                 format!(
                     "spec.gracePeriod is {}, shorter than Auth0's propagation window of {window}, in \
@@ -91,7 +91,7 @@ impl Policy {
 
     /// Adds a refusal to start rotations that was found elsewhere.
     #[must_use]
-    pub fn refuse(mut self, refusal: Option<Refusal>) -> Policy {
+    pub fn refuse(mut self, refusal: Option<Rejection>) -> Policy {
         if let Some(refusal) = refusal {
             self.schedule = None;
             self.refusal.get_or_insert(refusal);
@@ -103,26 +103,26 @@ impl Policy {
     /// that has changed nothing at Auth0 yet is withdrawn. One that may have is ended, for what
     /// consumers have could be dead otherwise.
     #[must_use]
-    pub fn forbid(self, refusal: Option<Refusal>) -> Policy {
+    pub fn forbid(self, refusal: Option<Rejection>) -> Policy {
         Policy { forbidden: refusal.clone(), ..self.refuse(refusal) }
     }
 
     /// Why no rotation can be started under this policy, if so.
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&Rejection> {
         self.refusal.as_ref()
     }
 }
 
 /// A schedule must leave a rotation the time to end before the next one is due.
-fn too_tight(terms: &Terms, schedule: &Schedule, now: DateTime<Utc>) -> Option<Refusal> {
+fn too_tight(terms: &PolicyParams, schedule: &Schedule, now: DateTime<Utc>) -> Option<Rejection> {
     let staging = match terms.strategy {
-        Strategy::Rotate => Span::ZERO,
+        Strategy::Rotate => K8sDuration::ZERO,
         Strategy::Staged => terms.staging_period,
     };
     let needed = staging.to_delta() + terms.grace_period.to_delta();
     let gap = schedule.shortest_gap(now);
     (gap <= needed).then(|| {
-        Refusal::new(
+        Rejection::new(
             "ScheduleTooTight",
             format!(
                 "the schedule can fire {}s after the time before (jitter taken off), but a rotation \

@@ -60,7 +60,7 @@ pub const TEXT_LIMIT: usize = 256;
 
 impl Request {
     /// Reads the annotation's value. Never fails: what is wrong is a fact to report.
-    pub fn read(text: &str) -> Request {
+    pub fn parse(text: &str) -> Request {
         let verb = match text.split_once('/') {
             _ if text.len() > TEXT_LIMIT => Err(RequestError::TooLong),
             None => Err(RequestError::Malformed),
@@ -82,18 +82,18 @@ mod tests {
 
     #[test]
     fn a_request_is_a_verb_and_a_text() {
-        assert_eq!(Request::read("rotate/2026-11-23").verb, Ok(Verb::Rotate));
-        assert_eq!(Request::read("rotate/a/b c").verb, Ok(Verb::Rotate));
+        assert_eq!(Request::parse("rotate/2026-11-23").verb, Ok(Verb::Rotate));
+        assert_eq!(Request::parse("rotate/a/b c").verb, Ok(Verb::Rotate));
         for verb in Verb::ALL {
-            assert_eq!(Request::read(&format!("{}/now", verb.as_str())).verb, Ok(verb));
+            assert_eq!(Request::parse(&format!("{}/now", verb.as_str())).verb, Ok(verb));
         }
         for text in ["", "/", "rotate", "rotate/", "rotate/  ", "/now"] {
-            assert_eq!(Request::read(text).verb, Err(RequestError::Malformed), "{text:?}");
+            assert_eq!(Request::parse(text).verb, Err(RequestError::Malformed), "{text:?}");
         }
         for text in ["Rotate/now", "dance/now", " rotate/now"] {
-            assert_eq!(Request::read(text).verb, Err(RequestError::Unknown), "{text:?}");
+            assert_eq!(Request::parse(text).verb, Err(RequestError::Unknown), "{text:?}");
         }
         let long = format!("rotate/{}", "x".repeat(TEXT_LIMIT));
-        assert_eq!(Request::read(&long).verb, Err(RequestError::TooLong));
+        assert_eq!(Request::parse(&long).verb, Err(RequestError::TooLong));
     }
 }

@@ -12,19 +12,19 @@ use croner::{
     parser::{CronParser, Seconds, Year},
 };
 
-use crate::span::Span;
+use crate::span::K8sDuration;
 
 /// When rotations are due, checked: it fires, and its time zone exists.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     rhythm: Rhythm,
-    jitter: Span,
+    jitter: K8sDuration,
 }
 
 #[derive(Clone, Debug)]
 enum Rhythm {
     Cron { cron: Box<Cron>, zone: Tz },
-    Every(Span),
+    Every(K8sDuration),
 }
 
 /// Why a schedule can't be followed. The texts are shown to the author of the resource.
@@ -61,8 +61,8 @@ impl Schedule {
     pub fn new(
         cron: Option<&str>,
         zone: Option<&str>,
-        every: Option<Span>,
-        jitter: Option<Span>,
+        every: Option<K8sDuration>,
+        jitter: Option<K8sDuration>,
         now: DateTime<Utc>,
     ) -> Result<Schedule, ScheduleError> {
         let rhythm = match (cron, every) {
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_interval_is_counted_from_the_last_change_and_not_from_the_clock_on_the_wall() {
-        let every = Some(Span::from_secs(24 * 3600));
+        let every = Some(K8sDuration::from_secs(24 * 3600));
         let schedule = Schedule::new(None, None, every, None, at("2026-01-01T00:00:00Z")).unwrap();
         // Across the autumn change of Berlin, a day of 25 hours there: still 24 hours.
         let last = at("2026-10-24T12:00:00Z");
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn an_interval_without_a_last_change_starts_now() {
-        let every = Some(Span::from_secs(3600));
+        let every = Some(K8sDuration::from_secs(3600));
         let schedule = Schedule::new(None, None, every, None, at("2026-01-01T00:00:00Z")).unwrap();
         let now = at("2026-05-01T00:00:00Z");
         assert_eq!(schedule.next(now, None, "uid"), Some(at("2026-05-01T01:00:00Z")));
@@ -250,7 +250,7 @@ mod tests {
         let schedule = cron("0 * * * *", "UTC");
         // Down for 50 hours: the next due time after now is one, in the future.
         assert_eq!(due(&schedule, "2026-05-03T02:10:00Z", 1), ["2026-05-03T03:00:00Z"]);
-        let every = Some(Span::from_secs(60));
+        let every = Some(K8sDuration::from_secs(60));
         let schedule = Schedule::new(None, None, every, None, at("2026-01-01T00:00:00Z")).unwrap();
         let (last, now) = (at("2026-05-01T00:00:00Z"), at("2026-05-03T02:10:00Z"));
         assert_eq!(schedule.next(now, Some(last), "uid"), Some(now));
@@ -278,9 +278,9 @@ mod tests {
             new(Some("0 3 * * *"), Some("Europe/Bielefeld"), None, None),
             Err(ScheduleError::Zone("Europe/Bielefeld".into()))
         );
-        let hour = Some(Span::from_secs(3600));
+        let hour = Some(K8sDuration::from_secs(3600));
         assert_eq!(new(None, Some("UTC"), hour, None), Err(ScheduleError::ZoneWithoutCron));
-        assert_eq!(new(None, None, Some(Span::ZERO), None), Err(ScheduleError::Zero));
+        assert_eq!(new(None, None, Some(K8sDuration::ZERO), None), Err(ScheduleError::Zero));
         assert_eq!(new(None, None, None, None), Err(ScheduleError::NotOne));
         assert_eq!(new(Some("0 3 * * *"), None, hour, None), Err(ScheduleError::NotOne));
     }
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn the_shortest_gap_is_the_closest_pair_less_the_jitter() {
         let now = at("2026-01-01T00:00:00Z");
-        let jitter = Some(Span::from_secs(60));
+        let jitter = Some(K8sDuration::from_secs(60));
         let schedule = Schedule::new(Some("0,5 3 * * *"), None, None, jitter, now).unwrap();
         assert_eq!(schedule.shortest_gap(now), TimeDelta::minutes(4));
     }
@@ -302,9 +302,9 @@ mod tests {
             let schedule = |jitter| {
                 Schedule::new(Some("0 3 * * *"), None, None, jitter, now).unwrap()
             };
-            let jittered = schedule(Some(Span::from_secs(jitter)));
+            let jittered = schedule(Some(K8sDuration::from_secs(jitter)));
             let due = jittered.next(now, None, &seed).unwrap();
-            prop_assert_eq!(due, schedule(Some(Span::from_secs(jitter))).next(now, None, &seed).unwrap());
+            prop_assert_eq!(due, schedule(Some(K8sDuration::from_secs(jitter))).next(now, None, &seed).unwrap());
             prop_assert!(due > now);
             let occurrence = schedule(None).next(due - TimeDelta::seconds(jitter as i64), None, "").unwrap();
             prop_assert!(occurrence <= due && due - occurrence < TimeDelta::seconds(jitter as i64));
@@ -314,7 +314,7 @@ mod tests {
         fn due_times_only_go_forward(start in 0i64..2_000_000_000, seed in "[a-f0-9]{8}") {
             let now = DateTime::from_timestamp(start, 0).unwrap();
             let schedule = Schedule::new(
-                Some("*/30 * * * *"), Some("America/New_York"), None, Some(Span::from_secs(3600)), now,
+                Some("*/30 * * * *"), Some("America/New_York"), None, Some(K8sDuration::from_secs(3600)), now,
             ).unwrap();
             let mut at = now;
             for _ in 0..10 {

@@ -6,40 +6,40 @@ use chrono::TimeDelta;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A length of time between zero and [`Span::MAX`], in whole milliseconds.
+/// A length of time between zero and [`K8sDuration::MAX`], in whole milliseconds.
 ///
 /// Written as Go and Kubernetes write durations, without fractions and signs: one to four
 /// numbers of at most six digits, each with a unit of `ms`, `s`, `m` or `h`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Span(Duration);
+pub struct K8sDuration(Duration);
 
-/// Why a text is not a [`Span`].
+/// Why a text is not a [`K8sDuration`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum SpanError {
+pub enum K8sDurationError {
     /// The text does not follow the grammar.
     #[error("not a duration: write numbers with units of h, m, s or ms, such as 30s, 3m or 1h30m")]
     Malformed,
-    /// The text is longer than [`Span::MAX`].
-    #[error("longer than {max}, the longest duration that is taken", max = Span::MAX)]
+    /// The text is longer than [`K8sDuration::MAX`].
+    #[error("longer than {max}, the longest duration that is taken", max = K8sDuration::MAX)]
     TooLong,
 }
 
-impl Span {
+impl K8sDuration {
     /// Ten years of 365 days; longer ones are taken for a slip of the finger.
-    pub const MAX: Span = Span::from_secs(87_600 * 3600);
+    pub const MAX: K8sDuration = K8sDuration::from_secs(87_600 * 3600);
     /// No time at all.
-    pub const ZERO: Span = Span(Duration::ZERO);
+    pub const ZERO: K8sDuration = K8sDuration(Duration::ZERO);
     /// The grammar, as the custom resource definitions state it.
     pub const PATTERN: &'static str = "^([0-9]{1,6}(ms|s|m|h)){1,4}$";
 
     /// A span of whole seconds.
-    pub const fn from_secs(seconds: u64) -> Span {
-        Span(Duration::from_secs(seconds))
+    pub const fn from_secs(seconds: u64) -> K8sDuration {
+        K8sDuration(Duration::from_secs(seconds))
     }
 
     /// A span of whole milliseconds.
-    pub const fn from_millis(milliseconds: u64) -> Span {
-        Span(Duration::from_millis(milliseconds))
+    pub const fn from_millis(milliseconds: u64) -> K8sDuration {
+        K8sDuration(Duration::from_millis(milliseconds))
     }
 
     /// For timers.
@@ -59,36 +59,40 @@ impl Span {
     }
 }
 
-impl FromStr for Span {
-    type Err = SpanError;
+impl FromStr for K8sDuration {
+    type Err = K8sDurationError;
 
-    fn from_str(text: &str) -> Result<Span, SpanError> {
+    fn from_str(text: &str) -> Result<K8sDuration, K8sDurationError> {
         let mut rest = text;
         let mut total: u64 = 0;
         for _ in 0..4 {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
             if digits == 0 || digits > 6 {
-                return Err(SpanError::Malformed);
+                return Err(K8sDurationError::Malformed);
             }
             let (number, tail) = rest.split_at(digits);
-            let number: u64 = number.parse().map_err(|_| SpanError::Malformed)?;
+            let number: u64 = number.parse().map_err(|_| K8sDurationError::Malformed)?;
             // "ms" before "m": the longer unit first.
             let (unit, tail) = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)]
                 .into_iter()
                 .find_map(|(name, unit)| tail.strip_prefix(name).map(|tail| (unit, tail)))
-                .ok_or(SpanError::Malformed)?;
+                .ok_or(K8sDurationError::Malformed)?;
             total += number * unit;
             rest = tail;
             if rest.is_empty() {
-                let span = Span::from_millis(total);
-                return if span <= Span::MAX { Ok(span) } else { Err(SpanError::TooLong) };
+                let span = K8sDuration::from_millis(total);
+                return if span <= K8sDuration::MAX {
+                    Ok(span)
+                } else {
+                    Err(K8sDurationError::TooLong)
+                };
             }
         }
-        Err(SpanError::Malformed)
+        Err(K8sDurationError::Malformed)
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for K8sDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.0.as_millis();
         let parts = [
@@ -107,22 +111,22 @@ impl fmt::Display for Span {
     }
 }
 
-impl Serialize for Span {
+impl Serialize for K8sDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+impl<'de> Deserialize<'de> for K8sDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<K8sDuration, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
 }
 
-impl JsonSchema for Span {
+impl JsonSchema for K8sDuration {
     fn schema_name() -> Cow<'static, str> {
-        "Span".into()
+        "K8sDuration".into()
     }
 
     fn inline_schema() -> bool {
@@ -130,7 +134,7 @@ impl JsonSchema for Span {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": 32, "pattern": Span::PATTERN })
+        json_schema!({ "type": "string", "maxLength": 32, "pattern": K8sDuration::PATTERN })
     }
 }
 
@@ -151,7 +155,7 @@ mod tests {
             ("720h", 2_592_000_000),
             ("1m30s500ms", 90_500),
         ] {
-            assert_eq!(text.parse(), Ok(Span::from_millis(milliseconds)), "{text}");
+            assert_eq!(text.parse(), Ok(K8sDuration::from_millis(milliseconds)), "{text}");
         }
     }
 
@@ -160,23 +164,23 @@ mod tests {
         for text in
             ["", " ", "-5m", "+5m", "5", "h", "1d", "1.5h", "1h ", "٣s", "1h1m1s1ms1h", "1000000s"]
         {
-            assert_eq!(text.parse::<Span>(), Err(SpanError::Malformed), "{text:?}");
+            assert_eq!(text.parse::<K8sDuration>(), Err(K8sDurationError::Malformed), "{text:?}");
         }
-        assert_eq!("87600h1ms".parse::<Span>(), Err(SpanError::TooLong));
-        assert_eq!("999999h".parse::<Span>(), Err(SpanError::TooLong));
-        assert!(SpanError::TooLong.to_string().contains("87600h"));
+        assert_eq!("87600h1ms".parse::<K8sDuration>(), Err(K8sDurationError::TooLong));
+        assert_eq!("999999h".parse::<K8sDuration>(), Err(K8sDurationError::TooLong));
+        assert!(K8sDurationError::TooLong.to_string().contains("87600h"));
     }
 
     proptest! {
         #[test]
-        fn what_is_printed_reads_back(milliseconds in 0..=Span::MAX.0.as_millis() as u64) {
-            let span = Span::from_millis(milliseconds);
+        fn what_is_printed_reads_back(milliseconds in 0..=K8sDuration::MAX.0.as_millis() as u64) {
+            let span = K8sDuration::from_millis(milliseconds);
             prop_assert_eq!(span.to_string().parse(), Ok(span));
         }
 
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC{0,40}") {
-            let _ = text.parse::<Span>();
+            let _ = text.parse::<K8sDuration>();
         }
     }
 }

@@ -39,7 +39,7 @@ pub struct Status {
     pub last_handled_request: Option<String>,
     /// Why that request was not carried out, if it wasn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_refusal: Option<String>,
+    pub request_rejection: Option<String>,
     /// The rotation in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
@@ -178,7 +178,7 @@ pub enum Outcome {
     /// It was withdrawn on request, before its secret was activated.
     Aborted,
     /// Auth0 did not take its secret; the one before it stays.
-    Refused,
+    Rejected,
 }
 
 /// How many ended rotations are remembered.

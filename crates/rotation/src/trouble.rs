@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 /// What a failure means for what happens next. The class alone drives requeue, condition, Event
 /// and metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
+pub enum ErrorClass {
     /// It may pass by itself: try again, with backoff.
     Retry,
     /// The other side named a time before which trying again is pointless.
@@ -24,9 +24,9 @@ pub enum Class {
 /// A failure on the way of a pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {message}")]
-pub struct Trouble {
+pub struct Failure {
     /// What it means for what happens next.
-    pub class: Class,
+    pub class: ErrorClass,
     /// A word for programs.
     pub reason: &'static str,
     /// A sentence for people: what happened and, when they have to act, what to do. It is stable
@@ -38,21 +38,21 @@ pub struct Trouble {
     pub tenant: bool,
 }
 
-/// The reason of a [`Trouble`] that means: Auth0 will never take this value.
-pub const VALUE_REFUSED: &str = "ValueRefused";
+/// The reason of a [`Failure`] that means: Auth0 will never take this value.
+pub const VALUE_REJECTED: &str = "ValueRejected";
 
 /// Why something is not done, and what a person can change about that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// A word for programs.
     pub reason: &'static str,
     /// A sentence for people.
     pub message: String,
 }
 
-impl Refusal {
+impl Rejection {
     /// A refusal.
-    pub fn new(reason: &'static str, message: impl Into<String>) -> Refusal {
-        Refusal { reason, message: message.into() }
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Rejection {
+        Rejection { reason, message: message.into() }
     }
 }

@@ -6,7 +6,7 @@ use croner::Cron;
 
 use crate::{
     schedule::{ScheduleError, parse_cron, parse_zone},
-    span::Span,
+    span::K8sDuration,
 };
 
 /// A window that opens by a cron expression and stays open for a while.
@@ -14,7 +14,7 @@ use crate::{
 pub struct Window {
     opens: Box<Cron>,
     zone: Tz,
-    open_for: Span,
+    open_for: K8sDuration,
 }
 
 /// Why a window can't be used. The texts are shown to the author of the resource.
@@ -36,7 +36,7 @@ impl Window {
     pub fn new(
         cron: &str,
         zone: Option<&str>,
-        open_for: Span,
+        open_for: K8sDuration,
         now: DateTime<Utc>,
     ) -> Result<Window, WindowError> {
         let opens = parse_cron(cron).map_err(WindowError::Opening)?;
@@ -85,7 +85,7 @@ mod tests {
     }
 
     fn window(cron: &str, zone: &str, hours: u64) -> Window {
-        let open_for = Span::from_secs(hours * 3600);
+        let open_for = K8sDuration::from_secs(hours * 3600);
         Window::new(cron, Some(zone), open_for, at("2026-01-01T00:00:00Z")).unwrap()
     }
 
@@ -132,10 +132,13 @@ mod tests {
     #[test]
     fn a_window_that_never_opens_is_refused() {
         let now = at("2026-01-01T00:00:00Z");
-        let hour = Span::from_secs(3600);
+        let hour = K8sDuration::from_secs(3600);
         let error = Window::new("0 0 31 2 *", None, hour, now).unwrap_err().to_string();
         assert!(error.starts_with("windows:") && error.contains("never fires"), "{error}");
-        assert_eq!(Window::new("0 2 * * *", None, Span::ZERO, now).unwrap_err(), WindowError::Zero);
+        assert_eq!(
+            Window::new("0 2 * * *", None, K8sDuration::ZERO, now).unwrap_err(),
+            WindowError::Zero
+        );
         assert!(Window::new("0 2 * * *", Some("Mars/Base"), hour, now).is_err());
         assert!(Window::new("often", None, hour, now).is_err());
     }

@@ -103,7 +103,7 @@ fn trouble_is_told_when_it_begins() {
     assert_eq!(told[0].text, "ClientNotFound: do this");
     assert!(of_status(&stalled, &stalled).is_empty());
 
-    let retrying = with_condition("Reconciling", "True", "NoAnswer");
+    let retrying = with_condition("Reconciling", "True", "NoResponse");
     assert_eq!(words(&of_status(&Status::default(), &retrying)), ["imported", "retrying"]);
     assert!(of_status(&retrying, &retrying).is_empty());
     let in_order = with_condition("Reconciling", "True", "Staging");

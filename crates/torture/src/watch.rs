@@ -122,7 +122,7 @@ impl Ended {
             Outcome::Completed => &mut self.completed,
             Outcome::Superseded => &mut self.superseded,
             Outcome::Aborted => &mut self.aborted,
-            Outcome::Refused => &mut self.refused,
+            Outcome::Rejected => &mut self.refused,
         } += 1;
     }
 

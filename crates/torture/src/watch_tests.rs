@@ -58,7 +58,7 @@ fn rotations_are_counted_once_each() {
     let wiped = Status::default();
     client.count_ended(&wiped);
     client.record = wiped;
-    client.count_ended(&with_history(&[5], Outcome::Refused));
+    client.count_ended(&with_history(&[5], Outcome::Rejected));
     assert_eq!(client.ended, Ended { completed: 3, refused: 1, ..Ended::default() });
     drop(inner);
     assert_eq!(watch.ended(Strategy::Staged).all(), 4);

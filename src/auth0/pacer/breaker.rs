@@ -23,7 +23,7 @@ pub enum Outage {
     /// No connection was made.
     Unreachable,
     /// There was no whole answer in time.
-    NoAnswer,
+    NoResponse,
     /// The answer was a server's error of that status.
     Unavailable(u16),
 }
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    const DOWN: Outage = Outage::NoAnswer;
+    const DOWN: Outage = Outage::NoResponse;
 
     #[test]
     fn failures_in_a_row_pause_and_the_first_success_ends_it() {

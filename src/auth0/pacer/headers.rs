@@ -11,7 +11,7 @@ const UNSAID: TimeDelta = TimeDelta::seconds(10);
 
 /// A tenant's rate limit as Auth0 told it last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct RateLimitStatus {
     /// How many calls can be made at once.
     pub limit: u32,
     /// How many of them were left.
@@ -22,9 +22,9 @@ pub struct Budget {
 
 /// `x-ratelimit-limit`, `x-ratelimit-remaining` and `x-ratelimit-reset`, if the first two are
 /// there.
-pub(in crate::auth0) fn budget(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Budget> {
+pub(in crate::auth0) fn budget(headers: &HeaderMap, now: DateTime<Utc>) -> Option<RateLimitStatus> {
     let count = |name| u32::try_from(number(headers, name)?).ok();
-    Some(Budget {
+    Some(RateLimitStatus {
         limit: count("x-ratelimit-limit")?,
         remaining: count("x-ratelimit-remaining")?,
         reset_time: reset_time(headers, now),
@@ -116,7 +116,7 @@ mod tests {
         ];
         let told = budget(&headers(&pairs), now()).unwrap();
         let reset_time = Some(now() + TimeDelta::seconds(3));
-        assert_eq!(told, Budget { limit: 50, remaining: 47, reset_time });
+        assert_eq!(told, RateLimitStatus { limit: 50, remaining: 47, reset_time });
         assert_eq!(budget(&headers(&pairs[1..]), now()), None);
         assert_eq!(budget(&headers(&[pairs[0].clone()]), now()), None);
     }

@@ -6,7 +6,7 @@
 //!   rate, that of the Authentication API twice as much: a rotation asks more often whether its
 //!   secret is accepted than it calls the Management API. So asking neither takes from the budget
 //!   for rotations nor holds them up.
-//! - **Urgency, then order.** Within a lane the most urgent call leaves first, and of equal ones
+//! - **Priority, then order.** Within a lane the most urgent call leaves first, and of equal ones
 //!   the one that came first. A pass makes one call at a time and comes back to the end of the
 //!   queue with the next one, so this is fair among resources as well.
 //! - **Learning.** What Auth0 says is left, less the calls that are on their way, lowers what is
@@ -39,15 +39,15 @@ use tokio::{
 pub use breaker::Outage;
 use breaker::{Breaker, Verdict};
 use bucket::Bucket;
-pub use headers::Budget;
+pub use headers::RateLimitStatus;
 
 use super::error::Auth0Error;
 
 /// What a call is for. The most urgent is first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Urgency {
+pub enum Priority {
     /// It takes a rotation further that is in progress.
-    Underway,
+    InProgress,
     /// It begins something, or makes it possible.
     New,
     /// Nobody waits for it: checks for drift.
@@ -81,7 +81,7 @@ struct State {
     /// No call is made before this time.
     closed_until: Option<Instant>,
     breaker: Breaker,
-    budget: Option<Budget>,
+    budget: Option<RateLimitStatus>,
     /// The number of the next call that comes.
     next: u64,
 }
@@ -90,7 +90,7 @@ struct State {
 struct Queue {
     bucket: Bucket,
     closed_until: Option<Instant>,
-    waiting: BTreeMap<(Urgency, u64), Arc<Notify>>,
+    waiting: BTreeMap<(Priority, u64), Arc<Notify>>,
     in_flight: u32,
 }
 
@@ -99,7 +99,7 @@ struct Queue {
 pub(super) struct Caller<'a> {
     pub(super) pacer: &'a Pacer,
     pub(super) lane: Lane,
-    pub(super) urgency: Urgency,
+    pub(super) urgency: Priority,
 }
 
 /// A call that may be made now. To be told how it ended.
@@ -112,7 +112,7 @@ pub(super) struct Admitted<'a> {
 /// A call that waits. It leaves the queue when this is dropped.
 struct Waiting<'a> {
     caller: Caller<'a>,
-    key: (Urgency, u64),
+    key: (Priority, u64),
     turn: Arc<Notify>,
 }
 
@@ -152,7 +152,7 @@ impl Pacer {
     }
 
     /// What Auth0 said last of the Management API's budget.
-    pub(super) fn budget(&self) -> Option<Budget> {
+    pub(super) fn budget(&self) -> Option<RateLimitStatus> {
         self.lock().budget
     }
 
@@ -314,13 +314,13 @@ impl State {
     }
 
     /// How long a call has to wait if no other one comes.
-    fn wait(&mut self, lane: Lane, key: (Urgency, u64), now: Instant) -> Duration {
+    fn wait(&mut self, lane: Lane, key: (Priority, u64), now: Instant) -> Duration {
         let queue = self.queue(lane);
         let ahead = queue.waiting.range(..key).count();
         queue.bucket.wait(now, u32::try_from(ahead).unwrap_or(u32::MAX))
     }
 
-    fn next(&mut self, lane: Lane, key: (Urgency, u64), now: Instant) -> Result<Next, Auth0Error> {
+    fn next(&mut self, lane: Lane, key: (Priority, u64), now: Instant) -> Result<Next, Auth0Error> {
         self.check(lane, now)?;
         let verdict = self.breaker.verdict(now);
         let queue = self.queue(lane);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use minijinja::context;
-use rotation::Refusal;
+use rotation::Rejection;
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -232,7 +232,7 @@ impl Rendered {
 }
 
 /// Whether the templates can be rendered.
-pub(crate) fn check_template(spec: &TargetSpec) -> Option<Refusal> {
+pub(crate) fn check_template(spec: &TargetSpec) -> Option<Rejection> {
     let sample = |text: &str| ClientSecret::new(text.into()).ok();
     let contents = Contents {
         current: (2, sample("current")?),
@@ -252,7 +252,7 @@ pub(crate) fn check_template(spec: &TargetSpec) -> Option<Refusal> {
         |text: &str| [&contents, &alone].iter().any(|all| rendering.fill(text, all).is_none());
     let broken = spec.template.iter().find(|(_, text)| fails(text));
     broken.map(|(key, _)| {
-        Refusal::new(
+        Rejection::new(
             "InvalidTemplate",
             format!(
                 "spec.target.template: the template of {key} can't be rendered: use only client_id, \

@@ -3,7 +3,7 @@
 use http::{Method, Request};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Client, Resource as _, core::Status};
-use rotation::Trouble;
+use rotation::Failure;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -11,7 +11,7 @@ use super::{read::Snapshot, render::Rendered};
 use crate::{
     api::MANAGER,
     controller::{KUBE_DEADLINE, trouble},
-    leader::Right,
+    leader::WriteFence,
     telemetry,
 };
 
@@ -34,13 +34,13 @@ impl SecretStore {
         &self,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<Snapshot>, Trouble> {
+    ) -> Result<Option<Snapshot>, Failure> {
         let what = format!("reading the Secret {name}");
         let request =
             self.request(Method::GET, namespace, Some(name), "", "", Vec::new(), &what)?;
         match self.send(request, &what).await {
             Ok(text) => parse(&text, &what).map(Some),
-            Err(Failure::Status(status)) if status.code == 404 => Ok(None),
+            Err(CallError::Status(status)) if status.code == 404 => Ok(None),
             Err(failure) => Err(failure.trouble(&what)),
         }
     }
@@ -51,8 +51,8 @@ impl SecretStore {
         namespace: &str,
         name: &str,
         rendered: &Rendered,
-        right: Right<'_>,
-    ) -> Result<Snapshot, Trouble> {
+        right: WriteFence<'_>,
+    ) -> Result<Snapshot, Failure> {
         let what = format!("creating the Secret {name}");
         let query = format!("fieldManager={MANAGER}");
         let body = rendered.json(None).to_vec();
@@ -70,8 +70,8 @@ impl SecretStore {
         name: &str,
         rendered: &Rendered,
         over: &Snapshot,
-        right: Right<'_>,
-    ) -> Result<Snapshot, Trouble> {
+        right: WriteFence<'_>,
+    ) -> Result<Snapshot, Failure> {
         let what = format!("writing the Secret {name}");
         let mut version = over.version().to_owned();
         let preparation = preparation(rendered, over);
@@ -95,7 +95,7 @@ impl SecretStore {
         name: &str,
         rendered: &Rendered,
         over: Option<&Snapshot>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Failure> {
         let what = format!("rehearsing the write of the Secret {name}");
         let request = match over {
             None => {
@@ -119,7 +119,7 @@ impl SecretStore {
         name: &str,
         version: &str,
         changes: Vec<serde_json::Value>,
-    ) -> Result<String, Trouble> {
+    ) -> Result<String, Failure> {
         let what = format!("preparing the Secret {name}");
         // With the version in it the patch fails with a conflict when there is another one by now.
         let over =
@@ -144,7 +144,7 @@ impl SecretStore {
         content_type: &str,
         body: Vec<u8>,
         what: &str,
-    ) -> Result<Request<Vec<u8>>, Trouble> {
+    ) -> Result<Request<Vec<u8>>, Failure> {
         let mut uri = Secret::url_path(&(), Some(namespace));
         if let Some(name) = name {
             uri = format!("{uri}/{name}");
@@ -160,18 +160,18 @@ impl SecretStore {
         &self,
         request: Request<Vec<u8>>,
         what: &str,
-    ) -> Result<Zeroizing<String>, Failure> {
+    ) -> Result<Zeroizing<String>, CallError> {
         let call = async {
             match tokio::time::timeout(KUBE_DEADLINE, self.client.request_text(request)).await {
                 Ok(Ok(text)) => Ok(Zeroizing::new(text)),
-                Ok(Err(kube::Error::Api(status))) => Err(Failure::Status(status)),
-                Ok(Err(error)) => Err(Failure::Trouble(Box::new(trouble::of_kube(what, &error)))),
-                Err(_) => Err(Failure::Trouble(Box::new(trouble::of_timeout(what)))),
+                Ok(Err(kube::Error::Api(status))) => Err(CallError::Status(status)),
+                Ok(Err(error)) => Err(CallError::Failed(Box::new(trouble::of_kube(what, &error)))),
+                Err(_) => Err(CallError::Failed(Box::new(trouble::of_timeout(what)))),
             }
         };
-        let word = |failure: &Failure| match failure {
-            Failure::Status(_) => "Refused",
-            Failure::Trouble(trouble) => trouble.reason,
+        let word = |failure: &CallError| match failure {
+            CallError::Status(_) => "Refused",
+            CallError::Failed(trouble) => trouble.reason,
         };
         telemetry::traced(telemetry::kubernetes(what), word, call).await
     }
@@ -190,18 +190,18 @@ fn preparation(rendered: &Rendered, over: &Snapshot) -> Vec<serde_json::Value> {
     claim.into_iter().chain(removals).collect()
 }
 
-enum Failure {
+enum CallError {
     Status(Box<Status>),
-    Trouble(Box<Trouble>),
+    Failed(Box<Failure>),
 }
 
-impl Failure {
+impl CallError {
     /// The API server's own words are left out: an admission webhook could have put into them what
     /// it was sent.
-    fn trouble(self, what: &str) -> Trouble {
+    fn trouble(self, what: &str) -> Failure {
         match self {
-            Failure::Trouble(trouble) => *trouble,
-            Failure::Status(status) => match status.code {
+            CallError::Failed(trouble) => *trouble,
+            CallError::Status(status) => match status.code {
                 404 | 409 => trouble::conflict(&format!("{what}: it changed meanwhile")),
                 429 | 500.. => trouble::of_timeout(what),
                 403 => trouble::invalid(
@@ -228,7 +228,7 @@ fn reason_word(status: &Status) -> String {
     status.reason.chars().filter(char::is_ascii_alphanumeric).take(40).collect()
 }
 
-fn parse(text: &str, what: &str) -> Result<Snapshot, Trouble> {
+fn parse(text: &str, what: &str) -> Result<Snapshot, Failure> {
     Snapshot::parse(text)
         .ok_or_else(|| trouble::invalid("SecretUnreadable", format!("{what}: it can't be parsed")))
 }

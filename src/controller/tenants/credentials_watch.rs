@@ -12,7 +12,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use rotation::{Trouble, is_true, kind};
+use rotation::{Failure, condition_types, is_condition_true};
 
 use super::{credentials::secret_name, kinds::TenantResource};
 use crate::api::{Auth0TenantStatus, TenantRef};
@@ -31,14 +31,14 @@ pub(in crate::controller) struct CredentialsWatch {
 }
 
 /// Whether the Secret is what has to change.
-fn is_of_credentials(trouble: &Trouble) -> bool {
-    matches!(trouble.reason, "CredentialsRefused" | "CredentialsUnreadable")
+fn is_of_credentials(trouble: &Failure) -> bool {
+    matches!(trouble.reason, "CredentialsRejected" | "CredentialsUnreadable")
 }
 
 /// Begins or ends the watch, by what a look at the tenant has met with.
 pub(in crate::controller) fn follow<T: TenantResource>(
     resource: &T,
-    failure: Option<&Trouble>,
+    failure: Option<&Failure>,
     context: &Context,
 ) {
     let uid = resource.uid().unwrap_or_default();
@@ -76,10 +76,11 @@ pub(in crate::controller) fn follow<T: TenantResource>(
 pub(in crate::controller) fn doubt(
     namespace: &str,
     reference: &TenantRef,
-    trouble: &Trouble,
+    trouble: &Failure,
     context: &Context,
 ) {
-    let is_ready = |status: &Auth0TenantStatus| is_true(&status.conditions, kind::READY);
+    let is_ready =
+        |status: &Auth0TenantStatus| is_condition_true(&status.conditions, condition_types::READY);
     let tenant = context.watched.tenant(namespace, reference);
     if is_of_credentials(trouble) && tenant.is_some_and(|tenant| tenant.status_is(is_ready)) {
         context.pokes.poke_tenant(namespace, reference);

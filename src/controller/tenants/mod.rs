@@ -15,12 +15,12 @@ use std::{
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
-use rotation::{Class, Span, Trouble};
+use rotation::{ErrorClass, Failure, K8sDuration};
 
 use crate::controller::{KUBE_DEADLINE, cache::Watched, target::SecretStore, trouble};
 use crate::{
     api::{ClientSecretRotation, ClusterAuth0Tenant, TenantKind, TenantRef},
-    auth0::{Auth0Error, Budget, Endpoint, Tenant},
+    auth0::{Auth0Error, Endpoint, RateLimitStatus, TenantClient},
     metrics::{Metrics, TenantMeter},
 };
 use credentials::Seen;
@@ -44,7 +44,7 @@ pub(in crate::controller) struct Tenants {
 /// What the operator was started with, as far as tenants are concerned.
 pub(in crate::controller) struct Terms {
     pub(in crate::controller) allow_http: bool,
-    pub(in crate::controller) propagation_window: Span,
+    pub(in crate::controller) propagation_window: K8sDuration,
     /// Where the credentials of cluster-wide tenants are.
     pub(in crate::controller) operator_namespace: String,
     /// Cluster-wide tenants may be used.
@@ -56,7 +56,7 @@ pub(in crate::controller) struct Terms {
 struct Kept {
     /// The generation of the resource that it was made of.
     generation: Option<i64>,
-    tenant: Arc<Tenant>,
+    tenant: Arc<TenantClient>,
     meter: Arc<TenantMeter>,
     /// What was seen of its credentials.
     seen: Seen,
@@ -65,7 +65,7 @@ struct Kept {
 /// A tenant that can be called.
 #[derive(Clone)]
 pub(in crate::controller) struct Usable {
-    pub(in crate::controller) tenant: Arc<Tenant>,
+    pub(in crate::controller) tenant: Arc<TenantClient>,
     /// Counts what is asked of it.
     pub(in crate::controller) meter: Arc<TenantMeter>,
     pub(in crate::controller) domain: String,
@@ -102,7 +102,7 @@ impl Tenants {
         &self,
         resource: &ClientSecretRotation,
         watched: &Watched,
-    ) -> Result<Usable, Trouble> {
+    ) -> Result<Usable, Failure> {
         let namespace = resource.namespace().unwrap_or_default();
         let reference = &resource.spec.tenant_ref;
         let what = describe(reference);
@@ -145,9 +145,9 @@ impl Tenants {
     pub(in crate::controller) fn usable<T: TenantResource>(
         &self,
         resource: &T,
-    ) -> Result<Usable, Trouble> {
+    ) -> Result<Usable, Failure> {
         let destination = Destination::of(resource.access())
-            .map_err(|what| Trouble::from(&Auth0Error::Configuration(what)))?;
+            .map_err(|what| Failure::from(&Auth0Error::Configuration(what)))?;
         let uid = resource.uid().unwrap_or_default();
         let generation = resource.meta().generation;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,7 +155,7 @@ impl Tenants {
             Some(known) if known.generation == generation => known.clone(),
             _ => {
                 let built = self.build(resource, &destination);
-                let built = built.map_err(|error| Trouble::from(&error))?;
+                let built = built.map_err(|error| Failure::from(&error))?;
                 kept.insert(uid.clone(), built.clone());
                 built
             }
@@ -182,7 +182,7 @@ impl Tenants {
         namespace: &str,
         reference: &TenantRef,
         usable: &Usable,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Failure> {
         let generation = match reference.kind {
             TenantKind::Auth0Tenant => {
                 let api = crate::api::Auth0Tenant::api(self.client.clone(), namespace);
@@ -194,7 +194,7 @@ impl Tenants {
             }
         };
         // The watch will tell, and the pass comes again.
-        let changed = |what| Trouble { class: Class::Retry, ..trouble::conflict(what) };
+        let changed = |what| Failure { class: ErrorClass::Retry, ..trouble::conflict(what) };
         if generation != usable.generation {
             return Err(changed("the tenant has just been changed"));
         }
@@ -211,7 +211,7 @@ impl Tenants {
         &self,
         api: &Api<T>,
         name: &str,
-    ) -> Result<Option<i64>, Trouble> {
+    ) -> Result<Option<i64>, Failure> {
         let what = "reading the tenant";
         let read = tokio::time::timeout(KUBE_DEADLINE, api.get_metadata_opt(name)).await;
         let live = read
@@ -220,7 +220,7 @@ impl Tenants {
         Ok(live.and_then(|live| live.metadata.generation))
     }
 
-    async fn labels(&self, namespace: &str) -> Result<Labels, Trouble> {
+    async fn labels(&self, namespace: &str) -> Result<Labels, Failure> {
         let what = "reading the labels of the namespace";
         let api: Api<Namespace> = Api::all(self.client.clone());
         let read = tokio::time::timeout(KUBE_DEADLINE, api.get_metadata(namespace)).await;
@@ -231,7 +231,7 @@ impl Tenants {
     }
 
     /// What Auth0 said last of the rate limit of the tenant with that UID.
-    pub(in crate::controller) fn budget(&self, uid: &str) -> Option<Budget> {
+    pub(in crate::controller) fn budget(&self, uid: &str) -> Option<RateLimitStatus> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.get(uid)?.tenant.budget()
     }
@@ -274,7 +274,7 @@ impl Tenants {
         let credentials = credentials::source(access, place)?;
         let pace = (access.rate_limit.requests_per_second, access.rate_limit.burst);
         let meter = Arc::new(self.metrics.tenant(kinds::name::<T>(resource)));
-        let tenant = Tenant::new(&endpoint, audience, credentials, pace, meter.clone())?;
+        let tenant = TenantClient::new(&endpoint, audience, credentials, pace, meter.clone())?;
         let generation = resource.meta().generation;
         Ok(Kept { generation, tenant: Arc::new(tenant), meter, seen })
     }
@@ -282,11 +282,11 @@ impl Tenants {
 
 /// A call, with the wait for its place, must be over well within the propagation window: whoever
 /// waits out the window must not meet a call that is still on its way.
-fn call_deadline(propagation_window: Span) -> Duration {
+fn call_deadline(propagation_window: K8sDuration) -> Duration {
     (propagation_window.to_std() * 3 / 5).clamp(Duration::from_millis(100), Duration::from_secs(18))
 }
 
 /// A tenant that isn't there may be on its way: manifests are applied together.
-fn missing(message: String) -> Trouble {
-    Trouble { class: Class::Retry, tenant: true, ..trouble::invalid("TenantMissing", message) }
+fn missing(message: String) -> Failure {
+    Failure { class: ErrorClass::Retry, tenant: true, ..trouble::invalid("TenantMissing", message) }
 }

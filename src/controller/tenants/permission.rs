@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use kube::core::{Selector, SelectorExt as _};
-use rotation::Refusal;
+use rotation::Rejection;
 use wildmatch::WildMatchPattern;
 
 use crate::api::{AllowRule, ClientMetadata};
@@ -22,7 +22,7 @@ pub(in crate::controller) enum Permission {
     /// It depends on what the client's `client_metadata` has at Auth0: one of these entries.
     ByMetadata(Vec<ClientMetadata>),
     /// It may not, whatever Auth0 says.
-    Denied(Refusal),
+    Denied(Rejection),
 }
 
 /// The labels of a namespace.
@@ -69,15 +69,15 @@ pub(in crate::controller) fn permission(
 }
 
 /// The client is none of those that the rules for its namespace give.
-pub(in crate::controller) fn other_client(tenant: &str, namespace: &str) -> Refusal {
+pub(in crate::controller) fn other_client(tenant: &str, namespace: &str) -> Rejection {
     not_allowed(format!(
         "the ClusterAuth0Tenant {tenant} does not allow the namespace {namespace} to use this client: \
          no rule of its spec.allow gives it; ask whoever administers the tenant"
     ))
 }
 
-fn not_allowed(message: String) -> Refusal {
-    Refusal::new("NotAllowed", message)
+fn not_allowed(message: String) -> Rejection {
+    Rejection::new("NotAllowed", message)
 }
 
 fn selects(rule: &AllowRule, labels: &Labels) -> bool {

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use kube::{
     ResourceExt as _, api::PostParams, core::DeserializeGuard, runtime::controller::Action,
 };
-use rotation::{Trouble, Truth, kind};
+use rotation::{ConditionStatus, Failure, condition_types};
 
 use super::{Usable, credentials_watch, kinds::TenantResource};
 use crate::controller::{
@@ -19,7 +19,7 @@ use crate::controller::{
     trouble::{self, backoff},
 };
 use crate::{
-    api::{Auth0TenantStatus, Budget, MANAGER, Scopes, TenantRef},
+    api::{Auth0TenantStatus, MANAGER, RateLimitStatus, Scopes, TenantRef},
     auth0::{self, READ_CLIENTS, READ_KEYS, UPDATE_KEYS},
 };
 
@@ -62,7 +62,7 @@ pub(in crate::controller) async fn reconcile<T: TenantResource>(
         known.failures
     });
     let wait = backoff(trouble.class, failures, Utc::now(), rand::random());
-    let Trouble { reason, message, .. } = &trouble;
+    let Failure { reason, message, .. } = &trouble;
     tracing::warn!(namespace, name, reason, failures, ?wait, "{message}");
     Ok(Action::requeue(wait))
 }
@@ -73,17 +73,17 @@ struct Found {
     token_time: Option<DateTime<Utc>>,
 }
 
-async fn check<T: TenantResource>(tenant: &T, context: &Context) -> Result<Found, Trouble> {
+async fn check<T: TenantResource>(tenant: &T, context: &Context) -> Result<Found, Failure> {
     let usable = context.tenants.usable(tenant)?;
     let scopes = usable.tenant.scopes(&SCOPES.map(|(scope, _)| scope)).await;
     usable.meter.called("scopes", &scopes);
-    let scopes = scopes.map_err(|error| Trouble::from(&error))?;
+    let scopes = scopes.map_err(|error| Failure::from(&error))?;
     Ok(Found { scopes, token_time: usable.tenant.token_time().await })
 }
 
 /// What is left of the tenant's budget, for its status. It changes with every call, so it isn't told
 /// each time that the tenant is looked at.
-fn budget<T: TenantResource>(tenant: &T, context: &Context) -> Option<Budget> {
+fn budget<T: TenantResource>(tenant: &T, context: &Context) -> Option<RateLimitStatus> {
     let told = tenant.status().and_then(|status| status.budget);
     let usable = context.tenants.usable(tenant).ok()?;
     let Some(left) = usable.tenant.budget() else { return told };
@@ -94,8 +94,8 @@ fn budget<T: TenantResource>(tenant: &T, context: &Context) -> Option<Budget> {
         }
         is_due
     });
-    let auth0::Budget { limit, remaining, reset_time } = left;
-    if is_due { Some(Budget { limit, remaining, reset_time }) } else { told }
+    let auth0::RateLimitStatus { limit, remaining, reset_time } = left;
+    if is_due { Some(RateLimitStatus { limit, remaining, reset_time }) } else { told }
 }
 
 /// Has a tenant looked at when its status is behind what its budget is: nothing was told of it yet,
@@ -113,12 +113,20 @@ pub(in crate::controller) fn tell_budget(
     }
 }
 
-fn status<T: TenantResource>(tenant: &T, checked: Result<Found, Trouble>) -> Auth0TenantStatus {
+fn status<T: TenantResource>(tenant: &T, checked: Result<Found, Failure>) -> Auth0TenantStatus {
     let mut status = tenant.status().cloned().unwrap_or_default();
     let generation = tenant.meta().generation;
     status.observed_generation = generation;
-    let mut say = |kind: &str, truth: Truth, reason: &str, message: &str| {
-        rotation::set(&mut status.conditions, kind, truth, reason, message, generation, now());
+    let mut say = |kind: &str, truth: ConditionStatus, reason: &str, message: &str| {
+        rotation::set_condition(
+            &mut status.conditions,
+            kind,
+            truth,
+            reason,
+            message,
+            generation,
+            now(),
+        );
     };
     let (ready, reason, message) = match checked {
         Err(trouble) => {
@@ -128,8 +136,8 @@ fn status<T: TenantResource>(tenant: &T, checked: Result<Found, Trouble>) -> Aut
             (false, trouble.reason, trouble.message)
         }
         Ok(found) => {
-            say(REACHABLE, Truth::True, "Answered", "");
-            say(AUTHORIZED, Truth::True, "TokenGranted", "");
+            say(REACHABLE, ConditionStatus::True, "Answered", "");
+            say(AUTHORIZED, ConditionStatus::True, "TokenGranted", "");
             let scopes = sort_scopes(&found.scopes);
             let told = tell_scopes(&scopes);
             status.scopes = Some(scopes);
@@ -137,7 +145,15 @@ fn status<T: TenantResource>(tenant: &T, checked: Result<Found, Trouble>) -> Aut
             told
         }
     };
-    rotation::set(&mut status.conditions, kind::READY, ready, reason, &message, generation, now());
+    rotation::set_condition(
+        &mut status.conditions,
+        condition_types::READY,
+        ready,
+        reason,
+        &message,
+        generation,
+        now(),
+    );
     status
 }
 
@@ -148,12 +164,16 @@ const AUTHORIZED: &str = "Authorized";
 
 /// Whether Auth0 was reached, and whether it takes the credentials, when no token was got for that
 /// reason.
-fn what_fails(reason: &str) -> (Truth, Truth) {
+fn what_fails(reason: &str) -> (ConditionStatus, ConditionStatus) {
     match reason {
-        "Unreachable" | "NoAnswer" | "TokenUnavailable" => (Truth::False, Truth::Unknown),
-        "CredentialsRefused" | "TokenForbidden" => (Truth::True, Truth::False),
-        "Unavailable" | "GarbledAnswer" | "Throttled" => (Truth::True, Truth::Unknown),
-        _ => (Truth::Unknown, Truth::Unknown),
+        "Unreachable" | "NoResponse" | "TokenUnavailable" => {
+            (ConditionStatus::False, ConditionStatus::Unknown)
+        }
+        "CredentialsRejected" | "TokenForbidden" => (ConditionStatus::True, ConditionStatus::False),
+        "Unavailable" | "InvalidResponse" | "Throttled" => {
+            (ConditionStatus::True, ConditionStatus::Unknown)
+        }
+        _ => (ConditionStatus::Unknown, ConditionStatus::Unknown),
     }
 }
 
@@ -192,7 +212,7 @@ async fn store<T: TenantResource>(
     tenant: &T,
     status: Auth0TenantStatus,
     context: &Context,
-) -> Result<(), Trouble> {
+) -> Result<(), Failure> {
     if tenant.status() == Some(&status) {
         return Ok(());
     }

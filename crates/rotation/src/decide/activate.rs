@@ -2,10 +2,10 @@
 
 use super::{Next, Pass};
 use crate::{
-    decision::{Purpose, Step, Value, publish},
-    observation::{SecretSeen, Unreached},
+    decision::{Purpose, Step, ValueSource, publish},
+    observation::{SecretMatch, UnreachedPods},
     status::{Cause, Outcome, Phase, Rotation, Strategy},
-    trouble::Trouble,
+    trouble::Failure,
 };
 
 impl Pass<'_> {
@@ -14,10 +14,10 @@ impl Pass<'_> {
         if rotation.strategy == Strategy::Rotate && self.is_published_as(rotation.number) {
             // The record was restored from a time before the secret was published.
             self.enter_confirming();
-            return Step::Record.into();
+            return Step::StoreStatus.into();
         }
-        if self.seen.unreached == Unreached::NotAsked {
-            return Step::FindUnreached.into();
+        if self.seen.unreached_pods == UnreachedPods::NotChecked {
+            return Step::FindUnreachedPods.into();
         }
         let seen = match self.read() {
             Err(next) => return next,
@@ -25,7 +25,7 @@ impl Pass<'_> {
         };
         match rotation.strategy {
             // A call that was told to have changed nothing has changed something all the same.
-            Strategy::Rotate if rotation.attempts > 0 && seen == SecretSeen::Other => {
+            Strategy::Rotate if rotation.attempts > 0 && seen == SecretMatch::Other => {
                 self.publish_read_back(rotation)
             }
             Strategy::Rotate => self.rotate_secret(rotation),
@@ -35,11 +35,11 @@ impl Pass<'_> {
 
     fn rotate_secret(&mut self, rotation: &Rotation) -> Next {
         let marked = rotation.cause != Cause::Initial || self.seen.initialized;
-        if !self.seen.held || !marked {
-            return Step::Hold.into();
+        if !self.seen.has_finalizer || !marked {
+            return Step::AddFinalizer.into();
         }
-        if !self.seen.rehearsed {
-            return Step::Rehearse.into();
+        if !self.seen.dry_run_passed {
+            return Step::DryRun.into();
         }
         self.record_attempt();
         Step::RotateSecret.into()
@@ -56,11 +56,11 @@ impl Pass<'_> {
 
     /// Publishes the pair of current and next. Where Auth0 has a current value that the target
     /// Secret doesn't, that one takes its place: it is what logs in until activation.
-    fn stage(&mut self, rotation: &Rotation, seen: SecretSeen) -> Next {
+    fn stage(&mut self, rotation: &Rotation, seen: SecretMatch) -> Next {
         if rotation.cause == Cause::Initial && !self.seen.initialized {
-            return Step::Hold.into();
+            return Step::AddFinalizer.into();
         }
-        let next = (rotation.number, Value::Fresh);
+        let next = (rotation.number, ValueSource::Generated);
         let Some(held) = self.held() else {
             // Nothing to keep: the next secret is the only one.
             return publish(Purpose::Stage, next, None).into();
@@ -73,17 +73,17 @@ impl Pass<'_> {
                 rotation.phase = Phase::Staging;
                 rotation.staged_at = Some(now);
             });
-            return Step::Record.into();
+            return Step::StoreStatus.into();
         }
         let value = match seen {
             // The answer that was given up for lost can be read after all.
-            SecretSeen::Other if rotation.attempts > 0 => return self.publish_read_back(rotation),
-            SecretSeen::Other => Value::Auth0,
-            _ => Value::Current,
+            SecretMatch::Other if rotation.attempts > 0 => return self.publish_read_back(rotation),
+            SecretMatch::Other => ValueSource::Auth0,
+            _ => ValueSource::Current,
         };
         // What is rolled back to is the fallback already: it only gets its new number.
         let next = match held.fallback {
-            Some(_) if rotation.rollback => (rotation.number, Value::Fallback),
+            Some(_) if rotation.rollback => (rotation.number, ValueSource::Fallback),
             None if rotation.rollback => return self.nothing_to_roll_back_to(),
             _ => next,
         };
@@ -93,10 +93,10 @@ impl Pass<'_> {
     fn nothing_to_roll_back_to(&mut self) -> Next {
         self.rotation_mut(|rotation| {
             rotation.phase = Phase::Withdrawing;
-            rotation.withdrawn_as = Some(Outcome::Refused);
+            rotation.withdrawn_as = Some(Outcome::Rejected);
             rotation.message = Some("the previous secret is gone from the target Secret".into());
         });
-        Step::Record.into()
+        Step::StoreStatus.into()
     }
 
     /// The pair is out: wait until consumers have it.
@@ -130,7 +130,7 @@ impl Pass<'_> {
     fn activating_by_rotate(&mut self, rotation: &Rotation) -> Next {
         if self.is_published_as(rotation.number) {
             self.enter_confirming();
-            return Step::Record.into();
+            return Step::StoreStatus.into();
         }
         let seen = match self.read() {
             Err(next) => return next,
@@ -141,24 +141,24 @@ impl Pass<'_> {
         }
         let window_over = rotation.activating_at.unwrap_or(self.now) + self.window();
         match seen {
-            SecretSeen::Other => self.publish_read_back(rotation),
-            SecretSeen::Unreadable if self.seen.attempt_ended || self.now >= window_over => {
+            SecretMatch::Other => self.publish_read_back(rotation),
+            SecretMatch::Unreadable if self.seen.attempt_finished || self.now >= window_over => {
                 self.take_over();
-                Step::Record.into()
+                Step::StoreStatus.into()
             }
             // Somebody's call may be on its way.
-            SecretSeen::Unreadable => Next::rest_until(window_over),
+            SecretMatch::Unreadable => Next::rest_until(window_over),
             // Unchanged, as far as Auth0 shows; it may still be on its way.
-            SecretSeen::Current | SecretSeen::Fallback if self.now < window_over => {
+            SecretMatch::Current | SecretMatch::Fallback if self.now < window_over => {
                 Next::rest_until(window_over)
             }
-            SecretSeen::Current | SecretSeen::Fallback if self.read_before(window_over) => {
+            SecretMatch::Current | SecretMatch::Fallback if self.read_before(window_over) => {
                 Step::ReadClient.into()
             }
-            SecretSeen::Current | SecretSeen::Fallback if !self.seen.rehearsed => {
-                Step::Rehearse.into()
+            SecretMatch::Current | SecretMatch::Fallback if !self.seen.dry_run_passed => {
+                Step::DryRun.into()
             }
-            SecretSeen::Current | SecretSeen::Fallback => {
+            SecretMatch::Current | SecretMatch::Fallback => {
                 self.record_attempt();
                 Step::RotateSecret.into()
             }
@@ -170,16 +170,16 @@ impl Pass<'_> {
     }
 
     /// A change that someone else made becomes the current secret.
-    fn publish_drift(&mut self, rotation: &Rotation, seen: SecretSeen) -> Next {
+    fn publish_drift(&mut self, rotation: &Rotation, seen: SecretMatch) -> Next {
         match seen {
-            SecretSeen::Other => self.publish_read_back(rotation),
-            SecretSeen::Fallback => {
-                self.publish_new(Purpose::ReadBack, rotation.number, Value::Fallback)
+            SecretMatch::Other => self.publish_read_back(rotation),
+            SecretMatch::Fallback => {
+                self.publish_new(Purpose::ReadBack, rotation.number, ValueSource::Fallback)
             }
             // Whoever changed it has changed it back, or it can't be seen any more.
-            SecretSeen::Current | SecretSeen::Unreadable => {
+            SecretMatch::Current | SecretMatch::Unreadable => {
                 self.status.end_rotation(Outcome::Superseded, self.now);
-                Step::Record.into()
+                Step::StoreStatus.into()
             }
         }
     }
@@ -205,22 +205,22 @@ impl Pass<'_> {
             // The staged value is gone from the target Secret, and may be the one at Auth0.
             return match self.read() {
                 Err(next) => next,
-                Ok(SecretSeen::Unreadable) => {
+                Ok(SecretMatch::Unreadable) => {
                     self.rotation_mut(|rotation| rotation.phase = Phase::Started);
-                    Step::Record.into()
+                    Step::StoreStatus.into()
                 }
                 Ok(_) => self.publish_read_back(rotation),
             };
         };
         if held.current == Some(n) && (held.fallback.is_some() || self.seen.secret_set) {
             self.enter_confirming();
-            return Step::Record.into();
+            return Step::StoreStatus.into();
         }
         let staged = held.current == Some(n) || held.fallback == Some(n);
         if !staged {
             // A read-back replaced the pair: what Auth0 has is published under this number or none.
             self.rotation_mut(|rotation| rotation.phase = Phase::Started);
-            return Step::Record.into();
+            return Step::StoreStatus.into();
         }
         if !self.seen.secret_set {
             return Step::SetSecret(n).into();
@@ -229,8 +229,8 @@ impl Pass<'_> {
     }
 
     fn promote(number: u64, superseded: Option<u64>) -> Next {
-        let superseded = superseded.map(|number| (number, Value::Current));
-        publish(Purpose::Promote, (number, Value::Fallback), superseded).into()
+        let superseded = superseded.map(|number| (number, ValueSource::Current));
+        publish(Purpose::Promote, (number, ValueSource::Fallback), superseded).into()
     }
 
     /// Auth0 refused a value that it has: it had taken it before.
@@ -245,21 +245,21 @@ impl Pass<'_> {
     /// The answer of `rotate-secret`, before anything else.
     pub(super) fn publish_answer(&self) -> Next {
         let number = self.activating_number().unwrap_or_else(|| self.fresh_number());
-        self.publish_new(Purpose::Answer, number, Value::Answer)
+        self.publish_new(Purpose::Response, number, ValueSource::Response)
     }
 
     /// What `rotate-secret` must have returned, as Auth0 shows it.
     pub(super) fn publish_read_back(&self, rotation: &Rotation) -> Next {
-        self.publish_new(Purpose::ReadBack, rotation.number, Value::Auth0)
+        self.publish_new(Purpose::ReadBack, rotation.number, ValueSource::Auth0)
     }
 
     /// A new value first, and the one that was current until now behind it.
-    fn publish_new(&self, purpose: Purpose, number: u64, value: Value) -> Next {
+    fn publish_new(&self, purpose: Purpose, number: u64, value: ValueSource) -> Next {
         let superseded = self
             .held()
             .and_then(|held| held.current)
             .filter(|current| *current < number)
-            .map(|current| (current, Value::Current));
+            .map(|current| (current, ValueSource::Current));
         publish(purpose, (number, value), superseded).into()
     }
 
@@ -279,10 +279,10 @@ impl Pass<'_> {
     }
 
     /// Auth0 will never take the next value: it is withdrawn.
-    pub(super) fn value_was_refused(&mut self, trouble: &Trouble) {
+    pub(super) fn value_was_refused(&mut self, trouble: &Failure) {
         self.rotation_mut(|rotation| {
             rotation.phase = Phase::Withdrawing;
-            rotation.withdrawn_as = Some(Outcome::Refused);
+            rotation.withdrawn_as = Some(Outcome::Rejected);
             rotation.message = Some(trouble.message.clone());
         });
     }
@@ -296,30 +296,30 @@ impl Pass<'_> {
             return None;
         }
         rotation.phase = Phase::Withdrawing;
-        rotation.withdrawn_as = Some(Outcome::Refused);
+        rotation.withdrawn_as = Some(Outcome::Rejected);
         rotation.message = Some(refusal.message.clone());
-        Some(Step::Record.into())
+        Some(Step::StoreStatus.into())
     }
 
     /// The next value goes out of the target Secret again. A value that was to be rolled back to
     /// stays the fallback that it was.
     pub(super) fn withdrawing(&mut self, rotation: &Rotation) -> Next {
-        let Some(held) = self.held() else { return Step::Rest.into() };
+        let Some(held) = self.held() else { return Step::Wait.into() };
         let current = held.current.unwrap_or(0);
         if held.fallback == Some(rotation.number) {
             // An attempt before the one that was refused may have been carried out, and its answer
             // lost: what Auth0 has is not withdrawn.
-            if rotation.withdrawn_as == Some(Outcome::Refused) && rotation.attempts > 0 {
+            if rotation.withdrawn_as == Some(Outcome::Rejected) && rotation.attempts > 0 {
                 match self.read() {
                     Err(next) => return next,
-                    Ok(SecretSeen::Fallback) => return self.promote_after_all(rotation, current),
+                    Ok(SecretMatch::Fallback) => return self.promote_after_all(rotation, current),
                     Ok(_) => {}
                 }
             }
             let previous = self.status.previous.filter(|previous| *previous < current);
             let back = previous.filter(|_| rotation.rollback);
-            let fallback = back.map(|previous| (previous, Value::Fallback));
-            return publish(Purpose::Withdraw, (current, Value::Current), fallback).into();
+            let fallback = back.map(|previous| (previous, ValueSource::Fallback));
+            return publish(Purpose::Withdraw, (current, ValueSource::Current), fallback).into();
         }
         // After an answer that was lost, Auth0 may have a value that nobody knows: ask.
         let uncertain = rotation.attempts > 1 && held.fallback.is_none();
@@ -332,6 +332,6 @@ impl Pass<'_> {
                  published secret",
             );
         }
-        Step::Record.into()
+        Step::StoreStatus.into()
     }
 }

@@ -2,17 +2,17 @@
 
 use super::{Next, Pass};
 use crate::{
-    condition::{self, Truth, kind},
+    condition::{self, ConditionStatus, condition_types},
     decision::{Decision, Step},
-    observation::{Rollout, RolloutState, Target, Unreached},
+    observation::{Rollout, RolloutState, Target, UnreachedPods},
     status::{Phase, Rotation, Status},
-    trouble::{Class, Trouble},
+    trouble::{ErrorClass, Failure},
 };
 
 impl Pass<'_> {
     pub(super) fn conclude(mut self, next: Next) -> Decision {
         // While there is more to do in this pass, conditions stay: they speak of what is at rest.
-        if next.step == Step::Rest {
+        if next.step == Step::Wait {
             self.say_ready();
             self.say_stalled();
             self.say_reconciling();
@@ -26,27 +26,28 @@ impl Pass<'_> {
         Decision { status: self.status, step: next.step, wake: next.wake }
     }
 
-    pub(super) fn conclude_failed(mut self, trouble: &Trouble) -> Status {
+    pub(super) fn conclude_failed(mut self, trouble: &Failure) -> Status {
         let generation = self.status.observed_generation;
         let (reason, message) = (trouble.reason, trouble.message.as_str());
         match trouble.class {
-            Class::Conflict => return self.status,
-            Class::Retry | Class::Throttled { .. } => {
-                self.say(kind::RECONCILING, true, reason, message);
-                self.say(kind::STALLED, false, "Progressing", "");
+            ErrorClass::Conflict => return self.status,
+            ErrorClass::Retry | ErrorClass::Throttled { .. } => {
+                self.say(condition_types::RECONCILING, true, reason, message);
+                self.say(condition_types::STALLED, false, "Progressing", "");
             }
-            Class::Invalid | Class::Fatal => {
-                self.say(kind::STALLED, true, reason, message);
-                self.say(kind::RECONCILING, false, reason, message);
+            ErrorClass::Invalid | ErrorClass::Fatal => {
+                self.say(condition_types::STALLED, true, reason, message);
+                self.say(condition_types::RECONCILING, false, reason, message);
             }
         }
         // What consumers have is as good as it was, unless it is gone.
-        let known = condition::find(&self.status.conditions, kind::READY).is_some();
+        let known =
+            condition::find_condition(&self.status.conditions, condition_types::READY).is_some();
         let unread = self.seen.target == Target::Unknown;
         if !known || !(unread || self.is_published()) {
-            condition::set(
+            condition::set_condition(
                 &mut self.status.conditions,
-                kind::READY,
+                condition_types::READY,
                 false,
                 reason,
                 message,
@@ -59,14 +60,14 @@ impl Pass<'_> {
 
     fn is_published(&self) -> bool {
         match &self.seen.target {
-            Target::Held(held) => held.has_current && self.status.current.is_some(),
-            Target::Absent | Target::Unknown | Target::Refused(_) => false,
+            Target::Owned(held) => held.has_current && self.status.current.is_some(),
+            Target::Absent | Target::Unknown | Target::Rejected(_) => false,
         }
     }
 
-    fn say(&mut self, kind: &str, status: impl Into<Truth>, reason: &str, message: &str) {
+    fn say(&mut self, kind: &str, status: impl Into<ConditionStatus>, reason: &str, message: &str) {
         let generation = self.status.observed_generation;
-        condition::set(
+        condition::set_condition(
             &mut self.status.conditions,
             kind,
             status,
@@ -80,7 +81,7 @@ impl Pass<'_> {
     fn say_ready(&mut self) {
         if self.unconfirmed {
             self.say(
-                kind::READY,
+                condition_types::READY,
                 false,
                 "NotConfirmed",
                 "Auth0 still refuses the published secret although its propagation window is over; \
@@ -89,25 +90,37 @@ impl Pass<'_> {
                  auth0-rotator.dev/request: rollback/<any text>",
             );
         } else if self.is_published() && !self.unpublished {
-            self.say(kind::READY, true, "Published", "the target Secret holds the client's secret");
+            self.say(
+                condition_types::READY,
+                true,
+                "Published",
+                "the target Secret holds the client's secret",
+            );
         } else if let Some(refusal) = self.stalled.clone() {
-            self.say(kind::READY, false, refusal.reason, &refusal.message);
+            self.say(condition_types::READY, false, refusal.reason, &refusal.message);
         } else {
-            self.say(kind::READY, false, "NotPublished", "the target Secret holds no secret yet");
+            self.say(
+                condition_types::READY,
+                false,
+                "NotPublished",
+                "the target Secret holds no secret yet",
+            );
         }
     }
 
     fn say_stalled(&mut self) {
         match self.stalled.clone() {
-            Some(refusal) => self.say(kind::STALLED, true, refusal.reason, &refusal.message),
-            None => self.say(kind::STALLED, false, "Progressing", ""),
+            Some(refusal) => {
+                self.say(condition_types::STALLED, true, refusal.reason, &refusal.message)
+            }
+            None => self.say(condition_types::STALLED, false, "Progressing", ""),
         }
     }
 
     /// Pods that will never see what is published are named when a rotation starts.
     fn say_consumers(&mut self) {
         let impossible = |rollout: &Rollout| match &rollout.state {
-            RolloutState::Impossible(why) => Some(format!("{} ({why})", rollout.name)),
+            RolloutState::Blocked(why) => Some(format!("{} ({why})", rollout.name)),
             _ => None,
         };
         let rollouts = self.seen.rollouts.iter().flatten();
@@ -118,62 +131,73 @@ impl Pass<'_> {
                  operator patch them",
                 impossible.join(", ")
             );
-            self.say(kind::CONSUMERS_REACHED, false, "RestartImpossible", &message);
+            self.say(condition_types::CONSUMERS_REACHED, false, "RestartImpossible", &message);
             return;
         }
-        match self.seen.unreached.clone() {
-            Unreached::NotAsked => {}
-            Unreached::Pods(pods) if pods.is_empty() => {
-                self.say(kind::CONSUMERS_REACHED, true, "Reached", "");
+        match self.seen.unreached_pods.clone() {
+            UnreachedPods::NotChecked => {}
+            UnreachedPods::Pods(pods) if pods.is_empty() => {
+                self.say(condition_types::CONSUMERS_REACHED, true, "Reached", "");
             }
-            Unreached::Pods(pods) => {
+            UnreachedPods::Pods(pods) => {
                 let message = format!(
                     "these pods take the target Secret through environment variables or subPath, which \
                      are never updated: {}; mount it as a volume, or name their workload in \
                      spec.consumers.restart",
                     pods.join(", ")
                 );
-                self.say(kind::CONSUMERS_REACHED, false, "PodsNeverUpdated", &message);
+                self.say(condition_types::CONSUMERS_REACHED, false, "PodsNeverUpdated", &message);
             }
-            Unreached::Unknown(why) => {
-                self.say(kind::CONSUMERS_REACHED, Truth::Unknown, "PodsNotListed", &why);
+            UnreachedPods::Unknown(why) => {
+                self.say(
+                    condition_types::CONSUMERS_REACHED,
+                    ConditionStatus::Unknown,
+                    "PodsNotListed",
+                    &why,
+                );
             }
         }
     }
 
     /// Auth0's documentation, "Signing Algorithms": HS256 takes the client secret as its key.
     fn say_signing(&mut self) {
-        let known = condition::find(&self.status.conditions, kind::SIGNS_WITH_SECRET).is_some();
+        let known =
+            condition::find_condition(&self.status.conditions, condition_types::SIGNS_WITH_SECRET)
+                .is_some();
         match self.seen.signs_with_secret {
             Some(true) => self.say(
-                kind::SIGNS_WITH_SECRET,
+                condition_types::SIGNS_WITH_SECRET,
                 true,
                 "HS256",
                 "the client signs ID tokens with its secret (HS256): an application that validates \
                  them needs the new secret as soon as Auth0 has it; switch the client to RS256 in \
                  Auth0",
             ),
-            Some(false) if known => self.say(kind::SIGNS_WITH_SECRET, false, "OtherAlgorithm", ""),
+            Some(false) if known => {
+                self.say(condition_types::SIGNS_WITH_SECRET, false, "OtherAlgorithm", "")
+            }
             Some(false) | None => {}
         }
     }
 
     fn say_reconciling(&mut self) {
         match &self.status.rotation {
-            _ if self.stalled.is_some() => self.say(kind::RECONCILING, false, "Stalled", ""),
+            _ if self.stalled.is_some() => {
+                self.say(condition_types::RECONCILING, false, "Stalled", "")
+            }
             Some(rotation) => {
                 let (reason, message) = progress(rotation);
-                self.say(kind::RECONCILING, true, reason, &message);
+                self.say(condition_types::RECONCILING, true, reason, &message);
             }
             None if self.policy.terms.suspend => {
                 self.say(
-                    kind::RECONCILING,
+                    condition_types::RECONCILING,
                     false,
                     "Suspended",
                     "spec.suspend is true: no rotation is started",
                 );
             }
-            None => self.say(kind::RECONCILING, false, "Idle", ""),
+            None => self.say(condition_types::RECONCILING, false, "Idle", ""),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     decision::Step,
     observation::{Rollout, RolloutState},
     status::Rotation,
-    trouble::Refusal,
+    trouble::Rejection,
 };
 
 /// How often restarts are looked at though nothing tells that they have come further: consumers are
@@ -24,7 +24,7 @@ impl Pass<'_> {
         if rotation.restart_at.is_none() {
             let now = self.now;
             self.rotation_mut(|rotation| rotation.restart_at = Some(now));
-            return Some(Step::RestartConsumers.into());
+            return Some(Step::RestartWorkloads.into());
         }
         // What was ordered may not have been carried out; who can't be restarted is waited for below.
         let rollouts = match &self.seen.rollouts {
@@ -32,7 +32,7 @@ impl Pass<'_> {
             Some(rollouts) => rollouts,
         };
         let open = rollouts.iter().any(|rollout| rollout.state == RolloutState::NotRestarted);
-        open.then(|| Step::RestartConsumers.into())
+        open.then(|| Step::RestartWorkloads.into())
     }
 
     /// Activation waits for the restarts. Past the timeout it is said who holds it up.
@@ -42,16 +42,16 @@ impl Pass<'_> {
         }
         let rollouts = self.seen.rollouts.as_deref().unwrap_or_default();
         let open: Vec<&Rollout> =
-            rollouts.iter().filter(|rollout| rollout.state != RolloutState::Done).collect();
+            rollouts.iter().filter(|rollout| rollout.state != RolloutState::Complete).collect();
         if open.is_empty() {
             return None;
         }
         let restart_at = rotation.restart_at.unwrap_or(self.now);
         let timeout = restart_at + self.policy.terms.rollout_timeout.to_delta();
         let impossible =
-            open.iter().any(|rollout| matches!(rollout.state, RolloutState::Impossible(_)));
+            open.iter().any(|rollout| matches!(rollout.state, RolloutState::Blocked(_)));
         if impossible || self.now >= timeout {
-            self.stalled = Some(Refusal::new("RolloutNotFinished", told(&open)));
+            self.stalled = Some(Rejection::new("RolloutInProgress", told(&open)));
             return Some(Next::rest_until(self.now + LOOK_AGAIN));
         }
         Some(Next::rest_until(timeout.min(self.now + LOOK_AGAIN)))
@@ -62,9 +62,9 @@ fn told(open: &[&Rollout]) -> String {
     let each: Vec<String> = open
         .iter()
         .map(|rollout| match &rollout.state {
-            RolloutState::Impossible(why) => format!("{} ({why})", rollout.name),
+            RolloutState::Blocked(why) => format!("{} ({why})", rollout.name),
             RolloutState::NotRestarted => format!("{} (not restarted)", rollout.name),
-            RolloutState::Underway | RolloutState::Done => {
+            RolloutState::InProgress | RolloutState::Complete => {
                 format!("{} (its rollout isn't finished)", rollout.name)
             }
         })

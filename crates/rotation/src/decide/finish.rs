@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Next, Pass};
 use crate::{
-    decision::{Purpose, Step, Value, publish},
-    observation::SecretSeen,
+    decision::{Purpose, Step, ValueSource, publish},
+    observation::SecretMatch,
     request::Verb,
     schedule::Schedule,
     status::{Cause, Outcome, Phase, Rotation, Strategy},
@@ -36,8 +36,8 @@ impl Pass<'_> {
 
     /// Auth0 has to be seen to accept the new secret.
     pub(super) fn confirming(&mut self, rotation: &Rotation) -> Next {
-        if self.seen.held {
-            return Step::Release.into();
+        if self.seen.has_finalizer {
+            return Step::RemoveFinalizer.into();
         }
         if rotation.strategy == Strategy::Rotate
             && let Some(next) = self.restart_consumers(rotation)
@@ -53,34 +53,34 @@ impl Pass<'_> {
                     rotation.confirmed_at.get_or_insert(now);
                     rotation.retire_at = Some(retire_at);
                 });
-                Step::Record.into()
+                Step::StoreStatus.into()
             }
             Some(false) => self.refused(rotation),
             None => {
                 let ask_at = self.next_question(rotation);
                 self.unconfirmed =
-                    self.seen.refused_at.is_some_and(|at| at >= self.window_end(rotation));
+                    self.seen.rejected_at.is_some_and(|at| at >= self.window_end(rotation));
                 self.ask_from(ask_at)
             }
         }
     }
 
     fn ask_from(&self, ask_at: DateTime<Utc>) -> Next {
-        if self.now >= ask_at { Step::AskAccepted.into() } else { Next::rest_until(ask_at) }
+        if self.now >= ask_at { Step::ProbeSecret.into() } else { Next::rest_until(ask_at) }
     }
 
     /// Auth0 refuses the new secret. Within the propagation window that is to be expected; past
     /// it someone may have set another one.
     fn refused(&mut self, rotation: &Rotation) -> Next {
         // Whoever was stopped since it asked must not take an old answer for one of now.
-        let refused_at = self.seen.refused_at.unwrap_or(self.now);
-        if refused_at < self.window_end(rotation) {
-            return self.ask_from(self.question_after(rotation, refused_at));
+        let rejected_at = self.seen.rejected_at.unwrap_or(self.now);
+        if rejected_at < self.window_end(rotation) {
+            return self.ask_from(self.question_after(rotation, rejected_at));
         }
         match self.read() {
             Err(next) => next,
             // Another value, or the one before it, which someone has set again.
-            Ok(SecretSeen::Other | SecretSeen::Fallback) => self.follow_drift(),
+            Ok(SecretMatch::Other | SecretMatch::Fallback) => self.follow_drift(),
             // What Auth0 has it will accept sooner or later, and until then the previous secret is
             // all that consumers have: only a secret that is compromised is replaced before.
             Ok(seen) if self.may_start() && self.may_replace_unconfirmed(seen) => {
@@ -94,24 +94,24 @@ impl Pass<'_> {
         }
     }
 
-    fn may_replace_unconfirmed(&self, seen: SecretSeen) -> bool {
+    fn may_replace_unconfirmed(&self, seen: SecretMatch) -> bool {
         match self.pending() {
             Some(Verb::Revoke) => true,
-            Some(Verb::Rotate) => seen == SecretSeen::Unreadable,
+            Some(Verb::Rotate) => seen == SecretMatch::Unreadable,
             _ => false,
         }
     }
 
     /// The previous secret stays until its time is over; then Auth0 is asked once more.
     pub(super) fn grace(&mut self, rotation: &Rotation) -> Next {
-        if self.seen.held {
-            return Step::Release.into();
+        if self.seen.has_finalizer {
+            return Step::RemoveFinalizer.into();
         }
-        let Some(held) = self.held() else { return Step::Rest.into() };
+        let Some(held) = self.held() else { return Step::Wait.into() };
         if held.fallback.is_none() {
             self.status.previous = None;
             self.status.end_rotation(Outcome::Completed, self.now);
-            return Step::Record.into();
+            return Step::StoreStatus.into();
         }
         let retire_at = self.retire_time(rotation);
         self.rotation_mut(|rotation| rotation.retire_at = Some(retire_at));
@@ -119,8 +119,10 @@ impl Pass<'_> {
             return Next::rest_until(retire_at);
         }
         match self.seen.accepted {
-            None => Step::AskAccepted.into(),
-            Some(true) => publish(Purpose::Retire, (rotation.number, Value::Current), None).into(),
+            None => Step::ProbeSecret.into(),
+            Some(true) => {
+                publish(Purpose::Retire, (rotation.number, ValueSource::Current), None).into()
+            }
             Some(false) => {
                 self.rotation_mut(|rotation| rotation.phase = Phase::Confirming);
                 self.refused(rotation)
@@ -144,17 +146,17 @@ impl Pass<'_> {
 
     fn next_question(&self, rotation: &Rotation) -> DateTime<Utc> {
         let activated_at = rotation.activated_at.unwrap_or(self.now);
-        match self.seen.refused_at.filter(|at| *at >= activated_at) {
+        match self.seen.rejected_at.filter(|at| *at >= activated_at) {
             None => self.now,
-            Some(refused_at) => self.question_after(rotation, refused_at),
+            Some(rejected_at) => self.question_after(rotation, rejected_at),
         }
     }
 
     /// A refused question leaves an entry in the tenant's log: the time between questions doubles,
     /// from a fifteenth of the propagation window to ten windows.
-    fn question_after(&self, rotation: &Rotation, refused_at: DateTime<Utc>) -> DateTime<Utc> {
-        let waited = refused_at - rotation.activated_at.unwrap_or(refused_at);
+    fn question_after(&self, rotation: &Rotation, rejected_at: DateTime<Utc>) -> DateTime<Utc> {
+        let waited = rejected_at - rotation.activated_at.unwrap_or(rejected_at);
         let shortest = (self.window() / 15).max(TimeDelta::milliseconds(10));
-        refused_at + waited.clamp(shortest, shortest.max(self.window() * 10))
+        rejected_at + waited.clamp(shortest, shortest.max(self.window() * 10))
     }
 }

@@ -3,16 +3,16 @@
 use super::{Next, Pass};
 use crate::{
     decision::Step,
-    observation::SecretSeen,
+    observation::SecretMatch,
     request::Verb,
     status::{Cause, Rotation},
-    trouble::Refusal,
+    trouble::Rejection,
 };
 
 impl Pass<'_> {
     pub(super) fn idle(&mut self) -> Next {
-        if self.seen.held {
-            return Step::Release.into();
+        if self.seen.has_finalizer {
+            return Step::RemoveFinalizer.into();
         }
         if let Some(refusal) = self.policy.refusal.clone() {
             return self.stall(refusal);
@@ -26,9 +26,9 @@ impl Pass<'_> {
             Some(cause) => self.prepare(cause),
             None => {
                 // A slip in a request is shown, and stops nothing else.
-                self.stalled = self.request_refusal();
+                self.stalled = self.request_rejection();
                 let wake = self.status.next_rotation_time.filter(|_| !self.policy.terms.suspend);
-                Next { step: Step::Rest, wake }
+                Next { step: Step::Wait, wake }
             }
         }
     }
@@ -38,7 +38,7 @@ impl Pass<'_> {
     fn prepare(&mut self, cause: Cause) -> Next {
         match self.read() {
             Err(next) => next,
-            Ok(SecretSeen::Other) => self.follow_drift(),
+            Ok(SecretMatch::Other) => self.follow_drift(),
             Ok(_) => self.start(cause),
         }
     }
@@ -60,7 +60,7 @@ impl Pass<'_> {
             Cause::Initial | Cause::Drift | Cause::Recovery => {}
         }
         self.status.rotation = Some(rotation);
-        Step::Record.into()
+        Step::StoreStatus.into()
     }
 
     /// `initial: Rotate`, and nothing says that this resource is not new.
@@ -77,11 +77,11 @@ impl Pass<'_> {
         !self.policy.terms.suspend && self.policy.refusal.is_none()
     }
 
-    fn request_refusal(&self) -> Option<Refusal> {
+    fn request_rejection(&self) -> Option<Rejection> {
         let request = self.seen.request.as_ref()?;
         let error = request.verb.as_ref().err()?;
-        Some(Refusal::new(
-            "RequestNotUnderstood",
+        Some(Rejection::new(
+            "InvalidRequest",
             format!("annotation auth0-rotator.dev/request: {error}"),
         ))
     }

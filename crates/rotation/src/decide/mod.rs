@@ -34,11 +34,11 @@ mod settle;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
-    decision::{Decision, Purpose, Step, Value, publish},
-    observation::{Held, Observation, Reading, SecretSeen, Target},
+    decision::{Decision, Purpose, Step, ValueSource, publish},
+    observation::{ClientObservation, Observation, OwnedTarget, SecretMatch, Target},
     policy::Policy,
     status::{Cause, Phase, Rotation, Status},
-    trouble::{Refusal, Trouble, VALUE_REFUSED},
+    trouble::{Failure, Rejection, VALUE_REJECTED},
     window::first_open,
 };
 
@@ -60,7 +60,7 @@ pub fn decide(seen: &Observation, now: DateTime<Utc>, policy: &Policy) -> Decisi
 pub fn fail(
     seen: &Observation,
     step: Option<&Step>,
-    trouble: &Trouble,
+    trouble: &Failure,
     now: DateTime<Utc>,
     policy: &Policy,
 ) -> Status {
@@ -68,7 +68,7 @@ pub fn fail(
     if trouble.unchanged && step == Some(&Step::RotateSecret) {
         pass.activation_did_not_happen();
     }
-    if trouble.reason == VALUE_REFUSED && matches!(step, Some(Step::SetSecret(_))) {
+    if trouble.reason == VALUE_REJECTED && matches!(step, Some(Step::SetSecret(_))) {
         pass.value_was_refused(trouble);
     }
     pass.conclude_failed(trouble)
@@ -82,7 +82,7 @@ struct Pass<'a> {
     /// The status as it will be.
     status: Status,
     /// Why nothing more will happen without a person, if so.
-    stalled: Option<Refusal>,
+    stalled: Option<Rejection>,
     /// Auth0 refuses the published secret although the propagation window is over.
     unconfirmed: bool,
     /// There is nothing good in the target Secret, and nothing to put there.
@@ -103,7 +103,7 @@ impl From<Step> for Next {
 
 impl Next {
     fn rest_until(wake: DateTime<Utc>) -> Next {
-        Next { step: Step::Rest, wake: Some(wake) }
+        Next { step: Step::Wait, wake: Some(wake) }
     }
 }
 
@@ -183,17 +183,17 @@ impl<'a> Pass<'a> {
     /// The order in which things matter: what must not be lost, what is broken, what is under
     /// way, what is due.
     fn next(&mut self) -> Next {
-        if self.seen.deleting {
+        if self.seen.is_deleting {
             return self.let_go();
         }
         match &self.seen.target {
-            Target::Refused(refusal) => self.stall(refusal.clone()),
-            _ if self.seen.answer_in_hand => self.publish_answer(),
-            Target::Held(held) if self.is_sound(held) => {
+            Target::Rejected(refusal) => self.stall(refusal.clone()),
+            _ if self.seen.has_unpublished_response => self.publish_answer(),
+            Target::Owned(held) if self.is_sound(held) => {
                 if let Some(next) = self.follow_numbers(held) {
                     return next;
                 }
-                if !held.faithful {
+                if !held.in_sync {
                     return self.keep(held, Purpose::Render).into();
                 }
                 self.go_on()
@@ -223,24 +223,24 @@ impl<'a> Pass<'a> {
     }
 
     /// The target Secret as far as it can be relied on.
-    fn held(&self) -> Option<&'a Held> {
+    fn held(&self) -> Option<&'a OwnedTarget> {
         match &self.seen.target {
-            Target::Held(held) if self.is_sound(held) => Some(held),
+            Target::Owned(held) if self.is_sound(held) => Some(held),
             _ => None,
         }
     }
 
     /// Values and numbers are as we wrote them, and not older than what the status remembers.
-    fn is_sound(&self, held: &Held) -> bool {
-        !held.edited && held.current.is_some_and(|number| Some(number) >= self.status.current)
+    fn is_sound(&self, held: &OwnedTarget) -> bool {
+        !held.tampered && held.current.is_some_and(|number| Some(number) >= self.status.current)
     }
 
     /// What Auth0 says of the client's secret; `Err` is what to do instead of going on.
-    fn read(&mut self) -> Result<SecretSeen, Next> {
+    fn read(&mut self) -> Result<SecretMatch, Next> {
         match &self.seen.client {
-            Reading::NotAsked => Err(Step::ReadClient.into()),
-            Reading::Refused(refusal) => Err(self.stall(refusal.clone())),
-            Reading::Found(seen) => Ok(*seen),
+            ClientObservation::NotRead => Err(Step::ReadClient.into()),
+            ClientObservation::Rejected(refusal) => Err(self.stall(refusal.clone())),
+            ClientObservation::Found(seen) => Ok(*seen),
         }
     }
 
@@ -249,24 +249,24 @@ impl<'a> Pass<'a> {
         self.seen.client_read_at.is_none_or(|read_at| read_at < time)
     }
 
-    fn stall(&mut self, refusal: Refusal) -> Next {
+    fn stall(&mut self, refusal: Rejection) -> Next {
         self.stalled = Some(refusal);
         Next::rest_until(self.now + RECHECK)
     }
 
     /// The same values once more, for the purpose given.
-    fn keep(&self, held: &Held, purpose: Purpose) -> Step {
+    fn keep(&self, held: &OwnedTarget, purpose: Purpose) -> Step {
         publish(
             purpose,
-            (held.current.unwrap_or(1), Value::Current),
-            held.fallback.map(|number| (number, Value::Fallback)),
+            (held.current.unwrap_or(1), ValueSource::Current),
+            held.fallback.map(|number| (number, ValueSource::Fallback)),
         )
     }
 
     /// A number that no secret has had, as far as anyone knows.
     fn fresh_number(&self) -> u64 {
         let in_target = match &self.seen.target {
-            Target::Held(held) => held.current.max(held.fallback).unwrap_or(0),
+            Target::Owned(held) => held.current.max(held.fallback).unwrap_or(0),
             _ => 0,
         };
         self.status.highest_number().max(in_target).saturating_add(1)

@@ -13,7 +13,7 @@
 use super::{Next, Pass};
 use crate::{
     decision::Step,
-    observation::{Reading, SecretSeen},
+    observation::{ClientObservation, SecretMatch},
     request::Verb,
     status::{Cause, Outcome, Phase, Rotation, Strategy},
 };
@@ -35,7 +35,7 @@ impl Pass<'_> {
     pub(super) fn handled(&mut self, refusal: Option<&str>) {
         self.status.last_handled_request =
             self.seen.request.as_ref().map(|request| request.text.clone());
-        self.status.request_refusal = refusal.map(str::to_owned);
+        self.status.request_rejection = refusal.map(str::to_owned);
     }
 
     /// What a pending request does to the rotation in progress, or to the lack of one. `None` when
@@ -58,7 +58,7 @@ impl Pass<'_> {
                     (rotation.skip_staging, rotation.skip_grace) = (true, true);
                 });
                 self.handled(None);
-                Some(Step::Record.into())
+                Some(Step::StoreStatus.into())
             }
             // The compromised secret is the one that this rotation brought: it is ended as fast as
             // Auth0 allows, and the request starts the next one.
@@ -66,7 +66,7 @@ impl Pass<'_> {
                 let hurried =
                     self.status.rotation.as_ref().is_some_and(|rotation| rotation.skip_grace);
                 self.rotation_mut(|rotation| rotation.skip_grace = true);
-                (!hurried).then(|| Step::Record.into())
+                (!hurried).then(|| Step::StoreStatus.into())
             }
             Phase::Withdrawing => None,
         }
@@ -90,7 +90,7 @@ impl Pass<'_> {
                 rotation.message = Some("rolled back to the previous secret".into());
                 self.status.rotation = Some(rotation);
                 self.handled(None);
-                Some(Step::Record.into())
+                Some(Step::StoreStatus.into())
             }
             _ => self.refuse_request(
                 "there is no previous secret to roll back to: it is kept for the grace period only",
@@ -112,7 +112,7 @@ impl Pass<'_> {
                     rotation.phase = Phase::Withdrawing;
                     rotation.withdrawn_as = Some(Outcome::Aborted);
                 });
-                Some(Step::Record.into())
+                Some(Step::StoreStatus.into())
             }
             Phase::Staging if untouched => {
                 self.handled(None);
@@ -120,7 +120,7 @@ impl Pass<'_> {
                     rotation.phase = Phase::Withdrawing;
                     rotation.withdrawn_as = Some(Outcome::Aborted);
                 });
-                Some(Step::Record.into())
+                Some(Step::StoreStatus.into())
             }
             Phase::Withdrawing => None,
             _ => self.refuse_request(
@@ -132,7 +132,7 @@ impl Pass<'_> {
 
     fn refuse_request(&mut self, why: &str) -> Option<Next> {
         self.handled(Some(why));
-        Some(Step::Record.into())
+        Some(Step::StoreStatus.into())
     }
 
     /// A list of the tenant's clients raised a suspicion: look, and follow what someone else did.
@@ -144,11 +144,11 @@ impl Pass<'_> {
             return None;
         }
         match &self.seen.client {
-            Reading::NotAsked => Some(Step::ReadClient.into()),
-            Reading::Found(SecretSeen::Other) => Some(self.follow_drift()),
+            ClientObservation::NotRead => Some(Step::ReadClient.into()),
+            ClientObservation::Found(SecretMatch::Other) => Some(self.follow_drift()),
             // The client is gone, or isn't one to rotate any more.
-            Reading::Refused(_) if phase.is_none() => self.read().err(),
-            Reading::Found(_) | Reading::Refused(_) => None,
+            ClientObservation::Rejected(_) if phase.is_none() => self.read().err(),
+            ClientObservation::Found(_) | ClientObservation::Rejected(_) => None,
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use super::{Next, Pass};
 use crate::{
-    decision::{Purpose, Step, Value, publish},
-    observation::{Held, Reading, SecretSeen, Target},
+    decision::{Purpose, Step, ValueSource, publish},
+    observation::{ClientObservation, OwnedTarget, SecretMatch, Target},
     status::{Cause, Outcome, Phase, Rotation, Strategy},
-    trouble::Refusal,
+    trouble::Rejection,
 };
 
 impl Pass<'_> {
     /// The target Secret is sound. When its numbers are ahead of the record, the record follows.
-    pub(super) fn follow_numbers(&mut self, held: &Held) -> Option<Next> {
+    pub(super) fn follow_numbers(&mut self, held: &OwnedTarget) -> Option<Next> {
         let current = held.current?;
         let running = self.status.rotation.as_ref().map(|rotation| rotation.number);
         if running.is_some_and(|number| current > number) {
@@ -37,7 +37,7 @@ impl Pass<'_> {
             Cause::Recovery,
             "the record was older than the target Secret; it was brought up to date",
         );
-        Step::Record.into()
+        Step::StoreStatus.into()
     }
 
     /// The request that stands may be the one that led to what the record doesn't know.
@@ -51,16 +51,16 @@ impl Pass<'_> {
     }
 
     /// There is no record, but there are values: a fresh import, or a status that was lost.
-    fn adopt_unrecorded(&mut self, held: &Held, current: u64) -> Option<Next> {
+    fn adopt_unrecorded(&mut self, held: &OwnedTarget, current: u64) -> Option<Next> {
         match self.read() {
             Err(next) => return Some(next),
-            Ok(SecretSeen::Other) => {
+            Ok(SecretMatch::Other) => {
                 self.status.current = Some(current);
                 return Some(self.follow_drift());
             }
-            Ok(SecretSeen::Current | SecretSeen::Fallback) => {}
-            Ok(SecretSeen::Unreadable) => match self.seen.accepted {
-                None => return Some(Step::AskAccepted.into()),
+            Ok(SecretMatch::Current | SecretMatch::Fallback) => {}
+            Ok(SecretMatch::Unreadable) => match self.seen.accepted {
+                None => return Some(Step::ProbeSecret.into()),
                 Some(true) => {}
                 Some(false) => {
                     self.status.current = Some(current);
@@ -69,18 +69,18 @@ impl Pass<'_> {
                         Cause::Recovery,
                         "the record was lost, and Auth0 did not accept the published secret then",
                     );
-                    return Some(Step::Record.into());
+                    return Some(Step::StoreStatus.into());
                 }
             },
         }
         self.status.current = Some(current);
         self.status.last_rotation_time = Some(self.now);
         self.replan_interval();
-        self.adopt_fallback(held, current).or(Some(Step::Record.into()))
+        self.adopt_fallback(held, current).or(Some(Step::StoreStatus.into()))
     }
 
     /// A fallback that no rotation in progress accounts for: its record was lost.
-    fn adopt_fallback(&mut self, held: &Held, current: u64) -> Option<Next> {
+    fn adopt_fallback(&mut self, held: &OwnedTarget, current: u64) -> Option<Next> {
         let fallback = held.fallback?;
         if fallback < current {
             self.status.previous = Some(fallback);
@@ -102,7 +102,7 @@ impl Pass<'_> {
                 Some("the record of this rotation was lost; it was gone on with".into());
             self.status.rotation = Some(rotation);
         }
-        Some(Step::Record.into())
+        Some(Step::StoreStatus.into())
     }
 
     /// Auth0 has a value that nobody here was told of: a rotation that someone else activated.
@@ -118,7 +118,7 @@ impl Pass<'_> {
                 .into(),
         );
         self.status.rotation = Some(rotation);
-        Step::Record.into()
+        Step::StoreStatus.into()
     }
 
     /// The target Secret is missing, was edited, or is older than the record: put it right from
@@ -136,18 +136,18 @@ impl Pass<'_> {
             Ok(seen) => seen,
         };
         match seen {
-            SecretSeen::Unreadable => self.repair_unread(phase),
-            SecretSeen::Current => Some(self.restore(Value::Current)),
-            SecretSeen::Fallback => Some(self.restore(Value::Fallback)),
-            SecretSeen::Other => Some(self.restore(Value::Auth0)),
+            SecretMatch::Unreadable => self.repair_unread(phase),
+            SecretMatch::Current => Some(self.restore(ValueSource::Current)),
+            SecretMatch::Fallback => Some(self.restore(ValueSource::Fallback)),
+            SecretMatch::Other => Some(self.restore(ValueSource::Auth0)),
         }
     }
 
-    fn restore(&mut self, value: Value) -> Next {
+    fn restore(&mut self, value: ValueSource) -> Next {
         let published =
             |rotation: &&Rotation| matches!(rotation.phase, Phase::Confirming | Phase::Grace);
         let held = match &self.seen.target {
-            Target::Held(held) => held.current,
+            Target::Owned(held) => held.current,
             _ => None,
         };
         let number = match self.status.rotation.as_ref().filter(published) {
@@ -170,10 +170,10 @@ impl Pass<'_> {
 
     /// The Management API doesn't tell the secret. What the target Secret still has may do.
     fn repair_unread(&mut self, phase: Option<Phase>) -> Option<Next> {
-        let has_current = matches!(&self.seen.target, Target::Held(held) if held.has_current);
+        let has_current = matches!(&self.seen.target, Target::Owned(held) if held.has_current);
         match self.seen.accepted {
-            None if has_current => return Some(Step::AskAccepted.into()),
-            Some(true) => return Some(self.restore(Value::Current)),
+            None if has_current => return Some(Step::ProbeSecret.into()),
+            Some(true) => return Some(self.restore(ValueSource::Current)),
             _ => {}
         }
         if phase == Some(Phase::Started) {
@@ -189,7 +189,7 @@ impl Pass<'_> {
             "the target Secret was deleted or edited, and Auth0 does not show the client's secret"
         };
         self.unpublished = true;
-        Some(self.stall(Refusal::new(
+        Some(self.stall(Rejection::new(
             "SecretUnreadable",
             format!(
                 "{what}; grant the tenant's management client the scope read:client_keys, or replace \
@@ -201,33 +201,37 @@ impl Pass<'_> {
     /// The resource is being deleted. Only an outcome of `rotate-secret` that isn't known yet is
     /// worth holding it for, and not for ever: Auth0 may be gone for good.
     pub(super) fn let_go(&mut self) -> Next {
-        if !self.seen.held {
-            return Step::Rest.into();
+        if !self.seen.has_finalizer {
+            return Step::Wait.into();
         }
         let Some(rotation) = self.status.rotation.clone() else {
-            return Step::Release.into();
+            return Step::RemoveFinalizer.into();
         };
         let outcome_open = rotation.phase == Phase::Activating
             && rotation.strategy == Strategy::Rotate
             && self.held().is_none_or(|held| held.current < Some(rotation.number));
         let since = rotation.activating_at.unwrap_or(self.now);
-        let may_write = !matches!(self.seen.target, Target::Refused(_));
+        let may_write = !matches!(self.seen.target, Target::Rejected(_));
         if !outcome_open || !may_write || self.now >= since + self.window() * 10 {
-            return Step::Release.into();
+            return Step::RemoveFinalizer.into();
         }
-        if self.seen.answer_in_hand {
+        if self.seen.has_unpublished_response {
             return self.publish_answer();
         }
         match &self.seen.client {
-            Reading::NotAsked => Step::ReadClient.into(),
-            Reading::Found(SecretSeen::Other) => self.publish_read_back(&rotation),
-            Reading::Found(SecretSeen::Current) if self.now < since + self.window() => {
+            ClientObservation::NotRead => Step::ReadClient.into(),
+            ClientObservation::Found(SecretMatch::Other) => self.publish_read_back(&rotation),
+            ClientObservation::Found(SecretMatch::Current) if self.now < since + self.window() => {
                 Next::rest_until(since + self.window())
             }
-            Reading::Found(SecretSeen::Current) if self.read_before(since + self.window()) => {
+            ClientObservation::Found(SecretMatch::Current)
+                if self.read_before(since + self.window()) =>
+            {
                 Step::ReadClient.into()
             }
-            Reading::Found(_) | Reading::Refused(_) => Step::Release.into(),
+            ClientObservation::Found(_) | ClientObservation::Rejected(_) => {
+                Step::RemoveFinalizer.into()
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ fn whole(world: &World) {
     assert_eq!(secret.current.1, world.auth0, "what Auth0 has is published");
     assert_eq!(secret.fallback, None, "the old value is retired");
     assert!(world.status.rotation.is_none(), "the rotation has ended: {:?}", world.status);
-    assert!(!world.held && !world.answer_in_hand());
+    assert!(!world.held && !world.has_unpublished_response());
 }
 
 /// Every effect of a rotation, with every fault.
@@ -296,7 +296,7 @@ fn a_deleted_resource_does_not_wait_for_ever_for_an_answer_to_be_published() {
     world.ask("rotate/now");
     world.fault = Some((4, Fault::CrashBefore));
     world.pass();
-    assert!(world.answer_in_hand());
+    assert!(world.has_unpublished_response());
     world.deleting = true;
     world.advance(301);
     world.settle();

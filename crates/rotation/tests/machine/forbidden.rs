@@ -1,6 +1,6 @@
 //! A client that may not be touched any more.
 
-use rotation::{Outcome, Phase, Strategy, is_true, kind};
+use rotation::{Outcome, Phase, Strategy, condition_types, is_condition_true};
 
 use crate::world::{Fault, World};
 
@@ -24,7 +24,7 @@ fn nothing_is_started() {
         world.run(20_000);
         assert_eq!((world.rotate_calls, world.values.len()), (0, 1), "{strategy:?}");
         assert!(rotation_is_over(&world));
-        assert!(is_true(&world.status.conditions, kind::READY));
+        assert!(is_condition_true(&world.status.conditions, condition_types::READY));
     }
 }
 
@@ -41,7 +41,7 @@ fn a_next_secret_that_auth0_was_not_told_is_withdrawn() {
     let secret = world.secret.as_ref().unwrap();
     assert_eq!((secret.current, secret.fallback), ((1, 1), None));
     let ended = &world.status.history[0];
-    assert_eq!(ended.outcome, Outcome::Refused);
+    assert_eq!(ended.outcome, Outcome::Rejected);
     assert!(ended.message.contains("doesn't allow"));
 }
 
@@ -88,10 +88,10 @@ fn a_client_that_signs_with_its_secret_is_warned_of() {
     let mut world = World::new();
     world.signs_with_secret = true;
     world.settle();
-    assert!(is_true(&world.status.conditions, kind::SIGNS_WITH_SECRET));
-    assert!(is_true(&world.status.conditions, kind::READY));
+    assert!(is_condition_true(&world.status.conditions, condition_types::SIGNS_WITH_SECRET));
+    assert!(is_condition_true(&world.status.conditions, condition_types::READY));
     world.signs_with_secret = false;
     world.ask("rotate/now");
     world.run(5000);
-    assert!(!is_true(&world.status.conditions, kind::SIGNS_WITH_SECRET));
+    assert!(!is_condition_true(&world.status.conditions, condition_types::SIGNS_WITH_SECRET));
 }

@@ -1,6 +1,6 @@
 //! What the machine does when others change things: the target Secret, or the secret at Auth0.
 
-use rotation::{Cause, Phase, Purpose, Strategy, kind};
+use rotation::{Cause, Phase, Purpose, Strategy, condition_types};
 
 use crate::world::{End, Fault, Secret, World};
 
@@ -46,7 +46,7 @@ fn works(world: &World) {
     assert_eq!(secret.fallback, None);
     assert!(world.status.rotation.is_none(), "{:?}", world.status);
     assert_eq!(world.status.current, Some(secret.current.0));
-    assert!(rotation::is_true(&world.status.conditions, kind::READY));
+    assert!(rotation::is_condition_true(&world.status.conditions, condition_types::READY));
 }
 
 #[test]
@@ -130,9 +130,10 @@ fn without_reading_a_deleted_target_is_said_and_not_invented() {
     world.readable = false;
     world.secret = None;
     world.settle();
-    let stalled = rotation::find(&world.status.conditions, kind::STALLED).unwrap();
+    let stalled =
+        rotation::find_condition(&world.status.conditions, condition_types::STALLED).unwrap();
     assert_eq!(stalled.reason, "SecretUnreadable");
-    assert!(!rotation::is_true(&world.status.conditions, kind::READY));
+    assert!(!rotation::is_condition_true(&world.status.conditions, condition_types::READY));
     assert_eq!((world.secret.as_ref(), world.rotate_calls), (None, 0));
     world.ask("rotate/now");
     world.run(10_000);
@@ -147,7 +148,7 @@ fn without_reading_an_edited_target_that_still_works_is_kept() {
     world.settle();
     assert_eq!(world.secret.as_ref().unwrap().current, (1, 1));
     assert!(!world.secret.as_ref().unwrap().edited);
-    assert!(rotation::is_true(&world.status.conditions, kind::READY));
+    assert!(rotation::is_condition_true(&world.status.conditions, condition_types::READY));
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn a_request_that_an_older_record_does_not_know_is_not_carried_out_again() {
             world.run(30_000);
             works(&world);
             assert_eq!(world.values.len(), 2, "{strategy:?} after {seconds} s");
-            let said = world.status.request_refusal.clone().unwrap_or_default();
+            let said = world.status.request_rejection.clone().unwrap_or_default();
             assert!(said.contains("another text"), "{said}");
             world.ask("rotate/again");
             world.run(30_000);
@@ -221,7 +222,7 @@ fn a_request_gets_out_of_a_secret_that_is_refused_and_can_not_be_read() {
     world.readable = false;
     world.dashboard();
     world.run(7200);
-    assert!(!rotation::is_true(&world.status.conditions, kind::READY));
+    assert!(!rotation::is_condition_true(&world.status.conditions, condition_types::READY));
     world.ask("rotate/again");
     world.run(20_000);
     works(&world);

@@ -1,8 +1,8 @@
 //! What the machine does when all is well.
 
 use rotation::{
-    Cause, Outcome, Phase, Purpose, Refusal, Schedule, Span, Strategy, Truth, find, is_true, kind,
-    notices,
+    Cause, ConditionStatus, K8sDuration, Outcome, Phase, Purpose, Rejection, Schedule, Strategy,
+    condition_types, event_records, find_condition, is_condition_true,
 };
 
 use crate::world::{End, World};
@@ -12,7 +12,7 @@ fn phase(world: &World) -> Option<Phase> {
 }
 
 fn reason<'a>(world: &'a World, kind: &str) -> &'a str {
-    find(&world.status.conditions, kind).map_or("", |condition| condition.reason.as_str())
+    find_condition(&world.status.conditions, kind).map_or("", |condition| condition.reason.as_str())
 }
 
 fn numbers(world: &World) -> Vec<u64> {
@@ -29,7 +29,7 @@ fn a_new_resource_imports_the_present_secret_and_rotates_nothing() {
     let world = World::imported();
     assert_eq!(world.publications, [Purpose::Import]);
     assert_eq!((world.rotate_calls, world.status.current), (0, Some(1)));
-    assert!(is_true(&world.status.conditions, kind::READY));
+    assert!(is_condition_true(&world.status.conditions, condition_types::READY));
     assert!(world.status.rotation.is_none() && world.status.history.is_empty());
 }
 
@@ -56,18 +56,20 @@ fn a_rotation_goes_from_start_to_retirement() {
         (2, Cause::Schedule, Outcome::Completed)
     );
     assert_eq!(world.rotate_calls, 1);
-    assert_eq!(world.publications, [Purpose::Import, Purpose::Answer, Purpose::Retire]);
+    assert_eq!(world.publications, [Purpose::Import, Purpose::Response, Purpose::Retire]);
 }
 
 #[test]
 fn ready_stays_true_through_a_healthy_rotation() {
     let mut world = World::imported().every(86_400);
     world.advance(86_400);
-    let since = find(&world.status.conditions, kind::READY).unwrap().last_transition_time;
+    let since = find_condition(&world.status.conditions, condition_types::READY)
+        .unwrap()
+        .last_transition_time;
     for _ in 0..20 {
         let wake = world.settle();
-        let ready = find(&world.status.conditions, kind::READY).unwrap();
-        assert_eq!((ready.status, ready.last_transition_time), (Truth::True, since));
+        let ready = find_condition(&world.status.conditions, condition_types::READY).unwrap();
+        assert_eq!((ready.status, ready.last_transition_time), (ConditionStatus::True, since));
         if phase(&world).is_none() {
             return;
         }
@@ -136,8 +138,8 @@ fn a_request_that_is_not_understood_is_shown_and_stops_nothing() {
     let mut world = World::imported().every(86_400);
     world.ask("dance/now");
     world.settle();
-    assert_eq!(reason(&world, kind::STALLED), "RequestNotUnderstood");
-    assert!(is_true(&world.status.conditions, kind::READY));
+    assert_eq!(reason(&world, condition_types::STALLED), "InvalidRequest");
+    assert!(is_condition_true(&world.status.conditions, condition_types::READY));
     world.advance(86_400);
     world.settle();
     assert_eq!(world.rotate_calls, 1);
@@ -150,7 +152,7 @@ fn suspended_it_starts_nothing_and_finishes_what_it_started() {
     world.ask("rotate/now");
     world.run(86_400 * 3);
     assert_eq!(world.rotate_calls, 0);
-    assert_eq!(reason(&world, kind::RECONCILING), "Suspended");
+    assert_eq!(reason(&world, condition_types::RECONCILING), "Suspended");
     world.terms.suspend = false;
     world.settle();
     assert_eq!(world.rotate_calls, 1);
@@ -184,8 +186,9 @@ fn without_reading_import_says_what_to_do() {
     let mut world = World::new();
     world.readable = false;
     world.settle();
-    assert_eq!(reason(&world, kind::STALLED), "SecretUnreadable");
-    let message = &find(&world.status.conditions, kind::STALLED).unwrap().message;
+    assert_eq!(reason(&world, condition_types::STALLED), "SecretUnreadable");
+    let message =
+        &find_condition(&world.status.conditions, condition_types::STALLED).unwrap().message;
     assert!(message.contains("read:client_keys") && message.contains("rotate/"), "{message}");
     assert_eq!((world.secret.as_ref(), world.rotate_calls), (None, 0));
     world.ask("rotate/now");
@@ -196,13 +199,13 @@ fn without_reading_import_says_what_to_do() {
 #[test]
 fn a_client_that_is_not_to_be_rotated_is_refused_and_keeps_its_cause() {
     let mut world = World::imported();
-    world.refusal = Some(Refusal::new("PublicClient", "the client is public"));
+    world.refusal = Some(Rejection::new("PublicClient", "the client is public"));
     world.ask("rotate/now");
     world.settle();
-    assert_eq!((reason(&world, kind::STALLED), world.rotate_calls), ("PublicClient", 0));
+    assert_eq!((reason(&world, condition_types::STALLED), world.rotate_calls), ("PublicClient", 0));
     world.refusal = None;
     world.settle();
-    assert_eq!((reason(&world, kind::STALLED), world.rotate_calls), ("Progressing", 1));
+    assert_eq!((reason(&world, condition_types::STALLED), world.rotate_calls), ("Progressing", 1));
 }
 
 #[test]
@@ -212,15 +215,18 @@ fn past_the_window_an_unconfirmed_secret_is_said_and_nothing_is_retired() {
     world.ask("rotate/now");
     world.settle();
     world.run(29);
-    assert!(is_true(&world.status.conditions, kind::READY), "within the window it is expected");
+    assert!(
+        is_condition_true(&world.status.conditions, condition_types::READY),
+        "within the window it is expected"
+    );
     let asked = world.questions;
     assert!((4..=8).contains(&asked), "a handful of questions in the window: {asked}");
     world.run(7200);
-    assert_eq!(reason(&world, kind::READY), "NotConfirmed");
+    assert_eq!(reason(&world, condition_types::READY), "NotConfirmed");
     assert_eq!(numbers(&world), [2, 1], "kept, although its grace period is over");
     assert!(world.questions < 40, "{} questions in two hours", world.questions);
     world.run(7200);
-    assert_eq!((reason(&world, kind::READY), numbers(&world)), ("Published", vec![2]));
+    assert_eq!((reason(&world, condition_types::READY), numbers(&world)), ("Published", vec![2]));
 }
 
 #[test]
@@ -229,7 +235,7 @@ fn what_auth0_has_and_does_not_accept_yet_is_waited_for_unless_it_is_compromised
     world.propagation = chrono::TimeDelta::hours(1);
     world.ask("rotate/now");
     world.run(600);
-    assert_eq!(reason(&world, kind::READY), "NotConfirmed");
+    assert_eq!(reason(&world, condition_types::READY), "NotConfirmed");
     world.ask("rotate/again");
     world.run(600);
     assert_eq!(numbers(&world), [2, 1], "the previous secret is all that works");
@@ -250,7 +256,7 @@ fn a_secret_that_stops_being_accepted_in_its_grace_period_is_not_left_alone() {
     world.accepted_from = world.now + chrono::TimeDelta::hours(10);
     world.run(3600);
     assert_eq!(numbers(&world), [2, 1]);
-    assert_eq!(reason(&world, kind::READY), "NotConfirmed");
+    assert_eq!(reason(&world, condition_types::READY), "NotConfirmed");
 }
 
 #[test]
@@ -258,7 +264,7 @@ fn the_grace_period_is_what_the_spec_says_now() {
     let mut world = World::imported();
     world.ask("rotate/now");
     world.run(60);
-    world.terms.grace_period = Span::from_secs(600);
+    world.terms.grace_period = K8sDuration::from_secs(600);
     world.run(500);
     assert_eq!(numbers(&world), [2, 1]);
     world.run(60);
@@ -269,7 +275,7 @@ fn the_grace_period_is_what_the_spec_says_now() {
 fn a_schedule_is_planned_anew_when_the_spec_changes_and_is_no_cause_by_itself() {
     let mut world = World::imported().every(86_400);
     world.advance(80_000);
-    let every = Some(Span::from_secs(90_000));
+    let every = Some(K8sDuration::from_secs(90_000));
     world.schedule = Some(Schedule::new(None, None, every, None, world.now).unwrap());
     world.generation += 1;
     world.settle();
@@ -282,7 +288,7 @@ fn a_schedule_is_planned_anew_when_the_spec_changes_and_is_no_cause_by_itself() 
 fn a_due_time_that_came_outlives_an_edit_of_the_spec() {
     let mut world = World::imported().every(86_400);
     world.advance(86_401);
-    let every = Some(Span::from_secs(172_800));
+    let every = Some(K8sDuration::from_secs(172_800));
     world.schedule = Some(Schedule::new(None, None, every, None, world.now).unwrap());
     world.generation += 1;
     world.settle();
@@ -292,13 +298,19 @@ fn a_due_time_that_came_outlives_an_edit_of_the_spec() {
 #[test]
 fn terms_that_can_not_work_are_refused_and_say_what_to_change() {
     let mut world = World::imported().every(86_400);
-    world.terms.grace_period = Span::from_secs(10);
+    world.terms.grace_period = K8sDuration::from_secs(10);
     world.advance(86_400);
     world.settle();
-    assert_eq!((reason(&world, kind::STALLED), world.rotate_calls), ("GracePeriodTooShort", 0));
-    world.terms.grace_period = Span::from_secs(86_400);
+    assert_eq!(
+        (reason(&world, condition_types::STALLED), world.rotate_calls),
+        ("GracePeriodTooShort", 0)
+    );
+    world.terms.grace_period = K8sDuration::from_secs(86_400);
     world.settle();
-    assert_eq!((reason(&world, kind::STALLED), world.rotate_calls), ("ScheduleTooTight", 0));
+    assert_eq!(
+        (reason(&world, condition_types::STALLED), world.rotate_calls),
+        ("ScheduleTooTight", 0)
+    );
 }
 
 #[test]
@@ -338,7 +350,7 @@ fn each_transition_is_told_once() {
     let told: Vec<_> = world
         .stored
         .windows(2)
-        .flat_map(|pair| notices(&pair[0], &pair[1]))
+        .flat_map(|pair| event_records(&pair[0], &pair[1]))
         .map(|notice| notice.reason)
         .collect();
     assert_eq!(told, ["Imported", "Started", "Activated", "Confirmed", "Retired"]);
@@ -348,12 +360,12 @@ fn each_transition_is_told_once() {
 fn a_due_time_outlives_a_slip_in_the_spec() {
     let mut world = World::imported().every(86_400);
     let due = world.status.next_rotation_time;
-    world.terms.grace_period = Span::from_secs(1);
+    world.terms.grace_period = K8sDuration::from_secs(1);
     world.generation += 1;
     world.advance(86_400);
     world.settle();
     assert_eq!((world.status.next_rotation_time, world.rotate_calls), (due, 0));
-    world.terms.grace_period = Span::from_secs(3600);
+    world.terms.grace_period = K8sDuration::from_secs(3600);
     world.generation += 1;
     world.settle();
     assert_eq!(world.rotate_calls, 1);

@@ -1,7 +1,10 @@
 //! Windows, drift checks and consumers.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rotation::{Cause, Phase, Schedule, Span, Strategy, Truth, Window, find, kind};
+use rotation::{
+    Cause, ConditionStatus, K8sDuration, Phase, Schedule, Strategy, Window, condition_types,
+    find_condition,
+};
 
 use crate::world::{Consumer, World};
 
@@ -19,7 +22,7 @@ fn windowed() -> World {
     let schedule = Schedule::new(Some("0 12 * * *"), None, None, None, world.now).unwrap();
     world.schedule = Some(schedule);
     world.windows =
-        vec![Window::new("0 2 * * *", None, Span::from_secs(10_800), world.now).unwrap()];
+        vec![Window::new("0 2 * * *", None, K8sDuration::from_secs(10_800), world.now).unwrap()];
     world.generation += 1;
     world.settle();
     world
@@ -130,11 +133,17 @@ fn consumers_are_restarted_once_and_waited_for() {
 fn past_the_timeout_it_is_said_who_holds_it_up_and_nothing_is_activated() {
     let mut world = with_consumers(Strategy::Staged, vec![consumer(false)]);
     world.run(700);
-    let stalled = find(&world.status.conditions, kind::STALLED).unwrap();
-    assert_eq!((stalled.status, stalled.reason.as_str()), (Truth::True, "RolloutNotFinished"));
+    let stalled = find_condition(&world.status.conditions, condition_types::STALLED).unwrap();
+    assert_eq!(
+        (stalled.status, stalled.reason.as_str()),
+        (ConditionStatus::True, "RolloutInProgress")
+    );
     assert!(stalled.message.contains("Deployment shop"), "{}", stalled.message);
     assert_eq!(world.auth0, 1);
-    assert!(rotation::is_true(&world.status.conditions, kind::READY), "what consumers have works");
+    assert!(
+        rotation::is_condition_true(&world.status.conditions, condition_types::READY),
+        "what consumers have works"
+    );
     world.consumers[0].done = true;
     world.run(60);
     assert_ne!(world.auth0, 1);
@@ -145,9 +154,10 @@ fn a_consumer_that_does_not_exist_is_said_at_once_and_abort_gets_out() {
     let missing = Consumer { exists: false, stamp: None, done: false };
     let mut world = with_consumers(Strategy::Staged, vec![missing]);
     world.run(181);
-    let stalled = find(&world.status.conditions, kind::STALLED).unwrap();
+    let stalled = find_condition(&world.status.conditions, condition_types::STALLED).unwrap();
     assert!(stalled.message.contains("it does not exist"), "{}", stalled.message);
-    let reached = find(&world.status.conditions, kind::CONSUMERS_REACHED).unwrap();
+    let reached =
+        find_condition(&world.status.conditions, condition_types::CONSUMERS_REACHED).unwrap();
     assert_eq!(reached.reason, "RestartImpossible");
     world.ask("abort/now");
     world.settle();
@@ -177,8 +187,12 @@ fn pods_that_are_never_updated_are_named() {
     world.pods = vec!["shop-0".into(), "shop-1".into()];
     world.ask("rotate/now");
     world.run(60);
-    let reached = find(&world.status.conditions, kind::CONSUMERS_REACHED).unwrap();
-    assert_eq!((reached.status, reached.reason.as_str()), (Truth::False, "PodsNeverUpdated"));
+    let reached =
+        find_condition(&world.status.conditions, condition_types::CONSUMERS_REACHED).unwrap();
+    assert_eq!(
+        (reached.status, reached.reason.as_str()),
+        (ConditionStatus::False, "PodsNeverUpdated")
+    );
     assert!(reached.message.contains("shop-0, shop-1"), "{}", reached.message);
-    assert!(rotation::is_true(&world.status.conditions, kind::READY));
+    assert!(rotation::is_condition_true(&world.status.conditions, condition_types::READY));
 }

@@ -129,7 +129,7 @@ fn rollback_makes_the_previous_secret_the_current_one() {
         world.ask("rollback/bad");
         world.settle();
         if is_before_activation(phase) {
-            let why = world.status.request_refusal.clone().unwrap();
+            let why = world.status.request_rejection.clone().unwrap();
             assert!(why.contains("no previous secret"), "{why}");
             world.run(20_000);
             works(&world);
@@ -164,7 +164,7 @@ fn rollback_at_rest_is_refused_once_and_does_not_come_true_later() {
     let mut world = World::imported();
     world.ask("rollback/nothing");
     world.settle();
-    assert!(world.status.request_refusal.is_some());
+    assert!(world.status.request_rejection.is_some());
     let effects = world.effects;
     world.settle();
     assert_eq!(world.effects, effects);
@@ -174,7 +174,7 @@ fn rollback_at_rest_is_refused_once_and_does_not_come_true_later() {
     world.ask("rotate/now");
     world.run(10_000);
     assert_eq!(numbers(&world), [2]);
-    assert_eq!(world.status.request_refusal, None, "a request that is carried out has none");
+    assert_eq!(world.status.request_rejection, None, "a request that is carried out has none");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_rollback_that_auth0_refuses_leaves_everything_as_it_was() {
     let secret = world.secret.clone().unwrap();
     assert_eq!((secret.current.0, secret.fallback), (2, Some((1, 1))));
     assert_eq!(secret.current.1, world.auth0);
-    assert_eq!(world.status.history[0].outcome, Outcome::Refused);
+    assert_eq!(world.status.history[0].outcome, Outcome::Rejected);
     world.run(20_000);
     works(&world);
 }
@@ -204,7 +204,7 @@ fn abort_withdraws_what_is_not_active_yet() {
             assert_eq!(world.status.history[0].outcome, Outcome::Aborted);
             assert!(!world.held);
         } else {
-            let why = world.status.request_refusal.clone().unwrap();
+            let why = world.status.request_rejection.clone().unwrap();
             assert!(why.contains("too late"), "{why}");
             world.run(20_000);
             works(&world);
@@ -223,7 +223,7 @@ fn abort_after_a_lost_record_withdraws_nothing_that_auth0_may_have() {
     world.ask("abort/too-late");
     world.settle();
     assert!(numbers(&world).contains(&2), "Auth0 has number 2: {:?}", world.status);
-    assert!(world.status.request_refusal.as_ref().unwrap().contains("too late"));
+    assert!(world.status.request_rejection.as_ref().unwrap().contains("too late"));
     world.run(10_000);
     works(&world);
     assert_eq!(numbers(&world), [2]);
@@ -234,7 +234,7 @@ fn abort_without_a_rotation_is_refused() {
     let mut world = World::imported();
     world.ask("abort/what");
     world.settle();
-    let why = world.status.request_refusal.clone().unwrap();
+    let why = world.status.request_rejection.clone().unwrap();
     assert!(why.contains("no rotation in progress"), "{why}");
 }
 
@@ -284,7 +284,7 @@ fn a_value_that_auth0_refuses_is_withdrawn_and_the_current_secret_stays() {
     works(&world);
     assert_eq!((numbers(&world), world.auth0), (vec![1], 1));
     let entry = &world.status.history[0];
-    assert_eq!((entry.outcome, entry.number), (Outcome::Refused, 2));
+    assert_eq!((entry.outcome, entry.number), (Outcome::Rejected, 2));
     assert!(world.publications.contains(&Purpose::Withdraw));
     world.refuses_values = false;
     world.ask("rotate/again");
@@ -311,7 +311,7 @@ fn a_refusal_from_before_the_window_was_over_gives_nothing_up() {
     world.propagation = chrono::TimeDelta::seconds(30);
     world.ask("rotate/one");
     // The process is stopped right after it was told no, for longer than Auth0 needs.
-    world.after = Some((rotation::Step::AskAccepted, |world| {
+    world.after = Some((rotation::Step::ProbeSecret, |world| {
         world.ask("rotate/two");
         world.advance(31);
     }));

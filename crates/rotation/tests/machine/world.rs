@@ -3,9 +3,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
-    Class, Decision, Held, Observation, Policy, Publication, Purpose, Reading, Refusal, Request,
-    Rollout, RolloutState, Schedule, SecretSeen, Span, Status, Step, Strategy, Target, Terms,
-    Trouble, Unreached, VALUE_REFUSED, Value, Window, decide, fail,
+    ClientObservation, Decision, ErrorClass, Failure, K8sDuration, Observation, OwnedTarget,
+    Policy, PolicyParams, Publication, Purpose, Rejection, Request, Rollout, RolloutState,
+    Schedule, SecretMatch, Status, Step, Strategy, Target, UnreachedPods, VALUE_REJECTED,
+    ValueSource, Window, decide, fail,
 };
 
 /// A secret's value, as a symbol.
@@ -25,7 +26,7 @@ pub(crate) enum Fault {
     /// The call fails: nothing happens, and that is not known.
     FailedUnseen,
     /// Auth0 doesn't take the value.
-    ValueRefused,
+    ValueRejected,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub(crate) type Happening = fn(&mut World);
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) now: DateTime<Utc>,
-    pub(crate) terms: Terms,
+    pub(crate) terms: PolicyParams,
     pub(crate) schedule: Option<Schedule>,
     pub(crate) windows: Vec<Window>,
     pub(crate) generation: i64,
@@ -65,7 +66,7 @@ pub(crate) struct World {
     pub(crate) accepted_from: DateTime<Utc>,
     pub(crate) propagation: TimeDelta,
     pub(crate) readable: bool,
-    pub(crate) refusal: Option<Refusal>,
+    pub(crate) refusal: Option<Rejection>,
     /// Someone else has put a Secret of their own in the target's place.
     pub(crate) foreign_target: bool,
     /// A list of the tenant's clients showed something else.
@@ -93,8 +94,8 @@ pub(crate) struct World {
     /// Every status that was stored.
     pub(crate) stored: Vec<Status>,
     answer: Option<Symbol>,
-    refused_at: Option<DateTime<Utc>>,
-    attempt_ended: bool,
+    rejected_at: Option<DateTime<Utc>>,
+    attempt_finished: bool,
     /// Effects since the world began.
     pub(crate) effects: usize,
     /// What is to go wrong with which effect.
@@ -108,15 +109,15 @@ impl World {
         let now = "2026-11-23T10:00:00Z".parse().unwrap();
         World {
             now,
-            terms: Terms {
+            terms: PolicyParams {
                 strategy: Strategy::Rotate,
-                staging_period: Span::from_secs(180),
-                grace_period: Span::from_secs(3600),
-                propagation_window: Span::from_secs(30),
+                staging_period: K8sDuration::from_secs(180),
+                grace_period: K8sDuration::from_secs(3600),
+                propagation_window: K8sDuration::from_secs(30),
                 rotate_initially: false,
                 suspend: false,
                 restarts: false,
-                rollout_timeout: Span::from_secs(600),
+                rollout_timeout: K8sDuration::from_secs(600),
                 seed: "uid".into(),
             },
             schedule: None,
@@ -149,8 +150,8 @@ impl World {
             publications: Vec::new(),
             stored: Vec::new(),
             answer: None,
-            refused_at: None,
-            attempt_ended: false,
+            rejected_at: None,
+            attempt_finished: false,
             effects: 0,
             fault: None,
             after: None,
@@ -167,7 +168,7 @@ impl World {
     }
 
     pub(crate) fn every(mut self, seconds: u64) -> World {
-        let every = Some(Span::from_secs(seconds));
+        let every = Some(K8sDuration::from_secs(seconds));
         self.schedule = Some(Schedule::new(None, None, every, None, self.now).unwrap());
         self.generation += 1;
         self.settle();
@@ -191,18 +192,18 @@ impl World {
     /// The process ends: what it only remembered is gone.
     pub(crate) fn restart(&mut self) {
         self.answer = None;
-        self.refused_at = None;
-        self.attempt_ended = false;
+        self.rejected_at = None;
+        self.attempt_finished = false;
     }
 
     pub(crate) fn policy(&self) -> Policy {
         let (schedule, windows) = (self.schedule.clone(), self.windows.clone());
-        let refusal = Refusal::new("NotAllowed", "the tenant doesn't allow it any more");
+        let refusal = Rejection::new("NotAllowed", "the tenant doesn't allow it any more");
         Policy::new(self.terms.clone(), Ok(schedule), Ok(windows), self.now)
             .forbid(self.forbidden.then_some(refusal))
     }
 
-    pub(crate) fn answer_in_hand(&self) -> bool {
+    pub(crate) fn has_unpublished_response(&self) -> bool {
         self.answer.is_some()
     }
 
@@ -252,7 +253,7 @@ impl World {
                     Err(_) => return End::Failed,
                 }
             }
-            if step == Step::Rest {
+            if step == Step::Wait {
                 return End::Rested(wake);
             }
             match self.take(&step, &mut pass) {
@@ -282,56 +283,56 @@ impl World {
         Observation {
             generation: self.generation,
             status: self.status.clone(),
-            request: self.request.as_deref().map(Request::read),
+            request: self.request.as_deref().map(Request::parse),
             initialized: self.initialized,
-            held: self.held,
-            deleting: self.deleting,
+            has_finalizer: self.held,
+            is_deleting: self.deleting,
             target: match &self.secret {
                 _ if self.foreign_target => {
-                    Target::Refused(Refusal::new("TargetForeign", "someone else's"))
+                    Target::Rejected(Rejection::new("TargetNotOwned", "someone else's"))
                 }
                 None => Target::Absent,
-                Some(secret) => Target::Held(Held {
+                Some(secret) => Target::Owned(OwnedTarget {
                     current: Some(secret.current.0),
                     fallback: secret.fallback.map(|(number, _)| number),
                     has_current: true,
-                    edited: secret.edited,
-                    faithful: true,
+                    tampered: secret.edited,
+                    in_sync: true,
                 }),
             },
-            client: pass.client.clone().map_or(Reading::NotAsked, |client| match client {
-                Ok(secret) => Reading::Found(self.compare(secret)),
-                Err(refusal) => Reading::Refused(refusal),
+            client: pass.client.clone().map_or(ClientObservation::NotRead, |client| match client {
+                Ok(secret) => ClientObservation::Found(self.compare(secret)),
+                Err(refusal) => ClientObservation::Rejected(refusal),
             }),
             signs_with_secret: pass.client.is_some().then_some(self.signs_with_secret),
             client_read_at: pass.client_read_at,
             accepted: pass.accepted,
-            refused_at: self.refused_at,
-            answer_in_hand: self.answer.is_some(),
-            attempt_ended: self.attempt_ended,
-            rehearsed: pass.rehearsed,
+            rejected_at: self.rejected_at,
+            has_unpublished_response: self.answer.is_some(),
+            attempt_finished: self.attempt_finished,
+            dry_run_passed: pass.dry_run_passed,
             drift_suspected: self.drift_suspected,
-            unreached: pass.unreached.clone(),
+            unreached_pods: pass.unreached.clone(),
             rollouts: pass.rollouts.clone(),
             secret_set: pass.secret_set,
         }
     }
 
-    fn compare(&self, seen: Option<Symbol>) -> SecretSeen {
+    fn compare(&self, seen: Option<Symbol>) -> SecretMatch {
         let secret = self.secret.as_ref();
         match seen {
-            None => SecretSeen::Unreadable,
-            seen if seen == secret.map(|secret| secret.current.1) => SecretSeen::Current,
+            None => SecretMatch::Unreadable,
+            seen if seen == secret.map(|secret| secret.current.1) => SecretMatch::Current,
             seen if seen == secret.and_then(|secret| secret.fallback).map(|(_, value)| value) => {
-                SecretSeen::Fallback
+                SecretMatch::Fallback
             }
-            Some(_) => SecretSeen::Other,
+            Some(_) => SecretMatch::Other,
         }
     }
 
     fn take(&mut self, step: &Step, pass: &mut InPass) -> Result<(), Fault> {
         match step {
-            Step::Rest | Step::Record => Ok(()),
+            Step::Wait | Step::StoreStatus => Ok(()),
             Step::ReadClient => {
                 self.readings += 1;
                 pass.client_read_at = Some(self.now);
@@ -341,16 +342,16 @@ impl World {
                 });
                 Ok(())
             }
-            Step::AskAccepted => {
+            Step::ProbeSecret => {
                 self.questions += 1;
                 let current = self.secret.as_ref().expect("there is a value to ask about").current;
                 let accepted = current.1 == self.auth0 && self.now >= self.accepted_from;
                 pass.accepted = Some(accepted);
-                self.refused_at = (!accepted).then_some(self.now);
+                self.rejected_at = (!accepted).then_some(self.now);
                 Ok(())
             }
-            Step::FindUnreached => {
-                pass.unreached = Unreached::Pods(self.pods.clone());
+            Step::FindUnreachedPods => {
+                pass.unreached = UnreachedPods::Pods(self.pods.clone());
                 Ok(())
             }
             Step::ReadRollouts => {
@@ -359,23 +360,25 @@ impl World {
                 pass.rollouts = Some(rollouts.collect());
                 Ok(())
             }
-            Step::RestartConsumers => {
+            Step::RestartWorkloads => {
                 pass.rollouts = None;
                 self.effect(World::restart_consumers)
             }
-            Step::Rehearse => {
-                pass.rehearsed = true;
+            Step::DryRun => {
+                pass.dry_run_passed = true;
                 Ok(())
             }
-            Step::Hold => self.effect(|world| (world.held, world.initialized) = (true, true)),
-            Step::Release => self.effect(|world| world.held = false),
+            Step::AddFinalizer => {
+                self.effect(|world| (world.held, world.initialized) = (true, true))
+            }
+            Step::RemoveFinalizer => self.effect(|world| world.held = false),
             Step::RotateSecret => {
                 self.assert_recorded();
                 (pass.client, pass.accepted) = (None, None);
                 self.rotate_calls += 1;
-                self.attempt_ended = false;
+                self.attempt_finished = false;
                 self.effect(World::change_secret)?;
-                self.attempt_ended = true;
+                self.attempt_finished = true;
                 self.answer = (!self.rotate_tells_nothing).then_some(self.auth0);
                 Ok(())
             }
@@ -384,7 +387,7 @@ impl World {
                 (pass.client, pass.accepted) = (None, None);
                 let value = self.value_of(*number);
                 if self.refuses_values {
-                    return Err(Fault::ValueRefused);
+                    return Err(Fault::ValueRejected);
                 }
                 self.effect(|world| world.set_secret(value))?;
                 pass.secret_set = true;
@@ -408,7 +411,7 @@ impl World {
         let secret = Secret { current, fallback, edited: false };
         self.assert_no_lockout(&secret, publication.purpose);
         self.effect(|world| world.secret = Some(secret.clone()))?;
-        if publication.purpose == Purpose::Answer {
+        if publication.purpose == Purpose::Response {
             self.answer = None;
         }
         self.publications.push(publication.purpose);
@@ -425,19 +428,21 @@ impl World {
         assert!(listed || !known || changed_behind, "{purpose:?} locks out: {:?}", self.status);
     }
 
-    fn resolve(&mut self, value: Value, pass: &InPass) -> Symbol {
+    fn resolve(&mut self, value: ValueSource, pass: &InPass) -> Symbol {
         match value {
-            Value::Current => self.secret.as_ref().expect("there is a current value").current.1,
-            Value::Fallback => {
+            ValueSource::Current => {
+                self.secret.as_ref().expect("there is a current value").current.1
+            }
+            ValueSource::Fallback => {
                 let fallback = self.secret.as_ref().and_then(|secret| secret.fallback);
                 fallback.expect("there is a fallback").1
             }
-            Value::Answer => self.answer.expect("an answer is in hand"),
-            Value::Auth0 => {
+            ValueSource::Response => self.answer.expect("an answer is in hand"),
+            ValueSource::Auth0 => {
                 let client = pass.client.clone().expect("Auth0 was asked in this pass");
                 client.ok().flatten().expect("and told the secret")
             }
-            Value::Fresh => self.fresh(),
+            ValueSource::Generated => self.fresh(),
         }
     }
 
@@ -495,7 +500,7 @@ impl World {
                 fault @ (Fault::CrashBefore
                 | Fault::Refused
                 | Fault::FailedUnseen
-                | Fault::ValueRefused),
+                | Fault::ValueRejected),
             ) => Err(fault),
             Some(fault @ (Fault::CrashAfter | Fault::AnswerLost)) => {
                 act(self);
@@ -512,12 +517,12 @@ impl World {
 /// What is known in one pass only.
 #[derive(Default)]
 struct InPass {
-    client: Option<Result<Option<Symbol>, Refusal>>,
+    client: Option<Result<Option<Symbol>, Rejection>>,
     client_read_at: Option<DateTime<Utc>>,
     accepted: Option<bool>,
     secret_set: bool,
-    rehearsed: bool,
-    unreached: Unreached,
+    dry_run_passed: bool,
+    unreached: UnreachedPods,
     rollouts: Option<Vec<Rollout>>,
 }
 
@@ -532,19 +537,19 @@ pub(crate) struct Consumer {
 impl Consumer {
     fn seen(&self, restart_at: DateTime<Utc>) -> Rollout {
         let state = match (self.exists, self.stamp) {
-            (false, _) => RolloutState::Impossible("it does not exist".into()),
+            (false, _) => RolloutState::Blocked("it does not exist".into()),
             (_, stamp) if stamp < Some(restart_at) => RolloutState::NotRestarted,
-            _ if self.done => RolloutState::Done,
-            _ => RolloutState::Underway,
+            _ if self.done => RolloutState::Complete,
+            _ => RolloutState::InProgress,
         };
         Rollout { name: "Deployment shop".into(), state }
     }
 }
 
-fn trouble(fault: Fault) -> Trouble {
-    Trouble {
-        class: if fault == Fault::ValueRefused { Class::Invalid } else { Class::Retry },
-        reason: if fault == Fault::ValueRefused { VALUE_REFUSED } else { "Test" },
+fn trouble(fault: Fault) -> Failure {
+    Failure {
+        class: if fault == Fault::ValueRejected { ErrorClass::Invalid } else { ErrorClass::Retry },
+        reason: if fault == Fault::ValueRejected { VALUE_REJECTED } else { "Test" },
         message: "something failed".into(),
         unchanged: fault == Fault::Refused,
         tenant: true,

@@ -3,9 +3,9 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use rotation::{
-    Outcome, Policy, Schedule, Span, Status, Strategy, Terms, Verb,
+    K8sDuration, Outcome, Policy, PolicyParams, Schedule, Status, Strategy, Verb, condition_types,
     invariants::{By, Ledger, Lengths},
-    is_true, kind,
+    is_condition_true,
 };
 use stateright::{Model, Property};
 
@@ -70,7 +70,7 @@ pub(crate) const FAULTS: [Action; 6] = [
     Action::Fail(0, Fault::Lost),
     Action::Fail(0, Fault::Unanswered),
     Action::Fail(0, Fault::Refused),
-    Action::Fail(0, Fault::ValueRefused),
+    Action::Fail(0, Fault::ValueRejected),
 ];
 
 impl Check {
@@ -84,8 +84,9 @@ impl Check {
             Strategy::Rotate => Strategy::Staged,
             Strategy::Staged => Strategy::Rotate,
         };
-        let span = |ticks: Tick| Span::from_secs(u64::from(ticks) * TICK.num_seconds() as u64);
-        let terms = Terms {
+        let span =
+            |ticks: Tick| K8sDuration::from_secs(u64::from(ticks) * TICK.num_seconds() as u64);
+        let terms = PolicyParams {
             strategy: if respecified { other } else { self.strategy },
             staging_period: span(STAGING[usize::from(respecified)]),
             grace_period: span(GRACE[usize::from(respecified)]),
@@ -184,7 +185,7 @@ impl Checked {
             }
             let Some(resource) = &world.resource else { return true };
             let status = &resource.record.0;
-            let stalled = is_true(&status.conditions, kind::STALLED);
+            let stalled = is_condition_true(&status.conditions, condition_types::STALLED);
             if stalled || world.ledger.rest(time(world.now), status).is_ok() {
                 return world.breach.is_none();
             }
@@ -253,7 +254,10 @@ impl Model for Checked {
             // What can't be read can't be imported: that is taken away afterwards.
             assert!(self.pass(&mut world, true));
             let status = &world.resource.as_ref().expect("there is a resource").record.0;
-            assert!(is_true(&status.conditions, kind::READY), "its secret is imported");
+            assert!(
+                is_condition_true(&status.conditions, condition_types::READY),
+                "its secret is imported"
+            );
             world.processes[0].memory = Memory::default();
         }
         vec![world]

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use rotation::{
     Cause, Decision, Observation, Phase, Policy, Publication, Purpose, Rotation, Status, Step,
-    Strategy, Target, Value, decide,
+    Strategy, Target, ValueSource, decide,
 };
 
 /// What is broken.
@@ -109,7 +109,7 @@ impl Mutant {
                 }
             }),
             Mutant::RepairWithAnother => edit(&mut decision, Purpose::Repair, |publication| {
-                publication.current.value = Value::Fresh;
+                publication.current.value = ValueSource::Generated;
             }),
             Mutant::RequestTwice => {
                 let handled = &seen.status.last_handled_request;
@@ -117,15 +117,15 @@ impl Mutant {
             }
             Mutant::LostStatusRotates => {
                 let lost = seen.status == Status::default();
-                if lost && let Target::Held(held) = &seen.target {
+                if lost && let Target::Owned(held) = &seen.target {
                     let number = held.current.max(held.fallback).unwrap_or(0) + 1;
                     decision.status.rotation = Some(rotation(number, now));
-                    decision.step = Step::Record;
+                    decision.step = Step::StoreStatus;
                 }
             }
             Mutant::LetGoEarly => {
-                if seen.deleting && seen.held {
-                    decision.step = Step::Release;
+                if seen.is_deleting && seen.has_finalizer {
+                    decision.step = Step::RemoveFinalizer;
                 }
             }
             Mutant::NeverRetire => {
@@ -133,7 +133,7 @@ impl Mutant {
                     matches!(step, Step::Publish(Publication { purpose: Purpose::Retire, .. }))
                 };
                 if retires(&decision.step) {
-                    decision.step = Step::Rest;
+                    decision.step = Step::Wait;
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! A process of the operator: the shipped `decide` and `fail`, and what `act` does about them.
 
 use rotation::{
-    Class, Decision, Held, Observation, Phase, Policy, Publication, Purpose, Reading, Request,
-    SecretSeen, Status, Step, Target, Trouble, Unreached, VALUE_REFUSED, Value, fail,
-    invariants::By,
+    ClientObservation, Decision, ErrorClass, Failure, Observation, OwnedTarget, Phase, Policy,
+    Publication, Purpose, Request, SecretMatch, Status, Step, Target, UnreachedPods,
+    VALUE_REJECTED, ValueSource, fail, invariants::By,
 };
 
 use crate::{
@@ -16,11 +16,11 @@ enum End {
     /// The pass goes on.
     On,
     /// The pass came to rest.
-    Rest,
+    Wait,
     /// What was read is out of date: it is read again, and the pass goes on.
     Conflict,
     /// The pass is over. `stored`: what was to be put down of it can be.
-    Failed { trouble: Trouble, step: Option<Step>, storable: bool },
+    Failed { trouble: Failure, step: Option<Step>, storable: bool },
 }
 
 /// One process, at work.
@@ -54,7 +54,7 @@ impl Operator<'_> {
         }
         self.world.processes[self.me].pass = match end {
             End::On => Some(pass),
-            End::Rest => {
+            End::Wait => {
                 self.memory().listed = None;
                 None
             }
@@ -116,8 +116,8 @@ impl Operator<'_> {
         }
         pass.stored_now = true;
         match step {
-            Step::Rest => return End::Rest,
-            Step::Record => {}
+            Step::Wait => return End::Wait,
+            Step::StoreStatus => {}
             step => pass.step = Some(step),
         }
         End::On
@@ -125,16 +125,16 @@ impl Operator<'_> {
 
     fn take(&mut self, step: Step, pass: &mut Pass) -> End {
         match step.clone() {
-            Step::Rest => End::Rest,
+            Step::Wait => End::Wait,
             Step::ReadClient => {
                 pass.client = Some((self.readable.then_some(self.world.auth0), self.world.now));
                 End::On
             }
-            Step::AskAccepted => self.ask_accepted(pass),
-            Step::Hold => self.mark(step, pass, |resource| {
+            Step::ProbeSecret => self.ask_accepted(pass),
+            Step::AddFinalizer => self.mark(step, pass, |resource| {
                 (resource.held, resource.initialized) = (true, true);
             }),
-            Step::Release => self.mark(step, pass, |resource| resource.held = false),
+            Step::RemoveFinalizer => self.mark(step, pass, |resource| resource.held = false),
             Step::RotateSecret => {
                 if !pass.stored_now {
                     return End::Conflict;
@@ -160,8 +160,8 @@ impl Operator<'_> {
                 end
             }
             Step::Publish(publication) => self.publish(&publication, pass),
-            Step::Record | Step::Rehearse | Step::FindUnreached => End::On,
-            Step::ReadRollouts | Step::RestartConsumers => unreachable!("there are no consumers"),
+            Step::StoreStatus | Step::DryRun | Step::FindUnreachedPods => End::On,
+            Step::ReadRollouts | Step::RestartWorkloads => unreachable!("there are no consumers"),
         }
     }
 
@@ -173,7 +173,7 @@ impl Operator<'_> {
             self.world.ledger.accepted(time(self.world.now), &value);
         }
         pass.accepted = Some(accepted);
-        self.memory().refused_at = (!accepted).then_some(self.world.now);
+        self.memory().rejected_at = (!accepted).then_some(self.world.now);
         End::On
     }
 
@@ -191,7 +191,7 @@ impl Operator<'_> {
             None if stale => return End::Conflict,
             None => self.world.change_resource(Some(self.me), change),
         }
-        if self.world.let_go() { End::Rest } else { End::On }
+        if self.world.let_go() { End::Wait } else { End::On }
     }
 
     /// A change of the secret at Auth0.
@@ -199,7 +199,7 @@ impl Operator<'_> {
         (pass.client, pass.accepted) = (None, None);
         let record = self.resource(pass).record.clone();
         let set = matches!(step, Step::SetSecret(_));
-        match self.fault.take_if(|fault| *fault != Fault::ValueRefused || set) {
+        match self.fault.take_if(|fault| *fault != Fault::ValueRejected || set) {
             None => {}
             Some(Fault::Lost) => {
                 self.world.call = Some(Call { value, sent: self.world.now, record });
@@ -212,7 +212,7 @@ impl Operator<'_> {
             Some(fault) => return failed(fault, Some(step)),
         }
         self.world.set_auth0(value, By::Us, &record);
-        self.memory().refused_at = None;
+        self.memory().rejected_at = None;
         End::On
     }
 
@@ -233,7 +233,7 @@ impl Operator<'_> {
             None if stale => return End::Conflict,
             None => self.world.write_secret(Some(self.me), Some(secret)),
         }
-        if publication.purpose == Purpose::Answer {
+        if publication.purpose == Purpose::Response {
             self.memory().answer = None;
         }
         pass.written = Some(publication.clone());
@@ -244,11 +244,11 @@ impl Operator<'_> {
     fn contents(&mut self, publication: &Publication, pass: &Pass) -> Option<Secret> {
         let secret = self.secret(pass).clone();
         let mut resolve = |value| match value {
-            Value::Current => secret.as_ref().map(|secret| secret.current.1),
-            Value::Fallback => secret.as_ref()?.fallback.map(|(_, value)| value),
-            Value::Answer => self.memory().answer,
-            Value::Auth0 => pass.client.and_then(|(seen, _)| seen),
-            Value::Fresh => Some(self.world.fresh()),
+            ValueSource::Current => secret.as_ref().map(|secret| secret.current.1),
+            ValueSource::Fallback => secret.as_ref()?.fallback.map(|(_, value)| value),
+            ValueSource::Response => self.memory().answer,
+            ValueSource::Auth0 => pass.client.and_then(|(seen, _)| seen),
+            ValueSource::Generated => Some(self.world.fresh()),
         };
         let current = (publication.current.number, resolve(publication.current.value)?);
         let fallback = match publication.fallback {
@@ -286,7 +286,7 @@ impl Operator<'_> {
     fn observe(&self, pass: &Pass) -> Observation {
         let resource = self.resource(pass);
         let secret = self.secret(pass);
-        let Memory { answer, refused_at, ended_attempt, listed } =
+        let Memory { answer, rejected_at, ended_attempt, listed } =
             &self.world.processes[self.me].memory;
         let Record(status) = &resource.record;
         let attempt = status.rotation.as_ref().and_then(|rotation| rotation.activating_at);
@@ -294,34 +294,34 @@ impl Operator<'_> {
         Observation {
             generation: 1 + i64::from(resource.respecified),
             status: status.clone(),
-            request: resource.request.as_deref().map(Request::read),
+            request: resource.request.as_deref().map(Request::parse),
             initialized: resource.initialized,
-            held: resource.held,
-            deleting: resource.deleting,
+            has_finalizer: resource.held,
+            is_deleting: resource.deleting,
             target: match secret {
                 None => Target::Absent,
-                Some(secret) => Target::Held(Held {
+                Some(secret) => Target::Owned(OwnedTarget {
                     current: Some(secret.current.0),
                     fallback: secret.fallback.map(|(number, _)| number),
                     has_current: true,
-                    edited: secret.edited,
-                    faithful: true,
+                    tampered: secret.edited,
+                    in_sync: true,
                 }),
             },
             client: match pass.client {
-                None => Reading::NotAsked,
-                Some((seen, _)) => Reading::Found(compare(seen, &known)),
+                None => ClientObservation::NotRead,
+                Some((seen, _)) => ClientObservation::Found(compare(seen, &known)),
             },
             signs_with_secret: None,
             client_read_at: pass.client.map(|(_, at)| time(at)),
             accepted: pass.accepted,
-            refused_at: refused_at.map(time),
-            answer_in_hand: answer.is_some(),
-            attempt_ended: attempt.is_some() && attempt.map(tick) == *ended_attempt,
+            rejected_at: rejected_at.map(time),
+            has_unpublished_response: answer.is_some(),
+            attempt_finished: attempt.is_some() && attempt.map(tick) == *ended_attempt,
             // Nothing that a rotation needs beforehand is missing here.
-            rehearsed: true,
+            dry_run_passed: true,
             drift_suspected: listed.is_some_and(|listed| !known.contains(&listed)),
-            unreached: Unreached::Pods(Vec::new()),
+            unreached_pods: UnreachedPods::Pods(Vec::new()),
             rollouts: None,
             secret_set: pass.secret_set,
         }
@@ -345,12 +345,12 @@ impl Operator<'_> {
     }
 }
 
-fn compare(seen: Option<Symbol>, known: &[Symbol]) -> SecretSeen {
+fn compare(seen: Option<Symbol>, known: &[Symbol]) -> SecretMatch {
     match seen.map(|seen| known.iter().position(|value| *value == seen)) {
-        None => SecretSeen::Unreadable,
-        Some(Some(0)) => SecretSeen::Current,
-        Some(Some(_)) => SecretSeen::Fallback,
-        Some(None) => SecretSeen::Other,
+        None => SecretMatch::Unreadable,
+        Some(Some(0)) => SecretMatch::Current,
+        Some(Some(_)) => SecretMatch::Fallback,
+        Some(None) => SecretMatch::Other,
     }
 }
 
@@ -358,13 +358,13 @@ fn failed(fault: Fault, step: Option<Step>) -> End {
     End::Failed { trouble: trouble(fault), step, storable: true }
 }
 
-fn trouble(fault: Fault) -> Trouble {
-    let refused = fault == Fault::ValueRefused;
-    Trouble {
-        class: if refused { Class::Invalid } else { Class::Retry },
-        reason: if refused { VALUE_REFUSED } else { "Model" },
+fn trouble(fault: Fault) -> Failure {
+    let refused = fault == Fault::ValueRejected;
+    Failure {
+        class: if refused { ErrorClass::Invalid } else { ErrorClass::Retry },
+        reason: if refused { VALUE_REJECTED } else { "Model" },
         message: "it went wrong".into(),
-        unchanged: matches!(fault, Fault::Refused | Fault::ValueRefused),
+        unchanged: matches!(fault, Fault::Refused | Fault::ValueRejected),
         tenant: true,
     }
 }

@@ -70,7 +70,7 @@ pub(crate) enum Fault {
     /// It is refused: nothing happens, and that is known.
     Refused,
     /// Auth0 will never take the value.
-    ValueRefused,
+    ValueRejected,
 }
 
 /// The status, hashed without what has no influence on decisions: conditions, messages, and times
@@ -152,7 +152,7 @@ pub(crate) struct Process {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Memory {
     pub(crate) answer: Option<Symbol>,
-    pub(crate) refused_at: Option<Tick>,
+    pub(crate) rejected_at: Option<Tick>,
     pub(crate) ended_attempt: Option<Tick>,
     pub(crate) listed: Option<Symbol>,
 }
@@ -196,10 +196,10 @@ impl Pass {
             Step::Publish(publication) => (10, 0, Some(publication_key(publication))),
             Step::SetSecret(number) => (11, *number, None),
             Step::RotateSecret => (12, 0, None),
-            Step::Hold => (13, 0, None),
-            Step::Release => (14, 0, None),
+            Step::AddFinalizer => (13, 0, None),
+            Step::RemoveFinalizer => (14, 0, None),
             Step::ReadClient => (15, 0, None),
-            Step::AskAccepted => (16, 0, None),
+            Step::ProbeSecret => (16, 0, None),
             _ => (17, 0, None),
         });
         let seen = (self.resource.clone(), self.secret.clone(), self.read_now, self.stored_now);
