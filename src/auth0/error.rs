@@ -1,7 +1,7 @@
 //! What can go wrong with Auth0, closed and classified.
 
 use chrono::{DateTime, Utc};
-use rotation::{ErrorClass, Failure};
+use rotation::{ErrorClass, Failure, Reason};
 
 use super::pacer::Outage;
 
@@ -138,25 +138,27 @@ impl Auth0Error {
     }
 
     /// A word for programs.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self {
-            Auth0Error::Configuration(_) => "InvalidTenant",
-            Auth0Error::Credentials(_) => "CredentialsUnreadable",
-            Auth0Error::Unreachable => "Unreachable",
-            Auth0Error::NoResponse => "NoResponse",
-            Auth0Error::Throttled { .. } => "Throttled",
+            Auth0Error::Configuration(_) => Reason::InvalidTenant,
+            Auth0Error::Credentials(_) => Reason::CredentialsUnreadable,
+            Auth0Error::Unreachable => Reason::Unreachable,
+            Auth0Error::NoResponse => Reason::NoResponse,
+            Auth0Error::Throttled { .. } => Reason::Throttled,
             Auth0Error::Paused { outage, .. } => Auth0Error::from(*outage).reason(),
-            Auth0Error::Unavailable(_) => "Unavailable",
-            Auth0Error::InvalidResponse(_) => "InvalidResponse",
-            Auth0Error::CredentialsRejected | Auth0Error::KeyRejected => "CredentialsRejected",
-            Auth0Error::TokenForbidden => "TokenForbidden",
-            Auth0Error::TokenRejected => "TokenRejected",
-            Auth0Error::TokenUnavailable => "TokenUnavailable",
-            Auth0Error::DeadlinePassed => "DeadlinePassed",
-            Auth0Error::ValueRejected => "ValueRejected",
-            Auth0Error::MissingScope(_) => "MissingScope",
-            Auth0Error::ClientNotFound => "ClientNotFound",
-            Auth0Error::Rejected(_) => "Rejected",
+            Auth0Error::Unavailable(_) => Reason::Unavailable,
+            Auth0Error::InvalidResponse(_) => Reason::InvalidResponse,
+            Auth0Error::CredentialsRejected | Auth0Error::KeyRejected => {
+                Reason::CredentialsRejected
+            }
+            Auth0Error::TokenForbidden => Reason::TokenForbidden,
+            Auth0Error::TokenRejected => Reason::TokenRejected,
+            Auth0Error::TokenUnavailable => Reason::TokenUnavailable,
+            Auth0Error::DeadlinePassed => Reason::DeadlinePassed,
+            Auth0Error::ValueRejected => Reason::ValueRejected,
+            Auth0Error::MissingScope(_) => Reason::MissingScope,
+            Auth0Error::ClientNotFound => Reason::ClientNotFound,
+            Auth0Error::Rejected(_) => Reason::Rejected,
         }
     }
 

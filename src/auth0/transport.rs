@@ -121,7 +121,7 @@ impl Transport {
     ) -> Result<Answer, Auth0Error> {
         let span = telemetry::auth0(operation, caller.lane.name());
         let call = self.admitted(request, caller, not_after);
-        telemetry::traced(span, Auth0Error::reason, call).await
+        telemetry::traced(span, |error: &Auth0Error| error.reason().as_str(), call).await
     }
 
     async fn admitted(

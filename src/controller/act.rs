@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 use rotation::{
-    ErrorClass, Failure, NumberedValue, Publication, Purpose, Rejection, RolloutState, Step,
-    Target, ValueSource,
+    ErrorClass, Failure, NumberedValue, Publication, Purpose, Reason, Rejection, RolloutState,
+    Step, Target, ValueSource,
 };
 use tracing::Instrument as _;
 
@@ -330,7 +330,7 @@ impl Pass<'_> {
         Err(Failure {
             class: ErrorClass::Retry,
             ..trouble::invalid(
-                "TargetContested",
+                Reason::TargetContested,
                 format!("someone else keeps changing the Secret {name}: find out who, and stop it"),
             )
         })

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use rotation::{Failure, Phase, Rejection};
+use rotation::{Failure, Phase, Reason, Rejection};
 
 use super::{
     claims,
@@ -130,14 +130,14 @@ impl Pass<'_> {
         let refusal = match (is_credentials, is_manager) {
             (false, false) => return Ok(()),
             (true, false) => Rejection::new(
-                "CredentialsTarget",
+                Reason::CredentialsTarget,
                 format!(
                     "the Secret {name} has the credentials of the tenant's management client, and this \
                      is another client: choose another spec.target.name"
                 ),
             ),
             (false, true) => Rejection::new(
-                "ManagementClient",
+                Reason::ManagementClient,
                 format!(
                     "this is the client that the operator signs in with: it can only be rotated in its \
                      credentials Secret, by a ClientSecretRotation in the namespace {namespace} with \
@@ -145,13 +145,13 @@ impl Pass<'_> {
                 ),
             ),
             (true, true) if spec.target.keys != Keys::default() => Rejection::new(
-                "CredentialsTarget",
+                Reason::CredentialsTarget,
                 "the target Secret is what the operator signs in with, which reads the default keys: \
                  remove spec.target.keys",
             ),
             (true, true) if spec.target.deletion_policy == DeletionPolicy::Delete => {
                 Rejection::new(
-                    "CredentialsTarget",
+                    Reason::CredentialsTarget,
                     "the target Secret is what the operator signs in with: it can't go with this resource; \
                  set spec.target.deletionPolicy to Retain",
                 )

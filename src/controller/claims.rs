@@ -8,7 +8,7 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
-use rotation::{Rejection, condition_types, find_condition, is_condition_true};
+use rotation::{Reason, Rejection, condition_types, find_condition, is_condition_true};
 
 use super::{
     cache::{Guarded, Watched},
@@ -29,14 +29,16 @@ pub(super) fn rivals(changed: &Guarded, watched: &Watched) -> Vec<ObjectRef<Guar
             status.and_then(|status| find_condition(&status.conditions, condition_types::STALLED));
         (shares_target || other.spec.client_id == changed.spec.client_id)
             && other.uid() != changed.uid()
-            && stalled.is_some_and(|stalled| CLAIMED.contains(&stalled.reason.as_str()))
+            && stalled.is_some_and(|stalled| {
+                Reason::parse(&stalled.reason).is_some_and(|reason| CLAIMED.contains(&reason))
+            })
     };
     let sharing = watched.sharing(changed);
     sharing.iter().filter(is_rival).map(|other| ObjectRef::from_obj(&**other)).collect()
 }
 
 /// The reasons for standing back.
-const CLAIMED: [&str; 2] = ["TargetClaimed", "ClientClaimed"];
+const CLAIMED: [Reason; 2] = [Reason::TargetClaimed, Reason::ClientClaimed];
 
 /// Why `resource` has to stand back, if it has to.
 pub(super) fn refusal(resource: &ClientSecretRotation, watched: &Watched) -> Option<Rejection> {
@@ -85,7 +87,7 @@ fn share_a_host(some: Option<Vec<String>>, others: Option<Vec<String>>) -> bool 
 
 fn target_claimed(resource: &ClientSecretRotation, other: &ClientSecretRotation) -> Rejection {
     Rejection::new(
-        "TargetClaimed",
+        Reason::TargetClaimed,
         format!(
             "the Secret {} is the target of the older ClientSecretRotation {}: choose another \
              spec.target.name in a new resource, or delete one of the two",
@@ -110,7 +112,7 @@ fn client_claimed(resource: &ClientSecretRotation, other: &ClientSecretRotation)
             other.namespace().unwrap_or_default()
         )
     };
-    Rejection::new("ClientClaimed", message)
+    Rejection::new(Reason::ClientClaimed, message)
 }
 
 /// A resource that works goes before one that never has, and one that never has and is stalled goes
@@ -178,7 +180,7 @@ mod tests {
     }
 
     /// The reason for each of them.
-    fn reasons(all: &[Made]) -> Vec<Option<&'static str>> {
+    fn reasons(all: &[Made]) -> Vec<Option<Reason>> {
         let hosts_of = |of: &ClientSecretRotation| {
             all.iter().find(|made| made.0.uid() == of.uid()).map(|made| made.1.clone())
         };
@@ -198,7 +200,10 @@ mod tests {
             resource("shop/apart", 4, "client-4", "target-4"),
             resource("shop/same-client", 3, "client-1", "target-3"),
         ];
-        assert_eq!(reasons(&all), [Some("TargetClaimed"), None, None, Some("ClientClaimed")]);
+        assert_eq!(
+            reasons(&all),
+            [Some(Reason::TargetClaimed), None, None, Some(Reason::ClientClaimed)]
+        );
     }
 
     #[test]
@@ -208,7 +213,7 @@ mod tests {
             resource("other/same-client", 2, "client-1", "target-1"),
             resource("other/same-target-name", 3, "client-3", "target-3"),
         ];
-        assert_eq!(reasons(&all), [None, Some("ClientClaimed"), None]);
+        assert_eq!(reasons(&all), [None, Some(Reason::ClientClaimed), None]);
     }
 
     #[test]
@@ -220,7 +225,7 @@ mod tests {
             resource("c/custom", 3, "c", "t").known_by(&["login.acme.com"]),
             resource("d/elsewhere", 4, "c", "t").known_by(&["else.eu.auth0.com"]),
         ];
-        let claimed = Some("ClientClaimed");
+        let claimed = Some(Reason::ClientClaimed);
         assert_eq!(reasons(&all), [None, claimed, claimed, None]);
     }
 
@@ -230,7 +235,7 @@ mod tests {
             resource("a/squatter", 1, "c", "t"),
             resource("b/at-work", 2, "c", "t").with_status(json!({ "current": 3 })),
         ];
-        assert_eq!(reasons(&all), [Some("ClientClaimed"), None]);
+        assert_eq!(reasons(&all), [Some(Reason::ClientClaimed), None]);
     }
 
     #[test]
@@ -249,6 +254,6 @@ mod tests {
     #[test]
     fn of_twins_exactly_one_keeps_it() {
         let all = [resource("shop/y", 1, "c", "t"), resource("shop/x", 1, "c", "t")];
-        assert_eq!(reasons(&all), [Some("TargetClaimed"), None]);
+        assert_eq!(reasons(&all), [Some(Reason::TargetClaimed), None]);
     }
 }

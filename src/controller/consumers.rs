@@ -381,7 +381,7 @@ async fn in_time<T>(
     };
     let word = |failure: &CallError| match failure {
         CallError::Forbidden => "Forbidden",
-        CallError::Failed(trouble) => trouble.reason,
+        CallError::Failed(trouble) => trouble.reason.as_str(),
     };
     telemetry::traced(telemetry::kubernetes(what), word, call).await
 }

@@ -44,7 +44,7 @@ impl Announcer {
             match tokio::time::timeout(KUBE_DEADLINE, created).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) => {
-                    tracing::warn!(reason = notice.reason, "an Event could not be written");
+                    tracing::warn!(reason = %notice.reason, "an Event could not be written");
                 }
             }
         }
@@ -62,7 +62,7 @@ impl Announcer {
             },
             event_time: Some(MicroTime(Timestamp::now())),
             type_: Some(kind.to_owned()),
-            reason: Some(notice.reason.to_owned()),
+            reason: Some(notice.reason.to_string()),
             action: Some("Reconcile".to_owned()),
             note: Some(notice.message.chars().take(1000).collect()),
             regarding: Some(about.clone()),

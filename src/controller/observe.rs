@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 use rotation::{
-    ClientObservation, Failure, Observation, OwnedTarget, Rejection, Request, SecretMatch, Target,
+    ClientObservation, Failure, Observation, OwnedTarget, Reason, Rejection, Request, SecretMatch,
+    Target,
 };
 
 use super::{
@@ -141,7 +142,7 @@ impl Pass<'_> {
         let name = &spec.name;
         if secret.immutable {
             return Some(Rejection::new(
-                "TargetImmutable",
+                Reason::TargetImmutable,
                 format!(
                     "the Secret {name} is immutable: delete it, or choose another spec.target.name"
                 ),
@@ -150,7 +151,7 @@ impl Pass<'_> {
         match secret.owner() {
             Some(owner) if owner == self.resource.name_any() => None,
             Some(owner) if self.exists(owner) => Some(Rejection::new(
-                "TargetClaimed",
+                Reason::TargetClaimed,
                 format!(
                     "the Secret {name} belongs to the ClientSecretRotation {owner}: choose another \
                      spec.target.name"
@@ -158,7 +159,7 @@ impl Pass<'_> {
             )),
             _ if spec.adopt => None,
             _ => Some(Rejection::new(
-                "TargetNotOwned",
+                Reason::TargetNotOwned,
                 format!(
                     "the Secret {name} exists and was not created for this resource: set \
                      spec.target.adopt to true to take it over, or choose another spec.target.name"
@@ -206,13 +207,13 @@ pub(super) fn refuse_client(facts: &ClientInfo) -> Option<Rejection> {
     match facts.kind {
         ClientKind::Confidential => None,
         ClientKind::Public => Some(Rejection::new(
-            "PublicClient",
+            Reason::PublicClient,
             "the client is public (its token_endpoint_auth_method is none): it does not authenticate, \
              so there is nothing to rotate; choose an authentication method in Auth0, or delete this \
              resource",
         )),
         ClientKind::KeyBased => Some(Rejection::new(
-            "ClientUsesKeys",
+            Reason::ClientUsesKeys,
             "the client authenticates with keys (client_authentication_methods): it has no secret to \
              rotate; delete this resource, or switch the client back to a client secret",
         )),

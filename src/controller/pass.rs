@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use rotation::{
-    Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Publication, Purpose,
-    Rejection, Rollout, Status, Step, UnreachedPods, decide, event_records, fail,
+    Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Publication,
+    Purpose, Reason, Rejection, Rollout, Status, Step, UnreachedPods, decide, event_records, fail,
+    set_condition,
 };
 
 use super::{
@@ -285,22 +286,15 @@ impl Pass<'_> {
     fn with_tenant_condition(&self, mut status: Status) -> Status {
         let generation = status.observed_generation;
         let (ready, reason, message) = match &self.tenant {
-            Err(trouble) => (false, trouble.reason.to_owned(), trouble.message.clone()),
+            Err(trouble) => (false, trouble.reason, trouble.message.clone()),
             Ok(usable) => match usable.not_ready.clone() {
                 Some((reason, message)) => (false, reason, message),
-                None => (true, "Usable".to_owned(), String::new()),
+                None => (true, Reason::Usable, String::new()),
             },
         };
         let kind = rotation::condition_types::TENANT_READY;
-        rotation::set_condition(
-            &mut status.conditions,
-            kind,
-            ready,
-            &reason,
-            &message,
-            generation,
-            now(),
-        );
+        let condition = Condition::new(kind, ready, reason, &message, generation, now());
+        set_condition(&mut status.conditions, condition);
         status
     }
 
@@ -336,9 +330,9 @@ impl Pass<'_> {
         let namespace = self.namespace();
         let EventRecord { reason, message, warning } = notice;
         if *warning {
-            tracing::warn!(namespace, name, reason, "{message}");
+            tracing::warn!(namespace, name, %reason, "{message}");
         } else {
-            tracing::info!(namespace, name, reason, "{message}");
+            tracing::info!(namespace, name, %reason, "{message}");
         }
     }
 }

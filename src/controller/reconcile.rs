@@ -132,7 +132,7 @@ pub(super) async fn reconcile(turn: Turn, context: Arc<Context>) -> Result<Actio
     let span = telemetry::pass(&namespace, &name);
     let Report { end, about, told } =
         pass(&context, &namespace, &name).instrument(span.clone()).await;
-    telemetry::put_down(&span, end.as_ref().err().map(|trouble| trouble.reason));
+    telemetry::put_down(&span, end.as_ref().err().map(|trouble| trouble.reason.as_str()));
     drop(place);
     context.metrics.waiting(context.places.waiting());
     context.metrics.pass_took(started.elapsed());
@@ -249,9 +249,9 @@ fn come_again(
     context.metrics.passed(class_word(trouble.class));
     let Failure { reason, message, .. } = trouble;
     if trouble.class == ErrorClass::Conflict {
-        tracing::debug!(namespace, name, reason, ?wait, "{message}");
+        tracing::debug!(namespace, name, %reason, ?wait, "{message}");
     } else {
-        tracing::warn!(namespace, name, reason, failures, ?wait, "{message}");
+        tracing::warn!(namespace, name, %reason, failures, ?wait, "{message}");
     }
     Action::requeue(wait + Duration::from_millis(1))
 }

@@ -7,7 +7,7 @@ use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
 };
-use rotation::{ErrorClass, Failure, Status};
+use rotation::{ErrorClass, Failure, Reason, Status};
 use serde_json::json;
 
 use super::{KUBE_DEADLINE, trouble};
@@ -55,7 +55,7 @@ impl Handle {
         Err(Failure {
             class: ErrorClass::Fatal,
             ..trouble::invalid(
-                "CrdOutdated",
+                Reason::CrdOutdated,
                 "the installed CustomResourceDefinition is older than this operator: apply crds/",
             )
         })
@@ -122,5 +122,5 @@ async fn in_time<T>(
         }
     };
     let span = telemetry::kubernetes(what);
-    telemetry::traced(span, |trouble: &Failure| trouble.reason, call).await
+    telemetry::traced(span, |trouble: &Failure| trouble.reason.as_str(), call).await
 }

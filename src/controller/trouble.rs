@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rotation::{ErrorClass, Failure};
+use rotation::{ErrorClass, Failure, Reason};
 
 use crate::leader::WriteFence;
 
@@ -27,14 +27,14 @@ pub(super) fn of_kube(what: &str, error: &kube::Error) -> Failure {
         ),
         _ => (ErrorClass::Retry, format!("{what}: the API server can't be reached")),
     };
-    Failure { class, reason: "KubernetesError", message, unchanged: false, tenant: false }
+    Failure { class, reason: Reason::KubernetesError, message, unchanged: false, tenant: false }
 }
 
 /// The API server did not answer in time.
 pub(super) fn of_timeout(what: &str) -> Failure {
     Failure {
         class: ErrorClass::Retry,
-        reason: "KubernetesError",
+        reason: Reason::KubernetesError,
         message: format!("{what}: the API server did not answer in time"),
         unchanged: false,
         tenant: false,
@@ -45,7 +45,7 @@ pub(super) fn of_timeout(what: &str) -> Failure {
 pub(super) fn stopping() -> Failure {
     Failure {
         class: ErrorClass::Retry,
-        reason: "Stopping",
+        reason: Reason::Stopping,
         message: "the operator is stopping; another one goes on".to_owned(),
         unchanged: true,
         tenant: false,
@@ -56,7 +56,7 @@ pub(super) fn stopping() -> Failure {
 pub(super) fn not_leading() -> Failure {
     Failure {
         class: ErrorClass::Retry,
-        reason: "NotLeading",
+        reason: Reason::NotLeading,
         message: "this replica doesn't lead any more; another one goes on".to_owned(),
         unchanged: true,
         tenant: false,
@@ -72,7 +72,7 @@ pub(super) fn check(right: WriteFence<'_>) -> Result<(), Failure> {
 pub(super) fn conflict(what: &str) -> Failure {
     Failure {
         class: ErrorClass::Conflict,
-        reason: "Conflict",
+        reason: Reason::Conflict,
         message: what.to_owned(),
         unchanged: true,
         tenant: false,
@@ -80,7 +80,7 @@ pub(super) fn conflict(what: &str) -> Failure {
 }
 
 /// A person has to change something.
-pub(super) fn invalid(reason: &'static str, message: impl Into<String>) -> Failure {
+pub(super) fn invalid(reason: Reason, message: impl Into<String>) -> Failure {
     Failure {
         class: ErrorClass::Invalid,
         reason,

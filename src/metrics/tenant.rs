@@ -53,7 +53,7 @@ impl TenantMeter {
     ) {
         let (class, result) = match called {
             Ok(_) => ("ok", "ok"),
-            Err(error) => (words::class(error.class()), error.reason()),
+            Err(error) => (words::class(error.class()), error.reason().as_str()),
         };
         let [kind, namespace, tenant] = self.name.each_ref().map(String::as_str);
         self.calls.with_label_values(&[kind, namespace, tenant, operation, class, result]).inc();

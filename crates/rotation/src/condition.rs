@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::reason::Reason;
+
 /// The names of the conditions.
 pub mod condition_types {
     /// The target Secret holds a secret that Auth0 accepts, as far as is known. It stays `True`
@@ -59,47 +61,52 @@ impl From<bool> for ConditionStatus {
     }
 }
 
-/// The longest message that is written, in characters: what comes from outside is bounded.
+/// Longest message in characters; text from outside is bounded.
 pub const MESSAGE_LIMIT: usize = 1024;
 
-/// The condition named `type_`, if it is there.
+impl Condition {
+    /// Returns a condition that transitions at `now`. The message is cut at [`MESSAGE_LIMIT`].
+    pub fn new(
+        type_: &str,
+        status: impl Into<ConditionStatus>,
+        reason: Reason,
+        message: &str,
+        observed_generation: Option<i64>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            type_: type_.to_owned(),
+            status: status.into(),
+            reason: reason.as_str().to_owned(),
+            message: message.chars().take(MESSAGE_LIMIT).collect(),
+            observed_generation,
+            last_transition_time: now,
+        }
+    }
+}
+
+/// Returns the condition of this type, if it is present.
 pub fn find_condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
-/// Whether the condition named `type_` is there and `True`.
+/// Returns whether the condition of this type is present and `True`.
 pub fn is_condition_true(conditions: &[Condition], type_: &str) -> bool {
     find_condition(conditions, type_)
         .is_some_and(|condition| condition.status == ConditionStatus::True)
 }
 
-/// Sets a condition. The time of its transition moves only when its status flips, so that setting
-/// what is already so changes nothing.
-pub fn set_condition(
-    conditions: &mut Vec<Condition>,
-    type_: &str,
-    status: impl Into<ConditionStatus>,
-    reason: &str,
-    message: &str,
-    generation: Option<i64>,
-    now: DateTime<Utc>,
-) {
-    let mut condition = Condition {
-        type_: type_.to_owned(),
-        status: status.into(),
-        reason: reason.to_owned(),
-        message: message.chars().take(MESSAGE_LIMIT).collect(),
-        observed_generation: generation,
-        last_transition_time: now,
-    };
-    match conditions.iter_mut().find(|present| present.type_ == type_) {
+/// Adds or replaces a condition. Its transition time moves only when its status flips, so that
+/// setting the same condition again changes nothing.
+pub fn set_condition(conditions: &mut Vec<Condition>, mut new: Condition) {
+    match conditions.iter_mut().find(|present| present.type_ == new.type_) {
         Some(present) => {
-            if present.status == condition.status {
-                condition.last_transition_time = present.last_transition_time;
+            if present.status == new.status {
+                new.last_transition_time = present.last_transition_time;
             }
-            *present = condition;
+            *present = new;
         }
-        None => conditions.push(condition),
+        None => conditions.push(new),
     }
 }
 
@@ -111,57 +118,27 @@ mod tests {
         DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
+    fn ready(status: bool, message: &str, generation: i64, now: i64) -> Condition {
+        let reason = if status { Reason::Published } else { Reason::NotConfirmed };
+        Condition::new(condition_types::READY, status, reason, message, Some(generation), at(now))
+    }
+
     #[test]
-    fn the_transition_time_moves_only_when_the_status_flips() {
+    fn transition_time_moves_only_when_the_status_flips() {
         let mut conditions = Vec::new();
-        set_condition(
-            &mut conditions,
-            condition_types::READY,
-            true,
-            "Published",
-            "a",
-            Some(1),
-            at(1),
-        );
-        set_condition(
-            &mut conditions,
-            condition_types::READY,
-            true,
-            "Published",
-            "b",
-            Some(2),
-            at(2),
-        );
-        let ready = find_condition(&conditions, condition_types::READY).unwrap();
-        assert_eq!((ready.last_transition_time, ready.message.as_str()), (at(1), "b"));
-        set_condition(
-            &mut conditions,
-            condition_types::READY,
-            false,
-            "NotConfirmed",
-            "c",
-            Some(2),
-            at(3),
-        );
-        assert_eq!(
-            find_condition(&conditions, condition_types::READY).unwrap().last_transition_time,
-            at(3)
-        );
+        set_condition(&mut conditions, ready(true, "a", 1, 1));
+        set_condition(&mut conditions, ready(true, "b", 2, 2));
+        let found = find_condition(&conditions, condition_types::READY).unwrap();
+        assert_eq!((found.last_transition_time, found.message.as_str()), (at(1), "b"));
+        set_condition(&mut conditions, ready(false, "c", 2, 3));
+        let found = find_condition(&conditions, condition_types::READY).unwrap();
+        assert_eq!(found.last_transition_time, at(3));
         assert_eq!(conditions.len(), 1);
     }
 
     #[test]
-    fn a_message_is_bounded() {
-        let mut conditions = Vec::new();
-        set_condition(
-            &mut conditions,
-            condition_types::STALLED,
-            true,
-            "X",
-            &"ß".repeat(5000),
-            None,
-            at(1),
-        );
-        assert_eq!(conditions[0].message.chars().count(), MESSAGE_LIMIT);
+    fn message_is_bounded() {
+        let condition = ready(true, &"ß".repeat(5000), 1, 1);
+        assert_eq!(condition.message.chars().count(), MESSAGE_LIMIT);
     }
 }

@@ -13,6 +13,7 @@ pub mod invariants;
 mod notice;
 mod observation;
 mod policy;
+mod reason;
 mod request;
 mod schedule;
 mod span;
@@ -32,9 +33,10 @@ pub use observation::{
     UnreachedPods,
 };
 pub use policy::{Policy, PolicyParams};
+pub use reason::Reason;
 pub use request::{Request, RequestError, TEXT_LIMIT, Verb};
 pub use schedule::{Schedule, ScheduleError};
 pub use span::{K8sDuration, K8sDurationError};
 pub use status::{Cause, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, Rotation, Status, Strategy};
-pub use trouble::{ErrorClass, Failure, Rejection, VALUE_REJECTED};
+pub use trouble::{ErrorClass, Failure, Rejection};
 pub use window::{Window, WindowError, first_open};

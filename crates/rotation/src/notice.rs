@@ -2,6 +2,7 @@
 
 use crate::{
     condition::{self, ConditionStatus, condition_types},
+    reason::Reason,
     status::{Cause, HistoryEntry, Outcome, Phase, Status},
 };
 
@@ -11,19 +12,19 @@ pub struct EventRecord {
     /// A person should look.
     pub warning: bool,
     /// A word for programs, an Event's reason.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// A sentence for people.
     pub message: String,
 }
 
 impl EventRecord {
     /// Something that is as it should be.
-    pub fn normal(reason: &'static str, message: impl Into<String>) -> EventRecord {
+    pub fn normal(reason: Reason, message: impl Into<String>) -> EventRecord {
         EventRecord { warning: false, reason, message: message.into() }
     }
 
     /// Something that a person should look at.
-    pub fn warning(reason: &'static str, message: impl Into<String>) -> EventRecord {
+    pub fn warning(reason: Reason, message: impl Into<String>) -> EventRecord {
         EventRecord { warning: true, reason, message: message.into() }
     }
 }
@@ -35,7 +36,8 @@ pub fn event_records(before: &Status, after: &Status) -> Vec<EventRecord> {
     rotation(before, after, &mut notices);
     request(before, after, &mut notices);
     if before.current.is_none() && after.current.is_some() && after.rotation.is_none() {
-        notices.push(EventRecord::normal("Imported", "published the client's present secret"));
+        notices
+            .push(EventRecord::normal(Reason::Imported, "published the client's present secret"));
     }
     conditions(before, after, &mut notices);
     notices
@@ -47,19 +49,19 @@ fn ended(before: &Status, after: &Status, notices: &mut Vec<EventRecord>) {
         let number = entry.number;
         notices.push(match entry.outcome {
             Outcome::Completed => EventRecord::normal(
-                "Retired",
+                Reason::Retired,
                 format!("rotation {number} is complete: the secret before it was removed"),
             ),
             Outcome::Aborted => EventRecord::normal(
-                "Aborted",
+                Reason::Aborted,
                 format!("rotation {number} was withdrawn before its secret was activated"),
             ),
             Outcome::Rejected => EventRecord::warning(
-                "Refused",
+                Reason::RotationRejected,
                 format!("rotation {number} was withdrawn: {}", entry.message),
             ),
             Outcome::Superseded => EventRecord::warning(
-                "Superseded",
+                Reason::Superseded,
                 format!("rotation {number} was overtaken by another change of the secret"),
             ),
         });
@@ -75,19 +77,19 @@ fn rotation(before: &Status, after: &Status, notices: &mut Vec<EventRecord>) {
     if same.is_none() {
         notices.push(match rotation.cause {
             Cause::Drift => EventRecord::warning(
-                "Drift",
+                Reason::Drift,
                 format!(
                     "the secret was changed at Auth0 by someone else: published as number {number}"
                 ),
             ),
             Cause::Recovery => EventRecord::warning(
-                "Recovered",
+                Reason::Recovered,
                 format!(
                     "the record of rotation {number} was lost: going on from the target Secret"
                 ),
             ),
             Cause::Initial | Cause::Schedule | Cause::Request => EventRecord::normal(
-                "Started",
+                Reason::Started,
                 format!("rotation {number} started ({:?})", rotation.cause),
             ),
         });
@@ -95,7 +97,7 @@ fn rotation(before: &Status, after: &Status, notices: &mut Vec<EventRecord>) {
     if same.is_some_and(|before| before.strategy != rotation.strategy) {
         let message = rotation.message.clone().unwrap_or_default();
         notices.push(EventRecord::warning(
-            "SwitchedToStaged",
+            Reason::SwitchedToStaged,
             format!("rotation {number}: {message}"),
         ));
     }
@@ -105,17 +107,17 @@ fn rotation(before: &Status, after: &Status, notices: &mut Vec<EventRecord>) {
     }
     match rotation.phase {
         Phase::Staging => notices.push(EventRecord::normal(
-            "Staged",
+            Reason::Staged,
             format!("rotation {number}: the next secret is published as a fallback"),
         )),
         Phase::Confirming if before.is_some_and(|phase| phase != Phase::Grace) => {
             notices.push(EventRecord::normal(
-                "Activated",
+                Reason::Activated,
                 format!("rotation {number}: the new secret is published, the one before it is its fallback"),
             ));
         }
         Phase::Grace => notices.push(EventRecord::normal(
-            "Confirmed",
+            Reason::Confirmed,
             format!("rotation {number}: Auth0 accepts the new secret"),
         )),
         Phase::Started | Phase::Activating | Phase::Confirming | Phase::Withdrawing => {}
@@ -126,7 +128,7 @@ fn request(before: &Status, after: &Status, notices: &mut Vec<EventRecord>) {
     let Some(refusal) = &after.request_rejection else { return };
     if before.last_handled_request != after.last_handled_request {
         let text = after.last_handled_request.as_deref().unwrap_or_default();
-        notices.push(EventRecord::warning("RequestRejected", format!("{text}: {refusal}")));
+        notices.push(EventRecord::warning(Reason::RequestRejected, format!("{text}: {refusal}")));
     }
 }
 
@@ -137,7 +139,7 @@ fn conditions(before: &Status, after: &Status, notices: &mut Vec<EventRecord>) {
             .is_some_and(|known| known.status == stalled.status && known.reason == stalled.reason);
         if condition::is_condition_true(&after.conditions, condition_types::STALLED) && !known {
             notices.push(EventRecord::warning(
-                "Stalled",
+                Reason::Stalled,
                 format!("{}: {}", stalled.reason, stalled.message),
             ));
         }
@@ -148,21 +150,23 @@ fn conditions(before: &Status, after: &Status, notices: &mut Vec<EventRecord>) {
         && condition::find_condition(&before.conditions, condition_types::CONSUMERS_REACHED)
             != Some(reached)
     {
-        notices.push(EventRecord::warning("PodsNeverUpdated", reached.message.clone()));
+        notices.push(EventRecord::warning(Reason::PodsNeverUpdated, reached.message.clone()));
     }
     if let Some(signs) =
         condition::find_condition(&after.conditions, condition_types::SIGNS_WITH_SECRET)
         && signs.status == ConditionStatus::True
         && !condition::is_condition_true(&before.conditions, condition_types::SIGNS_WITH_SECRET)
     {
-        notices.push(EventRecord::warning("SignsWithSecret", signs.message.clone()));
+        notices.push(EventRecord::warning(Reason::SignsWithSecret, signs.message.clone()));
     }
     let was_ready = condition::is_condition_true(&before.conditions, condition_types::READY);
     if let Some(ready) = condition::find_condition(&after.conditions, condition_types::READY)
         && was_ready
         && !condition::is_condition_true(&after.conditions, condition_types::READY)
     {
-        notices
-            .push(EventRecord::warning("NotReady", format!("{}: {}", ready.reason, ready.message)));
+        notices.push(EventRecord::warning(
+            Reason::NotReady,
+            format!("{}: {}", ready.reason, ready.message),
+        ));
     }
 }

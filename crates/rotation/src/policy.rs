@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
+    reason::Reason,
     schedule::{Schedule, ScheduleError},
     span::K8sDuration,
     status::Strategy,
@@ -54,15 +55,15 @@ impl Policy {
     ) -> Policy {
         let (schedule, mut refusal) = match schedule {
             Ok(schedule) => (schedule, None),
-            Err(error) => (None, Some(Rejection::new("InvalidSchedule", error.to_string()))),
+            Err(error) => (None, Some(Rejection::new(Reason::InvalidSchedule, error.to_string()))),
         };
         let windows = windows.unwrap_or_else(|error| {
-            refusal = Some(Rejection::new("InvalidWindow", error.to_string()));
+            refusal = Some(Rejection::new(Reason::InvalidWindow, error.to_string()));
             Vec::new()
         });
         if terms.grace_period < terms.propagation_window {
             refusal = Some(Rejection::new(
-                "GracePeriodTooShort",
+                Reason::GracePeriodTooShort,
                 format!(
                     "spec.gracePeriod is {}, shorter than Auth0's propagation window of {window}, in \
                      which either secret may be the accepted one: set it to {window} or more",
@@ -123,7 +124,7 @@ fn too_tight(terms: &PolicyParams, schedule: &Schedule, now: DateTime<Utc>) -> O
     let gap = schedule.shortest_gap(now);
     (gap <= needed).then(|| {
         Rejection::new(
-            "ScheduleTooTight",
+            Reason::ScheduleTooTight,
             format!(
                 "the schedule can fire {}s after the time before (jitter taken off), but a rotation \
                  takes {}s to end (staging period and grace period): rotate less often, or shorten \

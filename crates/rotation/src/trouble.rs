@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::reason::Reason;
+
 /// What a failure means for what happens next. The class alone drives requeue, condition, Event
 /// and metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +30,7 @@ pub struct Failure {
     /// What it means for what happens next.
     pub class: ErrorClass,
     /// A word for programs.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// A sentence for people: what happened and, when they have to act, what to do. It is stable
     /// over repetitions, so that a retry writes no new status.
     pub message: String,
@@ -38,21 +40,18 @@ pub struct Failure {
     pub tenant: bool,
 }
 
-/// The reason of a [`Failure`] that means: Auth0 will never take this value.
-pub const VALUE_REJECTED: &str = "ValueRejected";
-
 /// Why something is not done, and what a person can change about that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// A word for programs.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// A sentence for people.
     pub message: String,
 }
 
 impl Rejection {
     /// A refusal.
-    pub fn new(reason: &'static str, message: impl Into<String>) -> Rejection {
+    pub fn new(reason: Reason, message: impl Into<String>) -> Rejection {
         Rejection { reason, message: message.into() }
     }
 }

@@ -274,7 +274,7 @@ impl Admitted<'_> {
         if let Some(pause) = state.breaker.failed(outage, self.is_probe, now, rand::random()) {
             let reason = Auth0Error::from(outage).reason();
             tracing::warn!(
-                reason,
+                %reason,
                 ?pause,
                 "Auth0 is taken to be down: no call is made for a while"
             );

@@ -4,7 +4,7 @@ use std::sync::Mutex as Record;
 
 use futures::{FutureExt as _, future::join_all};
 use proptest::prelude::*;
-use rotation::ErrorClass;
+use rotation::{ErrorClass, Reason};
 
 use super::*;
 
@@ -143,7 +143,7 @@ async fn an_outage_is_probed_by_one_call_at_a_time_and_the_most_urgent() {
         caller(&pacer, Priority::New).admit(LONG).await.unwrap().failed(Outage::Unreachable);
     }
     let refused = caller(&pacer, Priority::InProgress).admit(LONG).await.err().unwrap();
-    assert_eq!(refused.reason(), "Unreachable");
+    assert_eq!(refused.reason(), Reason::Unreachable);
     assert!(refused.unchanged() && until(&refused) <= Duration::from_secs(1));
     sleep(Duration::from_secs(1)).await;
     let probe = caller(&pacer, Priority::New).admit(LONG).await.unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use minijinja::context;
-use rotation::Rejection;
+use rotation::{Reason, Rejection};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -253,7 +253,7 @@ pub(crate) fn check_template(spec: &TargetSpec) -> Option<Rejection> {
     let broken = spec.template.iter().find(|(_, text)| fails(text));
     broken.map(|(key, _)| {
         Rejection::new(
-            "InvalidTemplate",
+            Reason::InvalidTemplate,
             format!(
                 "spec.target.template: the template of {key} can't be rendered: use only client_id, \
                  domain, client_secret, client_secret_fallback and client_secrets, as in \

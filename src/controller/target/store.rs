@@ -3,7 +3,7 @@
 use http::{Method, Request};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Client, Resource as _, core::Status};
-use rotation::Failure;
+use rotation::{Failure, Reason};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -153,7 +153,7 @@ impl SecretStore {
         if !content_type.is_empty() {
             request = request.header("content-type", content_type);
         }
-        request.body(body).map_err(|_| trouble::invalid("InvalidName", what))
+        request.body(body).map_err(|_| trouble::invalid(Reason::InvalidName, what))
     }
 
     async fn send(
@@ -171,7 +171,7 @@ impl SecretStore {
         };
         let word = |failure: &CallError| match failure {
             CallError::Status(_) => "Refused",
-            CallError::Failed(trouble) => trouble.reason,
+            CallError::Failed(trouble) => trouble.reason.as_str(),
         };
         telemetry::traced(telemetry::kubernetes(what), word, call).await
     }
@@ -205,14 +205,14 @@ impl CallError {
                 404 | 409 => trouble::conflict(&format!("{what}: it changed meanwhile")),
                 429 | 500.. => trouble::of_timeout(what),
                 403 => trouble::invalid(
-                    "SecretForbidden",
+                    Reason::SecretForbidden,
                     format!(
                         "{what}: refused with status 403: the operator needs get, create and patch on \
                          secrets in this namespace, and the namespace must not be terminating"
                     ),
                 ),
                 code => trouble::invalid(
-                    "SecretRejected",
+                    Reason::SecretRejected,
                     format!(
                         "{what}: refused with status {code} ({}): look at admission webhooks and \
                          quotas, and at spec.target's labels and annotations",
@@ -229,6 +229,7 @@ fn reason_word(status: &Status) -> String {
 }
 
 fn parse(text: &str, what: &str) -> Result<Snapshot, Failure> {
-    Snapshot::parse(text)
-        .ok_or_else(|| trouble::invalid("SecretUnreadable", format!("{what}: it can't be parsed")))
+    Snapshot::parse(text).ok_or_else(|| {
+        trouble::invalid(Reason::SecretUnreadable, format!("{what}: it can't be parsed"))
+    })
 }

@@ -12,7 +12,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use rotation::{Failure, condition_types, is_condition_true};
+use rotation::{Failure, Reason, condition_types, is_condition_true};
 
 use super::{credentials::secret_name, kinds::TenantResource};
 use crate::api::{Auth0TenantStatus, TenantRef};
@@ -32,7 +32,7 @@ pub(in crate::controller) struct CredentialsWatch {
 
 /// Whether the Secret is what has to change.
 fn is_of_credentials(trouble: &Failure) -> bool {
-    matches!(trouble.reason, "CredentialsRejected" | "CredentialsUnreadable")
+    matches!(trouble.reason, Reason::CredentialsRejected | Reason::CredentialsUnreadable)
 }
 
 /// Begins or ends the watch, by what a look at the tenant has met with.

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt as _, api::PartialObjectMeta, core::DeserializeGuard,
 };
-use rotation::{condition_types, is_condition_true};
+use rotation::{Reason, condition_types, is_condition_true};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -149,11 +149,12 @@ pub(super) fn name<T: TenantResource>(tenant: &impl Resource) -> TenantName {
 }
 
 /// Reason and message, when the tenant's own status says that it can't be used.
-pub(super) fn not_ready<T: TenantResource>(tenant: &T) -> Option<(String, String)> {
+pub(super) fn not_ready<T: TenantResource>(tenant: &T) -> Option<(Reason, String)> {
     let status = tenant.status()?;
     let ready = rotation::find_condition(&status.conditions, condition_types::READY)?;
-    (!is_condition_true(&status.conditions, condition_types::READY))
-        .then(|| (ready.reason.clone(), ready.message.clone()))
+    (!is_condition_true(&status.conditions, condition_types::READY)).then(|| {
+        (Reason::parse(&ready.reason).unwrap_or(Reason::TenantNotReady), ready.message.clone())
+    })
 }
 
 /// Which tenant a resource of a namespace refers to, as a key: no two tenants have the same.

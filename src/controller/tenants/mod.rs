@@ -15,7 +15,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
-use rotation::{ErrorClass, Failure, K8sDuration};
+use rotation::{ErrorClass, Failure, K8sDuration, Reason};
 
 use crate::controller::{KUBE_DEADLINE, cache::Watched, target::SecretStore, trouble};
 use crate::{
@@ -76,7 +76,7 @@ pub(in crate::controller) struct Usable {
     /// What a resource that refers to it has to be looked at anew for when it changes.
     pub(in crate::controller) version: Option<String>,
     /// Reason and message, when its own status says that it can't be used.
-    pub(in crate::controller) not_ready: Option<(String, String)>,
+    pub(in crate::controller) not_ready: Option<(Reason, String)>,
     /// What a resource may do with it.
     pub(in crate::controller) permission: Permission,
     /// The UID of its resource.
@@ -288,5 +288,9 @@ fn call_deadline(propagation_window: K8sDuration) -> Duration {
 
 /// A tenant that isn't there may be on its way: manifests are applied together.
 fn missing(message: String) -> Failure {
-    Failure { class: ErrorClass::Retry, tenant: true, ..trouble::invalid("TenantMissing", message) }
+    Failure {
+        class: ErrorClass::Retry,
+        tenant: true,
+        ..trouble::invalid(Reason::TenantMissing, message)
+    }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use kube::core::{Selector, SelectorExt as _};
-use rotation::Rejection;
+use rotation::{Reason, Rejection};
 use wildmatch::WildMatchPattern;
 
 use crate::api::{AllowRule, ClientMetadata};
@@ -77,7 +77,7 @@ pub(in crate::controller) fn other_client(tenant: &str, namespace: &str) -> Reje
 }
 
 fn not_allowed(message: String) -> Rejection {
-    Rejection::new("NotAllowed", message)
+    Rejection::new(Reason::NotAllowed, message)
 }
 
 fn selects(rule: &AllowRule, labels: &Labels) -> bool {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn is_denied(permission: &Permission) -> bool {
-        matches!(permission, Permission::Denied(refusal) if refusal.reason == "NotAllowed")
+        matches!(permission, Permission::Denied(refusal) if refusal.reason == Reason::NotAllowed)
     }
 
     #[test]

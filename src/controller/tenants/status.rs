@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use kube::{
     ResourceExt as _, api::PostParams, core::DeserializeGuard, runtime::controller::Action,
 };
-use rotation::{ConditionStatus, Failure, condition_types};
+use rotation::{Condition, ConditionStatus, Failure, Reason, condition_types, set_condition};
 
 use super::{Usable, credentials_watch, kinds::TenantResource};
 use crate::controller::{
@@ -63,7 +63,7 @@ pub(in crate::controller) async fn reconcile<T: TenantResource>(
     });
     let wait = backoff(trouble.class, failures, Utc::now(), rand::random());
     let Failure { reason, message, .. } = &trouble;
-    tracing::warn!(namespace, name, reason, failures, ?wait, "{message}");
+    tracing::warn!(namespace, name, %reason, failures, ?wait, "{message}");
     Ok(Action::requeue(wait))
 }
 
@@ -117,16 +117,9 @@ fn status<T: TenantResource>(tenant: &T, checked: Result<Found, Failure>) -> Aut
     let mut status = tenant.status().cloned().unwrap_or_default();
     let generation = tenant.meta().generation;
     status.observed_generation = generation;
-    let mut say = |kind: &str, truth: ConditionStatus, reason: &str, message: &str| {
-        rotation::set_condition(
-            &mut status.conditions,
-            kind,
-            truth,
-            reason,
-            message,
-            generation,
-            now(),
-        );
+    let mut say = |kind: &str, truth: ConditionStatus, reason: Reason, message: &str| {
+        let condition = Condition::new(kind, truth, reason, message, generation, now());
+        set_condition(&mut status.conditions, condition);
     };
     let (ready, reason, message) = match checked {
         Err(trouble) => {
@@ -136,8 +129,8 @@ fn status<T: TenantResource>(tenant: &T, checked: Result<Found, Failure>) -> Aut
             (false, trouble.reason, trouble.message)
         }
         Ok(found) => {
-            say(REACHABLE, ConditionStatus::True, "Answered", "");
-            say(AUTHORIZED, ConditionStatus::True, "TokenGranted", "");
+            say(REACHABLE, ConditionStatus::True, Reason::Responding, "");
+            say(AUTHORIZED, ConditionStatus::True, Reason::TokenGranted, "");
             let scopes = sort_scopes(&found.scopes);
             let told = tell_scopes(&scopes);
             status.scopes = Some(scopes);
@@ -145,15 +138,8 @@ fn status<T: TenantResource>(tenant: &T, checked: Result<Found, Failure>) -> Aut
             told
         }
     };
-    rotation::set_condition(
-        &mut status.conditions,
-        condition_types::READY,
-        ready,
-        reason,
-        &message,
-        generation,
-        now(),
-    );
+    let ready = Condition::new(condition_types::READY, ready, reason, &message, generation, now());
+    set_condition(&mut status.conditions, ready);
     status
 }
 
@@ -164,13 +150,15 @@ const AUTHORIZED: &str = "Authorized";
 
 /// Whether Auth0 was reached, and whether it takes the credentials, when no token was got for that
 /// reason.
-fn what_fails(reason: &str) -> (ConditionStatus, ConditionStatus) {
+fn what_fails(reason: Reason) -> (ConditionStatus, ConditionStatus) {
     match reason {
-        "Unreachable" | "NoResponse" | "TokenUnavailable" => {
+        Reason::Unreachable | Reason::NoResponse | Reason::TokenUnavailable => {
             (ConditionStatus::False, ConditionStatus::Unknown)
         }
-        "CredentialsRejected" | "TokenForbidden" => (ConditionStatus::True, ConditionStatus::False),
-        "Unavailable" | "InvalidResponse" | "Throttled" => {
+        Reason::CredentialsRejected | Reason::TokenForbidden => {
+            (ConditionStatus::True, ConditionStatus::False)
+        }
+        Reason::Unavailable | Reason::InvalidResponse | Reason::Throttled => {
             (ConditionStatus::True, ConditionStatus::Unknown)
         }
         _ => (ConditionStatus::Unknown, ConditionStatus::Unknown),
@@ -190,14 +178,14 @@ fn sort_scopes(granted: &[String]) -> Scopes {
     Scopes { granted: names(true).collect(), missing: names(false).collect() }
 }
 
-fn tell_scopes(scopes: &Scopes) -> (bool, &'static str, String) {
+fn tell_scopes(scopes: &Scopes) -> (bool, Reason, String) {
     let missing = |(scope, what): &(&str, &str)| {
         let missing = scopes.missing.iter().any(|missing| missing == scope);
         missing.then(|| format!("{scope} ({what})"))
     };
     let missing: Vec<_> = SCOPES.iter().filter_map(missing).collect();
     if missing.is_empty() {
-        return (true, "Usable", "the Management API gave a token".to_owned());
+        return (true, Reason::Usable, "the Management API gave a token".to_owned());
     }
     let message = format!(
         "the management client lacks scopes, without which these don't work: {}; grant them in \
@@ -205,7 +193,7 @@ fn tell_scopes(scopes: &Scopes) -> (bool, &'static str, String) {
         missing.join(", ")
     );
     let usable = !scopes.missing.iter().any(|scope| scope == UPDATE_KEYS);
-    (usable, if usable { "UsableInPart" } else { "MissingScope" }, message)
+    (usable, if usable { Reason::PartiallyUsable } else { Reason::MissingScope }, message)
 }
 
 async fn store<T: TenantResource>(

@@ -2,9 +2,10 @@
 
 use super::{Next, Pass};
 use crate::{
-    condition::{self, ConditionStatus, condition_types},
+    condition::{self, Condition, ConditionStatus, condition_types, set_condition},
     decision::{Decision, Step},
     observation::{Rollout, RolloutState, Target, UnreachedPods},
+    reason::Reason,
     status::{Phase, Rotation, Status},
     trouble::{ErrorClass, Failure},
 };
@@ -27,13 +28,12 @@ impl Pass<'_> {
     }
 
     pub(super) fn conclude_failed(mut self, trouble: &Failure) -> Status {
-        let generation = self.status.observed_generation;
         let (reason, message) = (trouble.reason, trouble.message.as_str());
         match trouble.class {
             ErrorClass::Conflict => return self.status,
             ErrorClass::Retry | ErrorClass::Throttled { .. } => {
                 self.say(condition_types::RECONCILING, true, reason, message);
-                self.say(condition_types::STALLED, false, "Progressing", "");
+                self.say(condition_types::STALLED, false, Reason::Progressing, "");
             }
             ErrorClass::Invalid | ErrorClass::Fatal => {
                 self.say(condition_types::STALLED, true, reason, message);
@@ -45,15 +45,7 @@ impl Pass<'_> {
             condition::find_condition(&self.status.conditions, condition_types::READY).is_some();
         let unread = self.seen.target == Target::Unknown;
         if !known || !(unread || self.is_published()) {
-            condition::set_condition(
-                &mut self.status.conditions,
-                condition_types::READY,
-                false,
-                reason,
-                message,
-                generation,
-                self.now,
-            );
+            self.say(condition_types::READY, false, reason, message);
         }
         self.status
     }
@@ -65,17 +57,16 @@ impl Pass<'_> {
         }
     }
 
-    fn say(&mut self, kind: &str, status: impl Into<ConditionStatus>, reason: &str, message: &str) {
+    fn say(
+        &mut self,
+        kind: &str,
+        status: impl Into<ConditionStatus>,
+        reason: Reason,
+        message: &str,
+    ) {
         let generation = self.status.observed_generation;
-        condition::set_condition(
-            &mut self.status.conditions,
-            kind,
-            status,
-            reason,
-            message,
-            generation,
-            self.now,
-        );
+        let condition = Condition::new(kind, status, reason, message, generation, self.now);
+        set_condition(&mut self.status.conditions, condition);
     }
 
     fn say_ready(&mut self) {
@@ -83,7 +74,7 @@ impl Pass<'_> {
             self.say(
                 condition_types::READY,
                 false,
-                "NotConfirmed",
+                Reason::NotConfirmed,
                 "Auth0 still refuses the published secret although its propagation window is over; \
                  the previous secret is kept and Auth0 is asked again; look at the tenant's log, or go \
                  back to the previous secret by annotating this resource with \
@@ -93,7 +84,7 @@ impl Pass<'_> {
             self.say(
                 condition_types::READY,
                 true,
-                "Published",
+                Reason::Published,
                 "the target Secret holds the client's secret",
             );
         } else if let Some(refusal) = self.stalled.clone() {
@@ -102,7 +93,7 @@ impl Pass<'_> {
             self.say(
                 condition_types::READY,
                 false,
-                "NotPublished",
+                Reason::NotPublished,
                 "the target Secret holds no secret yet",
             );
         }
@@ -113,7 +104,7 @@ impl Pass<'_> {
             Some(refusal) => {
                 self.say(condition_types::STALLED, true, refusal.reason, &refusal.message)
             }
-            None => self.say(condition_types::STALLED, false, "Progressing", ""),
+            None => self.say(condition_types::STALLED, false, Reason::Progressing, ""),
         }
     }
 
@@ -131,13 +122,13 @@ impl Pass<'_> {
                  operator patch them",
                 impossible.join(", ")
             );
-            self.say(condition_types::CONSUMERS_REACHED, false, "RestartImpossible", &message);
+            self.say(condition_types::CONSUMERS_REACHED, false, Reason::RestartBlocked, &message);
             return;
         }
         match self.seen.unreached_pods.clone() {
             UnreachedPods::NotChecked => {}
             UnreachedPods::Pods(pods) if pods.is_empty() => {
-                self.say(condition_types::CONSUMERS_REACHED, true, "Reached", "");
+                self.say(condition_types::CONSUMERS_REACHED, true, Reason::Reached, "");
             }
             UnreachedPods::Pods(pods) => {
                 let message = format!(
@@ -146,13 +137,18 @@ impl Pass<'_> {
                      spec.consumers.restart",
                     pods.join(", ")
                 );
-                self.say(condition_types::CONSUMERS_REACHED, false, "PodsNeverUpdated", &message);
+                self.say(
+                    condition_types::CONSUMERS_REACHED,
+                    false,
+                    Reason::PodsNeverUpdated,
+                    &message,
+                );
             }
             UnreachedPods::Unknown(why) => {
                 self.say(
                     condition_types::CONSUMERS_REACHED,
                     ConditionStatus::Unknown,
-                    "PodsNotListed",
+                    Reason::PodsNotListed,
                     &why,
                 );
             }
@@ -168,13 +164,13 @@ impl Pass<'_> {
             Some(true) => self.say(
                 condition_types::SIGNS_WITH_SECRET,
                 true,
-                "HS256",
+                Reason::HS256,
                 "the client signs ID tokens with its secret (HS256): an application that validates \
                  them needs the new secret as soon as Auth0 has it; switch the client to RS256 in \
                  Auth0",
             ),
             Some(false) if known => {
-                self.say(condition_types::SIGNS_WITH_SECRET, false, "OtherAlgorithm", "")
+                self.say(condition_types::SIGNS_WITH_SECRET, false, Reason::OtherAlgorithm, "")
             }
             Some(false) | None => {}
         }
@@ -183,7 +179,7 @@ impl Pass<'_> {
     fn say_reconciling(&mut self) {
         match &self.status.rotation {
             _ if self.stalled.is_some() => {
-                self.say(condition_types::RECONCILING, false, "Stalled", "")
+                self.say(condition_types::RECONCILING, false, Reason::Stalled, "")
             }
             Some(rotation) => {
                 let (reason, message) = progress(rotation);
@@ -193,28 +189,28 @@ impl Pass<'_> {
                 self.say(
                     condition_types::RECONCILING,
                     false,
-                    "Suspended",
+                    Reason::Suspended,
                     "spec.suspend is true: no rotation is started",
                 );
             }
-            None => self.say(condition_types::RECONCILING, false, "Idle", ""),
+            None => self.say(condition_types::RECONCILING, false, Reason::Idle, ""),
         }
     }
 }
 
-fn progress(rotation: &Rotation) -> (&'static str, String) {
+fn progress(rotation: &Rotation) -> (Reason, String) {
     let (reason, what) = match rotation.phase {
-        Phase::Started => ("Started", "started"),
+        Phase::Started => (Reason::Started, "started"),
         Phase::Staging => {
-            ("Staging", "the next secret is published; consumers are given time to see it")
+            (Reason::Staging, "the next secret is published; consumers are given time to see it")
         }
-        Phase::Activating => ("Activating", "the secret is being changed at Auth0"),
+        Phase::Activating => (Reason::Activating, "the secret is being changed at Auth0"),
         Phase::Confirming => {
-            ("Confirming", "the new secret is published; waiting until Auth0 accepts it")
+            (Reason::Confirming, "the new secret is published; waiting until Auth0 accepts it")
         }
-        Phase::Withdrawing => ("Withdrawing", "the next secret is withdrawn"),
+        Phase::Withdrawing => (Reason::Withdrawing, "the next secret is withdrawn"),
         Phase::Grace => {
-            ("Grace", "Auth0 accepts the new secret; the previous one is kept as a fallback")
+            (Reason::Grace, "Auth0 accepts the new secret; the previous one is kept as a fallback")
         }
     };
     (reason, format!("rotation {}: {what}", rotation.number))

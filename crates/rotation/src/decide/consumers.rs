@@ -6,6 +6,7 @@ use super::{Next, Pass};
 use crate::{
     decision::Step,
     observation::{Rollout, RolloutState},
+    reason::Reason,
     status::Rotation,
     trouble::Rejection,
 };
@@ -51,7 +52,7 @@ impl Pass<'_> {
         let impossible =
             open.iter().any(|rollout| matches!(rollout.state, RolloutState::Blocked(_)));
         if impossible || self.now >= timeout {
-            self.stalled = Some(Rejection::new("RolloutInProgress", told(&open)));
+            self.stalled = Some(Rejection::new(Reason::RolloutInProgress, told(&open)));
             return Some(Next::rest_until(self.now + LOOK_AGAIN));
         }
         Some(Next::rest_until(timeout.min(self.now + LOOK_AGAIN)))

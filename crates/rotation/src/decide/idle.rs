@@ -4,6 +4,7 @@ use super::{Next, Pass};
 use crate::{
     decision::Step,
     observation::SecretMatch,
+    reason::Reason,
     request::Verb,
     status::{Cause, Rotation},
     trouble::Rejection,
@@ -81,7 +82,7 @@ impl Pass<'_> {
         let request = self.seen.request.as_ref()?;
         let error = request.verb.as_ref().err()?;
         Some(Rejection::new(
-            "InvalidRequest",
+            Reason::InvalidRequest,
             format!("annotation auth0-rotator.dev/request: {error}"),
         ))
     }

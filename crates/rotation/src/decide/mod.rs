@@ -37,8 +37,9 @@ use crate::{
     decision::{Decision, Purpose, Step, ValueSource, publish},
     observation::{ClientObservation, Observation, OwnedTarget, SecretMatch, Target},
     policy::Policy,
+    reason::Reason,
     status::{Cause, Phase, Rotation, Status},
-    trouble::{Failure, Rejection, VALUE_REJECTED},
+    trouble::{Failure, Rejection},
     window::first_open,
 };
 
@@ -68,7 +69,7 @@ pub fn fail(
     if trouble.unchanged && step == Some(&Step::RotateSecret) {
         pass.activation_did_not_happen();
     }
-    if trouble.reason == VALUE_REJECTED && matches!(step, Some(Step::SetSecret(_))) {
+    if trouble.reason == Reason::ValueRejected && matches!(step, Some(Step::SetSecret(_))) {
         pass.value_was_refused(trouble);
     }
     pass.conclude_failed(trouble)

@@ -4,6 +4,7 @@ use super::{Next, Pass};
 use crate::{
     decision::{Purpose, Step, ValueSource, publish},
     observation::{ClientObservation, OwnedTarget, SecretMatch, Target},
+    reason::Reason,
     status::{Cause, Outcome, Phase, Rotation, Strategy},
     trouble::Rejection,
 };
@@ -190,7 +191,7 @@ impl Pass<'_> {
         };
         self.unpublished = true;
         Some(self.stall(Rejection::new(
-            "SecretUnreadable",
+            Reason::SecretUnreadable,
             format!(
                 "{what}; grant the tenant's management client the scope read:client_keys, or replace \
                  the secret by annotating this resource with auth0-rotator.dev/request: rotate/<any text>"

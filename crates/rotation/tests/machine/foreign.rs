@@ -1,6 +1,6 @@
 //! What the machine does when others change things: the target Secret, or the secret at Auth0.
 
-use rotation::{Cause, Phase, Purpose, Strategy, condition_types};
+use rotation::{Cause, Phase, Purpose, Reason, Strategy, condition_types};
 
 use crate::world::{End, Fault, Secret, World};
 
@@ -132,7 +132,7 @@ fn without_reading_a_deleted_target_is_said_and_not_invented() {
     world.settle();
     let stalled =
         rotation::find_condition(&world.status.conditions, condition_types::STALLED).unwrap();
-    assert_eq!(stalled.reason, "SecretUnreadable");
+    assert_eq!(stalled.reason, Reason::SecretUnreadable.as_str());
     assert!(!rotation::is_condition_true(&world.status.conditions, condition_types::READY));
     assert_eq!((world.secret.as_ref(), world.rotate_calls), (None, 0));
     world.ask("rotate/now");

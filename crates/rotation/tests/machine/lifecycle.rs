@@ -1,8 +1,8 @@
 //! What the machine does when all is well.
 
 use rotation::{
-    Cause, ConditionStatus, K8sDuration, Outcome, Phase, Purpose, Rejection, Schedule, Strategy,
-    condition_types, event_records, find_condition, is_condition_true,
+    Cause, ConditionStatus, K8sDuration, Outcome, Phase, Purpose, Reason, Rejection, Schedule,
+    Strategy, condition_types, event_records, find_condition, is_condition_true,
 };
 
 use crate::world::{End, World};
@@ -11,8 +11,9 @@ fn phase(world: &World) -> Option<Phase> {
     world.status.rotation.as_ref().map(|rotation| rotation.phase)
 }
 
-fn reason<'a>(world: &'a World, kind: &str) -> &'a str {
-    find_condition(&world.status.conditions, kind).map_or("", |condition| condition.reason.as_str())
+fn reason(world: &World, kind: &str) -> Reason {
+    let condition = find_condition(&world.status.conditions, kind).expect("the condition is set");
+    Reason::parse(&condition.reason).expect("a known reason")
 }
 
 fn numbers(world: &World) -> Vec<u64> {
@@ -138,7 +139,7 @@ fn a_request_that_is_not_understood_is_shown_and_stops_nothing() {
     let mut world = World::imported().every(86_400);
     world.ask("dance/now");
     world.settle();
-    assert_eq!(reason(&world, condition_types::STALLED), "InvalidRequest");
+    assert_eq!(reason(&world, condition_types::STALLED), Reason::InvalidRequest);
     assert!(is_condition_true(&world.status.conditions, condition_types::READY));
     world.advance(86_400);
     world.settle();
@@ -152,7 +153,7 @@ fn suspended_it_starts_nothing_and_finishes_what_it_started() {
     world.ask("rotate/now");
     world.run(86_400 * 3);
     assert_eq!(world.rotate_calls, 0);
-    assert_eq!(reason(&world, condition_types::RECONCILING), "Suspended");
+    assert_eq!(reason(&world, condition_types::RECONCILING), Reason::Suspended);
     world.terms.suspend = false;
     world.settle();
     assert_eq!(world.rotate_calls, 1);
@@ -186,7 +187,7 @@ fn without_reading_import_says_what_to_do() {
     let mut world = World::new();
     world.readable = false;
     world.settle();
-    assert_eq!(reason(&world, condition_types::STALLED), "SecretUnreadable");
+    assert_eq!(reason(&world, condition_types::STALLED), Reason::SecretUnreadable);
     let message =
         &find_condition(&world.status.conditions, condition_types::STALLED).unwrap().message;
     assert!(message.contains("read:client_keys") && message.contains("rotate/"), "{message}");
@@ -199,13 +200,19 @@ fn without_reading_import_says_what_to_do() {
 #[test]
 fn a_client_that_is_not_to_be_rotated_is_refused_and_keeps_its_cause() {
     let mut world = World::imported();
-    world.refusal = Some(Rejection::new("PublicClient", "the client is public"));
+    world.refusal = Some(Rejection::new(Reason::PublicClient, "the client is public"));
     world.ask("rotate/now");
     world.settle();
-    assert_eq!((reason(&world, condition_types::STALLED), world.rotate_calls), ("PublicClient", 0));
+    assert_eq!(
+        (reason(&world, condition_types::STALLED), world.rotate_calls),
+        (Reason::PublicClient, 0)
+    );
     world.refusal = None;
     world.settle();
-    assert_eq!((reason(&world, condition_types::STALLED), world.rotate_calls), ("Progressing", 1));
+    assert_eq!(
+        (reason(&world, condition_types::STALLED), world.rotate_calls),
+        (Reason::Progressing, 1)
+    );
 }
 
 #[test]
@@ -222,11 +229,14 @@ fn past_the_window_an_unconfirmed_secret_is_said_and_nothing_is_retired() {
     let asked = world.questions;
     assert!((4..=8).contains(&asked), "a handful of questions in the window: {asked}");
     world.run(7200);
-    assert_eq!(reason(&world, condition_types::READY), "NotConfirmed");
+    assert_eq!(reason(&world, condition_types::READY), Reason::NotConfirmed);
     assert_eq!(numbers(&world), [2, 1], "kept, although its grace period is over");
     assert!(world.questions < 40, "{} questions in two hours", world.questions);
     world.run(7200);
-    assert_eq!((reason(&world, condition_types::READY), numbers(&world)), ("Published", vec![2]));
+    assert_eq!(
+        (reason(&world, condition_types::READY), numbers(&world)),
+        (Reason::Published, vec![2])
+    );
 }
 
 #[test]
@@ -235,7 +245,7 @@ fn what_auth0_has_and_does_not_accept_yet_is_waited_for_unless_it_is_compromised
     world.propagation = chrono::TimeDelta::hours(1);
     world.ask("rotate/now");
     world.run(600);
-    assert_eq!(reason(&world, condition_types::READY), "NotConfirmed");
+    assert_eq!(reason(&world, condition_types::READY), Reason::NotConfirmed);
     world.ask("rotate/again");
     world.run(600);
     assert_eq!(numbers(&world), [2, 1], "the previous secret is all that works");
@@ -256,7 +266,7 @@ fn a_secret_that_stops_being_accepted_in_its_grace_period_is_not_left_alone() {
     world.accepted_from = world.now + chrono::TimeDelta::hours(10);
     world.run(3600);
     assert_eq!(numbers(&world), [2, 1]);
-    assert_eq!(reason(&world, condition_types::READY), "NotConfirmed");
+    assert_eq!(reason(&world, condition_types::READY), Reason::NotConfirmed);
 }
 
 #[test]
@@ -303,13 +313,13 @@ fn terms_that_can_not_work_are_refused_and_say_what_to_change() {
     world.settle();
     assert_eq!(
         (reason(&world, condition_types::STALLED), world.rotate_calls),
-        ("GracePeriodTooShort", 0)
+        (Reason::GracePeriodTooShort, 0)
     );
     world.terms.grace_period = K8sDuration::from_secs(86_400);
     world.settle();
     assert_eq!(
         (reason(&world, condition_types::STALLED), world.rotate_calls),
-        ("ScheduleTooTight", 0)
+        (Reason::ScheduleTooTight, 0)
     );
 }
 
@@ -353,7 +363,10 @@ fn each_transition_is_told_once() {
         .flat_map(|pair| event_records(&pair[0], &pair[1]))
         .map(|notice| notice.reason)
         .collect();
-    assert_eq!(told, ["Imported", "Started", "Activated", "Confirmed", "Retired"]);
+    assert_eq!(
+        told,
+        [Reason::Imported, Reason::Started, Reason::Activated, Reason::Confirmed, Reason::Retired]
+    );
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
-    Cause, ConditionStatus, K8sDuration, Phase, Schedule, Strategy, Window, condition_types,
-    find_condition,
+    Cause, ConditionStatus, K8sDuration, Phase, Reason, Schedule, Strategy, Window,
+    condition_types, find_condition,
 };
 
 use crate::world::{Consumer, World};
@@ -136,7 +136,7 @@ fn past_the_timeout_it_is_said_who_holds_it_up_and_nothing_is_activated() {
     let stalled = find_condition(&world.status.conditions, condition_types::STALLED).unwrap();
     assert_eq!(
         (stalled.status, stalled.reason.as_str()),
-        (ConditionStatus::True, "RolloutInProgress")
+        (ConditionStatus::True, Reason::RolloutInProgress.as_str())
     );
     assert!(stalled.message.contains("Deployment shop"), "{}", stalled.message);
     assert_eq!(world.auth0, 1);
@@ -158,7 +158,7 @@ fn a_consumer_that_does_not_exist_is_said_at_once_and_abort_gets_out() {
     assert!(stalled.message.contains("it does not exist"), "{}", stalled.message);
     let reached =
         find_condition(&world.status.conditions, condition_types::CONSUMERS_REACHED).unwrap();
-    assert_eq!(reached.reason, "RestartImpossible");
+    assert_eq!(reached.reason, Reason::RestartBlocked.as_str());
     world.ask("abort/now");
     world.settle();
     assert_eq!((phase(&world), world.auth0), (None, 1));
@@ -191,7 +191,7 @@ fn pods_that_are_never_updated_are_named() {
         find_condition(&world.status.conditions, condition_types::CONSUMERS_REACHED).unwrap();
     assert_eq!(
         (reached.status, reached.reason.as_str()),
-        (ConditionStatus::False, "PodsNeverUpdated")
+        (ConditionStatus::False, Reason::PodsNeverUpdated.as_str())
     );
     assert!(reached.message.contains("shop-0, shop-1"), "{}", reached.message);
     assert!(rotation::is_condition_true(&world.status.conditions, condition_types::READY));

@@ -4,9 +4,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
     ClientObservation, Decision, ErrorClass, Failure, K8sDuration, Observation, OwnedTarget,
-    Policy, PolicyParams, Publication, Purpose, Rejection, Request, Rollout, RolloutState,
-    Schedule, SecretMatch, Status, Step, Strategy, Target, UnreachedPods, VALUE_REJECTED,
-    ValueSource, Window, decide, fail,
+    Policy, PolicyParams, Publication, Purpose, Reason, Rejection, Request, Rollout, RolloutState,
+    Schedule, SecretMatch, Status, Step, Strategy, Target, UnreachedPods, ValueSource, Window,
+    decide, fail,
 };
 
 /// A secret's value, as a symbol.
@@ -198,7 +198,7 @@ impl World {
 
     pub(crate) fn policy(&self) -> Policy {
         let (schedule, windows) = (self.schedule.clone(), self.windows.clone());
-        let refusal = Rejection::new("NotAllowed", "the tenant doesn't allow it any more");
+        let refusal = Rejection::new(Reason::NotAllowed, "the tenant doesn't allow it any more");
         Policy::new(self.terms.clone(), Ok(schedule), Ok(windows), self.now)
             .forbid(self.forbidden.then_some(refusal))
     }
@@ -289,7 +289,7 @@ impl World {
             is_deleting: self.deleting,
             target: match &self.secret {
                 _ if self.foreign_target => {
-                    Target::Rejected(Rejection::new("TargetNotOwned", "someone else's"))
+                    Target::Rejected(Rejection::new(Reason::TargetNotOwned, "someone else's"))
                 }
                 None => Target::Absent,
                 Some(secret) => Target::Owned(OwnedTarget {
@@ -549,7 +549,11 @@ impl Consumer {
 fn trouble(fault: Fault) -> Failure {
     Failure {
         class: if fault == Fault::ValueRejected { ErrorClass::Invalid } else { ErrorClass::Retry },
-        reason: if fault == Fault::ValueRejected { VALUE_REJECTED } else { "Test" },
+        reason: if fault == Fault::ValueRejected {
+            Reason::ValueRejected
+        } else {
+            Reason::NoResponse
+        },
         message: "something failed".into(),
         unchanged: fault == Fault::Refused,
         tenant: true,

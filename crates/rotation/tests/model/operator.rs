@@ -2,8 +2,8 @@
 
 use rotation::{
     ClientObservation, Decision, ErrorClass, Failure, Observation, OwnedTarget, Phase, Policy,
-    Publication, Purpose, Request, SecretMatch, Status, Step, Target, UnreachedPods,
-    VALUE_REJECTED, ValueSource, fail, invariants::By,
+    Publication, Purpose, Reason, Request, SecretMatch, Status, Step, Target, UnreachedPods,
+    ValueSource, fail, invariants::By,
 };
 
 use crate::{
@@ -362,7 +362,7 @@ fn trouble(fault: Fault) -> Failure {
     let refused = fault == Fault::ValueRejected;
     Failure {
         class: if refused { ErrorClass::Invalid } else { ErrorClass::Retry },
-        reason: if refused { VALUE_REJECTED } else { "Model" },
+        reason: if refused { Reason::ValueRejected } else { Reason::NoResponse },
         message: "it went wrong".into(),
         unchanged: matches!(fault, Fault::Refused | Fault::ValueRejected),
         tenant: true,

@@ -1,0 +1,235 @@
+//! Reasons: the words in conditions, Events, logs and metric labels that programs may match on.
+
+use std::fmt;
+
+/// Declares [`Reason`] with its documentation, so that the table in the user documentation is
+/// generated from the same lines.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Why a condition has its status, why an Event was published, or why a step failed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(clippy::upper_case_acronyms, reason = "HS256 is the name of the algorithm")]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// All reasons, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// Returns the reason as it appears in a condition or an Event.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+
+            /// Returns the one-line description of the reason in Markdown.
+            pub fn description(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc,)+).trim(),)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The target Secret holds the client's secret.
+    Published,
+    /// The target Secret holds no secret yet.
+    NotPublished,
+    /// Auth0 still rejects the published secret although its propagation window is over.
+    NotConfirmed,
+    /// `Ready` turned false; the message has the reason.
+    NotReady,
+    /// No rotation is in progress.
+    Idle,
+    /// Nothing requires user action.
+    Progressing,
+    /// A user must act before anything else happens; the message says how.
+    Stalled,
+    /// `spec.suspend` is true: no rotation starts.
+    Suspended,
+    /// A rotation started.
+    Started,
+    /// The next secret is published; consumers get time to read it.
+    Staging,
+    /// The secret is being changed at Auth0.
+    Activating,
+    /// The new secret is published; the operator waits until Auth0 accepts it.
+    Confirming,
+    /// Auth0 accepts the new secret; the previous one stays as a fallback.
+    Grace,
+    /// The next secret is being removed from the target Secret without activation.
+    Withdrawing,
+    /// The restart of consumers takes longer than `spec.consumers.rolloutTimeout`.
+    RolloutInProgress,
+    /// A workload of `spec.consumers.restart` does not exist or cannot be restarted.
+    RestartBlocked,
+    /// Every consumer sees updates of the target Secret or is restarted.
+    Reached,
+    /// Pods take the target Secret in a way that is never updated, and no restart covers them.
+    PodsNeverUpdated,
+    /// The operator may not list Pods, so it cannot tell whether consumers see updates.
+    PodsNotListed,
+    /// The client signs ID tokens with its secret.
+    HS256,
+    /// The client signs ID tokens with another algorithm than HS256.
+    OtherAlgorithm,
+    /// The client signs ID tokens with its secret: whoever validates them needs the new one at once.
+    SignsWithSecret,
+
+    /// The client's present secret was published without a rotation.
+    Imported,
+    /// The next secret was published as a fallback.
+    Staged,
+    /// Auth0 has the new secret, and it is published.
+    Activated,
+    /// Auth0 accepts the new secret.
+    Confirmed,
+    /// A rotation is complete: the previous secret was removed.
+    Retired,
+    /// A rotation was withdrawn on request before activation.
+    Aborted,
+    /// A rotation was withdrawn because Auth0 or a policy rejected it.
+    RotationRejected,
+    /// A rotation was overtaken by another change of the secret.
+    Superseded,
+    /// The secret was changed at Auth0 by another party.
+    Drift,
+    /// The rotation state was lost; it was resumed from the target Secret.
+    Recovered,
+    /// The response of `rotate-secret` was lost, so the rotation continues with strategy Staged.
+    SwitchedToStaged,
+    /// The request annotation was not carried out; the message says why.
+    RequestRejected,
+
+    /// The request annotation is malformed.
+    InvalidRequest,
+    /// `spec.schedule` is invalid.
+    InvalidSchedule,
+    /// An entry of `spec.windows` is invalid.
+    InvalidWindow,
+    /// `spec.target.template` has a template that cannot be rendered.
+    InvalidTemplate,
+    /// `spec.gracePeriod` is shorter than Auth0's propagation window.
+    GracePeriodTooShort,
+    /// The schedule can fire before the previous rotation ends.
+    ScheduleTooTight,
+    /// A name in the spec does not make a valid URL.
+    InvalidName,
+
+    /// The client is public: it has no secret to rotate.
+    PublicClient,
+    /// The client authenticates with keys: it has no secret to rotate.
+    ClientUsesKeys,
+    /// Auth0 has no client with this ID.
+    ClientNotFound,
+    /// Another ClientSecretRotation rotates this client.
+    ClientClaimed,
+    /// The operator authenticates with this client: only its credentials Secret can be the target.
+    ManagementClient,
+    /// The ClusterAuth0Tenant does not allow this namespace to use this client.
+    NotAllowed,
+
+    /// Another ClientSecretRotation has this target Secret.
+    TargetClaimed,
+    /// The target Secret exists and was not created for this resource.
+    TargetNotOwned,
+    /// The target Secret is immutable.
+    TargetImmutable,
+    /// Another party keeps changing the target Secret.
+    TargetContested,
+    /// The target Secret is the credentials Secret of a tenant.
+    CredentialsTarget,
+    /// The API server does not let the operator read or write the target Secret.
+    SecretForbidden,
+    /// The API server rejected the target Secret.
+    SecretRejected,
+    /// The target Secret cannot be parsed.
+    SecretUnreadable,
+
+    /// The tenant can be used.
+    Usable,
+    /// The tenant can be used, but its token lacks scopes for some features.
+    PartiallyUsable,
+    /// Auth0 responds.
+    Responding,
+    /// Auth0 issued a Management API token.
+    TokenGranted,
+    /// The tenant does not exist or cannot be read.
+    TenantMissing,
+    /// The tenant's own `Ready` condition is false.
+    TenantNotReady,
+    /// The tenant's spec is invalid.
+    InvalidTenant,
+    /// The tenant's token lacks a scope.
+    MissingScope,
+    /// The tenant's credentials Secret is missing or malformed.
+    CredentialsUnreadable,
+    /// Auth0 rejects the tenant's credentials.
+    CredentialsRejected,
+    /// Auth0 issues no Management API token to the tenant's management client.
+    TokenForbidden,
+    /// Auth0 rejected a Management API token that has not expired.
+    TokenRejected,
+    /// No Management API token could be fetched.
+    TokenUnavailable,
+
+    /// No connection to Auth0 could be made.
+    Unreachable,
+    /// Auth0 did not respond in time, or its response was cut off.
+    NoResponse,
+    /// Auth0 responded with a server error.
+    Unavailable,
+    /// Auth0's response is not one that it documents.
+    InvalidResponse,
+    /// A rate limit of Auth0 or of `spec.rateLimit` is used up.
+    Throttled,
+    /// The deadline passed before the call to Auth0 could be sent.
+    DeadlinePassed,
+    /// Auth0 does not take the new value as a client secret.
+    ValueRejected,
+    /// Auth0 rejected the request.
+    Rejected,
+
+    /// A call to the API server failed.
+    KubernetesError,
+    /// The installed CustomResourceDefinition is older than the operator.
+    CrdOutdated,
+    /// An object changed between read and write; the operator retries at once.
+    Conflict,
+    /// The operator is shutting down.
+    Stopping,
+    /// This replica is not the leader.
+    NotLeading,
+}
+
+impl Reason {
+    /// Returns the reason that a condition carries, if this version knows it.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_parses_back_and_has_a_one_line_description() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::parse(reason.as_str()), Some(*reason));
+            let description = reason.description();
+            assert!(description.ends_with('.') && !description.contains('\n'), "{reason}");
+        }
+        assert_eq!(Reason::parse("Unknown"), None);
+    }
+}
