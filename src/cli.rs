@@ -7,7 +7,8 @@ use rotation::K8sDuration;
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
-use crate::{controller::Settings, leader, telemetry::LogFormat};
+use crate::{controller::Settings, telemetry::LogFormat};
+use leader_election;
 
 /// Rotates Auth0 client secrets and keeps Kubernetes Secrets in step.
 #[derive(Debug, Parser)]
@@ -205,13 +206,13 @@ impl LeaderArgs {
     ///
     /// # Errors
     /// When they don't fit together; the flag is named.
-    pub fn terms(&self) -> Result<leader::LeaderElectionConfig, String> {
+    pub fn terms(&self) -> Result<leader_election::LeaderElectionConfig, String> {
         let (duration, deadline, retry) = (
             self.leader_elect_lease_duration.to_std(),
             self.leader_elect_renew_deadline.to_std(),
             self.leader_elect_retry_period.to_std(),
         );
-        leader::LeaderElectionConfig::new(duration, deadline, retry)
+        leader_election::LeaderElectionConfig::new(duration, deadline, retry)
     }
 }
 

@@ -1,16 +1,13 @@
 //! Rotates Auth0 client secrets and keeps Kubernetes Secrets in step.
 //!
 //! - [`api`]: the custom resources.
-//! - [`auth0`]: Auth0's Management API and authentication.
 //! - [`controller`]: observe, decide, act. What to do is decided in the crate `rotation`.
-//! - [`leader`]: which of several replicas acts.
 //! - [`failpoint`]: where tests kill the process.
 //! - [`definitions`]: whether those that are installed are this version's.
 //! - `fuzzing`: what has to hold of every input, for the fuzz targets; a feature.
 //! - [`check`], [`cli`], [`run`], [`server`], [`metrics`], [`telemetry`], [`dumps`]: the process around it.
 
 pub mod api;
-pub mod auth0;
 pub mod check;
 pub mod cli;
 pub mod controller;
@@ -19,7 +16,6 @@ pub mod dumps;
 pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-pub mod leader;
 pub mod metrics;
 pub mod run;
 pub mod server;

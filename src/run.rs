@@ -10,13 +10,14 @@ use tokio::{
 };
 
 use crate::{
+    api::MANAGER,
     cli::RunArgs,
     controller::{self, KUBE_DEADLINE, LearnTime},
     definitions,
-    leader::{LeaderElectionConfig, LeaderElector, LeaderState, LeaseName},
     metrics::Metrics,
     server::{Readiness, Server},
 };
+use leader_election::{LeaderElectionConfig, LeaderElector, LeaderState, LeaseName};
 
 /// Why the operator can't start.
 #[derive(Debug)]
@@ -97,6 +98,7 @@ fn candidacy(arguments: &RunArgs, terms: LeaderElectionConfig, client: &Client) 
     let place = LeaseName {
         namespace: arguments.operator_namespace.clone().unwrap_or_else(here),
         name: arguments.leader.leader_elect_resource_name.clone(),
+        field_manager: MANAGER.to_owned(),
     };
     // A container that is started again in the same pod is another process.
     let identity = format!("{}_{}", controller::instance(), uuid::Uuid::new_v4());

@@ -11,7 +11,8 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{leader::LeaderState, metrics::Metrics};
+use crate::metrics::Metrics;
+use leader_election::LeaderState;
 
 /// What `/readyz` goes by. A replica that stands by is as ready as the one that leads: its caches
 /// are filled, and it can lead at once.

@@ -98,7 +98,9 @@ fn provider(collector: &Url) -> Result<SdkTracerProvider, ExporterBuildError> {
 }
 
 fn is_ours(what: &Metadata<'_>) -> bool {
-    what.target().starts_with("auth0_rotator") || what.target().starts_with("rotation")
+    ["auth0_rotator", "auth0_client", "leader_election", "rotation"]
+        .iter()
+        .any(|name| what.target().starts_with(name))
 }
 
 fn is_wanted(line: &Metadata<'_>, level: LevelFilter) -> bool {
@@ -113,19 +115,6 @@ fn is_wanted(line: &Metadata<'_>, level: LevelFilter) -> bool {
 /// The span of a pass over a resource.
 pub(crate) fn pass(namespace: &str, name: &str) -> Span {
     info_span!("pass", namespace, name, result = Empty, otel.status_code = Empty)
-}
-
-/// The span of a call to Auth0, with the wait for its turn.
-pub(crate) fn auth0(operation: &'static str, api: &'static str) -> Span {
-    info_span!(
-        "auth0",
-        otel.name = operation,
-        otel.kind = "client",
-        api,
-        http.response.status_code = Empty,
-        result = Empty,
-        otel.status_code = Empty,
-    )
 }
 
 /// The span of a call to the API server.

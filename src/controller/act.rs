@@ -20,11 +20,9 @@ use super::{
     tenants::Usable,
     trouble,
 };
-use crate::{
-    auth0::{Auth0Error, ClientInfo, ClientSecret, Priority},
-    failpoint::failpoint,
-    leader::WriteFence,
-};
+use crate::failpoint::failpoint;
+use auth0_client::{Auth0Error, ClientInfo, ClientSecret, Priority};
+use leader_election::WriteFence;
 
 /// How long after its intent was stored a change may still be sent to Auth0. Whoever was stopped
 /// for longer reads again: another replica may have gone on meanwhile.

@@ -14,10 +14,8 @@ use super::{
     pass::Pass,
     tenants::{Permission, Usable, permission},
 };
-use crate::{
-    api::{ClientMetadata, DeletionPolicy, Keys},
-    auth0::{Auth0Error, ClientInfo, Priority},
-};
+use crate::api::{ClientMetadata, DeletionPolicy, Keys};
+use auth0_client::{Auth0Error, ClientInfo, Priority};
 
 /// How long an answer about a client's metadata is relied on. It is asked anew with each reading of
 /// the client, so also before each rotation.

@@ -26,9 +26,9 @@ use serde_json::json;
 use super::{KUBE_DEADLINE, trouble};
 use crate::{
     api::{MANAGER, WorkloadKind, WorkloadRef},
-    leader::WriteFence,
     telemetry,
 };
+use leader_election::WriteFence;
 
 /// The annotation on a pod template by which kubectl restarts a workload.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";

@@ -10,10 +10,8 @@ use super::{
     cache::Watched, events::Announcer, memory::Memory, places::Places, pokes::Pokes,
     precedence::Precedence, target::SecretStore, tenants::Tenants,
 };
-use crate::{
-    leader::{Leadership, WriteFence},
-    metrics::Metrics,
-};
+use crate::metrics::Metrics;
+use leader_election::{Leadership, WriteFence};
 
 /// How the operator is to work.
 #[derive(Clone, Debug)]

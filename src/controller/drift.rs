@@ -18,9 +18,9 @@ use super::{
     context::Context,
     tenants::{Permission, tenant_key},
 };
-use crate::{
-    api::ClientSecretRotation,
-    auth0::{Auth0Error, ClientInfo, ClientPage, ClientSecret, Priority, READ_KEYS, TenantClient},
+use crate::api::ClientSecretRotation;
+use auth0_client::{
+    Auth0Error, ClientInfo, ClientPage, ClientSecret, Priority, READ_KEYS, TenantClient,
 };
 
 /// How often it is looked which tenants are to be checked; what is due is due by then.

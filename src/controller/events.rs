@@ -12,10 +12,8 @@ use kube::{
 use rotation::EventRecord;
 
 use super::KUBE_DEADLINE;
-use crate::{
-    api::MANAGER,
-    leader::{Leadership, WriteFence},
-};
+use crate::api::MANAGER;
+use leader_election::{Leadership, WriteFence};
 
 /// Writes Events. Each is an object of its own: a series would keep the first note only.
 pub(super) struct Announcer {

@@ -9,12 +9,10 @@ use super::{
     target::{Contents, Rendering, Snapshot, check_template},
     tenants::parse_list,
 };
-use crate::{
-    api::{Keys, ListFormat, MANAGER, TargetSpec},
-    auth0::{
-        ClientSecret,
-        fuzzing::{MARK, PATIENCE},
-    },
+use crate::api::{Keys, ListFormat, MANAGER, TargetSpec};
+use auth0_client::{
+    ClientSecret,
+    fuzzing::{MARK, PATIENCE},
 };
 
 /// The key that templates are rendered into.

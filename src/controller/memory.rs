@@ -10,7 +10,7 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{authority::Vouched, tenants::credentials_watch::CredentialsWatch};
-use crate::auth0::ClientSecret;
+use auth0_client::ClientSecret;
 
 /// What is remembered of one resource.
 #[derive(Default)]

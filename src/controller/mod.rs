@@ -7,7 +7,7 @@
 //!   for. If storing fails the step is not taken.
 //! - Values stay in a pass, in the module `memory` while they are not published, and in the target Secret.
 //! - Whether this process leads is asked just before each effect: whatever has one takes a
-//!   [`Right`](crate::leader::Right). One that stands by keeps its caches, and makes no pass.
+//!   [`Right`](leader_election::Right). One that stands by keeps its caches, and makes no pass.
 //! - The caches of the watches tell when to look. Resource and Secret are read live in a pass.
 
 mod act;
@@ -54,10 +54,8 @@ use precedence::Precedence;
 use target::SecretStore;
 use tenants::{AnyTenant, Tenants};
 
-use crate::{
-    leader::{LeaderElector, LeaderState},
-    metrics::Metrics,
-};
+use crate::metrics::Metrics;
+use leader_election::{LeaderElector, LeaderState};
 
 /// How long a call to the API server may take.
 pub(crate) const KUBE_DEADLINE: Duration = Duration::from_secs(10);

@@ -13,10 +13,8 @@ use super::{
     resource,
     target::{Contents, Rendering, Snapshot, Values},
 };
-use crate::{
-    api::{DeletionPolicy, INITIALIZED_ANNOTATION, REQUEST_ANNOTATION},
-    auth0::{ClientInfo, ClientKind},
-};
+use crate::api::{DeletionPolicy, INITIALIZED_ANNOTATION, REQUEST_ANNOTATION};
+use auth0_client::{ClientInfo, ClientKind};
 
 /// How long what a list showed is a reason to look.
 const LISTED_FOR: Duration = Duration::from_secs(300);

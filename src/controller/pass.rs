@@ -22,7 +22,8 @@ use super::{
     tenants::{Usable, status},
     terms, trouble,
 };
-use crate::{api::ClientSecretRotation, auth0::ClientInfo, failpoint::failpoint};
+use crate::{api::ClientSecretRotation, failpoint::failpoint};
+use auth0_client::ClientInfo;
 
 /// The most steps that a pass takes before it lets others have a turn. The longest way, a rotation
 /// whose grace period is over at once, takes thirteen.

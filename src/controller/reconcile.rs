@@ -24,10 +24,10 @@ use super::{
 };
 use crate::{
     api::{ClientSecretRotation, REQUEST_ANNOTATION, TenantRef},
-    auth0::Priority,
     metrics::class_word,
     telemetry,
 };
+use auth0_client::Priority;
 
 /// The longest sleep. What is due is due by the clock on the wall, which timers don't follow when
 /// it is set or the machine sleeps: looking at it costs nothing.

@@ -13,9 +13,9 @@ use serde_json::json;
 use super::{KUBE_DEADLINE, trouble};
 use crate::{
     api::{ClientSecretRotation, INITIALIZED_ANNOTATION, MANAGER, ROTATION_FINALIZER},
-    leader::WriteFence,
     telemetry,
 };
+use leader_election::WriteFence;
 
 /// A resource of one name.
 pub(super) struct Handle {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rotation::{ErrorClass, Failure, Reason};
 
-use crate::leader::WriteFence;
+use leader_election::WriteFence;
 
 /// Something about the API server failed. Its own text is kept only where it can't carry a value.
 pub(super) fn of_kube(what: &str, error: &kube::Error) -> Failure {

@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 use super::{CALL_BUCKETS, Metrics, Result, histogram, opts, words};
-use crate::auth0::{Auth0Error, RequestObserver};
+use auth0_client::{Auth0Error, RequestObserver};
 
 /// The labels that say which tenant it is.
 pub(crate) const TENANT_LABELS: [&str; 3] = ["kind", "namespace", "tenant"];

@@ -14,12 +14,12 @@ use crate::{
     tenants::reason_of_tenant,
 };
 
-const PKCS1: &str = include_str!("../keys/rsa.pkcs1.pem");
-const PKCS8: &str = include_str!("../keys/rsa.pkcs8.pem");
-const PUBLIC: &str = include_str!("../keys/rsa.public.pem");
-const OTHER: &str = include_str!("../keys/other.pkcs8.pem");
-const OTHER_PUBLIC: &str = include_str!("../keys/other.public.pem");
-const ENCRYPTED: &str = include_str!("../keys/encrypted.pkcs8.pem");
+const PKCS1: &str = include_str!("../../crates/auth0-client/tests/keys/rsa.pkcs1.pem");
+const PKCS8: &str = include_str!("../../crates/auth0-client/tests/keys/rsa.pkcs8.pem");
+const PUBLIC: &str = include_str!("../../crates/auth0-client/tests/keys/rsa.public.pem");
+const OTHER: &str = include_str!("../../crates/auth0-client/tests/keys/other.pkcs8.pem");
+const OTHER_PUBLIC: &str = include_str!("../../crates/auth0-client/tests/keys/other.public.pem");
+const ENCRYPTED: &str = include_str!("../../crates/auth0-client/tests/keys/encrypted.pkcs8.pem");
 
 /// A corrected Secret has to be seen sooner than any retry comes.
 const SOON: Duration = Duration::from_millis(2500);

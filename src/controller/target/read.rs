@@ -8,12 +8,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::{
-    api::{
-        CURRENT_ANNOTATION, FALLBACK_ANNOTATION, KEYS_ANNOTATION, Keys, MANAGER, OWNER_ANNOTATION,
-    },
-    auth0::ClientSecret,
+use crate::api::{
+    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, KEYS_ANNOTATION, Keys, MANAGER, OWNER_ANNOTATION,
 };
+use auth0_client::ClientSecret;
 
 /// The highest number that is believed; one rotation a second would take thirty thousand years.
 const HIGHEST: u64 = 1_000_000_000_000;

@@ -11,13 +11,11 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{read::Snapshot, template};
-use crate::{
-    api::{
-        CURRENT_ANNOTATION, FALLBACK_ANNOTATION, GROUP, KEYS_ANNOTATION, ListFormat, MANAGED_LABEL,
-        OWNER_ANNOTATION, TargetSpec,
-    },
-    auth0::ClientSecret,
+use crate::api::{
+    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, GROUP, KEYS_ANNOTATION, ListFormat, MANAGED_LABEL,
+    OWNER_ANNOTATION, TargetSpec,
 };
+use auth0_client::ClientSecret;
 
 /// Values and their numbers, as they are to be published.
 pub(crate) struct Contents {

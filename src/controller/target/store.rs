@@ -11,9 +11,9 @@ use super::{read::Snapshot, render::Rendered};
 use crate::{
     api::MANAGER,
     controller::{KUBE_DEADLINE, trouble},
-    leader::WriteFence,
     telemetry,
 };
+use leader_election::WriteFence;
 
 const JSON: &str = "application/json";
 const APPLY: &str = "application/apply-patch+yaml";

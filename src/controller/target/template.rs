@@ -161,7 +161,7 @@ mod tests {
     use minijinja::context;
 
     use super::*;
-    use crate::auth0::fuzzing::PATIENCE;
+    use auth0_client::fuzzing::PATIENCE;
 
     fn rendered(template: &str) -> Option<String> {
         let values = context! { client_secret => "one", client_secrets => ["one", "two"] };

@@ -6,13 +6,11 @@ use futures::future::BoxFuture;
 use secrecy::SecretString;
 
 use super::destination::Destination;
+use crate::api::{AssertionAlgorithm, CredentialsSpec, PrivateKeyJwtCredentials, TenantAccess};
 use crate::controller::target::{SecretStore, Snapshot};
-use crate::{
-    api::{AssertionAlgorithm, CredentialsSpec, PrivateKeyJwtCredentials, TenantAccess},
-    auth0::{
-        Auth0Error, ClientSecret, Credentials, CredentialsSource, KeyCredentials, SigningAlgorithm,
-        SigningKey,
-    },
+use auth0_client::{
+    Auth0Error, ClientSecret, Credentials, CredentialsSource, KeyCredentials, SigningAlgorithm,
+    SigningKey,
 };
 
 /// Where the credentials of a tenant come from, and where they would be sent.

@@ -20,9 +20,9 @@ use rotation::{ErrorClass, Failure, K8sDuration, Reason};
 use crate::controller::{KUBE_DEADLINE, cache::Watched, target::SecretStore, trouble};
 use crate::{
     api::{ClientSecretRotation, ClusterAuth0Tenant, TenantKind, TenantRef},
-    auth0::{Auth0Error, Endpoint, RateLimitStatus, TenantClient},
     metrics::{Metrics, TenantMeter},
 };
+use auth0_client::{Auth0Error, Endpoint, RateLimitStatus, TenantClient};
 use credentials::Seen;
 use kinds::{describe, not_ready};
 

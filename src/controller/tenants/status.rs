@@ -12,16 +12,14 @@ use kube::{
 use rotation::{Condition, ConditionStatus, Failure, Reason, condition_types, set_condition};
 
 use super::{Usable, credentials_watch, kinds::TenantResource};
+use crate::api::{Auth0TenantStatus, MANAGER, RateLimitStatus, Scopes, TenantRef};
 use crate::controller::{
     KUBE_DEADLINE,
     clock::now,
     context::Context,
     trouble::{self, backoff},
 };
-use crate::{
-    api::{Auth0TenantStatus, MANAGER, RateLimitStatus, Scopes, TenantRef},
-    auth0::{self, READ_CLIENTS, READ_KEYS, UPDATE_KEYS},
-};
+use auth0_client::{READ_CLIENTS, READ_KEYS, UPDATE_KEYS};
 
 /// How often a tenant that works is looked at. The token is kept, so that this costs no call
 /// unless it is about to expire.
@@ -94,7 +92,7 @@ fn budget<T: TenantResource>(tenant: &T, context: &Context) -> Option<RateLimitS
         }
         is_due
     });
-    let auth0::RateLimitStatus { limit, remaining, reset_time } = left;
+    let auth0_client::RateLimitStatus { limit, remaining, reset_time } = left;
     if is_due { Some(RateLimitStatus { limit, remaining, reset_time }) } else { told }
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::HeaderMap;
 
 /// How far into the future a limit is believed to last. Auth0's windows are seconds to minutes.
-pub(in crate::auth0) const FURTHEST: TimeDelta = TimeDelta::hours(1);
+pub(crate) const FURTHEST: TimeDelta = TimeDelta::hours(1);
 
 /// How long to keep away when Auth0 refuses a call without saying for how long.
 const UNSAID: TimeDelta = TimeDelta::seconds(10);
@@ -22,7 +22,7 @@ pub struct RateLimitStatus {
 
 /// `x-ratelimit-limit`, `x-ratelimit-remaining` and `x-ratelimit-reset`, if the first two are
 /// there.
-pub(in crate::auth0) fn budget(headers: &HeaderMap, now: DateTime<Utc>) -> Option<RateLimitStatus> {
+pub(crate) fn budget(headers: &HeaderMap, now: DateTime<Utc>) -> Option<RateLimitStatus> {
     let count = |name| u32::try_from(number(headers, name)?).ok();
     Some(RateLimitStatus {
         limit: count("x-ratelimit-limit")?,
@@ -32,7 +32,7 @@ pub(in crate::auth0) fn budget(headers: &HeaderMap, now: DateTime<Utc>) -> Optio
 }
 
 /// How long no further call is to be made, if so: the call was refused, or it was the last one.
-pub(in crate::auth0) fn closed_for(
+pub(crate) fn closed_for(
     headers: &HeaderMap,
     refused: bool,
     now: DateTime<Utc>,

@@ -113,7 +113,7 @@ fn untold(what: &impl fmt::Debug) {
 }
 
 /// How long the trial of one input may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -16,11 +16,10 @@ use serde::de::DeserializeOwned;
 use tracing::Span;
 use zeroize::Zeroizing;
 
-use crate::telemetry;
-
 use super::{
     error::{Auth0Error, InvalidResponse},
     pacer::{Admitted, Caller, Outage},
+    trace,
 };
 
 /// The longest body that is read, in bytes. A page of 100 clients with long callback lists stays
@@ -119,9 +118,9 @@ impl Transport {
         caller: Caller<'_>,
         not_after: Instant,
     ) -> Result<Answer, Auth0Error> {
-        let span = telemetry::auth0(operation, caller.lane.name());
+        let span = trace::span(operation, caller.lane.name());
         let call = self.admitted(request, caller, not_after);
-        telemetry::traced(span, |error: &Auth0Error| error.reason().as_str(), call).await
+        trace::record(span, call).await
     }
 
     async fn admitted(

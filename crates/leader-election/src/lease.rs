@@ -13,7 +13,6 @@ use kube::{
 };
 
 use super::election::{Record, Written};
-use crate::api::MANAGER;
 
 /// Where the Lease is.
 #[derive(Clone, Debug)]
@@ -22,6 +21,8 @@ pub struct LeaseName {
     pub namespace: String,
     /// The name of the Lease.
     pub name: String,
+    /// The name under which the API server records the writes.
+    pub field_manager: String,
 }
 
 /// The Lease on the API server, and its last version that was read or written.
@@ -73,7 +74,7 @@ impl Stored {
                 ..self.spec(now, LeaseSpec::default(), 0)
             }),
         };
-        let params = params();
+        let params = self.params();
         let created = tokio::time::timeout(self.deadline, self.api.create(&params, &lease)).await;
         self.outcome("creating", created)
     }
@@ -117,7 +118,7 @@ impl Stored {
 
     async fn replace(&mut self, what: &str, mut lease: Lease) -> (Written, Option<String>) {
         lease.metadata.managed_fields = None;
-        let params = params();
+        let params = self.params();
         let replaced = self.api.replace(&self.place.name, &params, &lease);
         let replaced = tokio::time::timeout(self.deadline, replaced).await;
         self.outcome(what, replaced)
@@ -145,9 +146,16 @@ impl Stored {
         }
     }
 
+    fn params(&self) -> PostParams {
+        PostParams {
+            field_manager: Some(self.place.field_manager.clone()),
+            ..PostParams::default()
+        }
+    }
+
     /// What is wrong, and what to do about it.
     fn describe(&self, what: &str, error: &kube::Error) -> String {
-        let LeaseName { namespace, name } = &self.place;
+        let LeaseName { namespace, name, .. } = &self.place;
         match error {
             kube::Error::Api(status) if status.code == 403 => format!(
                 "{what} the Lease {name} is forbidden in the namespace {namespace}: grant the \
@@ -169,13 +177,9 @@ impl Stored {
     }
 
     fn no_answer(&self, what: &str) -> String {
-        let LeaseName { namespace, name } = &self.place;
+        let LeaseName { namespace, name, .. } = &self.place;
         format!("{what} the Lease {namespace}/{name}: the API server did not answer in time")
     }
-}
-
-fn params() -> PostParams {
-    PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }
 }
 
 fn record(lease: &Lease) -> Record {

@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::*;
 
-const PKCS1: &str = include_str!("../../tests/keys/rsa.pkcs1.pem");
-const PKCS8: &str = include_str!("../../tests/keys/rsa.pkcs8.pem");
-const PUBLIC: &str = include_str!("../../tests/keys/rsa.public.pem");
-const CERTIFICATE: &str = include_str!("../../tests/keys/rsa.certificate.pem");
-const OTHER_PUBLIC: &str = include_str!("../../tests/keys/other.public.pem");
+const PKCS1: &str = include_str!("../tests/keys/rsa.pkcs1.pem");
+const PKCS8: &str = include_str!("../tests/keys/rsa.pkcs8.pem");
+const PUBLIC: &str = include_str!("../tests/keys/rsa.public.pem");
+const CERTIFICATE: &str = include_str!("../tests/keys/rsa.certificate.pem");
+const OTHER_PUBLIC: &str = include_str!("../tests/keys/other.public.pem");
 
 const NOW: i64 = 1_800_000_000;
 
@@ -87,20 +87,16 @@ fn what_is_no_key_is_told_with_what_to_do() {
     let refused = [
         ("", InvalidKey::NotPem, "BEGIN and END lines"),
         ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", InvalidKey::NotPem, "BEGIN"),
-        (
-            include_str!("../../tests/keys/encrypted.pkcs8.pem"),
-            InvalidKey::Encrypted,
-            "openssl pkey",
-        ),
-        (include_str!("../../tests/keys/encrypted.pkcs1.pem"), InvalidKey::Encrypted, "decrypt it"),
+        (include_str!("../tests/keys/encrypted.pkcs8.pem"), InvalidKey::Encrypted, "openssl pkey"),
+        (include_str!("../tests/keys/encrypted.pkcs1.pem"), InvalidKey::Encrypted, "decrypt it"),
         (PUBLIC, InvalidKey::Public, "the private key"),
         (CERTIFICATE, InvalidKey::Certificate, "its private key"),
-        (include_str!("../../tests/keys/ec.sec1.pem"), InvalidKey::NotRsa, "RSA only"),
-        (include_str!("../../tests/keys/ec.pkcs8.pem"), InvalidKey::NotRsa, "openssl genrsa"),
-        (include_str!("../../tests/keys/ed25519.pkcs8.pem"), InvalidKey::NotRsa, "RSA only"),
-        (include_str!("../../tests/keys/openssh.pem"), InvalidKey::OpenSsh, "ssh-keygen"),
-        (include_str!("../../tests/keys/short.pkcs1.pem"), InvalidKey::TooShort, "2048"),
-        (include_str!("../../tests/keys/short.pkcs8.pem"), InvalidKey::TooShort, "2048"),
+        (include_str!("../tests/keys/ec.sec1.pem"), InvalidKey::NotRsa, "RSA only"),
+        (include_str!("../tests/keys/ec.pkcs8.pem"), InvalidKey::NotRsa, "openssl genrsa"),
+        (include_str!("../tests/keys/ed25519.pkcs8.pem"), InvalidKey::NotRsa, "RSA only"),
+        (include_str!("../tests/keys/openssh.pem"), InvalidKey::OpenSsh, "ssh-keygen"),
+        (include_str!("../tests/keys/short.pkcs1.pem"), InvalidKey::TooShort, "2048"),
+        (include_str!("../tests/keys/short.pkcs8.pem"), InvalidKey::TooShort, "2048"),
         (cut, InvalidKey::Damaged, "whole file"),
         (&scrambled, InvalidKey::Damaged, "whole file"),
     ];

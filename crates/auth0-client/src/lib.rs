@@ -11,11 +11,12 @@ mod answers;
 mod assertion;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod fuzzing;
+pub mod fuzzing;
 mod pacer;
 mod secret;
 mod tenant;
 mod token;
+mod trace;
 mod transport;
 
 pub use assertion::{InvalidKey, KeyCredentials, SigningAlgorithm, SigningKey};
