@@ -5,7 +5,7 @@ help:
 	@echo "make demo              rotate secrets on a real control plane while applications log in; about a minute once built"
 	@echo "make test              check formatting and lints, build the documentation, run all tests and make torture for three minutes"
 	@echo "make test-consumers    test examples/consumers in Go, Node, Python and Rust"
-	@echo "make e2e               install the chart and run applications in real pods on a kubelet; needs root, ten minutes"
+	@echo "make e2e               install the chart and run applications in real Pods on a kubelet; needs root, ten minutes"
 	@echo "make torture           inject faults during rotations and count failed logins; ten minutes"
 	@echo "make model             run the model check with wider bounds than make test does; minutes"
 	@echo "make fuzz              run each fuzz target for a minute; see fuzz/README.md"
@@ -84,7 +84,7 @@ model:
 	MODEL_DEEP=1 cargo test --locked --release -p rotation --test model -- --nocapture --test-threads 1
 
 # Installs the chart and the operator's image on a kubelet and containerd, which run in their own
-# Linux namespaces, while applications in pods log in. Needs root. Everything is downloaded and built
+# Linux namespaces, while applications in Pods log in. Needs root. Everything is downloaded and built
 # first, because the namespaces have no access to the network.
 #
 #   make e2e

@@ -13,7 +13,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Labels that select the operator's pods. They never change: a Deployment's selector is immutable. */}}
+{{/* Labels that select the operator's Pods. They never change: a Deployment's selector is immutable. */}}
 {{- define "auth0-rotator.selector" -}}
 app.kubernetes.io/name: {{ include "auth0-rotator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -135,7 +135,7 @@ async fn api_server_accepts_every_rendering() {
     cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
     for namespace in [RELEASE_NAMESPACE, "shop", "pay"] {
         cluster.kubectl(&["create", "namespace", namespace]);
-        // Makes the API server warn about a Deployment whose pods violate the standard.
+        // Makes the API server warn about a Deployment whose Pods violate the standard.
         let restricted = "pod-security.kubernetes.io/warn=restricted";
         cluster.kubectl(&["label", "namespace", namespace, restricted]);
     }
@@ -156,7 +156,7 @@ fn render(helm: &Helm, values: &str) -> String {
     let path = folder.path().join("values.yaml");
     fs::write(&path, values).unwrap();
     let mut command = helm.command(folder.path());
-    // Without --skip-tests, because the API server must accept the test pod as well.
+    // Without --skip-tests, because the API server must accept the test Pod as well.
     command.args(["template", "auth0-rotator", "--namespace", RELEASE_NAMESPACE, "--values"]);
     let output = command.arg(&path).arg(chart()).output().unwrap();
     assert!(output.status.success(), "{values}: {}", String::from_utf8_lossy(&output.stderr));
