@@ -1,15 +1,15 @@
-# The operator's image. Give other images by digest for a build that can be repeated, or where no
-# registry is reached:
+# The operator's image. For a reproducible build, or to use another registry, set the base images by
+# digest:
 #
 #   docker build --build-arg BUILD_IMAGE=rust@sha256:… --build-arg BASE_IMAGE=…@sha256:… .
 #
-# BUILD_IMAGE has Rust (the version in Cargo.toml), a C compiler and CA certificates; BASE_IMAGE has
-# glibc (the same or newer) and libgcc_s.
+# BUILD_IMAGE needs Rust (rust-version in Cargo.toml), a C compiler and CA certificates; BASE_IMAGE
+# needs glibc (the same version or newer) and libgcc_s.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm
 ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
-# The manifests alone, with programs that do nothing: what is copied from here changes only when they
-# do, so that the layer with the dependencies stays.
+# Only Cargo.toml and Cargo.lock, with empty sources. The layer that compiles the dependencies copies
+# from this stage, so it stays cached until a dependency changes.
 FROM ${BUILD_IMAGE} AS manifests
 WORKDIR /src
 COPY . .
@@ -21,18 +21,20 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path './benches/*' -
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY --from=manifests /src .
-# The sources that come next may be older than what was made of their stand-ins. Crates that the
-# operator is only tested with keep theirs: see .dockerignore.
+# Compile the dependencies, then remove what was built from the empty sources: the real ones may have
+# older timestamps, and Cargo would not rebuild. Crates that only the tests use stay empty: see
+# .dockerignore.
 RUN cargo build --release --locked --package auth0-rotator \
-    && cargo clean --release --package auth0-rotator --package rotation \
-    && rm -r crates/rotation/src src
+    && cargo clean --release --package auth0-rotator --package auth0-client \
+        --package leader-election --package rotation \
+    && rm -r crates/auth0-client/src crates/leader-election/src crates/rotation/src src
 COPY . .
 RUN cargo build --release --locked --package auth0-rotator \
     && install -D "${CARGO_TARGET_DIR:-target}/release/auth0-rotator" \
         /out/usr/local/bin/auth0-rotator \
     && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt \
     && install -D -m 644 LICENSE /out/licenses/auth0-rotator/LICENSE \
-    && sh deploy/image/licences.sh /out/licenses
+    && sh deploy/image/licenses.sh /out/licenses
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0

@@ -1,25 +1,25 @@
-# Run `make` to see what there is.
+# Run `make` for a list of the targets.
 
 .PHONY: help
 help:
-	@echo "make demo     rotations on a real control plane while applications log in, about a minute once built"
-	@echo "make test     formatting, lints, documentation, all tests, three minutes of make torture"
-	@echo "make test-consumers  the tests of examples/consumers, in Go, Node, Python and Rust"
-	@echo "make e2e      real pods: the chart, the operator's image and applications on a kubelet, as root, ten minutes"
-	@echo "make torture  rotations while everything fails and logins are counted, ten minutes"
-	@echo "make model    the model check with wider bounds, minutes"
-	@echo "make fuzz     each fuzz target for a minute; fuzz/README.md says what they try"
-	@echo "make bench    figures: latency of a rotation, calls, memory"
-	@echo "make bench-budget  how a tenant's rate limit is used when 10,000 resources are due at once"
-	@echo "make bench-failover  how long nobody acts when the leader is killed, or stopped"
-	@echo "make crds     write crds/ anew from the Rust types"
-	@echo "make manifests  write deploy/, and the chart's values and README, anew from the chart"
-	@echo "make deny     licences, sources and TLS stacks of what is linked"
+	@echo "make demo              rotate secrets on a real control plane while applications log in; about a minute once built"
+	@echo "make test              check formatting and lints, build the documentation, run all tests and make torture for three minutes"
+	@echo "make test-consumers    test examples/consumers in Go, Node, Python and Rust"
+	@echo "make e2e               install the chart and run applications in real Pods on a kubelet; needs root, ten minutes"
+	@echo "make torture           inject faults during rotations and count failed logins; ten minutes"
+	@echo "make model             run the model check with wider bounds than make test does; minutes"
+	@echo "make fuzz              run each fuzz target for a minute; see fuzz/README.md"
+	@echo "make bench             measure rotation latency, API requests and memory"
+	@echo "make bench-rate-limit  measure how much of a rate limit is used when 10,000 resources are due at once"
+	@echo "make bench-failover    measure how long no replica acts after the leader is killed or stopped"
+	@echo "make crds              generate crds/ from the Rust types"
+	@echo "make manifests         generate the chart's values.yaml and README, and deploy/"
+	@echo "make deny              check the licenses, sources and TLS stacks of the linked crates"
 
-# A real control plane, a simulated Auth0, the operator, and applications that log in all the time.
+# Runs the operator on a real control plane with a simulated Auth0, while applications log in.
 #
-#   make demo                    about a minute, once everything is built
-#   make demo KEEP=1             leaves everything running after the summary, until Ctrl-C
+#   make demo                    about a minute once built
+#   make demo KEEP=1             keep everything running after the summary, until Ctrl-C
 #   make demo ARGS='--seed 7'    see `make demo ARGS=--help`
 .PHONY: demo
 demo:
@@ -27,8 +27,8 @@ demo:
 	cargo build --locked -p auth0-rotator -p demo
 	@"$${CARGO_TARGET_DIR:-target}/debug/demo" $(if $(KEEP),--keep) $(ARGS)
 
-# The operator is killed and stopped, the API server restarts, Auth0 fails, people meddle, and
-# applications log in all the time: see docs/torture.md.
+# Kills and stops the operator, restarts the API server, makes Auth0 fail and tampers with objects,
+# while applications log in: see docs/torture.md.
 #
 #   make torture
 #   make torture ARGS='--duration 1h --clients 50 --seed 7'    see `make torture ARGS=--help`
@@ -38,8 +38,8 @@ torture:
 	cargo build --locked -p auth0-rotator -p torture
 	@"$${CARGO_TARGET_DIR:-target}/debug/torture" $(ARGS)
 
-# The control plane is built first, so that its progress is seen; tests find it in the cache. They
-# mostly wait for real processes: more of them at a time than there are cores.
+# Builds the control plane before the tests, which hide its progress and find it in the cache. Runs
+# more tests in parallel than there are cores, because most of them wait for processes.
 .PHONY: test
 test:
 	@sh crates/demo/preflight.sh
@@ -54,8 +54,8 @@ test:
 	cargo build --locked -p auth0-rotator -p torture
 	"$${CARGO_TARGET_DIR:-target}/debug/torture" --duration 3m --clients 12 --seed 1
 
-# The examples of applications: each by its own language's tools, with what its lock file names.
-# Python's environment stays in the cache, and Rust's dependencies in target/.
+# Tests each example application with the tools of its language and its locked dependencies. The
+# Python environment and the Rust dependencies are kept in target/.
 .PHONY: test-consumers
 test-consumers: consumers
 	cd examples/consumers/go && test -z "$$(gofmt -l .)" && go vet ./... && go test ./...
@@ -64,7 +64,8 @@ test-consumers: consumers
 	cd examples/consumers/rust && cargo fmt --check \
 		&& cargo clippy $(CONSUMER_RUST) --all-targets -- -D warnings && cargo test $(CONSUMER_RUST)
 
-# What they need, and the two that are compiled: target/consumers/go/consumer, target/debug/consumer.
+# Installs the dependencies of the examples, and compiles target/consumers/go/consumer and
+# target/debug/consumer.
 CONSUMERS = $(CURDIR)/target/consumers
 CONSUMER_RUST = --locked --target-dir "$(CURDIR)/target"
 PYTHON = $(CONSUMERS)/python/bin/python
@@ -77,17 +78,17 @@ consumers:
 		--requirement examples/consumers/python/requirements.txt
 	cd examples/consumers/rust && cargo build $(CONSUMER_RUST)
 
-# `make test` has the same with narrower bounds. docs/model-check.md says what is checked.
+# `make test` runs the same check with narrower bounds: see docs/model-check.md.
 .PHONY: model
 model:
 	MODEL_DEEP=1 cargo test --locked --release -p rotation --test model -- --nocapture --test-threads 1
 
-# The chart with the operator's image, on a kubelet and containerd in namespaces of their own, while
-# applications in pods log in. As root. From in there no network is reached: what is downloaded or
-# built is so before.
+# Installs the chart and the operator's image on a kubelet and containerd, which run in their own
+# Linux namespaces, while applications in Pods log in. Needs root. Everything is downloaded and built
+# first, because the namespaces have no access to the network.
 #
 #   make e2e
-#   make e2e KEEP=1              leaves everything running after the summary, until Ctrl-C
+#   make e2e KEEP=1              keep everything running after the summary, until Ctrl-C
 #   make e2e ARGS='--staging 100s'   see `make e2e ARGS=--help`
 .PHONY: e2e
 e2e:
@@ -100,7 +101,7 @@ e2e:
 	@"$${CARGO_TARGET_DIR:-target}/debug/ends"
 	@"$${CARGO_TARGET_DIR:-target}/debug/e2e" $(if $(KEEP),--keep) $(ARGS)
 
-# What is read from outside, with whatever a fuzzer thinks of: see fuzz/README.md.
+# Fuzzes the parsers of external input: see fuzz/README.md.
 #
 #   make fuzz SECONDS=600 TARGETS='cron headers'
 FUZZ = cron durations templates lists answers headers
@@ -117,34 +118,30 @@ fuzz:
 bench:
 	cargo bench --locked -p auth0-rotator --bench figures
 
-#   make bench-budget                  10,000 resources, about four minutes once built
-#   make bench-budget RESOURCES=2000   fewer
-.PHONY: bench-budget
-bench-budget:
+#   make bench-rate-limit                  10,000 resources, about four minutes once built
+#   make bench-rate-limit RESOURCES=2000   fewer resources
+.PHONY: bench-rate-limit
+bench-rate-limit:
 	AUTH0_ROTATOR_RESOURCES=$(or $(RESOURCES),10000) cargo bench --locked -p auth0-rotator --bench budget
 
-#   make bench-failover                20 kills and 20 clean stops, about ten minutes once built
-#   make bench-failover TIMES=5        fewer
+#   make bench-failover           kill and stop the leader 20 times each, about ten minutes once built
+#   make bench-failover TIMES=5   5 times each
 .PHONY: bench-failover
 bench-failover:
 	AUTH0_ROTATOR_TIMES=$(or $(TIMES),20) cargo bench --locked -p auth0-rotator --bench failover
 
+# Generates crds/ from the types in src/api. Run `make manifests` afterwards, which copies it.
 .PHONY: crds
 crds:
-	cargo run --locked -q -p auth0-rotator -- crds | awk ' \
-		function flush() { if (file) { sub(/\n+$$/, "\n", text); printf "%s", text > file; close(file) } text = ""; file = "" } \
-		/^---$$/ { flush(); next } \
-		/^    plural: / { file = "crds/" $$2 ".yaml" } \
-		{ text = text $$0 "\n" } \
-		END { flush() }'
+	cargo run --locked -q -p xtask -- crds
 
-# The chart's definitions, values.yaml and README from crds/ and values.schema.json, and deploy/ from
-# the chart. Helm is built first, once.
+# Copies crds/ into the chart, generates its values.yaml and README from values.schema.json, and
+# renders deploy/ from it. The first run builds Helm, which takes minutes.
 .PHONY: manifests
 manifests:
-	cargo run --locked -q -p packaging
+	cargo run --locked -q -p xtask -- manifests
 
-# cargo-deny is built once, into the cache that the control plane has too.
+# The first run builds cargo-deny into the cache that also holds the control plane.
 TOOLS = $${AUTH0_ROTATOR_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/auth0-rotator}/tools
 .PHONY: deny
 deny:

@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The release's name, with the chart's unless it has that already. */}}
+{{/* Name of most objects: the release's name, followed by the chart's unless it contains that. */}}
 {{- define "auth0-rotator.fullname" -}}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 57 | trimSuffix "-" }}
@@ -13,7 +13,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What identifies the operator's pods. It never changes: a Deployment's selector can't. */}}
+{{/* Labels that select the operator's Pods. They never change: a Deployment's selector is immutable. */}}
 {{- define "auth0-rotator.selector" -}}
 app.kubernetes.io/name: {{ include "auth0-rotator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{/* The metadata of an object: (list $ name namespaced) */}}
+{{/* Metadata of an object: (list $ name namespace), with an empty namespace for a cluster-scoped one. */}}
 {{- define "auth0-rotator.metadata" -}}
 {{- $ := index . 0 -}}
 name: {{ index . 1 }}
@@ -55,11 +55,11 @@ annotations:
 {{- else if .Values.serviceAccount.create }}
 {{- include "auth0-rotator.fullname" . }}
 {{- else }}
-{{- fail "serviceAccount.create is false: name the account that is there with serviceAccount.name" }}
+{{- fail "serviceAccount.create is false: set serviceAccount.name to an existing service account, for example --set serviceAccount.name=rotator" }}
 {{- end }}
 {{- end }}
 
-{{/* A digest names exactly one image, so it goes before the tag. */}}
+{{/* The digest takes precedence over the tag, because it identifies exactly one image. */}}
 {{- define "auth0-rotator.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
@@ -68,7 +68,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* The pods' security, as the Pod Security Standard "restricted" asks for it, and read-only. */}}
+{{/* Pod security context that meets the Pod Security Standard "restricted". */}}
 {{- define "auth0-rotator.podSecurity" -}}
 runAsNonRoot: true
 {{- with .Values.runAsUser }}
@@ -77,13 +77,14 @@ runAsUser: {{ . }}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
+{{/* Container security context that meets the same standard, with a read-only root file system. */}}
 {{- define "auth0-rotator.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* The namespaces that the operator works in, as JSON; none of them is all. */}}
+{{/* Namespaces that the operator manages, as JSON; an empty list means all. */}}
 {{- define "auth0-rotator.namespaces" -}}
 {{- if eq .Values.scope "namespaced" }}
 {{- .Values.namespaces | default (list .Release.Namespace) | toJson }}

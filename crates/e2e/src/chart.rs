@@ -6,10 +6,10 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 use control_plane::ControlPlane;
 use kube::Client;
-use packaging::{CHART, Helm, checkout};
 use rig::cluster;
 use serde_json::json;
 use tokio::process::Command;
+use xtask::{CHART_DIR, Helm, workspace_root};
 
 use crate::images;
 use crate::operator::{NAME, NAMESPACE};
@@ -25,7 +25,7 @@ pub(crate) struct Release {
 impl Release {
     /// Helm for a control plane. Its own files go with that one's.
     pub(crate) async fn new(control_plane: &ControlPlane) -> Result<Self> {
-        let helm = tokio::task::spawn_blocking(Helm::find).await??;
+        let helm = tokio::task::spawn_blocking(Helm::find_or_build).await??;
         let home = control_plane.data_dir().join("helm");
         Ok(Self { helm, home, kubeconfig: control_plane.kubeconfig_path().to_path_buf() })
     }
@@ -66,7 +66,7 @@ impl Release {
         let mut command = Command::from(self.helm.command(&self.home));
         command.env("KUBECONFIG", &self.kubeconfig).args(verb);
         if takes_chart {
-            command.arg(checkout().join(CHART));
+            command.arg(workspace_root().join(CHART_DIR));
         }
         command.args(["--namespace", NAMESPACE, "--wait", "--timeout=2m"]).args(flags);
         let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;

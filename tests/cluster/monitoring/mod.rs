@@ -136,11 +136,11 @@ fn each_alert_has_a_runbook_that_its_annotation_leads_to() {
         let runbook = read(&format!("docs/runbooks/{name}.md"));
         assert!(runbook.starts_with(&format!("# {name}\n")), "{name}");
         for part in [
-            "## What it means",
-            "## What users feel",
-            "## How to look",
-            "## How to mend it",
-            "## When to leave it alone",
+            "## Meaning",
+            "## Impact",
+            "## Diagnosis",
+            "## Mitigation",
+            "## When no action is needed",
         ] {
             assert!(runbook.contains(&format!("\n{part}\n")), "{name} lacks {part}");
         }
@@ -225,7 +225,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_works_on_what_prometheus
     for alert in ["ResourceStalled", "TenantScopeMissing", "TenantUnreachable"] {
         assert!(is_pending(&format!("Auth0Rotator{alert}")), "{alert}: {pending:?}");
     }
-    for alert in ["Down", "NoLeader", "SeveralLeaders", "ConfirmationFailing", "TenantUnauthorized"]
+    for alert in ["Down", "NoLeader", "MultipleLeaders", "ProbeRejected", "TenantUnauthorized"]
     {
         assert!(!is_pending(&format!("Auth0Rotator{alert}")), "{alert}: {pending:?}");
     }

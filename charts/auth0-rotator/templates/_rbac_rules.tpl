@@ -1,10 +1,11 @@
 {{/*
-What the operator may do: exactly what it uses. It is the same in the whole cluster and in one
-namespace, except for what only a cluster has: "cluster" is true or false.
+Rules of the operator, which grant exactly the permissions that it uses: (dict "cluster" true|false).
+With "cluster" they include the resources that have no namespace.
 */}}
-{{- define "auth0-rotator.rules" -}}
+{{- define "auth0-rotator.rbacRules" -}}
 {{- $cluster := .cluster -}}
-# The resources: watched, marked while an answer of rotate-secret may be outstanding.
+# ClientSecretRotations are watched, and patched to add a finalizer while a response of rotate-secret
+# may be outstanding.
 - apiGroups: [auth0-rotator.dev]
   resources: [clientsecretrotations]
   verbs: [get, list, watch, patch]
@@ -15,19 +16,20 @@ namespace, except for what only a cluster has: "cluster" is true or false.
   resources: [clientsecretrotations/status, auth0tenants/status{{ if $cluster }}, clusterauth0tenants/status{{ end }}]
   verbs: [update]
 {{- if $cluster }}
-# The labels of namespaces, by which a ClusterAuth0Tenant allows them clients.
+# A ClusterAuth0Tenant allows clients to namespaces by their labels.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get, list, watch]
 {{- end }}
-# Target Secrets are read, created and applied by name; those with our label are watched, as
-# metadata. Credentials Secrets are read by name; one that Auth0 refuses, or that can't be used, is
-# watched, as metadata, until it is corrected.
+# Target Secrets are read, created and applied by name, and those with the operator's label are
+# watched as metadata. Credentials Secrets are read by name; while Auth0 rejects one, or it is
+# unusable, the operator watches its metadata for the correction.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch]
-# Workloads of spec.consumers.restart are stamped as kubectl rollout restart does, and watched until
-# their rollout is done. Pods are listed when a rotation starts, to name those that it won't reach.
+# Workloads in spec.consumers.restart are restarted the way `kubectl rollout restart` does it, and
+# watched until their rollout is complete. Pods are listed when a rotation starts, to report those
+# that never see the new secret.
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets]
   verbs: [get, list, watch, patch]
@@ -39,9 +41,9 @@ namespace, except for what only a cluster has: "cluster" is true or false.
   verbs: [create]
 {{- end }}
 
-{{/* What replicas need to agree on one that acts, in the operator's own namespace. */}}
+{{/* Rules for leader election, in the operator's own namespace. */}}
 {{- define "auth0-rotator.leaseRules" -}}
-# The Lease by which replicas agree on one that acts. Creating can't be limited to a name.
+# The Lease for leader election. RBAC can't restrict create to a name.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]

@@ -1,35 +1,35 @@
-//! The API server accepts what the chart renders, whatever the values are.
+//! The API server accepts what the chart renders, for many combinations of values.
 
 use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
 
 use control_plane::Module;
-use packaging::{Helm, checkout};
 use tempfile::TempDir;
+use xtask::{Helm, workspace_root};
 
-use crate::cluster::{Cluster, chart, objects};
+use crate::cluster::{Cluster, chart, parse_objects};
 
-/// Where the definitions of ServiceMonitors and PrometheusRules come from.
+/// Source of the CRDs of ServiceMonitor and PrometheusRule.
 const PROMETHEUS_OPERATOR: Module = Module {
     path: "github.com/prometheus-operator/prometheus-operator",
     version: "v0.85.0",
     sum: "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
 };
 
-/// The namespace of the release.
-const HOME: &str = "auth0-rotator";
+/// Namespace of the release.
+const RELEASE_NAMESPACE: &str = "auth0-rotator";
 
-/// Values, each with a name for them.
-const VALUES: &[(&str, &str)] = &[
-    ("as it is", "{}"),
-    ("one namespace, its own", "scope: namespaced"),
+/// Name of each case, and its values.
+const CASES: &[(&str, &str)] = &[
+    ("defaults", "{}"),
+    ("namespace of the release", "scope: namespaced"),
     ("several namespaces", "{scope: namespaced, namespaces: [shop, pay]}"),
     ("one replica", "{replicas: 1, podDisruptionBudget: {enabled: false}}"),
     ("no replica", "replicas: 0"),
     ("image by tag", "image: {repository: registry.example:5000/team/rotator, tag: 1.2.3}"),
     (
-        "image by digest, with credentials of the registry",
+        "image by digest, with registry credentials",
         "image:
   repository: registry.example/rotator
   tag: ignored
@@ -45,19 +45,19 @@ podLabels: {team: other, mesh: on-board}
 podAnnotations: {example.com/note: 'of all kinds: 7'}",
     ),
     (
-        "permissions and account from elsewhere",
+        "existing permissions and service account",
         "{rbac: {create: false}, serviceAccount: {create: false, name: rotator}}",
     ),
     (
-        "account with annotations",
+        "service account with annotations",
         "serviceAccount: {name: own, annotations: {eks.amazonaws.com/role-arn: 'arn:aws:iam::1'}}",
     ),
-    ("definitions from elsewhere", "crds: {install: false}"),
-    ("definitions that go with it", "crds: {keep: false}"),
-    ("user left to the cluster", "runAsUser: null"),
+    ("CRDs not installed", "crds: {install: false}"),
+    ("CRDs not kept", "crds: {keep: false}"),
+    ("user chosen by the cluster", "runAsUser: null"),
     ("IPv6, other ports", "listen: {address: '[::]', metricsPort: 9090, healthPort: 9091}"),
     (
-        "through a proxy",
+        "egress through a proxy",
         "extraEnv:
 - {name: HTTPS_PROXY, value: 'http://proxy.example:3128'}
 - {name: NO_PROXY, value: 'kubernetes.default.svc'}
@@ -68,7 +68,7 @@ networkPolicy:
   - {ports: [{port: 4318}], to: [{namespaceSelector: {matchLabels: {name: otel}}}]}",
     ),
     (
-        "metrics for Prometheus alone",
+        "metrics restricted to Prometheus",
         "networkPolicy:
   metricsFrom:
   - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}
@@ -77,7 +77,7 @@ networkPolicy:
     ),
     ("no network policy, no spread", "{networkPolicy: {enabled: false}, topologySpread: {enabled: false}}"),
     (
-        "placed with care",
+        "scheduling constraints",
         "priorityClassName: system-cluster-critical
 nodeSelector: {kubernetes.io/os: linux}
 tolerations: [{key: dedicated, operator: Equal, value: platform, effect: NoSchedule}]
@@ -96,18 +96,18 @@ affinity:
         labelSelector: {matchLabels: {app: greedy}}",
     ),
     (
-        "monitored",
+        "monitoring",
         "monitoring:
   otlpEndpoint: http://otel-collector.monitoring:4318
   serviceMonitor: {enabled: true, interval: 15s, scrapeTimeout: 5s, labels: {release: prometheus}}
   prometheusRule: {enabled: true, labels: {release: prometheus}}
   dashboard: {enabled: true, annotations: {grafana_folder: Security}}",
     ),
-    ("names of one's own", "{fullnameOverride: rotation, nameOverride: rotator}"),
-    ("a trial with the simulator", "simulator: {allowHttpEndpoints: true, propagationWindow: 2s}"),
-    ("for people who read logs", "{log: {level: debug, format: text}, concurrency: 64}"),
+    ("name overrides", "{fullnameOverride: rotation, nameOverride: rotator}"),
+    ("simulator", "simulator: {allowHttpEndpoints: true, propagationWindow: 2s}"),
+    ("text logs at debug level", "{log: {level: debug, format: text}, concurrency: 64}"),
     (
-        "all switches at once",
+        "many values at once",
         "scope: namespaced
 namespaces: [shop]
 replicas: 3
@@ -125,30 +125,30 @@ enabled: true",
 ];
 
 #[tokio::test]
-async fn the_api_server_accepts_every_rendering() {
+async fn api_server_accepts_every_rendering() {
     let cluster = Cluster::start().await;
-    let definitions = PROMETHEUS_OPERATOR.fetch().unwrap().join("example/prometheus-operator-crd");
+    let crds = PROMETHEUS_OPERATOR.fetch().unwrap().join("example/prometheus-operator-crd");
     for kind in ["servicemonitors", "prometheusrules"] {
-        let path = definitions.join(format!("monitoring.coreos.com_{kind}.yaml"));
-        cluster.kubectls(&["apply", "--server-side", "-f", path.to_str().unwrap()]);
+        let path = crds.join(format!("monitoring.coreos.com_{kind}.yaml"));
+        cluster.kubectl(&["apply", "--server-side", "-f", path.to_str().unwrap()]);
     }
-    cluster.kubectls(&["wait", "--for=condition=Established", "crd", "--all"]);
-    for namespace in [HOME, "shop", "pay"] {
-        cluster.kubectls(&["create", "namespace", namespace]);
-        // What doesn't meet the standard is refused when it is a pod, else warned of.
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
+    for namespace in [RELEASE_NAMESPACE, "shop", "pay"] {
+        cluster.kubectl(&["create", "namespace", namespace]);
+        // Makes the API server warn about a Deployment whose Pods violate the standard.
         let restricted = "pod-security.kubernetes.io/warn=restricted";
-        cluster.kubectls(&["label", "namespace", namespace, restricted]);
+        cluster.kubectl(&["label", "namespace", namespace, restricted]);
     }
-    let helm = Helm::find().unwrap();
-    let mut counted = 0;
-    for (name, values) in VALUES {
+    let helm = Helm::find_or_build().unwrap();
+    let mut object_count = 0;
+    for (name, values) in CASES {
         let rendered = render(&helm, values);
-        counted += objects(&rendered).len();
-        accept(&cluster, name, &rendered);
+        object_count += parse_objects(&rendered).len();
+        assert_accepted(&cluster, name, &rendered);
     }
-    let install = fs::read_to_string(checkout().join("deploy/install.yaml")).unwrap();
-    accept(&cluster, "deploy/install.yaml", &install);
-    println!("{} renderings accepted, {counted} objects in all", VALUES.len());
+    let install = fs::read_to_string(workspace_root().join("deploy/install.yaml")).unwrap();
+    assert_accepted(&cluster, "deploy/install.yaml", &install);
+    println!("{} renderings accepted, {object_count} objects", CASES.len());
 }
 
 fn render(helm: &Helm, values: &str) -> String {
@@ -156,15 +156,15 @@ fn render(helm: &Helm, values: &str) -> String {
     let path = folder.path().join("values.yaml");
     fs::write(&path, values).unwrap();
     let mut command = helm.command(folder.path());
-    // With the test pod: it has to be accepted, too.
-    command.args(["template", "auth0-rotator", "--namespace", HOME, "--values"]);
+    // Without --skip-tests, because the API server must accept the test Pod as well.
+    command.args(["template", "auth0-rotator", "--namespace", RELEASE_NAMESPACE, "--values"]);
     let output = command.arg(&path).arg(chart()).output().unwrap();
     assert!(output.status.success(), "{values}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The API server takes all objects, without a warning.
-fn accept(cluster: &Cluster, name: &str, rendered: &str) {
+/// Asserts that the API server accepts all objects without a warning.
+fn assert_accepted(cluster: &Cluster, name: &str, rendered: &str) {
     let mut command = cluster.kubectl_command();
     command.args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"]);
     let mut child = command
@@ -175,16 +175,16 @@ fn accept(cluster: &Cluster, name: &str, rendered: &str) {
         .unwrap();
     child.stdin.take().unwrap().write_all(rendered.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {said}");
-    assert!(!said.contains("Warning"), "{name}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {stderr}");
+    assert!(!stderr.contains("Warning"), "{name}: {stderr}");
     let accepted = String::from_utf8_lossy(&output.stdout).lines().count();
-    assert_eq!(accepted, objects(rendered).len(), "{name}");
+    assert_eq!(accepted, parse_objects(rendered).len(), "{name}");
 }
 
 #[test]
-fn the_image_is_the_one_that_is_named() {
-    let helm = Helm::find().unwrap();
+fn digest_takes_precedence_over_tag() {
+    let helm = Helm::find_or_build().unwrap();
     let digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     for (sets, image) in [
         (vec![], "auth0-rotator:0.1.0".to_owned()),
@@ -194,8 +194,8 @@ fn the_image_is_the_one_that_is_named() {
             format!("auth0-rotator@{digest}"),
         ),
     ] {
-        let rendered = helm.template(&chart(), HOME, &sets).unwrap();
-        let objects = objects(&rendered);
+        let rendered = helm.template(&chart(), RELEASE_NAMESPACE, &sets).unwrap();
+        let objects = parse_objects(&rendered);
         let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(container["image"], image);

@@ -1,4 +1,4 @@
-//! Helm, as the crate `control-plane` builds it.
+//! Runs Helm.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,24 +6,24 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use control_plane::{Assets, Binary, Progress};
 
-/// An executable of Helm that minds no settings of whoever runs this.
+/// Helm executable, isolated from the user's Helm settings.
 #[derive(Clone, Debug)]
 pub struct Helm {
     path: PathBuf,
 }
 
 impl Helm {
-    /// Finds it, or builds it, which takes minutes.
+    /// Finds Helm in the cache, or builds it, which takes minutes.
     ///
     /// # Errors
     ///
-    /// When it can't be built.
-    pub fn find() -> Result<Self> {
+    /// When the build fails.
+    pub fn find_or_build() -> Result<Self> {
         let path = Assets::locate()?.ensure(Binary::Helm, &Progress::default())?;
         Ok(Self { path })
     }
 
-    /// A command that has its caches and settings in `home`.
+    /// Returns a command that keeps Helm's cache, configuration and data in `home`.
     #[must_use]
     pub fn command(&self, home: &Path) -> Command {
         let mut command = Command::new(&self.path);
@@ -40,11 +40,11 @@ impl Helm {
         command
     }
 
-    /// The manifests of a chart, without a cluster.
+    /// Renders a chart without a cluster. Each element of `sets` is an argument of `--set`.
     ///
     /// # Errors
     ///
-    /// What Helm has against the chart or its values.
+    /// When Helm rejects the chart or the values; the error contains its message.
     pub fn template(&self, chart: &Path, namespace: &str, sets: &[&str]) -> Result<String> {
         let mut command = self.command(&std::env::temp_dir().join("auth0-rotator-helm"));
         command.args(["template", "auth0-rotator"]).arg(chart);
@@ -56,6 +56,6 @@ impl Helm {
         if !output.status.success() {
             bail!("helm template: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        String::from_utf8(output.stdout).context("helm template writes what isn't UTF-8")
+        String::from_utf8(output.stdout).context("the output of helm template is not UTF-8")
     }
 }

@@ -1,21 +1,21 @@
-//! Values that are wrong are refused before anything is rendered, and the message names them.
+//! The values schema rejects invalid values, and the error names them.
 
-use packaging::Helm;
 use tempfile::TempDir;
+use xtask::Helm;
 
 use crate::cluster::chart;
 
 #[test]
-fn the_chart_is_linted() {
+fn chart_passes_helm_lint() {
     let home = TempDir::new().unwrap();
-    let mut command = Helm::find().unwrap().command(home.path());
+    let mut command = Helm::find_or_build().unwrap().command(home.path());
     let output = command.args(["lint", "--strict"]).arg(chart()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}");
 }
 
-/// What is set, and what the message has to name.
-const WRONG: &[(&str, &str)] = &[
+/// Argument of `--set`, and the part of the error that names the value.
+const INVALID: &[(&str, &str)] = &[
     // Unknown keys, at every depth.
     ("replicaCount=2", "replicaCount"),
     ("image.name=x", "/image"),
@@ -69,28 +69,28 @@ const WRONG: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn wrong_values_are_refused_by_name() {
-    let helm = Helm::find().unwrap();
-    for (set, named) in WRONG {
-        let refused = helm.template(&chart(), "home", &[set]);
-        let message = refused.expect_err(&format!("{set} is accepted")).to_string();
-        assert!(message.contains("values don't meet the specifications"), "{set}: {message}");
-        assert!(message.replace('\'', "").contains(named), "{set} isn't named: {message}");
+fn rejects_invalid_values_by_name() {
+    let helm = Helm::find_or_build().unwrap();
+    for (set, name) in INVALID {
+        let result = helm.template(&chart(), "home", &[set]);
+        let error = result.expect_err(&format!("{set} is accepted")).to_string();
+        assert!(error.contains("values don't meet the specifications"), "{set}: {error}");
+        assert!(error.replace('\'', "").contains(name), "{set}: {error} doesn't name {name}");
     }
-    println!("{} wrong values refused", WRONG.len());
+    println!("{} invalid values rejected", INVALID.len());
 }
 
 #[test]
-fn namespaces_are_for_the_namespaced_scope() {
-    let helm = Helm::find().unwrap();
-    let refused = helm.template(&chart(), "home", &["namespaces={shop}"]).unwrap_err().to_string();
-    assert!(refused.contains("namespaces"), "{refused}");
+fn rejects_namespaces_with_cluster_scope() {
+    let helm = Helm::find_or_build().unwrap();
+    let error = helm.template(&chart(), "home", &["namespaces={shop}"]).unwrap_err().to_string();
+    assert!(error.contains("namespaces"), "{error}");
     helm.template(&chart(), "home", &["scope=namespaced", "namespaces={shop}"]).unwrap();
 }
 
 #[test]
-fn an_account_that_is_not_made_has_to_be_named() {
-    let helm = Helm::find().unwrap();
-    let refused = helm.template(&chart(), "home", &["serviceAccount.create=false"]).unwrap_err();
-    assert!(refused.to_string().contains("serviceAccount.name"), "{refused}");
+fn rejects_existing_service_account_without_name() {
+    let helm = Helm::find_or_build().unwrap();
+    let error = helm.template(&chart(), "home", &["serviceAccount.create=false"]).unwrap_err();
+    assert!(error.to_string().contains("serviceAccount.name"), "{error}");
 }

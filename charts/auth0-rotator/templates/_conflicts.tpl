@@ -1,0 +1,55 @@
+{{/*
+Rejects a second operator for the same namespace: the two would reconcile the same resources. Every
+operator has a Role or ClusterRole with the same fixed name in the namespaces that it manages, so a
+role that another release owns shows another operator. Helm would reject the role as well, but its
+error doesn't say what to do.
+*/}}
+
+{{/*
+Owner of an existing object if that is not this release, else empty: (list $ object). The object is
+the result of lookup, which is empty if there is none.
+*/}}
+{{- define "auth0-rotator.otherOwner" -}}
+{{- $ := index . 0 -}}
+{{- with index . 1 }}
+{{- $annotations := .metadata.annotations | default dict }}
+{{- $name := get $annotations "meta.helm.sh/release-name" }}
+{{- $namespace := get $annotations "meta.helm.sh/release-namespace" }}
+{{- if not $name -}}
+no Helm release
+{{- else if or (ne $name $.Release.Name) (ne $namespace $.Release.Namespace) -}}
+the release {{ $name }} in the namespace {{ $namespace }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "auth0-rotator.role" -}}auth0-rotator{{- end }}
+
+{{- define "auth0-rotator.rejectSecondOperator" -}}
+{{- $role := include "auth0-rotator.role" . }}
+{{- $apiVersion := "rbac.authorization.k8s.io/v1" }}
+{{- $clusterRole := dict }}
+{{/* A user who may not install cluster-scoped objects may not be allowed to read them either. */}}
+{{- if or (eq .Values.scope "cluster") .Values.crds.install }}
+{{- $clusterRole = lookup $apiVersion "ClusterRole" "" $role }}
+{{- end }}
+{{- with include "auth0-rotator.otherOwner" (list . $clusterRole) }}
+{{- fail (printf "A cluster-wide operator is already installed: the ClusterRole %s belongs to %s. Two operators must not manage the same resources. Upgrade or uninstall that operator. A namespaced operator can be installed only where no cluster-wide operator runs." $role .) }}
+{{- end }}
+{{- if eq .Values.scope "cluster" }}
+{{- range (lookup $apiVersion "Role" "" "").items }}
+{{- if eq .metadata.name $role }}
+{{- $namespace := .metadata.namespace }}
+{{- with include "auth0-rotator.otherOwner" (list $ .) }}
+{{- fail (printf "An operator already manages the namespace %s: its Role %s belongs to %s. A cluster-wide operator would manage the same resources. Uninstall that operator first, or install this one with scope=namespaced for other namespaces." $namespace $role .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range include "auth0-rotator.namespaces" . | fromJsonArray }}
+{{- $namespace := . }}
+{{- with include "auth0-rotator.otherOwner" (list $ (lookup $apiVersion "Role" . $role)) }}
+{{- fail (printf "An operator already manages the namespace %s: its Role %s belongs to %s. Two operators must not manage the same resources. Upgrade or uninstall that operator, or remove %s from namespaces." $namespace $role . $namespace) }}
+{{- end }}
+{{- end }}
+{{- end }}

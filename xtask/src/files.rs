@@ -1,0 +1,35 @@
+//! Generated files, and writing them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// Contents of generated files, keyed by path relative to the workspace root.
+pub type GeneratedFiles = BTreeMap<PathBuf, String>;
+
+/// Writes the files below `root`. Skips files that are up to date, which keeps their modification
+/// time.
+///
+/// # Errors
+///
+/// When a file or its folder can't be written.
+pub fn write_files(root: &Path, files: &GeneratedFiles) -> Result<()> {
+    for (path, text) in files {
+        let path = root.join(path);
+        if fs::read_to_string(&path).is_ok_and(|present| present == *text) {
+            continue;
+        }
+        let context = || format!("can't write {}", path.display());
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(context)?;
+        }
+        fs::write(&path, text).with_context(context)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
+}

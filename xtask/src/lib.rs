@@ -1,0 +1,31 @@
+//! Generators for the CRDs, the chart and the manifests.
+//!
+//! | generated | source | written by |
+//! | --- | --- | --- |
+//! | `crds/` | Rust types in `src/api` | `make crds` |
+//! | `charts/auth0-rotator/files/crds/` | `crds/` | `make manifests` |
+//! | `charts/auth0-rotator/values.yaml`, the values table in the chart's README | `values.schema.json` | `make manifests` |
+//! | `deploy/` | the chart, rendered by Helm | `make manifests` |
+//!
+//! The tests in `tests/chart` fail when a file that `make manifests` writes is out of date.
+
+mod chart;
+mod chart_values;
+mod crds;
+mod deploy;
+mod files;
+mod helm;
+
+use std::path::{Path, PathBuf};
+
+pub use chart::{CHART_DIR, chart_files};
+pub use crds::crd_files;
+pub use deploy::deploy_files;
+pub use files::{GeneratedFiles, write_files};
+pub use helm::Helm;
+
+/// Root of the workspace that this binary was built from.
+#[must_use]
+pub fn workspace_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}

@@ -1,0 +1,50 @@
+//! Command line of the generators: `make crds` and `make manifests` call it.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::{Helm, chart_files, crd_files, deploy_files, workspace_root, write_files};
+
+/// Generates the files in the repository that have another source.
+#[derive(Debug, Parser)]
+#[command(name = "xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Task {
+    /// Write crds/*.yaml from the Rust types in src/api.
+    Crds,
+    /// Write the chart's CRDs, values.yaml and README, and deploy/. The first run builds Helm,
+    /// which takes minutes.
+    Manifests,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Crds => write_crds(),
+        Task::Manifests => write_manifests(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write_crds() -> Result<()> {
+    write_files(&workspace_root(), &crd_files()?)
+}
+
+/// Writes the chart first, because Helm renders deploy/ from it.
+fn write_manifests() -> Result<()> {
+    let root = workspace_root();
+    write_files(&root, &chart_files(&root)?)?;
+    write_files(&root, &deploy_files(&root, &Helm::find_or_build()?)?)
+}
