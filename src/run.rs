@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     api::MANAGER,
     cli::RunArgs,
-    controller::{self, KUBE_DEADLINE, LearnTime},
+    controller::{self, KUBE_DEADLINE, ServerTimeLayer},
     definitions,
     metrics::Metrics,
     server::{Readiness, Server},
@@ -68,7 +68,15 @@ pub async fn run(arguments: &RunArgs, terms: LeaderElectionConfig) -> Result<Exi
     });
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, namespaces = ?arguments.namespaces, "started");
-    let asked = controller::run(client, settings, metrics, &candidacy, stopped, synced).await;
+    let asked = controller::run(controller::Runtime {
+        client,
+        settings,
+        metrics,
+        elector: &candidacy,
+        shutdown: stopped,
+        synced,
+    })
+    .await;
     let standing = candidacy.standing().borrow().clone();
     candidacy.resign().await;
     match standing {
@@ -139,7 +147,7 @@ async fn client() -> Result<Client, StartError> {
     config.connect_timeout = Some(KUBE_DEADLINE);
     config.write_timeout = Some(KUBE_DEADLINE);
     let client =
-        ClientBuilder::try_from(config).map(|client| client.with_layer(&LearnTime).build());
+        ClientBuilder::try_from(config).map(|client| client.with_layer(&ServerTimeLayer).build());
     client
         .map_err(|error| StartError(format!("the cluster's configuration can't be used: {error}")))
 }

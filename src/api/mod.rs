@@ -3,6 +3,7 @@
 mod crds;
 mod rotation;
 mod tenant;
+mod tenant_resource;
 
 pub use crds::{crds, crds_yaml};
 pub use rotation::{
@@ -15,6 +16,21 @@ pub use tenant::{
     ClientSecretCredentials, ClusterAuth0Tenant, ClusterAuth0TenantSpec, CredentialsSpec, KeyRef,
     PrivateKeyJwtCredentials, RateLimitSpec, RateLimitStatus, Scopes, SecretRef, TenantAccess,
 };
+pub(crate) use tenant_resource::{AnyTenant, TenantId, TenantResource, describe_tenant, not_ready};
+
+use std::collections::BTreeMap;
+
+use kube::core::DeserializeGuard;
+
+/// A resource as its watch delivered it; one that cannot be parsed does not affect the others.
+pub(crate) type ParsedRotation = DeserializeGuard<ClientSecretRotation>;
+/// A tenant as its watch delivered it.
+pub(crate) type ParsedTenant = DeserializeGuard<Auth0Tenant>;
+/// A ClusterAuth0Tenant as its watch delivered it.
+pub(crate) type ParsedClusterTenant = DeserializeGuard<ClusterAuth0Tenant>;
+
+/// The labels of a namespace.
+pub(crate) type Labels = BTreeMap<String, String>;
 
 /// The API group of the custom resources, and the prefix of labels and annotations.
 pub const GROUP: &str = "auth0-rotator.dev";

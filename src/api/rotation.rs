@@ -112,7 +112,7 @@ pub struct TenantRef {
 }
 
 /// The kinds of tenant resources.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TenantKind {
     /// A tenant of this namespace.
     #[default]

@@ -1,4 +1,4 @@
-//! Events, events.k8s.io/v1: one for each thing that happened.
+//! Events (`events.k8s.io/v1`): one object for each transition.
 
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
@@ -9,61 +9,60 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
+use leader_election::{Leadership, WriteFence};
 use rotation::EventRecord;
 
-use super::KUBE_DEADLINE;
+use super::kube_call::kube_call;
 use crate::api::MANAGER;
-use leader_election::{Leadership, WriteFence};
 
-/// Writes Events. Each is an object of its own: a series would keep the first note only.
-pub(super) struct Announcer {
+/// Longest note of an Event in characters; the API server takes 1,024 bytes.
+const NOTE_LIMIT: usize = 1000;
+
+/// Publishes Events. Each is an object of its own: a series would keep only the first note.
+pub(crate) struct EventRecorder {
     client: Client,
     instance: String,
     leadership: Leadership,
 }
 
-impl Announcer {
-    pub(super) fn new(client: Client, instance: String, leadership: Leadership) -> Announcer {
-        Announcer { client, instance, leadership }
+impl EventRecorder {
+    pub(crate) fn new(client: Client, instance: String, leadership: Leadership) -> Self {
+        Self { client, instance, leadership }
     }
 
-    /// Tells what happened to `about`. An Event that can't be written is let go: what it says
-    /// stands in the log, and in the status.
-    pub(super) async fn tell(&self, about: &ObjectReference, notices: &[EventRecord]) {
-        let namespace = about.namespace.as_deref().unwrap_or_default();
+    /// Publishes Events about an object. One that cannot be written is dropped: the log and the
+    /// status have its content.
+    pub(crate) async fn publish(&self, regarding: &ObjectReference, records: &[EventRecord]) {
+        let namespace = regarding.namespace.as_deref().unwrap_or_default();
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let params = PostParams::default();
-        for notice in notices {
+        for record in records {
             if !WriteFence::Leader(&self.leadership).holds() {
                 return;
             }
-            let event = self.event(about, notice);
-            let created = events.create(&params, &event);
-            match tokio::time::timeout(KUBE_DEADLINE, created).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) => {
-                    tracing::warn!(reason = %notice.reason, "an Event could not be written");
-                }
+            let event = self.event(regarding, record);
+            if kube_call("publishing an Event", events.create(&params, &event)).await.is_err() {
+                tracing::warn!(reason = %record.reason, "failed to publish an Event");
             }
         }
     }
 
-    fn event(&self, about: &ObjectReference, notice: &EventRecord) -> Event {
-        let kind = if notice.warning { "Warning" } else { "Normal" };
-        let name = about.name.as_deref().unwrap_or_default();
+    fn event(&self, regarding: &ObjectReference, record: &EventRecord) -> Event {
+        let type_ = if record.warning { "Warning" } else { "Normal" };
+        let name = regarding.name.as_deref().unwrap_or_default();
         Event {
             metadata: ObjectMeta {
-                // Names have at most 253 characters, a UUID 36.
+                // A name has at most 253 characters, a UUID 36.
                 name: Some(format!("{name:.200}.{}", uuid::Uuid::new_v4())),
-                namespace: about.namespace.clone(),
+                namespace: regarding.namespace.clone(),
                 ..ObjectMeta::default()
             },
             event_time: Some(MicroTime(Timestamp::now())),
-            type_: Some(kind.to_owned()),
-            reason: Some(notice.reason.to_string()),
+            type_: Some(type_.to_owned()),
+            reason: Some(record.reason.to_string()),
             action: Some("Reconcile".to_owned()),
-            note: Some(notice.message.chars().take(1000).collect()),
-            regarding: Some(about.clone()),
+            note: Some(record.message.chars().take(NOTE_LIMIT).collect()),
+            regarding: Some(regarding.clone()),
             reporting_controller: Some(format!("auth0-rotator.dev/{MANAGER}")),
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()

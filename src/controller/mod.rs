@@ -1,209 +1,253 @@
-//! The controller: observe, decide, act.
+//! The controller: two reconcilers over shared services.
+//!
+//! The modules are layered; each imports only what is listed before it, with few exceptions:
+//! [`object_key`], [`error`], [`kube_call`], [`server_time`], [`state`] and [`events`] at the bottom,
+//! then [`target_secret`], [`queue`], [`watch`], the shared [`context`], the reconciler of tenants
+//! ([`tenant`]), and the reconciler of ClientSecretRotations ([`rotation`](self::rotation)).
 //!
 //! # Architecture invariants
 //!
-//! - What to do is decided by [`rotation::decide()`] alone; modules here only see and carry out.
-//! - The durable record of an intent is stored, by compare-and-swap, before the step it stands
-//!   for. If storing fails the step is not taken.
-//! - Values stay in a pass, in the module `memory` while they are not published, and in the target Secret.
-//! - Whether this process leads is asked just before each effect: whatever has one takes a
-//!   [`Right`](leader_election::Right). One that stands by keeps its caches, and makes no pass.
-//! - The caches of the watches tell when to look. Resource and Secret are read live in a pass.
+//! - Leadership is checked right before each write: whatever writes takes a
+//!   [`WriteFence`](leader_election::WriteFence). A standby keeps its stores filled and reconciles
+//!   nothing.
+//! - A panic in a reconcile ends the process: state that may be inconsistent must not be used.
 
-mod act;
-mod authority;
-mod cache;
-mod claims;
-mod clock;
-mod consumers;
+mod collector;
 mod context;
-mod drift;
+mod error;
 mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
-mod gauges;
-mod index;
-mod memory;
-mod observe;
-mod pass;
-mod places;
-mod pokes;
-mod precedence;
-mod reconcile;
-mod resource;
-mod target;
-mod tenants;
-mod terms;
-mod trouble;
+mod kube_call;
+mod object_key;
+mod queue;
+mod rotation;
+mod server_time;
+mod state;
+mod target_secret;
+mod tenant;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, future::join_all, stream::select_all};
-use kube::{Client, Resource as _};
+use futures::{
+    StreamExt as _,
+    future::join_all,
+    stream::{BoxStream, select_all},
+};
+use kube::{Client, runtime::controller::Action};
+use leader_election::{LeaderElector, LeaderState};
 use tokio::{sync::watch as channel, task::JoinSet};
 
-pub(crate) use clock::LearnTime;
-use context::Context;
 pub use context::Settings;
-use events::Announcer;
-use gauges::Gauges;
-use memory::Memory;
-use places::Places;
-use precedence::Precedence;
-use target::SecretStore;
-use tenants::{AnyTenant, Tenants};
+pub(crate) use kube_call::KUBE_DEADLINE;
+pub(crate) use server_time::ServerTimeLayer;
 
+use self::{
+    collector::StateCollector,
+    context::Context,
+    events::EventRecorder,
+    queue::Trigger,
+    rotation::RotationController,
+    target_secret::SecretStore,
+    tenant::{TenantParams, TenantRegistry},
+    watch::{ClusterFeed, ClusterWatch, NamespaceFeed, NamespaceWatch, Stores},
+};
 use crate::metrics::Metrics;
-use leader_election::{LeaderElector, LeaderState};
 
-/// How long a call to the API server may take.
-pub(crate) const KUBE_DEADLINE: Duration = Duration::from_secs(10);
+/// How often the state of objects that are gone is removed.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(600);
 
-/// How long a shutdown waits for secrets that are in hand and not yet published.
-const LAST_CHANCE: Duration = Duration::from_secs(25);
+/// What the process provides to the controller.
+pub(crate) struct Runtime<'a> {
+    pub(crate) client: Client,
+    pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) elector: &'a LeaderElector,
+    /// Becomes true when the process is asked to stop.
+    pub(crate) shutdown: channel::Receiver<bool>,
+    /// Set to true when all watches have completed their initial list.
+    pub(crate) synced: channel::Sender<bool>,
+}
 
-/// Runs until `shutdown` becomes true, then finishes what is under way. That all watches are synced
-/// is told through `synced`; passes are made once this process leads.
+/// Runs until the shutdown, then completes what is in progress. Reconciles once this process leads.
 ///
-/// Returns false when a watch or a reconciler ended by itself, which it never should.
-pub async fn run(
-    client: Client,
-    settings: Settings,
-    metrics: Arc<Metrics>,
-    candidacy: &LeaderElector,
-    mut shutdown: channel::Receiver<bool>,
-    synced: channel::Sender<bool>,
-) -> bool {
-    let scopes = watch::scopes(&client, &settings.namespaces);
-    let terms = tenant_terms(&client, &settings);
-    let cluster = terms.cluster_tenants.then(|| watch::Cluster::new(&client));
-    let watched = watch::watched(&scopes);
-    let secrets = SecretStore::new(client.clone());
-    let pokes = watch::pokes(&scopes, cluster.as_ref());
+/// Returns false when a watch or a reconciler ended unexpectedly.
+pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
+    let Runtime { client, settings, metrics, elector, mut shutdown, synced } = runtime;
+    let watches = Watches::new(&client, &settings);
+    let stores = watches.stores();
+    let trigger = watches.trigger();
+    let leadership = elector.leadership();
+    let params = tenant_params(&client, &settings);
     let context = Arc::new(Context {
-        announcer: Announcer::new(client.clone(), instance(), candidacy.leadership()),
-        tenants: Tenants::new(client.clone(), secrets.clone(), metrics.clone(), terms),
-        memory: Arc::new(Memory::default()),
-        places: Places::new(settings.concurrency, {
-            let pokes = pokes.clone();
-            move |key| pokes.poke(&key.namespace, &key.name)
-        }),
-        precedence: Precedence::new(),
-        watched: cluster.as_ref().map_or(watched.clone(), |cluster| cluster.join(watched)),
-        pokes,
-        leadership: candidacy.leadership(),
+        events: EventRecorder::new(client.clone(), instance(), leadership.clone()),
+        secrets: SecretStore::new(client.clone()),
+        stores: stores.clone(),
+        trigger: trigger.clone(),
+        leadership,
         stopping: shutdown.clone(),
         client,
-        secrets,
         metrics,
         settings,
     });
-    if let Err(error) = Gauges::new(&context).and_then(|gauges| context.metrics.register(gauges)) {
-        tracing::error!(%error, "resources and tenants have no metrics");
+    let tenants = Arc::new(TenantRegistry::new(context.clone(), params));
+    let rotations = Arc::new(RotationController::new(context.clone(), tenants.clone()));
+    let registered =
+        StateCollector::new(&tenants).and_then(|collector| context.metrics.register(collector));
+    if let Err(error) = registered {
+        tracing::error!(%error, "failed to register the metrics of resources and tenants");
     }
-    let (begin, begun) = channel::channel(false);
+
+    let (start, is_leading) = channel::channel(false);
     let mut tasks = JoinSet::new();
-    let running: Vec<_> = scopes
-        .into_iter()
-        .map(|scope| scope.watch(&context.watched, &context.pokes, &begun, &mut tasks))
-        .collect();
-    let cluster =
-        cluster.map(|cluster| cluster.watch(&context.watched, &context.pokes, &begun, &mut tasks));
-    let all_synced = async {
-        join_all(running.iter().map(watch::Running::sync)).await;
-        join_all(cluster.iter().map(watch::RunningCluster::sync)).await;
-    };
-    let mut standing = candidacy.standing();
-    let leads = async {
-        all_synced.await;
+    let feeds = watches.start(&stores, &trigger, &is_leading, &mut tasks);
+    let mut leader_state = elector.standing();
+    let wait_to_lead = async {
+        feeds.wait_synced().await;
         synced.send_replace(true);
         tracing::info!("watches are synced");
-        standing.wait_for(|standing| *standing == LeaderState::Leading).await.is_ok()
+        leader_state.wait_for(|state| *state == LeaderState::Leading).await.is_ok()
     };
     tokio::select! {
-        leads = leads => if !leads { return false },
-        _ = shutdown.wait_for(|asked| *asked) => return true,
+        leads = wait_to_lead => if !leads { return false },
+        _ = shutdown.wait_for(|requested| *requested) => return true,
         _ = tasks.join_next() => return false,
     }
-    begin.send_replace(true);
-    let scopes = running.into_iter().map(|scope| scope.run(&context, &shutdown));
-    let cluster = cluster.into_iter().map(|cluster| cluster.run(&context, &shutdown));
-    let mut running = select_all(scopes.chain(cluster));
-    tasks.spawn(prune_now_and_then(context.clone()));
-    tasks.spawn(drift::run(context.clone()));
+    start.send_replace(true);
+    let mut reconciles = feeds.reconcile(&rotations, &tenants, &shutdown);
+    tasks.spawn(clean_up(rotations.clone(), tenants));
+    tasks.spawn(rotation::check_drift(rotations.clone()));
     loop {
         tokio::select! {
-            // Each item is one reconciled object; the reconcilers have said what there is to say.
-            item = running.next() => if item.is_none() { break },
-            // Watches never end by themselves: one that did has panicked.
+            // Each item is one reconciled object, which the reconciler has logged.
+            item = reconciles.next() => if item.is_none() { break },
+            // Tasks never end by themselves: one that did has panicked.
             _ = tasks.join_next() => break,
         }
     }
-    let asked = *shutdown.borrow_and_update();
-    publish_in_hand(&context).await;
-    asked
+    let is_requested = *shutdown.borrow_and_update();
+    rotations.publish_responses().await;
+    is_requested
 }
 
-/// By default the credentials of the cluster's tenants are where the operator runs, and such tenants
-/// may be used when it works for all namespaces.
-fn tenant_terms(client: &Client, settings: &Settings) -> tenants::Terms {
-    let here = || client.default_namespace().to_owned();
-    tenants::Terms {
+/// All watches before they start.
+struct Watches {
+    namespaces: Vec<NamespaceWatch>,
+    /// Where ClusterAuth0Tenants may be used.
+    cluster: Option<ClusterWatch>,
+}
+
+impl Watches {
+    fn new(client: &Client, settings: &Settings) -> Self {
+        let namespaces = if settings.namespaces.is_empty() {
+            vec![NamespaceWatch::new(client, None)]
+        } else {
+            let watch = |namespace: &String| NamespaceWatch::new(client, Some(namespace.clone()));
+            settings.namespaces.iter().map(watch).collect()
+        };
+        let cluster = settings.uses_cluster_tenants().then(|| ClusterWatch::new(client));
+        Self { namespaces, cluster }
+    }
+
+    fn stores(&self) -> Stores {
+        let mut stores = Stores::default();
+        self.namespaces.iter().for_each(|watch| watch.register(&mut stores));
+        if let Some(cluster) = &self.cluster {
+            cluster.register(&mut stores);
+        }
+        stores
+    }
+
+    fn trigger(&self) -> Trigger {
+        let namespaces = self.namespaces.iter().map(NamespaceWatch::senders).collect();
+        Trigger::new(namespaces, self.cluster.as_ref().map(ClusterWatch::sender))
+    }
+
+    fn start(
+        self,
+        stores: &Stores,
+        trigger: &Trigger,
+        is_leading: &channel::Receiver<bool>,
+        tasks: &mut JoinSet<()>,
+    ) -> Feeds {
+        let namespaces = self.namespaces.into_iter();
+        Feeds {
+            namespaces: namespaces
+                .map(|watch| watch.start(stores, trigger, is_leading, tasks))
+                .collect(),
+            cluster: self.cluster.map(|watch| watch.start(stores, trigger, is_leading, tasks)),
+        }
+    }
+}
+
+/// What running watches deliver.
+struct Feeds {
+    namespaces: Vec<NamespaceFeed>,
+    cluster: Option<ClusterFeed>,
+}
+
+impl Feeds {
+    async fn wait_synced(&self) {
+        join_all(self.namespaces.iter().map(NamespaceFeed::wait_synced)).await;
+        if let Some(cluster) = &self.cluster {
+            cluster.wait_synced().await;
+        }
+    }
+
+    /// Reconciles everything that exists, then what changes. The stream has an item for each
+    /// reconcile and ends after the shutdown.
+    fn reconcile(
+        self,
+        rotations: &Arc<RotationController>,
+        tenants: &Arc<TenantRegistry>,
+        shutdown: &channel::Receiver<bool>,
+    ) -> impl futures::Stream<Item = ()> + use<> {
+        let mut streams: Vec<BoxStream<'static, ()>> = Vec::new();
+        for feed in self.namespaces {
+            streams.push(rotations.run(feed.rotations, feed.rotation_queue, shutdown).boxed());
+            streams.push(tenant::run(tenants, feed.tenants, feed.tenant_queue, shutdown).boxed());
+        }
+        if let Some(feed) = self.cluster {
+            streams.push(tenant::run(tenants, feed.tenants, feed.queue, shutdown).boxed());
+        }
+        select_all(streams)
+    }
+}
+
+/// By default, the credentials of ClusterAuth0Tenants are where the operator runs.
+fn tenant_params(client: &Client, settings: &Settings) -> TenantParams {
+    let own_namespace = || client.default_namespace().to_owned();
+    TenantParams {
         allow_http: settings.allow_http,
         propagation_window: settings.propagation_window,
-        operator_namespace: settings.operator_namespace.clone().unwrap_or_else(here),
+        operator_namespace: settings.operator_namespace.clone().unwrap_or_else(own_namespace),
         cluster_tenants: settings.uses_cluster_tenants(),
     }
 }
 
-/// No answer of `rotate-secret` is dropped while there is time to publish it.
-async fn publish_in_hand(context: &Context) {
-    let rounds = async {
-        loop {
-            let in_hand = context.memory.in_hand();
-            let resources = context.watched.resources();
-            let theirs: Vec<_> = resources
-                .iter()
-                .map(|resource| resource.meta())
-                .filter(|meta| meta.uid.as_ref().is_some_and(|uid| in_hand.contains(uid)))
-                .collect();
-            if theirs.is_empty() {
-                return;
-            }
-            join_all(theirs.into_iter().map(|meta| {
-                let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
-                pass::pass(context, namespace.unwrap_or_default(), name.unwrap_or_default())
-            }))
-            .await;
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    };
-    if tokio::time::timeout(LAST_CHANCE, rounds).await.is_err() {
-        let count = context.memory.in_hand().len();
-        tracing::error!(count, "secrets could not be published; whoever goes on reads them back");
-    }
-}
-
-/// Forgets what is remembered of resources that are gone.
-async fn prune_now_and_then(context: Arc<Context>) {
+async fn clean_up(rotations: Arc<RotationController>, tenants: Arc<TenantRegistry>) {
     loop {
-        tokio::time::sleep(Duration::from_secs(600)).await;
-        let resources = context.watched.resources();
-        let uids: std::collections::HashSet<_> = resources
-            .iter()
-            .filter_map(|resource| resource.meta().uid.clone())
-            .chain(context.watched.tenant_uids())
-            .collect();
-        context.memory.prune(|uid| uids.contains(uid));
-        context.tenants.prune(|uid| uids.contains(uid));
-        let tenants = context.watched.all_tenants();
-        context.metrics.keep_tenants(&tenants.iter().map(AnyTenant::name).collect());
-        tracing::debug!(remembered = context.memory.len(), "forgot what is gone");
+        tokio::time::sleep(CLEANUP_INTERVAL).await;
+        rotations.remove_absent();
+        tenants.remove_absent();
     }
 }
 
-/// Who we are, in Events and in the Lease: the pod's name where there is one.
+/// Runs a reconcile in a task of its own, so that reconciles use all cores. A panic continues here
+/// and ends the process.
+async fn spawn_reconcile(
+    reconcile: impl Future<Output = Result<Action, Infallible>> + Send + 'static,
+) -> Result<Action, Infallible> {
+    match tokio::spawn(reconcile).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is shutting down.
+        Err(_) => Ok(Action::await_change()),
+    }
+}
+
+/// Returns the name of this process in Events and in the Lease: the Pod's name where there is one.
 pub(crate) fn instance() -> String {
     std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "local".into())
 }

@@ -16,7 +16,7 @@ use prometheus::{
 };
 use rotation::{HistoryEntry, Phase, Purpose, Rotation, Status, Strategy};
 
-pub(crate) use tenant::{TENANT_LABELS, TenantMeter, TenantName};
+pub(crate) use tenant::{TENANT_LABELS, TenantMeter};
 use words::{CAUSES, OUTCOMES, PASSES, PHASES, PURPOSES, STRATEGIES};
 pub(crate) use words::{class as class_word, phase as phase_word};
 

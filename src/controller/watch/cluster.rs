@@ -1,161 +1,125 @@
-//! What is watched once for the whole cluster, whatever the namespaces are: tenants that allow
-//! namespaces something, and the labels of namespaces, by which they do.
+//! The watches that exist once, whatever the namespaces are: ClusterAuth0Tenants, and the labels of
+//! namespaces by which they select.
 
-use std::sync::Arc;
-
-use futures::{
-    FutureExt as _, StreamExt as _,
-    channel::mpsc,
-    stream::{self, BoxStream},
-};
+use futures::channel::mpsc;
 use kube::{
     Api, Client, ResourceExt as _,
     runtime::{
-        Config, WatchStreamExt as _, applier,
-        controller::Action,
-        reflector::{self, ObjectRef, Store, store::Writer},
-        watcher::{self, watcher},
+        reflector::{ObjectRef, Store},
+        watcher,
     },
 };
 use tokio::{sync::watch as channel, task::JoinSet};
 
-use super::{CHANGES, Shared, WATCH_SECONDS, forward, queue, spawned};
-use crate::{
-    api::{TenantKind, TenantRef},
-    controller::{
-        cache::{Guarded, GuardedClusterTenant, Watched},
-        context::Context,
-        pokes::Pokes,
-        tenants::{NamespaceMetadata, status},
-    },
+use super::{
+    super::queue::Trigger,
+    QUEUE_CAPACITY,
+    enqueue::{WatchedStore, cluster_users_of, enqueue_affected, events},
+    stores::{NamespaceMetadata, Stores},
 };
+use crate::api::{ParsedClusterTenant, TenantKind, TenantRef};
 
-/// The cluster's tenants and namespaces: their watches and caches.
-pub(in crate::controller) struct Cluster {
+/// The watches of the cluster, before they start.
+pub(crate) struct ClusterWatch {
     client: Client,
-    changes: (
-        mpsc::Sender<ObjectRef<GuardedClusterTenant>>,
-        mpsc::Receiver<ObjectRef<GuardedClusterTenant>>,
-    ),
-    tenants: (Store<GuardedClusterTenant>, Writer<GuardedClusterTenant>),
-    namespaces: (Store<NamespaceMetadata>, Writer<NamespaceMetadata>),
+    sender: mpsc::Sender<ObjectRef<ParsedClusterTenant>>,
+    queue: mpsc::Receiver<ObjectRef<ParsedClusterTenant>>,
+    tenants: WatchedStore<ParsedClusterTenant>,
+    namespaces: WatchedStore<NamespaceMetadata>,
 }
 
-/// The same, with its watches running.
-pub(in crate::controller) struct RunningCluster {
-    tenants: Store<GuardedClusterTenant>,
+/// What running watches deliver to the tenant reconciler.
+pub(crate) struct ClusterFeed {
+    pub(crate) tenants: Store<ParsedClusterTenant>,
+    pub(crate) queue: mpsc::Receiver<ObjectRef<ParsedClusterTenant>>,
     namespaces: Store<NamespaceMetadata>,
-    changes: mpsc::Receiver<ObjectRef<GuardedClusterTenant>>,
 }
 
-impl Cluster {
-    pub(in crate::controller) fn new(client: &Client) -> Cluster {
-        Cluster {
+impl ClusterWatch {
+    pub(crate) fn new(client: &Client) -> Self {
+        let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
+        Self {
             client: client.clone(),
-            changes: mpsc::channel(CHANGES),
-            tenants: reflector::store(),
-            namespaces: reflector::store(),
+            sender,
+            queue,
+            tenants: WatchedStore::new(),
+            namespaces: WatchedStore::new(),
         }
     }
 
-    /// The way into the queue of its tenants.
-    pub(in crate::controller) fn queue(&self) -> mpsc::Sender<ObjectRef<GuardedClusterTenant>> {
-        self.changes.0.clone()
+    /// Adds the stores of the cluster to those of the namespaces.
+    pub(crate) fn register(&self, stores: &mut Stores) {
+        stores.cluster_tenants = Some(self.tenants.store.clone());
+        stores.namespaces = Some(self.namespaces.store.clone());
     }
 
-    /// Adds its caches to those of the namespaces.
-    pub(in crate::controller) fn join(&self, watched: Watched) -> Watched {
-        Watched {
-            cluster_tenants: Some(self.tenants.0.clone()),
-            namespaces: Some(self.namespaces.0.clone()),
-            ..watched
-        }
+    pub(crate) fn sender(&self) -> mpsc::Sender<ObjectRef<ParsedClusterTenant>> {
+        self.sender.clone()
     }
 
-    /// Starts the watches, in `tasks` that never end. What changes is told to the resources whose
-    /// permission it could change.
-    pub(in crate::controller) fn watch(
+    /// Starts the watches, in tasks that never end. Once `is_leading` is true, events enqueue the
+    /// tenants, and the resources whose permission they could change.
+    pub(crate) fn start(
         self,
-        watched: &Watched,
-        pokes: &Pokes,
-        begun: &channel::Receiver<bool>,
+        stores: &Stores,
+        trigger: &Trigger,
+        is_leading: &channel::Receiver<bool>,
         tasks: &mut JoinSet<()>,
-    ) -> RunningCluster {
-        let (to_tenants, changes) = self.changes;
-        let config = || watcher::Config::default().timeout(WATCH_SECONDS);
-        let all = |watched: &Watched| {
-            let watched = watched.clone();
-            move || users(&watched, |_, _| true)
+    ) -> ClusterFeed {
+        let feed = ClusterFeed {
+            tenants: self.tenants.store.clone(),
+            namespaces: self.namespaces.store.clone(),
+            queue: self.queue,
         };
 
-        let tenants = self.tenants.0;
-        let stream = watcher(Api::all(self.client.clone()), config())
-            .default_backoff()
-            .reflect(self.tenants.1);
-        let (to_own, own, theirs) = (Shared::new(to_tenants), tenants.clone(), watched.clone());
-        let to_each = to_own.clone();
-        let using = move |tenant: &GuardedClusterTenant| {
-            to_each.offer([ObjectRef::from_obj(tenant)]);
+        let tenants = events(Api::all(self.client.clone()), watcher::Config::default());
+        let (all_stores, tenant_trigger) = (stores.clone(), trigger.clone());
+        let affected = move |tenant: &ParsedClusterTenant| {
+            tenant_trigger.tenant("", &reference_to(tenant));
             let name = tenant.name_any();
-            users(&theirs, |_, reference| reference.name == name)
+            cluster_users_of(&all_stores, |_, reference| reference.name == name)
         };
-        let of_all = all(watched);
+        let (all_stores, tenant_trigger, store) =
+            (stores.clone(), trigger.clone(), feed.tenants.clone());
         let everything = move || {
-            to_own.offer(own.state().iter().map(|tenant| ObjectRef::from_obj(&**tenant)));
-            of_all()
+            for tenant in store.state() {
+                tenant_trigger.tenant("", &reference_to(&tenant));
+            }
+            cluster_users_of(&all_stores, |_, _| true)
         };
-        tasks.spawn(forward(stream, using, everything, pokes.clone(), begun.clone()));
+        tasks.spawn(enqueue_affected(
+            self.tenants.reflect(tenants),
+            affected,
+            everything,
+            trigger.clone(),
+            is_leading.clone(),
+        ));
 
-        let namespaces = self.namespaces.0;
-        let stream = watcher(Api::<NamespaceMetadata>::all(self.client), config())
-            .default_backoff()
-            .reflect(self.namespaces.1);
-        let theirs = watched.clone();
-        let within = move |namespace: &NamespaceMetadata| {
+        let namespaces = events(Api::all(self.client), watcher::Config::default());
+        let all_stores = stores.clone();
+        let affected = move |namespace: &NamespaceMetadata| {
             let name = namespace.name_any();
-            users(&theirs, |namespace, _| namespace == name)
+            cluster_users_of(&all_stores, |namespace, _| namespace == name)
         };
-        tasks.spawn(forward(stream, within, all(watched), pokes.clone(), begun.clone()));
-        RunningCluster { tenants, namespaces, changes }
+        let all_stores = stores.clone();
+        tasks.spawn(enqueue_affected(
+            self.namespaces.reflect(namespaces),
+            affected,
+            move || cluster_users_of(&all_stores, |_, _| true),
+            trigger.clone(),
+            is_leading.clone(),
+        ));
+        feed
     }
 }
 
-impl RunningCluster {
-    /// Waits until each cache holds what there was when its watch began. To be called once.
-    pub(in crate::controller) async fn sync(&self) {
+impl ClusterFeed {
+    /// Waits until each store holds the initial list of its watch. To be called once.
+    pub(crate) async fn wait_synced(&self) {
         drop(futures::join!(self.tenants.wait_until_ready(), self.namespaces.wait_until_ready()));
     }
-
-    /// Keeps the status of the tenants up to date until `shutdown`.
-    pub(in crate::controller) fn run(
-        self,
-        context: &Arc<Context>,
-        shutdown: &channel::Receiver<bool>,
-    ) -> BoxStream<'static, ()> {
-        let tenants = applier(
-            |tenant, context| spawned(status::reconcile(tenant, context)).boxed(),
-            |_, _, _| Action::await_change(),
-            context.clone(),
-            self.tenants.clone(),
-            queue(&self.tenants, self.changes, shutdown),
-            Config::default().concurrency(context.settings.concurrency.max(1)),
-        );
-        stream::select(tenants.map(drop), stream::empty()).boxed()
-    }
 }
 
-/// The resources that refer to a tenant of the cluster and are as wanted, by their namespace and
-/// what they refer to.
-fn users(
-    watched: &Watched,
-    is_wanted: impl Fn(&str, &TenantRef) -> bool,
-) -> Vec<ObjectRef<Guarded>> {
-    let is_user = |resource: &&Arc<Guarded>| {
-        let Ok(resource) = &resource.0 else { return false };
-        let reference = &resource.spec.tenant_ref;
-        reference.kind == TenantKind::ClusterAuth0Tenant
-            && is_wanted(&resource.namespace().unwrap_or_default(), reference)
-    };
-    let resources = watched.resources();
-    resources.iter().filter(is_user).map(|resource| ObjectRef::from_obj(&**resource)).collect()
+fn reference_to(tenant: &ParsedClusterTenant) -> TenantRef {
+    TenantRef { kind: TenantKind::ClusterAuth0Tenant, name: tenant.name_any() }
 }

@@ -1,0 +1,9 @@
+//! What is reconciled when: explicit triggers, the work queue, and the priority of API calls.
+
+mod priority_gate;
+mod trigger;
+mod work_queue;
+
+pub(crate) use priority_gate::{PriorityGate, UrgentGuard};
+pub(crate) use trigger::{NamespaceSenders, Trigger};
+pub(crate) use work_queue::{Permit, WorkQueue};

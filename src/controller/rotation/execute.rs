@@ -1,0 +1,283 @@
+//! Executes steps: each is one call to Auth0 or one write, and what follows from it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use auth0_client::{ClientInfo, Priority};
+use chrono::{DateTime, Utc};
+use rotation::{Rejection, RolloutState, Step};
+use tracing::Instrument as _;
+
+use super::{
+    authorize,
+    observe::{ClientReading, reject_client},
+    pods, publish,
+    reconcile::Reconciliation,
+    state::UnpublishedResponse,
+    workloads::{self, Workloads},
+};
+use crate::{
+    controller::{error::Error, kube_call::check_fence, server_time::now, state::AbortOnDrop},
+    failpoint::failpoint,
+};
+
+/// How long after its intent was stored a change may still be sent to Auth0. After a longer pause the
+/// process reads again, because another replica may have continued.
+const INTENT_TTL: Duration = Duration::from_secs(5);
+
+/// How long workloads are watched at a time.
+const ROLLOUT_WATCH_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// Executes one step.
+pub(super) async fn execute(
+    reconciliation: &mut Reconciliation<'_>,
+    step: Step,
+) -> Result<(), Error> {
+    match step {
+        Step::Wait | Step::StoreStatus => Ok(()),
+        Step::ReadClient => read_client(reconciliation).await,
+        Step::ProbeSecret => probe_secret(reconciliation).await,
+        Step::DryRun => publish::dry_run(reconciliation).await,
+        Step::FindUnreachedPods => {
+            let workloads = workloads(reconciliation);
+            let secret = &reconciliation.resource.spec.target.name;
+            reconciliation.readings.unreached_pods =
+                pods::find_unreached(&workloads, secret).await?;
+            Ok(())
+        }
+        Step::ReadRollouts => read_rollouts(reconciliation).await,
+        Step::RestartWorkloads => restart_workloads(reconciliation).await,
+        Step::AddFinalizer => {
+            failpoint!("before-add-finalizer");
+            let fence = reconciliation.controller.context.fence();
+            let resource =
+                reconciliation.api.add_finalizer(&reconciliation.resource, fence).await?;
+            failpoint!("after-add-finalizer");
+            reconciliation.set_resource(resource);
+            Ok(())
+        }
+        Step::RemoveFinalizer => {
+            failpoint!("before-remove-finalizer");
+            let fence = reconciliation.controller.context.fence();
+            let resource =
+                reconciliation.api.remove_finalizer(&reconciliation.resource, fence).await?;
+            failpoint!("after-remove-finalizer");
+            reconciliation.set_resource(resource);
+            Ok(())
+        }
+        Step::RotateSecret => rotate_secret(reconciliation).await,
+        Step::SetSecret(number) => set_secret(reconciliation, number).await,
+        Step::Publish(publication) => publish::publish(reconciliation, &publication).await,
+    }
+}
+
+async fn read_client(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    reconciliation.urgent = None;
+    let tenant = reconciliation.tenant.clone()?;
+    let client_id = reconciliation.resource.spec.client_id.clone();
+    let priority = match reconciliation.rotation() {
+        Some(_) => Priority::InProgress,
+        None => Priority::New,
+    };
+    let asked_at = now();
+    let read = tenant.client.client(&client_id, true, priority).await;
+    tenant.meter.called("read-client", &read);
+    reconciliation.readings.client_read_at = Some(asked_at);
+    if let Ok(client) = &read {
+        authorize::update_metadata(reconciliation, client);
+    }
+    reconciliation.readings.client = match read {
+        Ok(client) => match reject_client(&client) {
+            Some(rejection) => ClientReading::Rejected(rejection),
+            None => ClientReading::Read(client),
+        },
+        // A client that may not be read can be rotated all the same.
+        Err(auth0_client::Auth0Error::MissingScope(_)) => {
+            ClientReading::Read(ClientInfo::unreadable(&client_id))
+        }
+        Err(error @ auth0_client::Auth0Error::ClientNotFound) => {
+            ClientReading::Rejected(Rejection::new(error.reason(), error.to_string()))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(())
+}
+
+async fn probe_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    reconciliation.urgent = None;
+    let tenant = reconciliation.tenant.clone()?;
+    let Some(current) = &reconciliation.target.values.current else {
+        return Err(Error::Conflict("the target Secret has no value to probe"));
+    };
+    let context = &reconciliation.controller.context;
+    check_fence(context.fence())?;
+    let client_id = &reconciliation.resource.spec.client_id;
+    let probed = tenant.client.accepts(client_id, current).await;
+    tenant.meter.called("revoke", &probed);
+    context.metrics.asked_whether_accepted(probed.as_ref().ok().copied());
+    let is_accepted = probed?;
+    reconciliation.readings.probe_accepted = Some(is_accepted);
+    let rejected_at = (!is_accepted).then(now);
+    reconciliation.with_state(|state| state.rejected_at = rejected_at);
+    Ok(())
+}
+
+/// Checks everything that can fail before a change at Auth0, before its intent is recorded: the
+/// tenant is as it was read, a token is available, and its scopes allow the change.
+pub(super) async fn prepare_change(reconciliation: &Reconciliation<'_>) -> Result<(), Error> {
+    let context = &reconciliation.controller.context;
+    if context.is_stopping() {
+        return Err(Error::Stopping);
+    }
+    check_fence(context.fence())?;
+    let tenant = reconciliation.tenant.clone()?;
+    if let Some(rejection) = authorize::forbids_asking(reconciliation) {
+        return Err(Error::Rejected(rejection));
+    }
+    let reference = &reconciliation.resource.spec.tenant_ref;
+    let namespace = &reconciliation.key.namespace;
+    reconciliation.controller.tenants.check_unchanged(namespace, reference, &tenant).await?;
+    tenant.client.prepare_change().await.map_err(Error::NotSent)
+}
+
+/// Makes the one call that cannot be repeated. It continues in a task of its own if this reconcile is
+/// dropped, and its response is in the state before anything else can happen.
+async fn rotate_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    let tenant = reconciliation.tenant.clone()?;
+    let not_after = send_deadline(reconciliation, reconciliation.readings.intent_stored_at)?;
+    discard_client_readings(reconciliation);
+    let client_id = reconciliation.resource.spec.client_id.clone();
+    let attempt = reconciliation.rotation().and_then(|rotation| rotation.activating_at);
+    let (uid, meter) = (reconciliation.uid.clone(), tenant.meter.clone());
+    let states = Arc::clone(&reconciliation.controller.states);
+    failpoint!("before-rotate-secret");
+    let call = async move {
+        let response = tenant.client.rotate_secret(&client_id, not_after).await;
+        states.with(&uid, |state| {
+            // A call without a response may still be on its way.
+            state.finished_attempt = if response.is_ok() { attempt } else { None };
+            state.rejected_at = None;
+            response.map(|secret| {
+                state.unpublished_response = secret
+                    .map(|secret| UnpublishedResponse { secret, received_at: Instant::now() });
+            })
+        })
+    };
+    let ended = tokio::spawn(call.in_current_span()).await;
+    failpoint!("after-rotate-secret");
+    reconciliation.enter_urgent_if_unpublished();
+    let response = ended.map_err(|_| Error::OutcomeUnknown("the call ended without a response"))?;
+    meter.called("rotate-secret", &response);
+    response.map_err(Error::from)
+}
+
+async fn set_secret(reconciliation: &mut Reconciliation<'_>, number: u64) -> Result<(), Error> {
+    reconciliation.urgent = None;
+    let tenant = reconciliation.tenant.clone()?;
+    // The call is safe to repeat, but not to send long after its value was read: another replica may
+    // have continued.
+    let based_on = Some(reconciliation.read_at).max(reconciliation.readings.intent_stored_at);
+    let not_after = send_deadline(reconciliation, based_on)?;
+    let target = &reconciliation.target;
+    let numbers = target.snapshot().map(|snapshot| snapshot.numbers()).unwrap_or_default();
+    let value = if numbers.fallback == Some(number) {
+        &target.values.fallback
+    } else if numbers.current == Some(number) {
+        &target.values.current
+    } else {
+        &None
+    };
+    let Some(value) = value else {
+        return Err(Error::Conflict("the target Secret has no value of that number"));
+    };
+    let client_id = &reconciliation.resource.spec.client_id;
+    failpoint!("before-set-secret");
+    let set = tenant.client.set_secret(client_id, value, not_after).await;
+    failpoint!("after-set-secret");
+    tenant.meter.called("set-secret", &set);
+    discard_client_readings(reconciliation);
+    set?;
+    reconciliation.readings.secret_set = true;
+    Ok(())
+}
+
+/// Discards what was read about the client before a change at Auth0.
+fn discard_client_readings(reconciliation: &mut Reconciliation<'_>) {
+    reconciliation.readings.client = ClientReading::NotRead;
+    reconciliation.readings.probe_accepted = None;
+}
+
+/// Returns the time before which a change must be sent whose ground was read or stored at `since`:
+/// soon after it, and while this process leads. The client checks it right before it sends.
+fn send_deadline(
+    reconciliation: &Reconciliation<'_>,
+    since: Option<Instant>,
+) -> Result<Instant, Error> {
+    // The record stays, and what it announces is read back.
+    let too_late =
+        Error::OutcomeUnknown("too much time passed since the intent was read or stored");
+    let context = &reconciliation.controller.context;
+    let ttl = INTENT_TTL.min(context.settings.propagation_window.to_std() / 6);
+    let Some(since) = since else { return Err(too_late) };
+    match context.leadership.no_later_than(since + ttl) {
+        Some(deadline) if Instant::now() < deadline => Ok(deadline),
+        _ => Err(too_late),
+    }
+}
+
+fn workloads<'r>(reconciliation: &'r Reconciliation<'_>) -> Workloads<'r> {
+    Workloads::new(
+        &reconciliation.controller.context.client,
+        &reconciliation.key.namespace,
+        &reconciliation.resource.spec.consumers.restart,
+    )
+}
+
+fn restart_at(reconciliation: &Reconciliation<'_>) -> Result<DateTime<Utc>, Error> {
+    let recorded = reconciliation.rotation().and_then(|rotation| rotation.restart_at);
+    recorded.ok_or(Error::Conflict("no restart is recorded"))
+}
+
+async fn restart_workloads(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    failpoint!("before-restart");
+    let restart_at = restart_at(reconciliation)?;
+    let fence = reconciliation.controller.context.fence();
+    let rejections = workloads(reconciliation).restart(restart_at, fence).await?;
+    failpoint!("after-restart");
+    reconciliation.readings.restart_rejections = rejections;
+    reconciliation.readings.rollouts = None;
+    Ok(())
+}
+
+/// Reads the progress of restarts, and watches those that are in progress.
+async fn read_rollouts(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    let restart_at = restart_at(reconciliation)?;
+    let rejections = &reconciliation.readings.restart_rejections;
+    let rollouts = workloads(reconciliation).rollouts(restart_at, rejections).await?;
+    let is_in_progress = rollouts.iter().any(|rollout| rollout.state == RolloutState::InProgress);
+    reconciliation.readings.rollouts = Some(rollouts);
+    if !is_in_progress {
+        reconciliation.with_state(|state| state.rollout_watch = None);
+        return Ok(());
+    }
+    let context = &reconciliation.controller.context;
+    let (client, trigger) = (context.client.clone(), context.trigger.clone());
+    let states = Arc::clone(&reconciliation.controller.states);
+    let (uid, key) = (reconciliation.uid.clone(), reconciliation.key.clone());
+    let restart = reconciliation.resource.spec.consumers.restart.clone();
+    reconciliation.with_state(|state| {
+        if state.rollout_watch.as_ref().is_some_and(|watch| !watch.is_finished()) {
+            return;
+        }
+        let namespace = key.namespace.clone();
+        let changed = move || {
+            states.with(&uid, |state| state.is_triggered = true);
+            trigger.rotation(&key);
+        };
+        let watch = workloads::watch(client, namespace, restart, ROLLOUT_WATCH_TIMEOUT, changed);
+        state.rollout_watch = Some(AbortOnDrop::spawn(watch));
+    });
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! The reconciler of ClientSecretRotations: observe, decide, execute.
+//!
+//! # Architecture invariants
+//!
+//! - [`rotation::decide()`] alone decides what to do; modules here observe and execute.
+//! - The durable record of an intent is stored, by compare-and-swap, before the step that it
+//!   announces. If it cannot be stored, the step is not executed.
+//! - Values stay in a reconcile, in [`state`] until they are published, and in the target Secret.
+//! - The resource and its target Secret are read live; stores only tell when to reconcile.
+
+mod authorize;
+mod drift;
+mod execute;
+mod observe;
+mod ownership;
+mod pods;
+mod policy;
+mod publish;
+mod reconcile;
+mod resource;
+mod scheduling;
+mod state;
+mod workloads;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt as _, Stream, StreamExt as _, channel::mpsc, future::join_all};
+use kube::{
+    Resource as _, ResourceExt as _,
+    runtime::{
+        Config, applier,
+        controller::{self, Action},
+        reflector::{ObjectRef, Store},
+    },
+};
+use tokio::sync::watch as channel;
+
+pub(crate) use drift::check_drift;
+use state::RotationState;
+
+use super::{
+    context::Context,
+    object_key::ObjectKey,
+    queue::{PriorityGate, WorkQueue},
+    spawn_reconcile,
+    state::StateMap,
+    tenant::TenantRegistry,
+    watch::reconcile_requests,
+};
+use crate::api::ParsedRotation;
+
+/// How long a shutdown waits for responses of `rotate-secret` that are not published yet.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// What all reconciles of ClientSecretRotations share.
+pub(crate) struct RotationController {
+    pub(super) context: Arc<Context>,
+    pub(super) tenants: Arc<TenantRegistry>,
+    work_queue: Arc<WorkQueue>,
+    priority_gate: PriorityGate,
+    states: Arc<StateMap<RotationState>>,
+}
+
+impl RotationController {
+    pub(crate) fn new(context: Arc<Context>, tenants: Arc<TenantRegistry>) -> Self {
+        let trigger = context.trigger.clone();
+        let concurrency = context.settings.concurrency;
+        let work_queue = WorkQueue::new(concurrency, move |key| trigger.rotation(key));
+        Self {
+            context,
+            tenants,
+            work_queue,
+            priority_gate: PriorityGate::new(),
+            states: Arc::default(),
+        }
+    }
+
+    /// Reconciles all resources of a store, then those that are enqueued. The stream has an item for
+    /// each reconcile and ends after the shutdown, when the last reconcile is over.
+    pub(crate) fn run(
+        self: &Arc<Self>,
+        store: Store<ParsedRotation>,
+        queue: mpsc::Receiver<ObjectRef<ParsedRotation>>,
+        shutdown: &channel::Receiver<bool>,
+    ) -> impl Stream<Item = ()> + Send + 'static + use<> {
+        let requests = reconcile_requests(&store, queue, shutdown);
+        let work_queue = self.work_queue.clone();
+        applier(
+            |resource, controller: Arc<Self>| match scheduling::admit(&resource, &controller) {
+                Ok(admitted) => {
+                    spawn_reconcile(scheduling::reconcile(admitted, controller)).boxed()
+                }
+                Err(requeue) => futures::future::ready(Ok(requeue)).boxed(),
+            },
+            |_, _, _| Action::await_change(),
+            self.clone(),
+            store,
+            requests,
+            // The permits of the work queue bound the concurrency: what waits for one is not running.
+            Config::default(),
+        )
+        .map(move |item| {
+            if let Err(controller::Error::ObjectNotFound(gone)) = item {
+                let namespace = gone.namespace.unwrap_or_default();
+                work_queue.cancel(&ObjectKey::new(namespace, gone.name));
+            }
+        })
+    }
+
+    /// Publishes the responses of `rotate-secret` that are not published yet: none is dropped while
+    /// there is time.
+    pub(crate) async fn publish_responses(&self) {
+        let rounds = async {
+            loop {
+                let uids = self.states.uids_where(|state| state.unpublished_response.is_some());
+                let resources = self.context.stores.rotations();
+                let keys: Vec<ObjectKey> = resources
+                    .iter()
+                    .filter(|resource| resource.uid().is_some_and(|uid| uids.contains(&uid)))
+                    .map(|resource| ObjectKey::of(&**resource))
+                    .collect();
+                if keys.is_empty() {
+                    return;
+                }
+                join_all(keys.iter().map(|key| reconcile::reconcile(self, key))).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, rounds).await.is_err() {
+            let uids = self.states.uids_where(|state| state.unpublished_response.is_some());
+            let count = uids.len();
+            tracing::error!(count, "failed to publish secrets; the next leader reads them back");
+        }
+    }
+
+    /// Drops the state of resources that are gone.
+    pub(crate) fn remove_absent(&self) {
+        let resources = self.context.stores.rotations();
+        let uids: std::collections::HashSet<String> =
+            resources.iter().filter_map(|resource| resource.meta().uid.clone()).collect();
+        self.states.retain(|uid| uids.contains(uid));
+        tracing::debug!(states = self.states.len(), "removed the state of absent resources");
+    }
+}

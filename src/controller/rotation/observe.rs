@@ -1,0 +1,303 @@
+//! From what a reconcile has read to the state machine's observation: which value is which, never
+//! what it is.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use auth0_client::{ClientInfo, ClientKind};
+use chrono::{DateTime, Utc};
+use kube::ResourceExt as _;
+use rotation::{
+    ClientObservation, Observation, OwnedTarget, Publication, Reason, Rejection, Request, Rollout,
+    SecretMatch, Target, UnreachedPods,
+};
+
+use super::{authorize, reconcile::Reconciliation, resource, state::ListedSecret};
+use crate::{
+    api::{DeletionPolicy, INITIALIZED_ANNOTATION, REQUEST_ANNOTATION},
+    controller::{
+        error::Error,
+        object_key::ObjectKey,
+        target_secret::{Contents, NumberedSecret, Rendering, SecretValues, Snapshot},
+    },
+};
+
+/// How long a difference in a list of clients is a reason to read the client.
+const LISTED_TTL: Duration = Duration::from_secs(300);
+
+/// What a reconcile has read and done since it last read resource and Secret.
+#[derive(Default)]
+pub(super) struct Readings {
+    pub(super) client: ClientReading,
+    pub(super) client_read_at: Option<DateTime<Utc>>,
+    /// Whether the probe accepted the current value.
+    pub(super) probe_accepted: Option<bool>,
+    /// Whether Auth0 acknowledged the value of the rotation in progress.
+    pub(super) secret_set: bool,
+    pub(super) dry_run_passed: bool,
+    pub(super) unreached_pods: UnreachedPods,
+    pub(super) rollouts: Option<Vec<Rollout>>,
+    /// Workloads that could not be restarted, and why.
+    pub(super) restart_rejections: BTreeMap<String, String>,
+    /// When the intent of a change at Auth0 was stored.
+    pub(super) intent_stored_at: Option<Instant>,
+}
+
+/// What Auth0 said about the client.
+#[derive(Default)]
+pub(super) enum ClientReading {
+    #[default]
+    NotRead,
+    /// The client cannot be rotated.
+    Rejected(Rejection),
+    Read(ClientInfo),
+}
+
+/// The target Secret as it was last read or written.
+#[derive(Default)]
+pub(super) struct TargetState {
+    pub(super) read: TargetRead,
+    pub(super) values: SecretValues,
+    /// What this reconcile last wrote.
+    pub(super) last_written: Option<Publication>,
+}
+
+#[derive(Default)]
+pub(super) enum TargetRead {
+    #[default]
+    NotRead,
+    Absent,
+    Present(Box<Snapshot>),
+}
+
+impl TargetState {
+    pub(super) fn snapshot(&self) -> Option<&Snapshot> {
+        match &self.read {
+            TargetRead::Present(snapshot) => Some(snapshot),
+            TargetRead::NotRead | TargetRead::Absent => None,
+        }
+    }
+
+    /// Returns the numbers and values of the Secret, to be written as the spec wants them.
+    pub(super) fn contents(&self) -> Option<Contents> {
+        let numbers = self.snapshot()?.numbers();
+        let current =
+            NumberedSecret { number: numbers.current?, secret: self.values.current.clone()? };
+        let fallback = match (numbers.fallback, &self.values.fallback) {
+            (Some(number), Some(secret)) => Some(NumberedSecret { number, secret: secret.clone() }),
+            _ => None,
+        };
+        Some(Contents { current, fallback })
+    }
+}
+
+/// Reads the target Secret, live.
+pub(super) async fn read_target(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    reconciliation.target.read = TargetRead::NotRead;
+    let spec = &reconciliation.resource.spec.target;
+    let key = ObjectKey::new(&reconciliation.key.namespace, &spec.name);
+    let secret = reconciliation.controller.context.secrets.get(&key).await?;
+    reconciliation.target.values = match &secret {
+        Some(secret) => secret.values(&spec.keys),
+        None => SecretValues::default(),
+    };
+    reconciliation.target.read = match secret {
+        Some(secret) => TargetRead::Present(Box::new(secret)),
+        None => TargetRead::Absent,
+    };
+    reconciliation.note_target_version();
+    Ok(())
+}
+
+/// Returns the observation of everything that was read.
+pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
+    drop_published_response(reconciliation);
+    let resource = &reconciliation.resource;
+    let status = reconciliation.status();
+    let annotation = |name: &str| resource.annotations().get(name).map(String::as_str);
+    let attempt = reconciliation.rotation().and_then(|rotation| rotation.activating_at);
+    let (has_unpublished_response, rejected_at, attempt_finished) =
+        reconciliation.with_state(|state| {
+            let is_finished = attempt.is_some() && state.finished_attempt == attempt;
+            (state.unpublished_response.is_some(), state.rejected_at, is_finished)
+        });
+    let readings = &reconciliation.readings;
+    let signs_with_secret = match &readings.client {
+        ClientReading::Read(client) => Some(client.signs_with_secret),
+        ClientReading::NotRead | ClientReading::Rejected(_) => None,
+    };
+    Observation {
+        signs_with_secret,
+        generation: resource.metadata.generation.unwrap_or_default(),
+        request: annotation(REQUEST_ANNOTATION).map(Request::parse),
+        initialized: annotation(INITIALIZED_ANNOTATION).is_some(),
+        has_finalizer: resource::has_finalizer(resource),
+        is_deleting: resource.metadata.deletion_timestamp.is_some(),
+        target: observe_target(reconciliation),
+        client: observe_client(reconciliation),
+        client_read_at: readings.client_read_at,
+        accepted: readings.probe_accepted,
+        rejected_at,
+        has_unpublished_response,
+        attempt_finished,
+        dry_run_passed: readings.dry_run_passed,
+        drift_suspected: reconciliation.authorization.denied.is_none()
+            && is_drift_suspected(reconciliation),
+        unreached_pods: readings.unreached_pods.clone(),
+        rollouts: readings.rollouts.clone(),
+        secret_set: readings.secret_set,
+        status,
+    }
+}
+
+/// Drops the response if the target Secret has it: a write whose acknowledgment was lost happened.
+fn drop_published_response(reconciliation: &Reconciliation<'_>) {
+    let current = reconciliation.target.values.current.as_ref();
+    reconciliation.with_state(|state| {
+        state.unpublished_response.take_if(|response| current == Some(&response.secret));
+    });
+}
+
+fn observe_client(reconciliation: &Reconciliation<'_>) -> ClientObservation {
+    if let Some(rejection) = authorize::forbids_asking(reconciliation) {
+        return ClientObservation::Rejected(rejection);
+    }
+    match &reconciliation.readings.client {
+        ClientReading::NotRead => ClientObservation::NotRead,
+        ClientReading::Rejected(rejection) => ClientObservation::Rejected(rejection.clone()),
+        ClientReading::Read(client) => {
+            ClientObservation::Found(compare(client, &reconciliation.target.values))
+        }
+    }
+}
+
+/// Compares the secret at Auth0 with the values of the target Secret.
+fn compare(client: &ClientInfo, values: &SecretValues) -> SecretMatch {
+    match &client.secret {
+        None => SecretMatch::Unreadable,
+        Some(secret) if values.current.as_ref() == Some(secret) => SecretMatch::Current,
+        Some(secret) if values.fallback.as_ref() == Some(secret) => SecretMatch::Fallback,
+        Some(_) => SecretMatch::Other,
+    }
+}
+
+/// Returns whether a list of the tenant's clients showed a secret that the target does not have.
+fn is_drift_suspected(reconciliation: &Reconciliation<'_>) -> bool {
+    let values = &reconciliation.target.values;
+    reconciliation.with_state(|state| match &state.listed {
+        Some(listed) if listed.listed_at.elapsed() <= LISTED_TTL => match &listed.secret {
+            ListedSecret::Present(secret) => {
+                values.current.as_ref() != Some(secret) && values.fallback.as_ref() != Some(secret)
+            }
+            ListedSecret::ClientAbsent => true,
+        },
+        _ => false,
+    })
+}
+
+/// Returns the target Secret in the terms of the state machine.
+pub(super) fn observe_target(reconciliation: &Reconciliation<'_>) -> Target {
+    let target = &reconciliation.target;
+    if matches!(target.read, TargetRead::NotRead) {
+        return Target::Unknown;
+    }
+    let snapshot = target.snapshot();
+    let is_owner = snapshot.and_then(Snapshot::owner) == Some(reconciliation.key.name.as_str());
+    if let Some(rejection) = authorize::forbids_writing(reconciliation, is_owner) {
+        return Target::Rejected(rejection.clone());
+    }
+    let Some(snapshot) = snapshot else { return Target::Absent };
+    if let Some(rejection) = reject_target(reconciliation, snapshot) {
+        return Target::Rejected(rejection);
+    }
+    let numbers = snapshot.numbers();
+    let keys = &reconciliation.resource.spec.target.keys;
+    let tampered = snapshot.is_tampered(keys, &target.values);
+    let in_sync = match (&reconciliation.tenant, target.contents()) {
+        (Ok(tenant), Some(contents)) if !tampered => {
+            let rendering = rendering(reconciliation, &tenant.domain);
+            rendering.render(&contents, Some(snapshot)).matches(snapshot)
+        }
+        // Without the tenant its domain is unknown; its return triggers the next reconcile.
+        _ => true,
+    };
+    Target::Owned(OwnedTarget {
+        current: numbers.current,
+        fallback: numbers.fallback,
+        has_current: target.values.current.is_some(),
+        tampered,
+        in_sync,
+    })
+}
+
+/// Returns why an existing Secret may not be the target, if it may not.
+fn reject_target(reconciliation: &Reconciliation<'_>, secret: &Snapshot) -> Option<Rejection> {
+    let spec = &reconciliation.resource.spec.target;
+    let name = &spec.name;
+    if secret.immutable {
+        return Some(Rejection::new(
+            Reason::TargetImmutable,
+            format!("the Secret {name} is immutable. Delete it, or set another spec.target.name"),
+        ));
+    }
+    match secret.owner() {
+        Some(owner) if owner == reconciliation.key.name => None,
+        Some(owner) if is_other_resource(reconciliation, owner) => Some(Rejection::new(
+            Reason::TargetClaimed,
+            format!(
+                "the Secret {name} belongs to the ClientSecretRotation {owner}. Set another \
+                 spec.target.name"
+            ),
+        )),
+        _ if spec.adopt => None,
+        _ => Some(Rejection::new(
+            Reason::TargetNotOwned,
+            format!(
+                "the Secret {name} exists and was not created for this resource. Set \
+                 spec.target.adopt to true to take it over, or set another spec.target.name"
+            ),
+        )),
+    }
+}
+
+fn is_other_resource(reconciliation: &Reconciliation<'_>, name: &str) -> bool {
+    let key = ObjectKey::new(&reconciliation.key.namespace, name);
+    let found = reconciliation.controller.context.stores.rotation(&key);
+    found.is_some_and(|found| found.uid().as_deref() != Some(reconciliation.uid.as_str()))
+}
+
+/// Returns how the target Secret is rendered.
+pub(super) fn rendering<'r>(
+    reconciliation: &'r Reconciliation<'_>,
+    domain: &'r str,
+) -> Rendering<'r> {
+    let spec = &reconciliation.resource.spec;
+    Rendering {
+        spec: &spec.target,
+        resource: &reconciliation.key.name,
+        namespace: &reconciliation.key.namespace,
+        client_id: &spec.client_id,
+        domain,
+        owner: kube::Resource::owner_ref(&reconciliation.resource, &()),
+        deleted_with_owner: spec.target.deletion_policy == DeletionPolicy::Delete,
+    }
+}
+
+/// Returns why a client cannot be rotated, if it cannot.
+pub(super) fn reject_client(client: &ClientInfo) -> Option<Rejection> {
+    match client.kind {
+        ClientKind::Confidential => None,
+        ClientKind::Public => Some(Rejection::new(
+            Reason::PublicClient,
+            "the client is public (its token_endpoint_auth_method is none), so it has no secret to \
+             rotate. Choose an authentication method in Auth0, or delete this resource",
+        )),
+        ClientKind::KeyBased => Some(Rejection::new(
+            Reason::ClientUsesKeys,
+            "the client authenticates with keys (client_authentication_methods), so it has no \
+             secret to rotate. Delete this resource, or switch the client back to a client secret",
+        )),
+    }
+}

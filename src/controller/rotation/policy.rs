@@ -1,0 +1,53 @@
+//! From a resource's spec and the operator's flags to the state machine's policy.
+
+use chrono::{DateTime, Utc};
+use kube::ResourceExt as _;
+use rotation::{K8sDuration, Policy, PolicyParams, Schedule, Strategy, Window};
+
+use crate::{
+    api::{ClientSecretRotation, Initial, WindowSpec},
+    controller::target_secret::check_templates,
+};
+
+/// Returns the policy of a resource.
+///
+/// `is_own_credentials`: the target is what the operator itself authenticates with. A lost response
+/// of `rotate-secret` could then never be read back, so such a secret is always changed to a value
+/// that was published before. The operator reads it live, so no staging period is needed.
+pub(super) fn policy(
+    resource: &ClientSecretRotation,
+    propagation_window: K8sDuration,
+    is_own_credentials: bool,
+    now: DateTime<Utc>,
+) -> Policy {
+    let spec = &resource.spec;
+    let (strategy, staging_period) = match spec.strategy {
+        Strategy::Rotate if is_own_credentials => (Strategy::Staged, K8sDuration::ZERO),
+        strategy => (strategy, spec.staging.period),
+    };
+    let params = PolicyParams {
+        strategy,
+        staging_period,
+        grace_period: spec.grace_period,
+        propagation_window,
+        rotate_initially: spec.initial == Initial::Rotate,
+        suspend: spec.suspend,
+        restarts: !spec.consumers.restart.is_empty(),
+        rollout_timeout: spec.consumers.rollout_timeout,
+        seed: resource.uid().unwrap_or_default(),
+    };
+    let schedule = spec.schedule.as_ref().map(|schedule| {
+        Schedule::new(
+            schedule.cron.as_deref(),
+            schedule.time_zone.as_deref(),
+            schedule.every,
+            schedule.jitter,
+            now,
+        )
+    });
+    let window = |window: &WindowSpec| {
+        Window::new(&window.cron, window.time_zone.as_deref(), window.duration, now)
+    };
+    let windows = spec.windows.iter().map(window).collect();
+    Policy::new(params, schedule.transpose(), windows, now).refuse(check_templates(&spec.target))
+}

@@ -1,0 +1,163 @@
+//! Writes the target Secret.
+
+use auth0_client::ClientSecret;
+use leader_election::WriteFence;
+use rotation::{NumberedValue, Publication, Purpose, Target, ValueSource};
+
+use super::{
+    observe::{ClientReading, TargetRead, observe_target, rendering},
+    reconcile::Reconciliation,
+};
+use crate::{
+    controller::{
+        error::Error,
+        object_key::ObjectKey,
+        target_secret::{Contents, NumberedSecret},
+    },
+    failpoint::failpoint,
+};
+
+/// Asks the API server whether it would accept what a rotation will write: wrong permissions, quotas,
+/// admission webhooks and names are found before there is a value to lose.
+pub(super) async fn dry_run(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    let tenant = reconciliation.tenant.clone()?;
+    let target = &reconciliation.target;
+    let sample = generate()?;
+    let contents = Contents {
+        current: NumberedSecret { number: 2, secret: sample },
+        fallback: target.values.current.clone().map(|secret| NumberedSecret { number: 1, secret }),
+    };
+    let present = target.snapshot();
+    let rendered = rendering(reconciliation, &tenant.domain).render(&contents, present);
+    let secrets = &reconciliation.controller.context.secrets;
+    secrets.dry_run(&target_key(reconciliation), &rendered, present).await?;
+    reconciliation.readings.dry_run_passed = true;
+    Ok(())
+}
+
+/// Writes a publication.
+pub(super) async fn publish(
+    reconciliation: &mut Reconciliation<'_>,
+    publication: &Publication,
+) -> Result<(), Error> {
+    let name = &reconciliation.resource.spec.target.name;
+    if reconciliation.target.last_written.as_ref() == Some(publication) {
+        // What this reconcile wrote is gone again: another party writes the same keys. The next
+        // reconcile retries after a backoff.
+        return Err(Error::TargetContested(name.clone()));
+    }
+    if let Target::Rejected(rejection) = observe_target(reconciliation) {
+        // The state machine publishes nothing here. This check holds even if that changes.
+        return Err(Error::Rejected(rejection));
+    }
+    let contents = contents(reconciliation, publication)?;
+    let domain = domain(reconciliation)?;
+    let present = reconciliation.target.snapshot();
+    let rendered = rendering(reconciliation, &domain).render(&contents, present);
+    let key = target_key(reconciliation);
+    let secrets = &reconciliation.controller.context.secrets;
+    let fence = fence(reconciliation, publication.purpose);
+    failpoint!("before-publish");
+    let written = match present {
+        None => secrets.create(&key, &rendered, fence).await?,
+        Some(over) => secrets.apply(&key, &rendered, over, fence).await?,
+    };
+    failpoint!("after-publish");
+    record_publication(reconciliation, publication);
+    let keys = &reconciliation.resource.spec.target.keys;
+    reconciliation.target.last_written = Some(publication.clone());
+    reconciliation.target.values = written.values(keys);
+    reconciliation.target.read = TargetRead::Present(Box::new(written));
+    reconciliation.readings.probe_accepted = None;
+    reconciliation.note_target_version();
+    Ok(())
+}
+
+fn target_key(reconciliation: &Reconciliation<'_>) -> ObjectKey {
+    let name = &reconciliation.resource.spec.target.name;
+    ObjectKey::new(&reconciliation.key.namespace, name)
+}
+
+/// Returns the fence of a publication. The response of `rotate-secret` is published even after the
+/// leadership was lost, because no other process has it.
+pub(super) fn fence<'r>(reconciliation: &Reconciliation<'r>, purpose: Purpose) -> WriteFence<'r> {
+    match purpose {
+        Purpose::Response => WriteFence::UnpublishedResponse,
+        _ => reconciliation.controller.context.fence(),
+    }
+}
+
+/// Returns the tenant's domain. Where the tenant is gone, the last one: a response is published all
+/// the same.
+fn domain(reconciliation: &Reconciliation<'_>) -> Result<String, Error> {
+    let error = match &reconciliation.tenant {
+        Ok(tenant) => return Ok(tenant.domain.clone()),
+        Err(error) => error,
+    };
+    if let Some(domain) = reconciliation.with_state(|state| state.domain.clone()) {
+        return Ok(domain);
+    }
+    let key = &reconciliation.resource.spec.target.keys.domain;
+    match reconciliation.target.snapshot().and_then(|secret| secret.text(key)) {
+        Some(domain) => Ok(domain.as_str().to_owned()),
+        None => Err(error.clone()),
+    }
+}
+
+fn record_publication(reconciliation: &mut Reconciliation<'_>, publication: &Publication) {
+    reconciliation.urgent = None;
+    let metrics = &reconciliation.controller.context.metrics;
+    let purpose = publication.purpose;
+    if purpose == Purpose::Response
+        && let Some(response) = reconciliation.with_state(|state| state.unpublished_response.take())
+    {
+        metrics.answer_published(response.received_at.elapsed());
+    }
+    metrics.secret_written(purpose);
+    let ObjectKey { namespace, name } = &reconciliation.key;
+    let current = publication.current.number;
+    let fallback = publication.fallback.map(|fallback| fallback.number);
+    tracing::info!(namespace, name, ?purpose, current, fallback, "published the target Secret");
+}
+
+fn contents(
+    reconciliation: &Reconciliation<'_>,
+    publication: &Publication,
+) -> Result<Contents, Error> {
+    let current = resolve(reconciliation, publication.current)?;
+    let mut fallback = match publication.fallback {
+        Some(fallback) => Some(resolve(reconciliation, fallback)?),
+        None => None,
+    };
+    // The same value twice is no fallback.
+    fallback.take_if(|fallback| fallback.secret == current.secret);
+    Ok(Contents { current, fallback })
+}
+
+/// Returns the value that the state machine names.
+fn resolve(
+    reconciliation: &Reconciliation<'_>,
+    wanted: NumberedValue,
+) -> Result<NumberedSecret, Error> {
+    let values = &reconciliation.target.values;
+    let secret = match wanted.value {
+        ValueSource::Current => values.current.clone(),
+        ValueSource::Fallback => values.fallback.clone(),
+        ValueSource::Response => reconciliation.with_state(|state| {
+            state.unpublished_response.as_ref().map(|response| response.secret.clone())
+        }),
+        ValueSource::Auth0 => match &reconciliation.readings.client {
+            ClientReading::Read(client) => client.secret.clone(),
+            ClientReading::NotRead | ClientReading::Rejected(_) => None,
+        },
+        ValueSource::Generated => Some(generate()?),
+    };
+    match secret {
+        Some(secret) => Ok(NumberedSecret { number: wanted.number, secret }),
+        None => Err(Error::Conflict("a value that was observed is gone")),
+    }
+}
+
+fn generate() -> Result<ClientSecret, Error> {
+    ClientSecret::generate().ok_or(Error::Conflict("the operating system returned no random bytes"))
+}

@@ -1,0 +1,345 @@
+//! One reconcile of one resource: observe, decide, execute, until there is nothing left to do.
+
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::ResourceExt as _;
+use rotation::{
+    Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Purpose, Reason,
+    Rotation, Status, Step, condition_types, decide, event_records, fail, set_condition,
+};
+
+use super::{
+    RotationController,
+    authorize::{self, Authorization},
+    execute::{self, execute},
+    observe::{self, Readings, TargetState, observe},
+    policy,
+    resource::{self, ResourceApi},
+    state::{LastObserved, RotationState},
+};
+use crate::{
+    api::ClientSecretRotation,
+    controller::{
+        error::Error, object_key::ObjectKey, queue::UrgentGuard, server_time::now,
+        tenant::TenantHandle,
+    },
+    failpoint::failpoint,
+};
+
+/// How many steps a reconcile takes before others get a turn. The longest sequence, a rotation whose
+/// grace period ends at once, takes thirteen.
+const MAX_STEPS: usize = 24;
+
+/// How a reconcile ended.
+pub(super) enum Outcome {
+    /// There is nothing to do before this time, if any.
+    Done(Option<DateTime<Utc>>),
+    /// The resource does not exist any more.
+    Gone,
+}
+
+/// The result of a reconcile.
+pub(super) struct Report {
+    pub(super) outcome: Result<Outcome, Error>,
+    /// The resource, unless it could not be read.
+    pub(super) regarding: Option<ObjectReference>,
+    pub(super) events: Vec<EventRecord>,
+}
+
+/// One reconcile of one resource.
+pub(super) struct Reconciliation<'a> {
+    pub(super) controller: &'a RotationController,
+    pub(super) key: ObjectKey,
+    pub(super) uid: String,
+    pub(super) api: ResourceApi,
+    pub(super) resource: ClientSecretRotation,
+    pub(super) tenant: Result<TenantHandle, Error>,
+    pub(super) target: TargetState,
+    pub(super) readings: Readings,
+    pub(super) authorization: Authorization,
+    /// Held while a response of `rotate-secret` is being published.
+    pub(super) urgent: Option<UrgentGuard>,
+    /// When the resource and its target Secret were read.
+    pub(super) read_at: Instant,
+    policy: Option<CachedPolicy>,
+    observed: LastObserved,
+    events: Vec<EventRecord>,
+}
+
+/// The policy of one generation of the spec.
+struct CachedPolicy {
+    generation: Option<i64>,
+    policy: Policy,
+}
+
+/// The step that failed and what it was decided on.
+struct FailedStep {
+    observation: Observation,
+    step: Step,
+}
+
+/// Reconciles a resource.
+pub(super) async fn reconcile(controller: &RotationController, key: &ObjectKey) -> Report {
+    let api = ResourceApi::new(controller.context.client.clone(), key);
+    controller.priority_gate.wait_ordinary().await;
+    let read_at = Instant::now();
+    let resource = match api.get().await {
+        Ok(Some(resource)) => resource,
+        Ok(None) => {
+            return Report { outcome: Ok(Outcome::Gone), regarding: None, events: Vec::new() };
+        }
+        Err(error) => return Report { outcome: Err(error), regarding: None, events: Vec::new() },
+    };
+    let mut reconciliation = Reconciliation {
+        controller,
+        key: key.clone(),
+        uid: resource.uid().unwrap_or_default(),
+        api,
+        tenant: controller.tenants.find(&resource),
+        resource,
+        target: TargetState::default(),
+        readings: Readings::default(),
+        authorization: Authorization::default(),
+        urgent: None,
+        read_at,
+        policy: None,
+        observed: LastObserved::default(),
+        events: Vec::new(),
+    };
+    let outcome = reconciliation.run().await;
+    if let Ok(tenant) = &reconciliation.tenant {
+        let reference = &reconciliation.resource.spec.tenant_ref;
+        controller.tenants.report_rate_limit(&key.namespace, reference, tenant);
+    }
+    let regarding = Some(resource::object_reference(&reconciliation.resource));
+    Report { outcome, regarding, events: reconciliation.events }
+}
+
+impl Reconciliation<'_> {
+    async fn run(&mut self) -> Result<Outcome, Error> {
+        self.note_resource_version();
+        self.remember_domain();
+        self.with_state(|state| state.is_triggered = false);
+        if let Err(error) = observe::read_target(self).await {
+            return self.fail(None, error).await;
+        }
+        if let Err(error) = authorize::authorize(self).await {
+            return self.fail(None, error).await;
+        }
+        self.enter_urgent_if_unpublished();
+        for _ in 0..MAX_STEPS {
+            if self.urgent.is_none() {
+                self.controller.priority_gate.wait_ordinary().await;
+            }
+            let now = now();
+            let policy = self.policy(now);
+            let observation = observe(self);
+            let decision = decide(&observation, now, &policy);
+            let step = decision.step.clone();
+            match self.apply(&observation, decision).await {
+                Ok(None) => {}
+                Ok(Some(outcome)) => return Ok(outcome),
+                Err(error) if error.class() == ErrorClass::Conflict && self.refresh().await? => {}
+                Err(error) => {
+                    return self.fail(Some(FailedStep { observation, step }), error).await;
+                }
+            }
+        }
+        Err(Error::Conflict("more steps are due than one reconcile takes"))
+    }
+
+    /// Reads everything again after a conflict. Returns false if the resource is gone.
+    async fn refresh(&mut self) -> Result<bool, Error> {
+        self.read_at = Instant::now();
+        let Some(resource) = self.api.get().await? else { return Ok(false) };
+        self.set_resource(resource);
+        self.tenant = self.controller.tenants.find(&self.resource);
+        self.remember_domain();
+        self.readings = Readings::default();
+        authorize::authorize(self).await?;
+        observe::read_target(self).await?;
+        Ok(true)
+    }
+
+    /// Stores the status of a decision, then executes its step.
+    async fn apply(
+        &mut self,
+        observation: &Observation,
+        decision: Decision,
+    ) -> Result<Option<Outcome>, Error> {
+        let Decision { status, step, wake } = decision;
+        if matches!(step, Step::RotateSecret | Step::SetSecret(_)) {
+            // What is known to fail beforehand is not recorded as an attempt.
+            execute::prepare_change(self).await?;
+            let number = status.rotation.as_ref().map(|rotation| rotation.number);
+            self.with_state(|state| state.attempted_number = number);
+        }
+        let status = self.with_tenant_condition(status);
+        if !self.controller.context.fence().holds() && is_response(&step) {
+            // After the leadership was lost only the response is published; its intent was stored
+            // before the call.
+            execute(self, step).await?;
+            return Ok(None);
+        }
+        self.store_status(&observation.status, status).await?;
+        if step == Step::Wait {
+            self.finish(wake);
+            return Ok(Some(Outcome::Done(wake)));
+        }
+        execute(self, step).await?;
+        Ok(None)
+    }
+
+    /// Stores a status if it differs from the stored one, and records the transition.
+    async fn store_status(&mut self, stored: &Status, status: Status) -> Result<(), Error> {
+        if *stored == status {
+            return Ok(());
+        }
+        let context = &self.controller.context;
+        failpoint!("before-store-status");
+        let resource =
+            self.api.store_status(&self.resource, status.clone(), context.fence()).await?;
+        failpoint!("after-store-status");
+        self.readings.intent_stored_at = Some(Instant::now());
+        context.metrics.status_written();
+        let strategy = resource.spec.strategy;
+        context.metrics.went_on((stored, &status), strategy, now());
+        self.set_resource(resource);
+        let events = event_records(stored, &status);
+        for event in &events {
+            self.log(event);
+        }
+        self.events.extend(events);
+        Ok(())
+    }
+
+    /// Records a failure in the status. Returns the error, also when that fails.
+    async fn fail(&mut self, failed: Option<FailedStep>, error: Error) -> Result<Outcome, Error> {
+        let now = now();
+        let policy = self.policy(now);
+        let (observation, step) = match failed {
+            Some(FailedStep { observation, step }) => (observation, Some(step)),
+            None => (observe(self), None),
+        };
+        // The status may have been stored since the observation: the step after it failed.
+        let observation = Observation { status: self.status(), ..observation };
+        let failure = Failure::from(&error);
+        let status = fail(&observation, step.as_ref(), &failure, now, &policy);
+        let status = self.with_tenant_condition(status);
+        if let Err(second) = self.store_status(&observation.status, status).await {
+            tracing::debug!(name = self.key.name, %second, "failed to record a failure");
+        }
+        Err(error)
+    }
+
+    /// Returns the policy, which is computed once per generation of the spec.
+    fn policy(&mut self, now: DateTime<Utc>) -> Policy {
+        let generation = self.resource.metadata.generation;
+        let policy = match &self.policy {
+            Some(cached) if cached.generation == generation => cached.policy.clone(),
+            _ => {
+                let window = self.controller.context.settings.propagation_window;
+                let is_own_credentials = self.authorization.is_own_credentials;
+                let policy = policy::policy(&self.resource, window, is_own_credentials, now);
+                self.policy = Some(CachedPolicy { generation, policy: policy.clone() });
+                policy
+            }
+        };
+        let Authorization { denied, conflict, .. } = &self.authorization;
+        policy.refuse(conflict.clone()).forbid(denied.clone())
+    }
+
+    fn remember_domain(&self) {
+        if let Ok(tenant) = &self.tenant {
+            let domain = Some(tenant.domain.clone());
+            self.with_state(|state| state.domain = domain);
+        }
+    }
+
+    /// Lets this reconcile go before others while a response is unpublished.
+    pub(super) fn enter_urgent_if_unpublished(&mut self) {
+        let is_unpublished = self.with_state(|state| state.unpublished_response.is_some());
+        self.urgent = is_unpublished.then(|| self.controller.priority_gate.enter_urgent());
+    }
+
+    /// Reads or changes the in-memory state of this resource.
+    pub(super) fn with_state<T>(&self, access: impl FnOnce(&mut RotationState) -> T) -> T {
+        self.controller.states.with(&self.uid, access)
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.resource.status.clone().unwrap_or_default()
+    }
+
+    /// Returns the rotation in progress.
+    pub(super) fn rotation(&self) -> Option<&Rotation> {
+        self.resource.status.as_ref()?.rotation.as_ref()
+    }
+
+    fn with_tenant_condition(&self, mut status: Status) -> Status {
+        let (is_ready, reason, message) = match &self.tenant {
+            Err(error) => (false, error.reason(), error.to_string()),
+            Ok(TenantHandle { not_ready: Some((reason, message)), .. }) => {
+                (false, *reason, message.clone())
+            }
+            Ok(_) => (true, Reason::Usable, String::new()),
+        };
+        let generation = status.observed_generation;
+        let type_ = condition_types::TENANT_READY;
+        let condition = Condition::new(type_, is_ready, reason, &message, generation, now());
+        set_condition(&mut status.conditions, condition);
+        status
+    }
+
+    pub(super) fn set_resource(&mut self, resource: ClientSecretRotation) {
+        self.resource = resource;
+        self.note_resource_version();
+    }
+
+    fn note_resource_version(&mut self) {
+        self.observed.resource_versions.extend(self.resource.resource_version());
+    }
+
+    pub(super) fn note_target_version(&mut self) {
+        if let Some(snapshot) = self.target.snapshot() {
+            self.observed.secret_versions.push(snapshot.resource_version().to_owned());
+        }
+    }
+
+    /// Remembers that nothing has to be done before `wake`, unless something changes.
+    fn finish(&mut self, wake: Option<DateTime<Utc>>) {
+        let mut observed = std::mem::take(&mut self.observed);
+        observed.tenant_version = match &self.tenant {
+            Ok(tenant) => tenant.version.clone(),
+            Err(_) => None,
+        };
+        observed.is_claimed = self.authorization.is_claimed;
+        observed.wake = wake;
+        let has_rollouts = self.readings.rollouts.is_some();
+        self.with_state(|state| {
+            state.last_observed = Some(observed);
+            state.listed = None;
+            if !has_rollouts {
+                state.rollout_watch = None;
+            }
+            state.last_failure = None;
+            state.failures = 0;
+        });
+    }
+
+    fn log(&self, event: &EventRecord) {
+        let ObjectKey { namespace, name } = &self.key;
+        let EventRecord { reason, message, warning } = event;
+        if *warning {
+            tracing::warn!(namespace, name, %reason, "{message}");
+        } else {
+            tracing::info!(namespace, name, %reason, "{message}");
+        }
+    }
+}
+
+fn is_response(step: &Step) -> bool {
+    matches!(step, Step::Publish(publication) if publication.purpose == Purpose::Response)
+}

@@ -1,0 +1,284 @@
+//! When a resource is reconciled, and when it is reconciled next.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use auth0_client::Priority;
+use chrono::{DateTime, Utc};
+use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
+use rotation::{ErrorClass, Request};
+use tracing::Instrument as _;
+
+use super::{
+    RotationController, ownership,
+    reconcile::{self, Outcome, Report},
+    state::{DesiredInputs, LastFailure},
+};
+use crate::{
+    api::{ClientSecretRotation, ParsedRotation, REQUEST_ANNOTATION, TenantId, TenantRef},
+    controller::{
+        error::{Error, backoff},
+        object_key::ObjectKey,
+        queue::Permit,
+        server_time::now,
+    },
+    metrics::class_word,
+    telemetry,
+};
+
+/// Longest time until a resource is checked again. Due times go by the wall clock, which timers do not
+/// follow when it is set or the machine sleeps. The check costs no call.
+const MAX_REQUEUE: Duration = Duration::from_secs(300);
+
+/// A resource that may be reconciled now.
+pub(super) struct Admitted {
+    key: ObjectKey,
+    uid: String,
+    tenant_ref: TenantRef,
+    inputs: DesiredInputs,
+    priority: Priority,
+    /// Held until the reconcile is over; not needed to publish a response.
+    permit: Option<Permit>,
+}
+
+/// Why a resource is not reconciled now.
+enum NotAdmitted {
+    /// There is nothing to do until the action.
+    NothingToDo(Action),
+    /// The resource waits for a permit.
+    Waiting,
+}
+
+/// Admits a resource if there is anything to do and a permit is free. Otherwise returns when to check
+/// again; a resource that waits for a permit is triggered when it is granted one. Makes no call.
+pub(super) fn admit(
+    resource: &ParsedRotation,
+    controller: &RotationController,
+) -> Result<Admitted, Action> {
+    let key = ObjectKey::of(resource);
+    let admitted = try_admit(resource, &key, controller);
+    let result = match admitted {
+        Ok(admitted) => Ok(admitted),
+        Err(NotAdmitted::Waiting) => Err(Action::requeue(MAX_REQUEUE)),
+        Err(NotAdmitted::NothingToDo(action)) => {
+            controller.work_queue.cancel(&key);
+            Err(action)
+        }
+    };
+    controller.context.metrics.waiting(controller.work_queue.depth());
+    result
+}
+
+fn try_admit(
+    parsed: &ParsedRotation,
+    key: &ObjectKey,
+    controller: &RotationController,
+) -> Result<Admitted, NotAdmitted> {
+    let uid = parsed.uid().unwrap_or_default();
+    let resource = match &parsed.0 {
+        Ok(resource) => resource,
+        Err(error) => {
+            let ObjectKey { namespace, name } = key;
+            tracing::warn!(namespace, name, %error, "failed to parse the resource");
+            return Err(NotAdmitted::NothingToDo(Action::await_change()));
+        }
+    };
+    if controller.context.is_stopping() {
+        return Err(NotAdmitted::NothingToDo(Action::await_change()));
+    }
+    let inputs = desired_inputs(resource, controller);
+    let wait = backoff_left(&uid, &inputs, controller)
+        .or_else(|| throttled(&uid, resource, &inputs, controller))
+        .or_else(|| unchanged(resource, &inputs, controller));
+    if let Some(action) = wait {
+        controller.context.metrics.passed("unchanged");
+        return Err(NotAdmitted::NothingToDo(action));
+    }
+    let priority = priority(resource, now());
+    let has_response = controller.states.with(&uid, |state| state.unpublished_response.is_some());
+    let permit = if has_response {
+        controller.work_queue.cancel(key);
+        None
+    } else {
+        let tenant = TenantId::referenced(&key.namespace, &resource.spec.tenant_ref).key();
+        let queue = &controller.work_queue;
+        let permit = queue.claim(key).or_else(|| queue.acquire(key, &tenant, priority));
+        Some(permit.ok_or(NotAdmitted::Waiting)?)
+    };
+    let tenant_ref = resource.spec.tenant_ref.clone();
+    Ok(Admitted { key: key.clone(), uid, tenant_ref, inputs, priority, permit })
+}
+
+/// Rotations in progress go first, then requests, due times and deletions, then the rest: imports,
+/// repairs and suspected drift.
+fn priority(resource: &ClientSecretRotation, now: DateTime<Utc>) -> Priority {
+    let status = resource.status.clone().unwrap_or_default();
+    if status.rotation.is_some() {
+        return Priority::InProgress;
+    }
+    let request =
+        resource.annotations().get(REQUEST_ANNOTATION).map(|text| Request::parse(text).text);
+    let is_requested = request.is_some() && request != status.last_handled_request;
+    let is_due = status.next_rotation_time.is_some_and(|due| due <= now);
+    if is_requested || is_due || resource.metadata.deletion_timestamp.is_some() {
+        Priority::New
+    } else {
+        Priority::Background
+    }
+}
+
+/// Reconciles an admitted resource. Errors are handled here: the runtime always gets an action.
+pub(super) async fn reconcile(
+    admitted: Admitted,
+    controller: Arc<RotationController>,
+) -> Result<Action, Infallible> {
+    let Admitted { key, uid, tenant_ref, inputs, priority, permit } = admitted;
+    let ObjectKey { namespace, name } = &key;
+    let metrics = &controller.context.metrics;
+    let started = Instant::now();
+    let span = telemetry::pass(namespace, name);
+    let Report { outcome, regarding, events } =
+        reconcile::reconcile(&controller, &key).instrument(span.clone()).await;
+    telemetry::put_down(&span, outcome.as_ref().err().map(|error| error.reason().as_str()));
+    drop(permit);
+    metrics.waiting(controller.work_queue.depth());
+    metrics.pass_took(started.elapsed());
+    tracing::debug!(namespace, name, elapsed = ?started.elapsed(), "reconciled");
+    let action = match outcome {
+        Ok(Outcome::Gone) => {
+            controller.states.remove(&uid);
+            metrics.passed("gone");
+            Action::await_change()
+        }
+        Ok(Outcome::Done(wake)) => {
+            metrics.passed("ok");
+            requeue_at(wake)
+        }
+        Err(error) => {
+            controller.tenants.report_failure(namespace, &tenant_ref, &error);
+            error_policy(&controller, &key, &uid, inputs, priority, &error)
+        }
+    };
+    if let Some(regarding) = regarding {
+        controller.context.events.publish(&regarding, &events).await;
+    }
+    Ok(action)
+}
+
+fn desired_inputs(
+    resource: &ClientSecretRotation,
+    controller: &RotationController,
+) -> DesiredInputs {
+    let namespace = resource.namespace().unwrap_or_default();
+    let tenant_ref = &resource.spec.tenant_ref;
+    DesiredInputs {
+        generation: resource.meta().generation,
+        request: resource.annotations().get(REQUEST_ANNOTATION).cloned(),
+        is_deleting: resource.meta().deletion_timestamp.is_some(),
+        tenant_version: controller.context.stores.tenant_version(&namespace, tenant_ref),
+    }
+}
+
+/// Returns the rest of the backoff after a failure, unless the inputs changed since.
+fn backoff_left(
+    uid: &str,
+    inputs: &DesiredInputs,
+    controller: &RotationController,
+) -> Option<Action> {
+    let failure = controller.states.with(uid, |state| state.last_failure.clone())?;
+    let left = failure.not_before.checked_duration_since(Instant::now())?;
+    (failure.inputs == *inputs && !left.is_zero()).then(|| Action::requeue(left))
+}
+
+/// Returns when to check again a resource that failed because its tenant was throttled, and whose
+/// tenant still is: all that wait for it would only fail one after the other.
+fn throttled(
+    uid: &str,
+    resource: &ClientSecretRotation,
+    inputs: &DesiredInputs,
+    controller: &RotationController,
+) -> Option<Action> {
+    let failure = controller.states.with(uid, |state| {
+        let has_response = state.unpublished_response.is_some();
+        state.last_failure.clone().filter(|_| !has_response)
+    })?;
+    if !failure.is_throttled || failure.inputs != *inputs {
+        return None;
+    }
+    let tenant = controller.tenants.find(resource).ok()?;
+    let class = tenant.client.check_open().err()?.class();
+    Some(Action::requeue(backoff(class, 1, Utc::now(), rand::random())))
+}
+
+/// Returns when to check again a resource of which nothing changed since the last reconcile that had
+/// nothing left to do.
+fn unchanged(
+    resource: &ClientSecretRotation,
+    inputs: &DesiredInputs,
+    controller: &RotationController,
+) -> Option<Action> {
+    let uid = resource.uid()?;
+    let observed = controller.states.with(&uid, |state| {
+        if state.unpublished_response.is_some() || state.listed.is_some() || state.is_triggered {
+            return None;
+        }
+        state.last_observed.clone()
+    })?;
+    let stores = &controller.context.stores;
+    let secret = ObjectKey::new(resource.namespace()?, &resource.spec.target.name);
+    let secret_is_known = match stores.secret_version(&secret) {
+        Some(version) => observed.secret_versions.contains(&version),
+        None => observed.secret_versions.is_empty(),
+    };
+    let is_unchanged = observed.resource_versions.contains(&resource.resource_version()?)
+        && secret_is_known
+        && inputs.tenant_version == observed.tenant_version
+        && ownership::conflicting(resource, stores).is_some() == observed.is_claimed;
+    if is_unchanged && observed.wake.is_none_or(|wake| wake > now()) {
+        Some(requeue_at(observed.wake))
+    } else {
+        None
+    }
+}
+
+fn requeue_at(wake: Option<DateTime<Utc>>) -> Action {
+    let Some(wake) = wake else { return Action::await_change() };
+    let wait = (wake - now()).to_std().unwrap_or_default();
+    // One millisecond more, so that what is due is not still a fraction in the future.
+    Action::requeue((wait + Duration::from_millis(1)).min(MAX_REQUEUE))
+}
+
+/// Returns when to retry after an error.
+fn error_policy(
+    controller: &RotationController,
+    key: &ObjectKey,
+    uid: &str,
+    inputs: DesiredInputs,
+    priority: Priority,
+    error: &Error,
+) -> Action {
+    let class = error.class();
+    let is_throttled = matches!(class, ErrorClass::Throttled { .. });
+    // When a tenant's rate limit has room again, rotations in progress come back first.
+    let spread = if is_throttled && priority == Priority::InProgress { 0.2 } else { 1.0 };
+    let random = spread * rand::random::<f64>();
+    let (failures, wait) = controller.states.with(uid, |state| {
+        state.last_observed = None;
+        state.failures = state.failures.saturating_add(1);
+        let wait = backoff(class, state.failures, Utc::now(), random);
+        let not_before = Instant::now() + wait;
+        state.last_failure = Some(LastFailure { inputs, not_before, is_throttled });
+        (state.failures, wait)
+    });
+    controller.context.metrics.passed(class_word(class));
+    let (ObjectKey { namespace, name }, reason) = (key, error.reason());
+    if class == ErrorClass::Conflict {
+        tracing::debug!(namespace, name, %reason, ?wait, "{error}");
+    } else {
+        tracing::warn!(namespace, name, %reason, failures, ?wait, "{error}");
+    }
+    Action::requeue(wait + Duration::from_millis(1))
+}

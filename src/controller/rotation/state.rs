@@ -1,0 +1,91 @@
+//! The in-memory state of one ClientSecretRotation.
+
+use std::time::Instant;
+
+use auth0_client::ClientSecret;
+use chrono::{DateTime, Utc};
+
+use super::authorize::CachedMetadata;
+use crate::controller::state::AbortOnDrop;
+
+/// The in-memory state of one ClientSecretRotation.
+#[derive(Default)]
+pub(super) struct RotationState {
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// When Auth0 last rejected the published secret.
+    pub(super) rejected_at: Option<DateTime<Utc>>,
+    /// The response of `rotate-secret`, until it is published.
+    pub(super) unpublished_response: Option<UnpublishedResponse>,
+    /// The attempt, by the time of its record, whose call this process made and which has ended.
+    pub(super) finished_attempt: Option<DateTime<Utc>>,
+    /// The number of the last rotation that this process tried to activate while it was allowed to.
+    pub(super) attempted_number: Option<u64>,
+    /// What Auth0 said about the client's metadata, where a permission depends on it.
+    pub(super) metadata: Option<CachedMetadata>,
+    /// The tenant's last domain, for a response that is published when the tenant is gone.
+    pub(super) domain: Option<String>,
+    /// What a list of the tenant's clients showed.
+    pub(super) listed: Option<ListedClient>,
+    /// The watch on workloads whose rollouts are waited for.
+    pub(super) rollout_watch: Option<AbortOnDrop>,
+    /// Whether a rollout changed, which no version shows.
+    pub(super) is_triggered: bool,
+    /// What the last reconcile that had nothing left to do was based on.
+    pub(super) last_observed: Option<LastObserved>,
+    /// How the last reconcile failed.
+    pub(super) last_failure: Option<LastFailure>,
+}
+
+/// A secret that `rotate-secret` returned and that is not published yet.
+pub(super) struct UnpublishedResponse {
+    pub(super) secret: ClientSecret,
+    pub(super) received_at: Instant,
+}
+
+/// What a list of the tenant's clients showed about a client.
+pub(super) struct ListedClient {
+    pub(super) secret: ListedSecret,
+    pub(super) listed_at: Instant,
+}
+
+/// A client's secret in a list of clients.
+pub(super) enum ListedSecret {
+    /// The list has this secret.
+    Present(ClientSecret),
+    /// The list does not have the client.
+    ClientAbsent,
+}
+
+/// The versions in which nothing was left to do before a certain time.
+#[derive(Clone, Default)]
+pub(super) struct LastObserved {
+    /// Versions of the resource that the reconcile read or wrote.
+    pub(super) resource_versions: Vec<String>,
+    /// Versions of the target Secret that the reconcile read or wrote.
+    pub(super) secret_versions: Vec<String>,
+    pub(super) tenant_version: Option<String>,
+    /// Whether another resource took precedence.
+    pub(super) is_claimed: bool,
+    /// When there is something to do again.
+    pub(super) wake: Option<DateTime<Utc>>,
+}
+
+/// What users want of a resource. When a reconcile fails, only a change of this brings the next one
+/// forward: what the operator itself writes does not.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct DesiredInputs {
+    pub(super) generation: Option<i64>,
+    pub(super) request: Option<String>,
+    pub(super) is_deleting: bool,
+    pub(super) tenant_version: Option<String>,
+}
+
+/// A failed reconcile, and when to retry it.
+#[derive(Clone)]
+pub(super) struct LastFailure {
+    pub(super) inputs: DesiredInputs,
+    pub(super) not_before: Instant,
+    /// Whether the tenant's rate limit was used up or its circuit breaker was open.
+    pub(super) is_throttled: bool,
+}

@@ -1,0 +1,18 @@
+//! The target Secret: what it holds, what it should hold, and how it is written.
+//!
+//! # Architecture invariants
+//!
+//! - Secrets are read as text and parsed here: no type of another crate that could print their data
+//!   ever holds it, and no parse error contains any part of it.
+//! - Writes use server-side apply with the version that was read, so that only our own keys are
+//!   written and a change that was not seen is never overwritten. A Secret that does not exist is
+//!   created, which fails if another client creates it first.
+
+mod render;
+mod snapshot;
+mod store;
+mod template;
+
+pub(crate) use render::{Contents, NumberedSecret, Rendering, check_templates};
+pub(crate) use snapshot::{SecretValues, Snapshot};
+pub(crate) use store::SecretStore;

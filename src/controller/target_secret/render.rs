@@ -1,0 +1,278 @@
+//! What a target Secret should hold.
+
+use std::collections::BTreeMap;
+
+use auth0_client::ClientSecret;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use rotation::{Reason, Rejection};
+use serde::Serialize;
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::{
+    snapshot::Snapshot,
+    template::{self, TemplateError, Variables},
+};
+use crate::api::{
+    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, GROUP, KEYS_ANNOTATION, ListFormat, MANAGED_LABEL,
+    OWNER_ANNOTATION, TargetSpec,
+};
+
+/// A value and its number.
+#[derive(Clone)]
+pub(crate) struct NumberedSecret {
+    pub(crate) number: u64,
+    pub(crate) secret: ClientSecret,
+}
+
+/// The values to publish.
+pub(crate) struct Contents {
+    pub(crate) current: NumberedSecret,
+    pub(crate) fallback: Option<NumberedSecret>,
+}
+
+/// How contents become a Secret.
+pub(crate) struct Rendering<'a> {
+    pub(crate) spec: &'a TargetSpec,
+    /// The name of the resource that the Secret belongs to.
+    pub(crate) resource: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) client_id: &'a str,
+    pub(crate) domain: &'a str,
+    /// The owner reference to the resource.
+    pub(crate) owner: Option<OwnerReference>,
+    /// Whether the Secret is deleted with the resource.
+    pub(crate) deleted_with_owner: bool,
+}
+
+/// A rendered Secret.
+pub(crate) struct Rendered {
+    data: BTreeMap<String, Zeroizing<String>>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    owner: Option<OwnerReference>,
+    /// The UID of the resource when it must not be an owner.
+    rejected_owner_uid: Option<String>,
+    name: String,
+    namespace: String,
+    /// The key of the fallback when there must be none, whoever wrote it.
+    absent_key: Option<String>,
+}
+
+/// A Secret as it is sent. It borrows, so that values are not copied on the way.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: ManifestMetadata<'a>,
+    data: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ManifestMetadata<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_version: Option<&'a str>,
+    labels: &'a BTreeMap<String, String>,
+    annotations: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner_references: Option<[&'a OwnerReference; 1]>,
+}
+
+impl Rendering<'_> {
+    /// Renders contents. A template that fails keeps its key's content in `present`, so that the
+    /// rest is published all the same.
+    pub(crate) fn render(&self, contents: &Contents, present: Option<&Snapshot>) -> Rendered {
+        let keys = &self.spec.keys;
+        let mut data = BTreeMap::from([
+            (keys.client_id.clone(), encode(self.client_id)),
+            (keys.domain.clone(), encode(self.domain)),
+            (keys.current.clone(), encode(contents.current.secret.expose())),
+            (keys.list.clone(), encode(&self.list(contents))),
+        ]);
+        if let Some(fallback) = &contents.fallback {
+            data.insert(keys.fallback.clone(), encode(fallback.secret.expose()));
+        }
+        for (key, template) in &self.spec.template {
+            if let Ok(text) = self.render_template(template, contents) {
+                data.insert(key.clone(), encode(&text));
+            } else if let Some(kept) = present.and_then(|present| present.encoded(key)) {
+                data.insert(key.clone(), Zeroizing::new(kept.to_owned()));
+            }
+        }
+        let (owner, rejected_owner_uid) = match &self.owner {
+            Some(owner) if self.deleted_with_owner => (Some(owner.clone()), None),
+            Some(owner) => (None, Some(owner.uid.clone())),
+            None => (None, None),
+        };
+        Rendered {
+            data,
+            labels: self.labels(),
+            annotations: self.annotations(contents),
+            owner,
+            rejected_owner_uid,
+            name: self.spec.name.clone(),
+            namespace: self.namespace.to_owned(),
+            absent_key: contents.fallback.is_none().then(|| keys.fallback.clone()),
+        }
+    }
+
+    fn list(&self, contents: &Contents) -> Zeroizing<String> {
+        match self.spec.list_format {
+            ListFormat::Json => template::json(&contents.list()),
+            ListFormat::Lines => template::lines(&contents.list()),
+        }
+    }
+
+    fn render_template(
+        &self,
+        template: &str,
+        contents: &Contents,
+    ) -> Result<Zeroizing<String>, TemplateError> {
+        let fallback = contents.fallback.as_ref();
+        let variables = Variables {
+            client_id: self.client_id,
+            domain: self.domain,
+            client_secret: contents.current.secret.expose(),
+            client_secret_fallback: fallback.map_or("", |fallback| fallback.secret.expose()),
+            client_secrets: &contents.list(),
+        };
+        template::render(template, &variables)
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.spec.labels.clone();
+        labels.insert(MANAGED_LABEL.into(), "true".into());
+        labels
+    }
+
+    fn annotations(&self, contents: &Contents) -> BTreeMap<String, String> {
+        let mut annotations = self.spec.annotations.clone();
+        // Annotations with our prefix are ours alone.
+        annotations.retain(|name, _| name.split('/').next() != Some(GROUP));
+        annotations.insert(OWNER_ANNOTATION.into(), self.resource.into());
+        let keys = &self.spec.keys;
+        annotations.insert(KEYS_ANNOTATION.into(), format!("{},{}", keys.current, keys.fallback));
+        annotations.insert(CURRENT_ANNOTATION.into(), contents.current.number.to_string());
+        if let Some(fallback) = &contents.fallback {
+            annotations.insert(FALLBACK_ANNOTATION.into(), fallback.number.to_string());
+        }
+        annotations
+    }
+}
+
+impl Contents {
+    /// Returns the values in the order in which consumers try them.
+    fn list(&self) -> Vec<&str> {
+        let mut list = vec![self.current.secret.expose()];
+        list.extend(self.fallback.iter().map(|fallback| fallback.secret.expose()));
+        list
+    }
+}
+
+impl Rendered {
+    /// Returns the Secret as JSON: to create it or, with the version that was read, to apply it.
+    pub(crate) fn json(&self, resource_version: Option<&str>) -> Zeroizing<Vec<u8>> {
+        let manifest = Manifest {
+            api_version: "v1",
+            kind: "Secret",
+            metadata: ManifestMetadata {
+                name: &self.name,
+                namespace: &self.namespace,
+                resource_version,
+                labels: &self.labels,
+                annotations: &self.annotations,
+                owner_references: self.owner.as_ref().map(|owner| [owner]),
+            },
+            data: self.data.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect(),
+        };
+        // Maps of strings always serialize; the API server would reject an empty body.
+        Zeroizing::new(serde_json::to_vec(&manifest).unwrap_or_default())
+    }
+
+    /// Returns JSON pointers (RFC 6901) to what must go and is not ours: server-side apply removes
+    /// only what we own.
+    pub(crate) fn foreign_leftovers(&self, present: &Snapshot) -> Vec<String> {
+        let Some(key) = &self.absent_key else { return Vec::new() };
+        let owned = present.owned();
+        let mut pointers = Vec::new();
+        if present.encoded(key).is_some() && !owned.data.contains(key) {
+            pointers.push(format!("/data/{key}"));
+        }
+        if present.annotation(FALLBACK_ANNOTATION).is_some()
+            && !owned.annotations.contains(FALLBACK_ANNOTATION)
+        {
+            let annotation = FALLBACK_ANNOTATION.replace('/', "~1");
+            pointers.push(format!("/metadata/annotations/{annotation}"));
+        }
+        pointers
+    }
+
+    /// Whether a Secret is as rendered, has nothing else of ours, and we own all of it.
+    pub(crate) fn matches(&self, present: &Snapshot) -> bool {
+        self.matches_data(present)
+            && self.matches_owner(present)
+            && contains(present.metadata.labels.as_ref(), &self.labels)
+            && contains(present.metadata.annotations.as_ref(), &self.annotations)
+            && self.owns_nothing_more(present)
+            && present.create_entry().is_none()
+            && self.foreign_leftovers(present).is_empty()
+    }
+
+    fn matches_data(&self, present: &Snapshot) -> bool {
+        self.data.iter().all(|(key, text)| {
+            let Some(present_text) = present.encoded(key) else { return false };
+            bool::from(present_text.as_bytes().ct_eq(text.as_bytes()))
+                && present.owned().data.contains(key)
+        })
+    }
+
+    fn owns_nothing_more(&self, present: &Snapshot) -> bool {
+        let owned = present.owned();
+        owned.data.iter().all(|key| self.data.contains_key(key))
+            && owned.labels.iter().all(|name| self.labels.contains_key(name))
+            && owned.annotations.iter().all(|name| self.annotations.contains_key(name))
+    }
+
+    fn matches_owner(&self, present: &Snapshot) -> bool {
+        let owners = present.metadata.owner_references.as_deref().unwrap_or_default();
+        let has = |uid: &str| owners.iter().any(|owner| owner.uid == uid);
+        let wanted = self.owner.as_ref().is_none_or(|owner| has(&owner.uid));
+        let unwanted = self.rejected_owner_uid.as_deref().is_some_and(has);
+        wanted && !unwanted
+    }
+}
+
+fn contains(present: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(name, text)| present.and_then(|map| map.get(name)) == Some(text))
+}
+
+fn encode(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(STANDARD.encode(text))
+}
+
+/// Returns why a template cannot be rendered, if one cannot.
+pub(crate) fn check_templates(spec: &TargetSpec) -> Option<Rejection> {
+    let variables = Variables {
+        client_id: "client",
+        domain: "example.com",
+        client_secret: "current",
+        client_secret_fallback: "fallback",
+        client_secrets: &["current", "fallback"],
+    };
+    for (key, text) in &spec.template {
+        if let Err(error) = template::render(text, &variables) {
+            let message = format!(
+                "spec.target.template.{key}: {error}. Use {{{{ client_id }}}}, {{{{ domain }}}}, \
+                 {{{{ client_secret }}}}, {{{{ client_secret_fallback }}}} (each also with | json), \
+                 {{{{ client_secrets | json }}}} and {{{{ client_secrets | lines }}}}"
+            );
+            return Some(Rejection::new(Reason::InvalidTemplate, message));
+        }
+    }
+    None
+}

@@ -1,0 +1,190 @@
+//! What a Secret holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use auth0_client::ClientSecret;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::api::{
+    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, KEYS_ANNOTATION, Keys, MANAGER, OWNER_ANNOTATION,
+};
+
+/// Largest number that is accepted. At one rotation a second it lasts thirty thousand years.
+const MAX_NUMBER: u64 = 1_000_000_000_000;
+
+/// A Secret as it was read.
+pub(crate) struct Snapshot {
+    pub(crate) metadata: ObjectMeta,
+    pub(crate) immutable: bool,
+    data: BTreeMap<String, SecretString>,
+    owned: OwnedFields,
+}
+
+/// The values of a target Secret.
+#[derive(Default)]
+pub(crate) struct SecretValues {
+    pub(crate) current: Option<ClientSecret>,
+    pub(crate) fallback: Option<ClientSecret>,
+}
+
+/// The numbers of a target Secret's values.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct SecretNumbers {
+    pub(crate) current: Option<u64>,
+    pub(crate) fallback: Option<u64>,
+}
+
+/// The fields that our field manager owns.
+#[derive(Default)]
+pub(crate) struct OwnedFields {
+    pub(crate) data: BTreeSet<String>,
+    pub(crate) labels: BTreeSet<String>,
+    pub(crate) annotations: BTreeSet<String>,
+}
+
+/// The keys under which the two values are stored.
+struct ValueKeys {
+    current: String,
+    fallback: String,
+}
+
+/// The parts of a Secret's JSON that matter. Its data stays in types that do not print.
+#[derive(Deserialize)]
+struct RawSecret {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    immutable: Option<bool>,
+    #[serde(default)]
+    data: Option<BTreeMap<String, SecretString>>,
+}
+
+impl Snapshot {
+    /// Parses a Secret's JSON. Returns `None` if it is malformed: a parse error could quote data.
+    pub(crate) fn parse(json: &str) -> Option<Self> {
+        let raw: RawSecret = serde_json::from_str(json).ok()?;
+        let owned = owned_fields(raw.metadata.managed_fields.as_deref().unwrap_or_default());
+        Some(Self {
+            metadata: raw.metadata,
+            immutable: raw.immutable.unwrap_or_default(),
+            data: raw.data.unwrap_or_default(),
+            owned,
+        })
+    }
+
+    pub(crate) fn resource_version(&self) -> &str {
+        self.metadata.resource_version.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn owned(&self) -> &OwnedFields {
+        &self.owned
+    }
+
+    pub(crate) fn annotation(&self, name: &str) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(name).map(String::as_str)
+    }
+
+    /// Returns the name of the ClientSecretRotation that this Secret says it belongs to.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.annotation(OWNER_ANNOTATION)
+    }
+
+    /// Returns a key's content, base64-encoded as it is stored.
+    pub(crate) fn encoded(&self, key: &str) -> Option<&str> {
+        self.data.get(key).map(|value| value.expose_secret())
+    }
+
+    /// Returns a key's content, if it is UTF-8.
+    pub(crate) fn text(&self, key: &str) -> Option<Zeroizing<String>> {
+        let bytes = Zeroizing::new(STANDARD.decode(self.encoded(key)?).ok()?);
+        std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
+    }
+
+    /// Returns a key's content, if it can be a client secret.
+    pub(crate) fn secret(&self, key: &str) -> Option<ClientSecret> {
+        ClientSecret::new(SecretString::from(self.text(key)?.as_str())).ok()
+    }
+
+    /// Returns the keys that the values were written under, which may differ from those that the
+    /// spec names now.
+    fn value_keys(&self, spec: &Keys) -> ValueKeys {
+        if self.owned.annotations.contains(KEYS_ANNOTATION)
+            && let Some(written) = self.annotation(KEYS_ANNOTATION)
+            && let Some((current, fallback)) = written.split_once(',')
+        {
+            return ValueKeys { current: current.to_owned(), fallback: fallback.to_owned() };
+        }
+        ValueKeys { current: spec.current.clone(), fallback: spec.fallback.clone() }
+    }
+
+    /// Returns the current value and the fallback.
+    pub(crate) fn values(&self, spec: &Keys) -> SecretValues {
+        let keys = self.value_keys(spec);
+        SecretValues { current: self.secret(&keys.current), fallback: self.secret(&keys.fallback) }
+    }
+
+    /// Returns the numbers of the current value and the fallback.
+    pub(crate) fn numbers(&self) -> SecretNumbers {
+        let number = |annotation| {
+            let number: u64 = self.annotation(annotation)?.parse().ok()?;
+            (number <= MAX_NUMBER).then_some(number)
+        };
+        SecretNumbers { current: number(CURRENT_ANNOTATION), fallback: number(FALLBACK_ANNOTATION) }
+    }
+
+    /// Returns whether another client wrote values or numbers since we did. Kubernetes shows it: a
+    /// field that another manager changes or removes is no longer ours.
+    pub(crate) fn is_tampered(&self, spec: &Keys, values: &SecretValues) -> bool {
+        let keys = self.value_keys(spec);
+        let numbers = self.numbers();
+        let is_ours = |key: &String, annotation: &str| {
+            self.owned.data.contains(key) && self.owned.annotations.contains(annotation)
+        };
+        let current_is_ours = numbers.current.is_some()
+            && values.current.is_some()
+            && is_ours(&keys.current, CURRENT_ANNOTATION);
+        let fallback_is_ours = match (numbers.fallback, &values.fallback) {
+            (None, None) => {
+                !self.data.contains_key(&keys.fallback)
+                    && self.annotation(FALLBACK_ANNOTATION).is_none()
+            }
+            (Some(_), Some(_)) => is_ours(&keys.fallback, FALLBACK_ANNOTATION),
+            _ => false,
+        };
+        !(current_is_ours && fallback_is_ours && numbers.current != numbers.fallback)
+    }
+
+    /// Returns the index of the `managedFields` entry that our create request left. Until it is
+    /// converted, server-side apply would not remove a key that goes out of use.
+    pub(crate) fn create_entry(&self) -> Option<usize> {
+        let entries = self.metadata.managed_fields.as_deref().unwrap_or_default();
+        entries
+            .iter()
+            .position(|entry| is_ours(entry) && entry.operation.as_deref() == Some("Update"))
+    }
+}
+
+fn is_ours(entry: &ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some(MANAGER)
+        && entry.subresource.as_deref().is_none_or(str::is_empty)
+}
+
+/// Kubernetes documentation, "Server-Side Apply", section "Field management".
+fn owned_fields(entries: &[ManagedFieldsEntry]) -> OwnedFields {
+    let mut owned = OwnedFields::default();
+    for entry in entries.iter().filter(|entry| is_ours(entry)) {
+        let Some(fields) = entry.fields_v1.as_ref().map(|fields| &fields.0) else { continue };
+        let names = |path: &[&str]| -> Vec<String> {
+            let found = path.iter().try_fold(fields, |fields, step| fields.get(*step));
+            let names = found.and_then(|fields| fields.as_object()).into_iter().flatten();
+            names.filter_map(|(name, _)| name.strip_prefix("f:").map(str::to_owned)).collect()
+        };
+        owned.data.extend(names(&["f:data"]));
+        owned.labels.extend(names(&["f:metadata", "f:labels"]));
+        owned.annotations.extend(names(&["f:metadata", "f:annotations"]));
+    }
+    owned
+}

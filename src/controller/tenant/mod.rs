@@ -1,0 +1,52 @@
+//! Tenants: the clients that call them, their credentials, who may use them, and the reconciler of
+//! their status.
+
+mod credentials;
+mod credentials_watch;
+mod endpoint_policy;
+mod permission;
+mod registry;
+mod state;
+mod status;
+
+use std::sync::Arc;
+
+use futures::{FutureExt as _, Stream, StreamExt as _, channel::mpsc};
+use kube::{
+    core::DeserializeGuard,
+    runtime::{
+        Config, applier,
+        controller::Action,
+        reflector::{ObjectRef, Store},
+    },
+};
+use tokio::sync::watch as channel;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use credentials::parse_list;
+pub(crate) use endpoint_policy::tenant_hosts;
+pub(crate) use permission::{Permission, client_not_allowed};
+pub(crate) use registry::{TenantHandle, TenantParams, TenantRegistry};
+
+use super::{spawn_reconcile, watch::reconcile_requests};
+use crate::api::TenantResource;
+
+/// Reconciles all tenants of a store, then those that are enqueued, until the shutdown.
+pub(crate) fn run<T: TenantResource>(
+    registry: &Arc<TenantRegistry>,
+    store: Store<DeserializeGuard<T>>,
+    queue: mpsc::Receiver<ObjectRef<DeserializeGuard<T>>>,
+    shutdown: &channel::Receiver<bool>,
+) -> impl Stream<Item = ()> + Send + 'static + use<T> {
+    let requests = reconcile_requests(&store, queue, shutdown);
+    let concurrency = registry.context.settings.concurrency.max(1);
+    applier(
+        |tenant, registry| spawn_reconcile(status::reconcile(tenant, registry)).boxed(),
+        |_, _, _| Action::await_change(),
+        registry.clone(),
+        store,
+        requests,
+        Config::default().concurrency(concurrency),
+    )
+    .map(drop)
+}

@@ -1,0 +1,276 @@
+//! The client of each tenant: built once per generation of its resource, with the credentials, the
+//! endpoint and the permission of a resource that refers to it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use auth0_client::{Endpoint, RateLimitStatus, TenantClient};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, ResourceExt as _};
+use parking_lot::Mutex;
+use rotation::{K8sDuration, Reason};
+
+use super::{
+    credentials::{self, CredentialsSecret, LastRead, SecretVersion},
+    endpoint_policy::TenantEndpoint,
+    permission::{self, Permission, PermissionRequest},
+    state::TenantState,
+};
+use crate::{
+    api::{
+        AnyTenant, Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant, Labels, TenantId,
+        TenantKind, TenantRef, TenantResource, describe_tenant, not_ready,
+    },
+    controller::{
+        context::Context, error::Error, kube_call::kube_call, object_key::ObjectKey,
+        state::StateMap,
+    },
+    metrics::TenantMeter,
+};
+
+/// The clients of all tenants, and what their reconciler remembers.
+pub(crate) struct TenantRegistry {
+    pub(crate) context: Arc<Context>,
+    pub(super) states: StateMap<TenantState>,
+    params: TenantParams,
+    /// By the UID of the tenant resource.
+    clients: Mutex<HashMap<String, BuiltClient>>,
+}
+
+/// The operator's settings for tenants.
+pub(crate) struct TenantParams {
+    pub(crate) allow_http: bool,
+    pub(crate) propagation_window: K8sDuration,
+    /// Where the credentials of ClusterAuth0Tenants are.
+    pub(crate) operator_namespace: String,
+    pub(crate) cluster_tenants: bool,
+}
+
+/// A client and the resource's generation that it was built from.
+#[derive(Clone)]
+struct BuiltClient {
+    generation: Option<i64>,
+    client: Arc<TenantClient>,
+    meter: Arc<TenantMeter>,
+    credentials_read: LastRead,
+}
+
+/// A tenant that can be called, and what the resource that asked for it may do with it.
+#[derive(Clone)]
+pub(crate) struct TenantHandle {
+    pub(crate) client: Arc<TenantClient>,
+    pub(crate) meter: Arc<TenantMeter>,
+    pub(crate) domain: String,
+    /// The credentials Secret.
+    pub(crate) credentials: ObjectKey,
+    /// Changes when a resource that refers to the tenant has to be reconciled.
+    pub(crate) version: Option<String>,
+    /// Reason and message of the tenant's `Ready` condition, if that is not true.
+    pub(crate) not_ready: Option<(Reason, String)>,
+    pub(crate) permission: Permission,
+    /// The UID of the tenant resource.
+    pub(super) uid: String,
+    generation: Option<i64>,
+    credentials_read: LastRead,
+    /// The labels of the resource's namespace that the permission depends on.
+    labels: Option<Labels>,
+}
+
+impl TenantHandle {
+    pub(super) fn credentials_version(&self) -> SecretVersion {
+        self.credentials_read.version()
+    }
+}
+
+impl TenantRegistry {
+    pub(crate) fn new(context: Arc<Context>, params: TenantParams) -> Self {
+        Self { context, params, states: StateMap::default(), clients: Mutex::default() }
+    }
+
+    /// Returns the tenant that a resource refers to, and what the resource may do with it.
+    pub(crate) fn find(&self, resource: &ClientSecretRotation) -> Result<TenantHandle, Error> {
+        let namespace = resource.namespace().unwrap_or_default();
+        let reference = &resource.spec.tenant_ref;
+        let description = describe_tenant(reference);
+        if reference.kind == TenantKind::ClusterAuth0Tenant && !self.params.cluster_tenants {
+            return Err(Error::TenantMissing(format!(
+                "the {description} cannot be used, because this operator watches single namespaces. \
+                 Refer to an Auth0Tenant of this namespace, or start the operator with \
+                 --cluster-tenants"
+            )));
+        }
+        let Some(tenant) = self.context.stores.tenant(&namespace, reference) else {
+            let place = match reference.kind {
+                TenantKind::Auth0Tenant => " in this namespace",
+                TenantKind::ClusterAuth0Tenant => "",
+            };
+            return Err(Error::TenantMissing(format!(
+                "there is no {description}{place}. Create it, or correct spec.tenantRef"
+            )));
+        };
+        let unreadable =
+            || Error::TenantMissing(format!("this operator cannot parse the {description}"));
+        let version = self.context.stores.tenant_version(&namespace, reference);
+        match tenant {
+            AnyTenant::Namespaced(tenant) => {
+                let tenant = tenant.0.as_ref().map_err(|_| unreadable())?;
+                Ok(TenantHandle { version, ..self.handle(tenant)? })
+            }
+            AnyTenant::Cluster(tenant) => {
+                let tenant = tenant.0.as_ref().map_err(|_| unreadable())?;
+                let labels = self.context.stores.labels(&namespace);
+                let request = PermissionRequest {
+                    tenant: &reference.name,
+                    namespace: &namespace,
+                    labels: labels.as_ref(),
+                    client_id: &resource.spec.client_id,
+                };
+                let permission = permission::permission(&tenant.spec.allow, &request);
+                Ok(TenantHandle { version, permission, labels, ..self.handle(tenant)? })
+            }
+        }
+    }
+
+    /// Returns the tenant of a tenant resource. Permission is for the caller to check.
+    pub(super) fn handle<T: TenantResource>(&self, tenant: &T) -> Result<TenantHandle, Error> {
+        let endpoint = TenantEndpoint::of(tenant.access())
+            .map_err(|message| Error::Auth0(auth0_client::Auth0Error::Configuration(message)))?;
+        let uid = tenant.uid().unwrap_or_default();
+        let generation = tenant.meta().generation;
+        let mut clients = self.clients.lock();
+        let built = match clients.get(&uid) {
+            Some(known) if known.generation == generation => known.clone(),
+            _ => {
+                let built = self.build(tenant, endpoint)?;
+                clients.insert(uid.clone(), built.clone());
+                built
+            }
+        };
+        let not_ready = not_ready(tenant.status()).map(|ready| {
+            let reason = Reason::parse(&ready.reason).unwrap_or(Reason::TenantNotReady);
+            (reason, ready.message.clone())
+        });
+        Ok(TenantHandle {
+            client: built.client,
+            meter: built.meter,
+            domain: tenant.access().domain.clone(),
+            credentials: self.credentials_key(tenant),
+            version: None,
+            not_ready,
+            permission: Permission::Granted,
+            uid,
+            generation,
+            credentials_read: built.credentials_read,
+            labels: None,
+        })
+    }
+
+    /// Checks with the API server that the tenant, and what may be done with it, is still as it was
+    /// when it was found.
+    pub(crate) async fn check_unchanged(
+        &self,
+        namespace: &str,
+        reference: &TenantRef,
+        found: &TenantHandle,
+    ) -> Result<(), Error> {
+        let client = self.context.client.clone();
+        let generation = match reference.kind {
+            TenantKind::Auth0Tenant => {
+                live_generation(Auth0Tenant::api(client, namespace), &reference.name).await?
+            }
+            TenantKind::ClusterAuth0Tenant => {
+                live_generation(ClusterAuth0Tenant::api(client, namespace), &reference.name).await?
+            }
+        };
+        if generation != found.generation {
+            return Err(Error::TenantChanged("the tenant"));
+        }
+        if reference.kind == TenantKind::ClusterAuth0Tenant {
+            let labels = self.live_labels(namespace).await?;
+            if labels != found.labels.clone().unwrap_or_default() {
+                return Err(Error::TenantChanged("the labels of the namespace"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn live_labels(&self, namespace: &str) -> Result<Labels, Error> {
+        let api: Api<Namespace> = Api::all(self.context.client.clone());
+        let action = "reading the labels of the namespace";
+        let live = kube_call(action, api.get_metadata(namespace)).await?;
+        Ok(live.metadata.labels.unwrap_or_default())
+    }
+
+    /// Returns the last rate limit that Auth0 reported to the tenant with this UID.
+    pub(crate) fn rate_limit(&self, uid: &str) -> Option<RateLimitStatus> {
+        self.clients.lock().get(uid)?.client.budget()
+    }
+
+    /// Drops the clients, the state and the metrics of tenants whose resource is gone.
+    pub(crate) fn remove_absent(&self) {
+        let tenants = self.context.stores.all_tenants();
+        let uids: std::collections::HashSet<String> =
+            tenants.iter().filter_map(AnyTenant::uid).collect();
+        self.clients.lock().retain(|uid, _| uids.contains(uid));
+        self.states.retain(|uid| uids.contains(uid));
+        let labels = tenants.iter().map(|tenant| tenant.id().labels()).collect();
+        self.context.metrics.keep_tenants(&labels);
+    }
+
+    /// Returns the credentials Secret: in the tenant's namespace, or in the operator's for a
+    /// ClusterAuth0Tenant.
+    fn credentials_key<T: TenantResource>(&self, tenant: &T) -> ObjectKey {
+        let namespace = match T::KIND {
+            TenantKind::Auth0Tenant => tenant.namespace().unwrap_or_default(),
+            TenantKind::ClusterAuth0Tenant => self.params.operator_namespace.clone(),
+        };
+        let name = credentials::secret_name(&tenant.access().credentials);
+        ObjectKey::new(namespace, name.unwrap_or_default())
+    }
+
+    fn build<T: TenantResource>(
+        &self,
+        tenant: &T,
+        endpoint: TenantEndpoint,
+    ) -> Result<BuiltClient, auth0_client::Auth0Error> {
+        let access = tenant.access();
+        permission::check_rules(tenant.allow_rules().unwrap_or_default())
+            .map_err(auth0_client::Auth0Error::Configuration)?;
+        let connection = Endpoint {
+            url: endpoint.url.clone(),
+            ca_bundle: access.ca_bundle.clone().filter(|bundle| !bundle.trim().is_empty()),
+            allow_http: self.params.allow_http,
+            deadline: call_deadline(self.params.propagation_window),
+        };
+        let audience =
+            access.audience.clone().unwrap_or_else(|| format!("https://{}/api/v2/", access.domain));
+        let credentials_read = LastRead::default();
+        let secret = CredentialsSecret {
+            store: self.context.secrets.clone(),
+            key: self.credentials_key(tenant),
+            endpoint,
+            last_read: credentials_read.clone(),
+        };
+        let credentials = credentials::source(access, secret)?;
+        let rate_limit = (access.rate_limit.requests_per_second, access.rate_limit.burst);
+        let meter = Arc::new(self.context.metrics.tenant(TenantId::of::<T>(tenant).labels()));
+        let client =
+            TenantClient::new(&connection, audience, credentials, rate_limit, meter.clone())?;
+        Ok(BuiltClient {
+            generation: tenant.meta().generation,
+            client: Arc::new(client),
+            meter,
+            credentials_read,
+        })
+    }
+}
+
+async fn live_generation<T: TenantResource>(api: Api<T>, name: &str) -> Result<Option<i64>, Error> {
+    let live = kube_call("reading the tenant", api.get_metadata_opt(name)).await?;
+    Ok(live.and_then(|live| live.metadata.generation))
+}
+
+/// Returns the deadline of a call, including the wait for the rate limiter. It is well below the
+/// propagation window: after the window, no call from before it may still be on its way.
+fn call_deadline(propagation_window: K8sDuration) -> Duration {
+    (propagation_window.to_std() * 3 / 5).clamp(Duration::from_millis(100), Duration::from_secs(18))
+}

@@ -1,0 +1,198 @@
+//! From watch events to reconcile requests.
+
+use std::convert::Infallible;
+
+use futures::{Stream, StreamExt as _, channel::mpsc, stream};
+use k8s_openapi::NamespaceResourceScope;
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    runtime::{
+        WatchStreamExt as _,
+        controller::ReconcileRequest,
+        reflector::{self, ObjectRef, Store, store::Writer},
+        watcher::{self, Event, watcher},
+    },
+};
+use rotation::{Reason, condition_types, find_condition};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch as channel;
+
+use super::{
+    super::{object_key::ObjectKey, queue::Trigger},
+    stores::{SecretMetadata, Stores},
+};
+use crate::api::{OWNER_ANNOTATION, ParsedRotation, TenantKind, TenantRef};
+
+/// Timeout of a watch in seconds; the next one starts at once. Some load balancers drop a silent
+/// connection after 240 s.
+pub(crate) const WATCH_TIMEOUT: u32 = 230;
+
+/// A store and the writer that fills it from a watch.
+pub(super) struct WatchedStore<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    pub(super) store: Store<K>,
+    writer: Writer<K>,
+}
+
+impl<K> WatchedStore<K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    pub(super) fn new() -> Self {
+        let (store, writer) = reflector::store();
+        Self { store, writer }
+    }
+
+    /// Returns the events of a watch, each of which updates the store before it is returned.
+    pub(super) fn reflect(
+        self,
+        events: impl Stream<Item = watcher::Result<Event<K>>>,
+    ) -> impl Stream<Item = watcher::Result<Event<K>>> {
+        events.reflect(self.writer)
+    }
+}
+
+/// Returns the events of a watch that restarts with backoff.
+pub(super) fn events<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<Event<K>>>
+where
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    watcher(api, config.timeout(WATCH_TIMEOUT)).default_backoff()
+}
+
+/// Returns the API of one namespace, or of all.
+pub(super) fn namespaced_api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Enqueues the resources that an event affects, once this replica leads: the queue begins with
+/// everything that exists. A restarted watch lists what exists, not what was deleted meanwhile, so
+/// then everything is enqueued; for an unchanged resource that costs no call.
+pub(super) async fn enqueue_affected<O>(
+    events: impl Stream<Item = watcher::Result<Event<O>>>,
+    affected_by: impl Fn(&O) -> Vec<ObjectRef<ParsedRotation>>,
+    everything: impl Fn() -> Vec<ObjectRef<ParsedRotation>>,
+    trigger: Trigger,
+    is_leading: channel::Receiver<bool>,
+) {
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        let references = match event {
+            Ok(_) if !*is_leading.borrow() => continue,
+            Ok(Event::Apply(object) | Event::Delete(object)) => affected_by(&object),
+            Ok(Event::InitDone) => everything(),
+            // The store holds these only when the list is complete.
+            Ok(Event::Init | Event::InitApply(_)) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "watch failed; restarting it");
+                continue;
+            }
+        };
+        for reference in references {
+            if !trigger.enqueue(reference).await {
+                return;
+            }
+        }
+    }
+}
+
+/// Returns references to all objects of a store.
+pub(super) fn all_of<K>(store: &Store<K>) -> Vec<ObjectRef<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    store.state().iter().map(|object| ObjectRef::from_obj(&**object)).collect()
+}
+
+/// Returns everything that exists, then what is enqueued, until the shutdown.
+pub(crate) fn reconcile_requests<K>(
+    store: &Store<K>,
+    queue: mpsc::Receiver<ObjectRef<K>>,
+    shutdown: &channel::Receiver<bool>,
+) -> impl Stream<Item = Result<ReconcileRequest<K>, Infallible>> + Send + 'static + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let mut shutdown = shutdown.clone();
+    let stopped = async move {
+        // The only error is a dropped sender: nobody can ask for a shutdown any more, so stop.
+        drop(shutdown.wait_for(|requested| *requested).await);
+    };
+    stream::iter(all_of(store))
+        .chain(queue)
+        .map(|object| Ok(object.into()))
+        .take_until(Box::pin(stopped))
+}
+
+/// Returns the resources of a store that refer to this tenant.
+pub(super) fn users_of(
+    stores: &Stores,
+    is_used: impl Fn(&str, &TenantRef) -> bool,
+) -> Vec<ObjectRef<ParsedRotation>> {
+    let mut users = Vec::new();
+    for parsed in stores.rotations() {
+        let Ok(resource) = &parsed.0 else { continue };
+        let namespace = resource.namespace().unwrap_or_default();
+        if is_used(&namespace, &resource.spec.tenant_ref) {
+            users.push(ObjectRef::from_obj(&*parsed));
+        }
+    }
+    users
+}
+
+/// Returns the resources that refer to a ClusterAuth0Tenant for which `is_used` is true.
+pub(super) fn cluster_users_of(
+    stores: &Stores,
+    is_used: impl Fn(&str, &TenantRef) -> bool,
+) -> Vec<ObjectRef<ParsedRotation>> {
+    users_of(stores, |namespace, reference| {
+        reference.kind == TenantKind::ClusterAuth0Tenant && is_used(namespace, reference)
+    })
+}
+
+/// Returns the resources that a Secret is, or should be, the target of.
+pub(super) fn owners_of(
+    stores: &Stores,
+    secret: &SecretMetadata,
+) -> Vec<ObjectRef<ParsedRotation>> {
+    let key = ObjectKey::of(secret);
+    if let Some(owner) = secret.annotations().get(OWNER_ANNOTATION)
+        && let Some(owner) = stores.rotation(&ObjectKey::new(&key.namespace, owner))
+    {
+        return vec![ObjectRef::from_obj(&*owner)];
+    }
+    stores.with_target(&key).iter().map(|resource| ObjectRef::from_obj(&**resource)).collect()
+}
+
+/// Returns the resources that were rejected in favor of another one and may not have to be any more,
+/// now that `changed` changed or is gone.
+pub(super) fn rejected_claimants(
+    stores: &Stores,
+    changed: &ParsedRotation,
+) -> Vec<ObjectRef<ParsedRotation>> {
+    let Ok(changed) = &changed.0 else { return Vec::new() };
+    let mut claimants = Vec::new();
+    for parsed in stores.sharing(changed) {
+        let Ok(other) = &parsed.0 else { continue };
+        let Some(status) = &other.status else { continue };
+        let stalled = find_condition(&status.conditions, condition_types::STALLED);
+        let reason = stalled.and_then(|stalled| Reason::parse(&stalled.reason));
+        if other.uid() != changed.uid()
+            && matches!(reason, Some(Reason::TargetClaimed | Reason::ClientClaimed))
+        {
+            claimants.push(ObjectRef::from_obj(&*parsed));
+        }
+    }
+    claimants
+}

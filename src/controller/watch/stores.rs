@@ -1,0 +1,109 @@
+//! The reflector stores of all watches.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    ResourceExt as _,
+    api::PartialObjectMeta,
+    runtime::reflector::{ObjectRef, Store},
+};
+
+use super::{super::object_key::ObjectKey, index::Index};
+use crate::api::{
+    AnyTenant, ClientSecretRotation, Labels, ParsedClusterTenant, ParsedRotation, ParsedTenant,
+    TenantKind, TenantRef,
+};
+
+/// The metadata of a Secret with our label.
+pub(crate) type SecretMetadata = PartialObjectMeta<Secret>;
+
+/// The metadata of a namespace.
+pub(crate) type NamespaceMetadata = PartialObjectMeta<Namespace>;
+
+/// The stores, one of each kind per watched namespace. They tell when to reconcile, which resources
+/// conflict and where a tenant is; what a step depends on is read live.
+#[derive(Clone, Default)]
+pub(crate) struct Stores {
+    pub(super) rotations: Vec<Store<ParsedRotation>>,
+    pub(super) indexes: Vec<Index>,
+    pub(super) tenants: Vec<Store<ParsedTenant>>,
+    pub(super) secrets: Vec<Store<SecretMetadata>>,
+    /// Where ClusterAuth0Tenants may be used.
+    pub(super) cluster_tenants: Option<Store<ParsedClusterTenant>>,
+    /// Where the labels of namespaces matter.
+    pub(super) namespaces: Option<Store<NamespaceMetadata>>,
+}
+
+impl Stores {
+    pub(crate) fn rotations(&self) -> Vec<Arc<ParsedRotation>> {
+        self.rotations.iter().flat_map(Store::state).collect()
+    }
+
+    pub(crate) fn rotation(&self, key: &ObjectKey) -> Option<Arc<ParsedRotation>> {
+        let reference = key.object_ref();
+        self.rotations.iter().find_map(|store| store.get(&reference))
+    }
+
+    /// Returns the resources that name the same client or the same target Secret as `resource`,
+    /// itself included.
+    pub(crate) fn sharing(&self, resource: &ClientSecretRotation) -> Vec<Arc<ParsedRotation>> {
+        let namespace = resource.namespace().unwrap_or_default();
+        let target = ObjectKey::new(namespace, &resource.spec.target.name);
+        let mut keys = BTreeSet::new();
+        for index in &self.indexes {
+            keys.extend(index.with_client(&resource.spec.client_id));
+            keys.extend(index.with_target(&target));
+        }
+        keys.iter().filter_map(|key| self.rotation(key)).collect()
+    }
+
+    /// Returns the resources whose target is this Secret.
+    pub(crate) fn with_target(&self, target: &ObjectKey) -> Vec<Arc<ParsedRotation>> {
+        let keys = self.indexes.iter().flat_map(|index| index.with_target(target));
+        keys.filter_map(|key| self.rotation(&key)).collect()
+    }
+
+    pub(crate) fn all_tenants(&self) -> Vec<AnyTenant> {
+        let namespaced = self.tenants.iter().flat_map(Store::state).map(AnyTenant::Namespaced);
+        let cluster = self.cluster_tenants.iter().flat_map(Store::state).map(AnyTenant::Cluster);
+        namespaced.chain(cluster).collect()
+    }
+
+    /// Returns the tenant that a resource of `namespace` refers to.
+    pub(crate) fn tenant(&self, namespace: &str, reference: &TenantRef) -> Option<AnyTenant> {
+        match reference.kind {
+            TenantKind::Auth0Tenant => {
+                let key = ObjectRef::new(&reference.name).within(namespace);
+                self.tenants.iter().find_map(|store| store.get(&key)).map(AnyTenant::Namespaced)
+            }
+            TenantKind::ClusterAuth0Tenant => {
+                let store = self.cluster_tenants.as_ref()?;
+                store.get(&ObjectRef::new(&reference.name)).map(AnyTenant::Cluster)
+            }
+        }
+    }
+
+    /// Returns a text that changes with a tenant and with what else decides who may use it.
+    pub(crate) fn tenant_version(&self, namespace: &str, reference: &TenantRef) -> Option<String> {
+        let tenant = self.tenant(namespace, reference)?;
+        let version = tenant.version()?;
+        match tenant {
+            AnyTenant::Namespaced(_) => Some(version),
+            AnyTenant::Cluster(_) => Some(format!("{version} {:?}", self.labels(namespace))),
+        }
+    }
+
+    /// Returns the labels of a namespace.
+    pub(crate) fn labels(&self, namespace: &str) -> Option<Labels> {
+        let found = self.namespaces.as_ref()?.get(&ObjectRef::new(namespace))?;
+        Some(found.metadata.labels.clone().unwrap_or_default())
+    }
+
+    /// Returns the resourceVersion of a Secret with our label.
+    pub(crate) fn secret_version(&self, key: &ObjectKey) -> Option<String> {
+        let reference = key.object_ref();
+        let found = self.secrets.iter().find_map(|store| store.get(&reference))?;
+        found.metadata.resource_version.clone()
+    }
+}
