@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{env, io};
 
 use anyhow::{Context as _, Result};
-use node::{Builder, Contents, Node};
+use local_cluster::node::{Builder, Contents, Node};
 use rig::manifests;
 
 use crate::languages::{self, LANGUAGES};
@@ -38,7 +38,7 @@ pub(crate) struct Size(pub(crate) u64);
 
 impl Images {
     pub(crate) async fn prepare() -> Result<Self> {
-        let cache = control_plane::cache_dir()?.join("images");
+        let cache = local_cluster::cache_dir()?.join("images");
         fs::create_dir_all(&cache)?;
         let lock = File::create(cache.join(".lock"))?;
         lock_it(&lock).await.with_context(|| format!("can't lock {}", cache.display()))?;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::{env, fs, io};
 
 use anyhow::{Context as _, Result, bail};
-use node::{Builder, Contents};
+use local_cluster::node::{Builder, Contents};
 use rig::manifests;
 use serde::Deserialize;
 

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use clap::Parser as _;
-use node::Enclosure;
+use local_cluster::node::Enclosure;
 use rig::terminal::Terminal;
 use testbed::account::account;
 use testbed::leaks::{self, Place};
@@ -41,7 +41,7 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ended = match Enclosure::current() {
         Some(enclosure) => run(&options, &enclosure, &terminal).await,
-        None => node::enclose().await,
+        None => local_cluster::node::enclose().await,
     };
     ended.unwrap_or_else(|error| {
         terminal.clear_status();

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use control_plane::{ControlPlane, Progress};
 use kube::Client;
-use node::{Enclosure, Node};
+use local_cluster::node::{Enclosure, Node};
+use local_cluster::{ControlPlane, Progress};
 use rig::manifests;
 use rig::terminal::Terminal;
 use testbed::leaks::Place;
@@ -195,7 +195,7 @@ async fn cluster(
 ) -> Result<(ControlPlane, Node, Client)> {
     let progress = progress(terminal);
     let starting = async {
-        let options = node::control_plane(enclosure).progress(progress.clone());
+        let options = local_cluster::node::control_plane(enclosure).progress(progress.clone());
         let control_plane = options.start().await?;
         let client = Client::try_from(control_plane.client_config())?;
         let version = client.apiserver_version().await?.git_version;
@@ -208,7 +208,9 @@ async fn cluster(
         let description = node.describe(&client).await?;
         anyhow::Ok((node, description))
     };
-    let text = |(_, description): &(_, String)| format!("{description} at {}", node::ADDRESS);
+    let text = |(_, description): &(_, String)| {
+        format!("{description} at {}", local_cluster::node::ADDRESS)
+    };
     let (node, _) = steps.take("node", starting, text).await?;
     Ok((control_plane, node, client))
 }

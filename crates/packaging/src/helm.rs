@@ -1,10 +1,10 @@
-//! Helm, as the crate `control-plane` builds it.
+//! Helm, as the crate `local-cluster` builds it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use control_plane::{Assets, Binary, Progress};
+use local_cluster::{Assets, Binary, Progress};
 
 /// An executable of Helm that minds no settings of whoever runs this.
 #[derive(Clone, Debug)]

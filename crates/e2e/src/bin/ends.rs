@@ -8,11 +8,11 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use control_plane::Progress;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client};
-use node::{Enclosure, Node};
+use local_cluster::Progress;
+use local_cluster::node::{Enclosure, Node};
 use rig::cluster;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -52,7 +52,7 @@ async fn show() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if std::env::args().nth(1).is_some_and(|argument| argument == "run") {
-        return node::enclose().await;
+        return local_cluster::node::enclose().await;
     }
     for (name, end) in ENDS {
         let took = tokio::task::spawn_blocking(move || try_end(end)).await?;
@@ -66,14 +66,14 @@ async fn show() -> Result<ExitCode> {
 /// Inside: runs a node with a pod until SIGTERM.
 async fn run(enclosure: &Enclosure) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let control_plane = node::control_plane(enclosure).start().await?;
+    let control_plane = local_cluster::node::control_plane(enclosure).start().await?;
     let node = Node::start(enclosure, &control_plane, &Progress::default()).await?;
     let client = Client::try_from(control_plane.client_config())?;
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": POD, "namespace": "default"},
-        "spec": {"containers": [{"name": POD, "image": node::SANDBOX_IMAGE}]},
+        "spec": {"containers": [{"name": POD, "image": local_cluster::node::SANDBOX_IMAGE}]},
     });
     cluster::apply(&client, &[pod]).await?;
     let pods: Api<Pod> = Api::namespaced(client, "default");

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
 
-use control_plane::Module;
+use local_cluster::Module;
 use packaging::{Helm, checkout};
 use tempfile::TempDir;
 
