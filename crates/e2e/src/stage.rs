@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kube::Client;
-use local_cluster::node::{Enclosure, Node};
+use local_cluster::node::{Isolation, Node};
 use local_cluster::{ControlPlane, Progress};
 use rig::manifests;
 use rig::terminal::Terminal;
@@ -62,7 +62,7 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) async fn set(
         options: &Options,
-        enclosure: &Enclosure,
+        enclosure: &Isolation,
         terminal: &Terminal,
     ) -> Result<Self> {
         let mut quickstart = Quickstart::read(&manifests::place("examples/quickstart"))?;
@@ -168,7 +168,7 @@ impl Stage {
         }
         let data = self.control_plane.data_dir();
         let mut logs = vec![data.join("kube-apiserver.log"), data.join("etcd.log")];
-        let of_node = fs::read_dir(self.node.logs())?;
+        let of_node = fs::read_dir(self.node.log_dir())?;
         logs.extend(of_node.flatten().map(|entry| entry.path()));
         for log in logs {
             let name = log.file_name().map(PathBuf::from).unwrap_or_default();
@@ -189,13 +189,14 @@ impl Stage {
 }
 
 async fn cluster(
-    enclosure: &Enclosure,
+    enclosure: &Isolation,
     terminal: &Terminal,
     steps: &Steps,
 ) -> Result<(ControlPlane, Node, Client)> {
     let progress = progress(terminal);
     let starting = async {
-        let options = local_cluster::node::control_plane(enclosure).progress(progress.clone());
+        let options =
+            local_cluster::node::control_plane_options(enclosure).progress(progress.clone());
         let control_plane = options.start().await?;
         let client = Client::try_from(control_plane.client_config())?;
         let version = client.apiserver_version().await?.git_version;

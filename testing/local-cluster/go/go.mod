@@ -1,8 +1,8 @@
-// The servers and tools of the control-plane fixture, built from their published modules.
-// etcd is at the version that Kubernetes itself requires: a newer one would move grpc and
-// golang.org/x under the API server to versions that Kubernetes was not tested with.
-// See ../README.md for how to move to another version.
-module github.com/auth0-rotator/auth0-rotator/crates/control-plane/go
+// The executables of the local cluster, built from their published modules.
+// etcd has the version that Kubernetes requires: a newer one would bring versions of grpc and
+// golang.org/x with which Kubernetes was not tested.
+// ../README.md describes how to change the versions.
+module github.com/auth0-rotator/auth0-rotator/testing/local-cluster/go
 
 go 1.26.0
 
@@ -201,8 +201,8 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-// k8s.io/kubernetes asks for its staging modules as v0.0.0 and replaces them by folders of its
-// own repository; a dependent has to name their published versions.
+// k8s.io/kubernetes requires its staging modules at v0.0.0 and replaces them by directories of its
+// repository. A module that depends on it must set their published versions.
 replace (
 	k8s.io/api => k8s.io/api v0.36.3
 	k8s.io/apiextensions-apiserver => k8s.io/apiextensions-apiserver v0.36.3

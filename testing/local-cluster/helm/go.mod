@@ -1,6 +1,6 @@
-// Helm, built from its published module. Apart from ../go, for it brings a newer client-go than
-// the Kubernetes that is built there. See ../README.md for how to move to another version.
-module github.com/auth0-rotator/auth0-rotator/crates/control-plane/helm
+// Helm, built from its published module. It has its own go.mod because it needs a newer client-go
+// than the Kubernetes in ../go. ../README.md describes how to change the version.
+module github.com/auth0-rotator/auth0-rotator/testing/local-cluster/helm
 
 go 1.26.0
 

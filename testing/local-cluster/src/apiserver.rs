@@ -5,28 +5,38 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::certificates::{Authority, service_account_keys};
-use crate::data_dir::DataFolder;
+use crate::certificates::{CertificateAuthority, ServiceAccountKeys};
+use crate::data_dir::DataDir;
 use crate::error::Error;
 use crate::etcd;
 use crate::options::Options;
 
 pub(crate) const NAME: &str = "kube-apiserver";
-/// Between SIGTERM and SIGKILL.
-pub(crate) const GRACE: Duration = Duration::from_secs(10);
-const SERVICE_RANGE: &str = "10.96.0.0/16";
-/// The address of the service `kubernetes`, by which pods know the API server: the first of the
-/// range of service addresses.
+/// Time between SIGTERM and SIGKILL.
+pub(crate) const GRACE_PERIOD: Duration = Duration::from_secs(10);
+const SERVICE_CIDR: &str = "10.96.0.0/16";
+/// The cluster IP of the Service `kubernetes`, at which Pods find the API server: the first address
+/// of the service CIDR.
 pub const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
-/// The port of that service, which the API server doesn't let anyone choose.
+/// The port of the Service `kubernetes`, which is fixed.
 pub(crate) const SERVICE_PORT: u16 = 443;
 const ISSUER: &str = "https://kubernetes.default.svc";
+/// The names and addresses that the API server's certificate always has, besides
+/// [`SERVICE_ADDRESS`].
+const CERTIFICATE_NAMES: [&str; 6] = [
+    "127.0.0.1",
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+];
 
-/// What the API server reads at its start.
+/// Files that the API server reads when it starts.
 #[derive(Debug)]
 pub(crate) struct Files {
-    pub(crate) authority: PathBuf,
-    pub(crate) authority_key: PathBuf,
+    pub(crate) ca_certificate: PathBuf,
+    pub(crate) ca_key: PathBuf,
     pub(crate) service_account_key: PathBuf,
     service_account_public_key: PathBuf,
     certificate: PathBuf,
@@ -35,7 +45,7 @@ pub(crate) struct Files {
     kubelet_client: Option<KubeletClient>,
 }
 
-/// How the API server shows kubelets who it is.
+/// The certificate with which the API server authenticates to kubelets.
 #[derive(Debug)]
 struct KubeletClient {
     certificate: PathBuf,
@@ -43,11 +53,12 @@ struct KubeletClient {
 }
 
 impl KubeletClient {
-    fn write(folder: &DataFolder, authority: &Authority) -> Result<Self, Error> {
-        let client = authority.client("kube-apiserver-kubelet-client", &["system:masters"])?;
+    fn write(dir: &DataDir, authority: &CertificateAuthority) -> Result<Self, Error> {
+        let client =
+            authority.issue_client("kube-apiserver-kubelet-client", &["system:masters"])?;
         Ok(Self {
-            certificate: folder.write("kubelet-client.crt", &client.certificate)?,
-            key: folder.write("kubelet-client.key", &client.key)?,
+            certificate: dir.write("kubelet-client.crt", &client.certificate_pem)?,
+            key: dir.write("kubelet-client.key", &client.key_pem)?,
         })
     }
 }
@@ -60,40 +71,34 @@ struct Audit {
 
 impl Files {
     pub(crate) fn write(
-        folder: &DataFolder,
-        authority: &Authority,
+        dir: &DataDir,
+        authority: &CertificateAuthority,
         options: &Options,
     ) -> Result<Self, Error> {
-        let fixed = [
-            "127.0.0.1",
-            "localhost",
-            "kubernetes",
-            "kubernetes.default",
-            "kubernetes.default.svc",
-            "kubernetes.default.svc.cluster.local",
-        ];
-        let names = fixed.into_iter().map(str::to_owned).chain([SERVICE_ADDRESS.to_string()]);
-        let names = names.chain(options.server_names.clone());
-        let server = authority.server(names.collect())?;
-        let (signs, verifies) = service_account_keys()?;
+        let mut names: Vec<_> = CERTIFICATE_NAMES.map(str::to_owned).into();
+        names.push(SERVICE_ADDRESS.to_string());
+        names.extend(options.tls_sans.clone());
+        let server = authority.issue_server(names)?;
+        let service_account = ServiceAccountKeys::generate()?;
         let audit = match &options.audit_policy {
             Some(policy) => Some(Audit {
-                policy: folder.write("audit-policy.yaml", policy)?,
-                log: folder.path().join("audit.log"),
+                policy: dir.write("audit-policy.yaml", policy)?,
+                log: dir.path().join("audit.log"),
             }),
             None => None,
         };
-        let kubelet_client = match options.nodes {
-            Some(_) => Some(KubeletClient::write(folder, authority)?),
+        let kubelet_client = match options.node_address {
+            Some(_) => Some(KubeletClient::write(dir, authority)?),
             None => None,
         };
         Ok(Self {
-            authority: folder.write("ca.crt", authority.certificate())?,
-            authority_key: folder.write("ca.key", &authority.key())?,
-            service_account_key: folder.write("service-account.key", &signs)?,
-            service_account_public_key: folder.write("service-account.pub", &verifies)?,
-            certificate: folder.write("kube-apiserver.crt", &server.certificate)?,
-            key: folder.write("kube-apiserver.key", &server.key)?,
+            ca_certificate: dir.write("ca.crt", authority.certificate_pem())?,
+            ca_key: dir.write("ca.key", &authority.key_pem())?,
+            service_account_key: dir.write("service-account.key", &service_account.private_pem)?,
+            service_account_public_key: dir
+                .write("service-account.pub", &service_account.public_pem)?,
+            certificate: dir.write("kube-apiserver.crt", &server.certificate_pem)?,
+            key: dir.write("kube-apiserver.key", &server.key_pem)?,
             audit,
             kubelet_client,
         })
@@ -104,49 +109,37 @@ impl Files {
     }
 }
 
-/// The command that runs the API server on `port`, in `folder`, where etcd's socket is.
+/// Returns the command that runs the API server on `port`, in `dir`, which has etcd's socket.
 pub(crate) fn command(
     executable: &Path,
-    folder: &Path,
+    dir: &Path,
     port: u16,
     files: &Files,
     options: &Options,
 ) -> Command {
     let mut command = Command::new(executable);
+    add_file_flags(&mut command, files);
     let mut flag = |name: &str, value: &str| {
         command.arg(format!("--{name}={value}"));
     };
-    let mut file = |name: &str, path: &Path| flag(name, &path.to_string_lossy());
-    file("client-ca-file", &files.authority);
-    file("tls-cert-file", &files.certificate);
-    file("tls-private-key-file", &files.key);
-    file("service-account-key-file", &files.service_account_public_key);
-    file("service-account-signing-key-file", &files.service_account_key);
-    if let Some(audit) = &files.audit {
-        file("audit-policy-file", &audit.policy);
-        file("audit-log-path", &audit.log);
-    }
-    if let Some(client) = &files.kubelet_client {
-        file("kubelet-client-certificate", &client.certificate);
-        file("kubelet-client-key", &client.key);
-        // Only machines of a cloud have names that anyone could look up.
-        flag("kubelet-preferred-address-types", "InternalIP");
-    }
-    let listens = if options.nodes.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    let (bind_address, advertise_address) = match options.node_address {
+        Some(address) => (Ipv4Addr::UNSPECIFIED, address),
+        None => (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST),
+    };
     flag("etcd-servers", etcd::CLIENT_URL);
-    flag("bind-address", &listens.to_string());
-    flag("advertise-address", &options.nodes.unwrap_or(Ipv4Addr::LOCALHOST).to_string());
+    flag("bind-address", &bind_address.to_string());
+    flag("advertise-address", &advertise_address.to_string());
     flag("secure-port", &port.to_string());
     flag("permit-port-sharing", "true");
-    flag("service-cluster-ip-range", SERVICE_RANGE);
+    flag("service-cluster-ip-range", SERVICE_CIDR);
     flag("service-account-issuer", ISSUER);
     flag("allow-privileged", "true");
     flag("profiling", "false");
-    // Without these two it waits a minute for the clients' watches to end.
+    // Without these two, a shutdown waits a minute for the clients' watches to end.
     flag("shutdown-send-retry-after", "true");
     flag("shutdown-watch-termination-grace-period", "1s");
-    // It would try in vain to publish 127.0.0.1: an endpoint can't be on loopback. Nobody needs the
-    // endpoint elsewhere, either: the service's address is one of the machine's.
+    // The reconciler would fail to publish 127.0.0.1, because an endpoint can't be on loopback. With
+    // a node the endpoint isn't needed either: the Service's address is one of the machine's own.
     flag("endpoint-reconciler-type", "none");
     if options.node_authorizer {
         flag("authorization-mode", "Node,RBAC");
@@ -161,6 +154,27 @@ pub(crate) fn command(
         let gates = options.feature_gates.iter().map(|(name, on)| format!("{name}={on}"));
         flag("feature-gates", &gates.collect::<Vec<_>>().join(","));
     }
-    command.args(&options.apiserver_args).current_dir(folder);
+    command.args(&options.apiserver_args).current_dir(dir);
     command
+}
+
+fn add_file_flags(command: &mut Command, files: &Files) {
+    let mut flag = |name: &str, path: &Path| {
+        command.arg(format!("--{name}={}", path.to_string_lossy()));
+    };
+    flag("client-ca-file", &files.ca_certificate);
+    flag("tls-cert-file", &files.certificate);
+    flag("tls-private-key-file", &files.key);
+    flag("service-account-key-file", &files.service_account_public_key);
+    flag("service-account-signing-key-file", &files.service_account_key);
+    if let Some(audit) = &files.audit {
+        flag("audit-policy-file", &audit.policy);
+        flag("audit-log-path", &audit.log);
+    }
+    if let Some(client) = &files.kubelet_client {
+        flag("kubelet-client-certificate", &client.certificate);
+        flag("kubelet-client-key", &client.key);
+        // The node has no host name that could be resolved.
+        command.arg("--kubelet-preferred-address-types=InternalIP");
+    }
 }

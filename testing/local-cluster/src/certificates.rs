@@ -1,6 +1,6 @@
-//! The certificate authority of one fixture and the certificates it signs.
+//! The certificate authority of one control plane and the certificates that it issues.
 //!
-//! They are valid from 1975 to 4096, rcgen's default: a test may run on a clock that is off.
+//! They are valid from 1975 to 4096, the default of rcgen, so that a test may run with a wrong clock.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,96 +10,109 @@ use rcgen::{
 };
 use yasna::models::ObjectIdentifier;
 
-/// A certificate and its private key, PEM.
+/// Certificate with its private key.
 #[derive(Clone)]
-pub(crate) struct Certificate {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+pub(crate) struct IssuedCertificate {
+    pub(crate) certificate_pem: String,
+    pub(crate) key_pem: String,
 }
 
-/// Signs the certificates of one fixture: the API server's and its clients'.
-pub(crate) struct Authority {
+/// Key pair that signs and verifies service account tokens.
+pub(crate) struct ServiceAccountKeys {
+    pub(crate) private_pem: String,
+    pub(crate) public_pem: String,
+}
+
+/// Certificate authority that issues the API server's certificate and its clients' certificates.
+pub(crate) struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
-    certificate: String,
+    certificate_pem: String,
     certificate_der: Vec<u8>,
 }
 
-impl Authority {
+impl CertificateAuthority {
     pub(crate) fn new() -> Result<Self, Error> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name = name("control-plane");
+        params.distinguished_name = distinguished_name("local-cluster");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         Ok(Self {
-            certificate: certificate.pem(),
+            certificate_pem: certificate.pem(),
             certificate_der: certificate.der().to_vec(),
             issuer: Issuer::new(params, key),
         })
     }
 
-    pub(crate) fn certificate(&self) -> &str {
-        &self.certificate
+    pub(crate) fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
     }
 
     pub(crate) fn certificate_der(&self) -> &[u8] {
         &self.certificate_der
     }
 
-    pub(crate) fn key(&self) -> String {
+    pub(crate) fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()
     }
 
-    /// A certificate for a server that is reached by any of `names`: host names or IP addresses.
-    pub(crate) fn server(&self, names: Vec<String>) -> Result<Certificate, Error> {
+    /// Issues a certificate for a server that clients reach by any of `names`, which are host names
+    /// or IP addresses.
+    pub(crate) fn issue_server(&self, names: Vec<String>) -> Result<IssuedCertificate, Error> {
         let mut params = CertificateParams::new(names)?;
-        params.distinguished_name = name("kube-apiserver");
+        params.distinguished_name = distinguished_name("kube-apiserver");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Certificate { certificate: certificate.pem(), key: key.serialize_pem() })
+        Ok(IssuedCertificate { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 
-    /// A certificate by which the API server knows its bearer as `user`, member of `groups`.
-    pub(crate) fn client(&self, user: &str, groups: &[&str]) -> Result<Certificate, Error> {
+    /// Issues a certificate with which a client authenticates as `user`, member of `groups`.
+    pub(crate) fn issue_client(
+        &self,
+        user: &str,
+        groups: &[&str],
+    ) -> Result<IssuedCertificate, Error> {
         let mut params = CertificateParams::new(Vec::new())?;
-        params.distinguished_name = name("to be replaced");
+        params.distinguished_name = distinguished_name("placeholder");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let signed = params.signed_by(&key, &self.issuer)?;
         let certificate = with_subject(signed.der(), user, groups, self.issuer.key())?;
-        Ok(Certificate { certificate: pem(&certificate), key: key.serialize_pem() })
+        Ok(IssuedCertificate { certificate_pem: pem(&certificate), key_pem: key.serialize_pem() })
     }
 }
 
-/// The key pair of service account tokens, PEM: the private key signs them, the public one verifies.
-pub(crate) fn service_account_keys() -> Result<(String, String), Error> {
-    let key = KeyPair::generate()?;
-    Ok((key.serialize_pem(), key.public_key_pem()))
+impl ServiceAccountKeys {
+    pub(crate) fn generate() -> Result<Self, Error> {
+        let key = KeyPair::generate()?;
+        Ok(Self { private_pem: key.serialize_pem(), public_pem: key.public_key_pem() })
+    }
 }
 
-fn name(common_name: &str) -> DistinguishedName {
+fn distinguished_name(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
     name
 }
 
-/// `certificate`, signed anew, with the subject that Kubernetes reads as `user` in `groups`.
+/// Replaces the subject of `certificate` by the one that Kubernetes reads as `user` in `groups`, and
+/// signs the result with `key`.
 ///
-/// A group is an organization of the subject, and there may be many of them, but rcgen's
-/// `DistinguishedName` holds one value of each type.
+/// Each group is an organization of the subject. rcgen can't write more than one, because its
+/// `DistinguishedName` holds a single value of each type.
 fn with_subject(
     certificate: &[u8],
     user: &str,
     groups: &[&str],
     key: &KeyPair,
 ) -> Result<Vec<u8>, Error> {
-    const SUBJECT: usize = 5; // after version, serial number, algorithm, issuer and validity
+    const SUBJECT: usize = 5; // after version, serial number, algorithm, issuer, and validity
     let [body, algorithm, _signature]: [Vec<u8>; 3] =
         elements(certificate)?.try_into().map_err(|_| Error::CouldNotParseCertificate)?;
     let mut fields = elements(&body)?;

@@ -1,100 +1,81 @@
-//! The data folder and what removes it.
+//! The directory for data, certificates, and logs of one control plane.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::Stdio;
 
 use crate::error::{Error, FileContext as _};
-use crate::supervised::spawn_folder_guardian;
+use crate::supervised::SupervisedDir;
 
-/// A folder that only this user may enter.
+/// Directory that only its owner may enter.
 #[derive(Debug)]
-pub(crate) struct DataFolder {
-    path: PathBuf,
-    end: End,
+pub(crate) enum DataDir {
+    /// Removed together with the control plane.
+    Temporary(SupervisedDir),
+    /// Stays. The lock keeps a second control plane out.
+    Persistent { path: PathBuf, _lock: File },
 }
 
-#[derive(Debug)]
-enum End {
-    /// The guardian removes it when the pipe is closed. `None` only while it is being dropped.
-    Removed { guardian: Child, pipe: Option<ChildStdin> },
-    /// It stays. The lock keeps a second fixture out.
-    Kept { _lock: File },
-}
-
-impl DataFolder {
-    /// A new folder below the system's temporary folder, which goes when the fixture does.
+impl DataDir {
+    /// Creates a directory below the system's temporary directory.
     pub(crate) fn temporary() -> Result<Self, Error> {
         let parent = std::env::temp_dir();
-        let folder = tempfile::Builder::new()
-            .prefix("control-plane-")
+        let dir = tempfile::Builder::new()
+            .prefix("local-cluster-")
             .permissions(Permissions::from_mode(0o700))
             .tempdir_in(&parent)
-            .context("create a folder in", &parent)?;
-        let (guardian, pipe) = spawn_folder_guardian(folder.path())
-            .map_err(|source| Error::Guardian { of: "data folder", source })?;
-        let end = End::Removed { guardian, pipe: Some(pipe) };
-        Ok(Self { path: folder.keep(), end })
+            .context("create a directory in", &parent)?;
+        let dir = SupervisedDir::new(dir)
+            .map_err(|source| Error::Supervisor { of: "the data directory", source })?;
+        Ok(Self::Temporary(dir))
     }
 
-    /// The folder `path`, which is created when missing and stays.
-    pub(crate) fn kept(path: &Path) -> Result<Self, Error> {
+    /// Opens the directory `path`, which is created if it is missing.
+    pub(crate) fn persistent(path: &Path) -> Result<Self, Error> {
         let path = std::path::absolute(path).context("find", path)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&path).context("create", &path)?;
         let lock = File::create(path.join("lock")).context("create the lock file in", &path)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, end: End::Kept { _lock: lock } }),
-            Err(TryLockError::WouldBlock) => Err(Error::DataFolderInUse(path)),
+            Ok(()) => Ok(Self::Persistent { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::DataDirInUse(path)),
             Err(TryLockError::Error(source)) => Ok(Err(source).context("lock", &path)?),
         }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        match self {
+            Self::Temporary(dir) => dir.path(),
+            Self::Persistent { path, .. } => path,
+        }
     }
 
-    /// Whether the data goes with the fixture.
     pub(crate) fn is_temporary(&self) -> bool {
-        matches!(self.end, End::Removed { .. })
+        matches!(self, Self::Temporary(_))
     }
 
-    /// Where the guardian of a server writes its errors to. As long as one of these is open, the
-    /// folder stays.
-    pub(crate) fn errors(&self) -> io::Result<Stdio> {
-        use std::os::fd::AsFd as _;
-        match &self.end {
-            End::Removed { pipe: Some(pipe), .. } => Ok(pipe.as_fd().try_clone_to_owned()?.into()),
-            End::Removed { pipe: None, .. } => Ok(Stdio::null()),
-            End::Kept { .. } => {
-                let log = self.path.join("guardian.log");
+    /// Returns the standard error for a server's supervisor. A temporary directory stays as long as
+    /// one of these is open.
+    pub(crate) fn supervisor_stderr(&self) -> io::Result<Stdio> {
+        match self {
+            Self::Temporary(dir) => dir.attach(),
+            Self::Persistent { path, .. } => {
+                let log = path.join("supervisor.log");
                 Ok(OpenOptions::new().create(true).append(true).open(log)?.into())
             }
         }
     }
 
-    /// Writes a file that only this user may read.
+    /// Writes a file that only the directory's owner may read, and returns its path.
     pub(crate) fn write(&self, name: &str, content: &str) -> Result<PathBuf, Error> {
-        let path = self.path.join(name);
+        let path = self.path().join(name);
         write_private(&path, content).context("write", &path)?;
         Ok(path)
     }
 }
 
-impl Drop for DataFolder {
-    fn drop(&mut self) {
-        if let End::Removed { guardian, pipe } = &mut self.end {
-            drop(pipe.take());
-            let _ = guardian.wait();
-            // Only if someone has killed the guardian is there anything left to remove.
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
-/// Writes a file that only this user may read.
-pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
+fn write_private(path: &Path, content: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options.open(path)?.write_all(content.as_bytes())

@@ -1,10 +1,11 @@
-//! What can go wrong, and what to do about it.
+//! Errors, with messages that say how to fix the cause.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-/// Why a fixture doesn't start, restart or answer.
+/// Why a control plane doesn't start, restart, or respond.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -12,71 +13,71 @@ pub enum Error {
     #[error(transparent)]
     Assets(#[from] AssetsError),
 
-    /// A file or folder of the fixture can't be read or written.
+    /// A file or directory of the control plane can't be read or written.
     #[error(transparent)]
     File(#[from] FileError),
 
-    /// The given data folder belongs to a fixture that runs.
+    /// A running control plane uses the given data directory.
     #[error(
-        "the data folder {} is in use by another control plane: stop that one, or choose another \
-         folder", .0.display()
+        "another control plane uses the data directory {}: stop that one, or choose another \
+         directory", .0.display()
     )]
-    DataFolderInUse(PathBuf),
+    DataDirInUse(PathBuf),
 
-    /// No port could be reserved on loopback.
+    /// No port can be reserved on loopback.
     #[error("can't reserve a port on 127.0.0.1")]
     Port(#[source] io::Error),
 
-    /// A certificate or key can't be made, for example because a host name isn't ASCII.
-    #[error("can't make a certificate")]
+    /// A certificate or key can't be created, for example because a host name isn't ASCII.
+    #[error("can't create a certificate")]
     Certificate(#[from] rcgen::Error),
 
-    /// The process that looks after a server, or its answer, is missing.
-    #[error("can't start the guardian of {of}: it needs /bin/sh")]
-    Guardian {
-        /// The server, or the data folder.
+    /// The shell process that supervises a server or the data directory can't be started.
+    #[error("can't start the supervisor of {of}: it needs /bin/sh")]
+    Supervisor {
+        /// The server, or the data directory.
         of: &'static str,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
 
-    /// A server ended by itself.
-    #[error("{server} ended by itself ({status}); the last lines of {}:\n{tail}", log.display())]
-    Ended {
+    /// A server exited although nothing stopped it.
+    #[error("{server} exited unexpectedly ({status}); the last lines of {}:\n{tail}", log.display())]
+    Exited {
         /// "etcd" or "kube-apiserver".
         server: &'static str,
-        /// How it ended. A signal appears as the exit status 128 + n.
-        status: std::process::ExitStatus,
-        /// Its log, which is gone already if the data folder was temporary.
+        /// The exit status. A signal appears as 128 + n.
+        status: ExitStatus,
+        /// The log. It is gone already if the data directory was temporary.
         log: PathBuf,
         /// The last lines of the log.
         tail: String,
     },
 
-    /// A server did not become ready in time.
+    /// A server did not become ready within the deadline.
     #[error(
-        "{server} was not ready after {after:?} (last answer: {answer}); the last lines of {}:\n\
+        "{server} was not ready after {after:?} (last check: {reason}); the last lines of {}:\n\
          {tail}", log.display()
     )]
     NotReady {
         /// "etcd" or "kube-apiserver".
         server: &'static str,
-        /// How long it was waited for.
+        /// The deadline.
         after: Duration,
-        /// What it said last.
-        answer: String,
-        /// Its log, which is gone already if the data folder was temporary.
+        /// Why the last readiness check failed.
+        reason: String,
+        /// The log. It is gone already if the data directory was temporary.
         log: PathBuf,
         /// The last lines of the log.
         tail: String,
     },
 
-    /// A client for the API server can't be made.
-    #[error("can't make a client for the API server")]
+    /// A client for the API server can't be created.
+    #[error("can't create a client for the API server")]
     Client(#[source] Box<kube::Error>),
 
-    /// The kubeconfig can't be written as YAML.
-    #[error("can't write a kubeconfig")]
+    /// The kubeconfig can't be serialized as YAML.
+    #[error("can't serialize a kubeconfig")]
     Kubeconfig(#[from] serde_norway::Error),
 
     /// A background task panicked.
@@ -84,125 +85,127 @@ pub enum Error {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Why an executable of the control plane is missing.
+/// Why an executable is missing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AssetsError {
-    /// The folder that `KUBEBUILDER_ASSETS` names doesn't have what is needed.
+    /// The directory in `KUBEBUILDER_ASSETS` lacks an executable.
     #[error(
-        "KUBEBUILDER_ASSETS is {}, but there is no executable {binary} in it: point it at a \
-         folder that has one, or unset it to have the servers built by Go", folder.display()
+        "KUBEBUILDER_ASSETS is {}, which has no executable {binary}: set it to a directory that \
+         has one, or unset it to build the servers with Go", dir.display()
     )]
-    NotInFolder {
-        /// The folder.
-        folder: PathBuf,
-        /// The executable that is missing first.
+    NotInDir {
+        /// The directory.
+        dir: PathBuf,
+        /// The first missing executable.
         binary: &'static str,
     },
 
-    /// There is no place for what is built.
+    /// There is no directory for the cache.
     #[error(
-        "no cache folder: set AUTH0_ROTATOR_CACHE to one, or XDG_CACHE_HOME or HOME, or set \
-         KUBEBUILDER_ASSETS to a folder that has etcd and kube-apiserver"
+        "no cache directory is configured: set AUTH0_ROTATOR_CACHE, XDG_CACHE_HOME or HOME, for \
+         example AUTH0_ROTATOR_CACHE=/var/cache/auth0-rotator, or set KUBEBUILDER_ASSETS to a \
+         directory that has etcd and kube-apiserver"
     )]
     NoCache,
 
-    /// There is no Go.
+    /// Go isn't installed.
     #[error(
-        "building {binary} needs Go {needed} or newer, and there is no `go` on PATH: install it \
-         from https://go.dev/dl/, or set KUBEBUILDER_ASSETS to a folder that has etcd and \
+        "building {binary} needs Go {needed} or newer, but there is no `go` on PATH: install it \
+         from https://go.dev/dl/, or set KUBEBUILDER_ASSETS to a directory that has etcd and \
          kube-apiserver"
     )]
     NoGo {
-        /// What was to be built.
+        /// The executable or module that needs Go.
         binary: &'static str,
-        /// The oldest version that will do.
+        /// The oldest version that is accepted.
         needed: &'static str,
     },
 
-    /// The Go that is there can't build the servers.
+    /// The installed Go is too old.
     #[error(
-        "building {binary} needs Go {needed} or newer, and {} is {found}: install a newer one from \
-         https://go.dev/dl/, or set KUBEBUILDER_ASSETS to a folder that has etcd and \
+        "building {binary} needs Go {needed} or newer, but {} is {found}: install a newer one \
+         from https://go.dev/dl/, or set KUBEBUILDER_ASSETS to a directory that has etcd and \
          kube-apiserver", go.display()
     )]
     OldGo {
-        /// What was to be built.
+        /// The executable or module that needs Go.
         binary: &'static str,
         /// The `go` that was found.
         go: PathBuf,
-        /// Its version, or what it said instead.
+        /// Its version, or its error message.
         found: String,
-        /// The oldest version that will do.
+        /// The oldest version that is accepted.
         needed: &'static str,
     },
 
-    /// The modules can't be fetched.
+    /// The modules of an executable can't be downloaded.
     #[error(
-        "Go can't fetch the modules of {binary} from {proxy}: check the network, set HTTPS_PROXY \
-         if there is a proxy to go through, or set GOPROXY to a module mirror that can be \
-         reached. Go said:\n{tail}"
+        "Go can't download the modules of {binary} from {proxy}: check the network, set \
+         HTTPS_PROXY if the network needs a proxy, or set GOPROXY to a module mirror that is \
+         reachable. Output of Go:\n{tail}"
     )]
     Download {
-        /// What was to be built.
+        /// The executable.
         binary: &'static str,
         /// The value of GOPROXY.
         proxy: String,
-        /// The last lines that Go wrote.
+        /// The last lines of Go's output.
         tail: String,
     },
 
-    /// The modules are there but don't compile.
+    /// The modules don't compile or link.
     #[error(
-        "Go can't build {binary} ({status}; 137 is SIGKILL, often for lack of memory: linking \
-         needs about 2 GB). Go said:\n{tail}"
+        "Go can't build {binary} ({status}; 137 is SIGKILL, often because memory ran out: linking \
+         needs about 2 GB). Output of Go:\n{tail}"
     )]
     Compile {
-        /// What was to be built.
+        /// The executable.
         binary: &'static str,
-        /// How Go ended.
-        status: std::process::ExitStatus,
-        /// The last lines that Go wrote.
+        /// Go's exit status.
+        status: ExitStatus,
+        /// The last lines of Go's output.
         tail: String,
     },
 
-    /// A module can't be fetched, or isn't the one that was pinned.
+    /// A published module can't be downloaded, or differs from the pinned one.
     #[error(
-        "the Go module {module} {version} can't be had from {proxy}: {why}; check the network, or \
-         set GOPROXY to a module mirror that can be reached"
+        "can't get the Go module {module} {version} from {proxy}: {reason}; check the network, or \
+         set GOPROXY to a module mirror that is reachable"
     )]
     Module {
-        /// Its path.
+        /// The module's path.
         module: &'static str,
-        /// Its version.
+        /// The module's version.
         version: &'static str,
         /// The value of GOPROXY.
         proxy: String,
-        /// What Go said.
-        why: String,
+        /// Go's error message, or the checksum that was found.
+        reason: String,
     },
 
-    /// A file or folder of the cache can't be read or written.
+    /// A file or directory of the cache can't be read or written.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// What could not be done with a file or folder.
+/// A failed operation on a file or directory.
 #[derive(Debug, thiserror::Error)]
-#[error("can't {doing} {}", path.display())]
+#[error("can't {action} {}", path.display())]
 pub struct FileError {
-    doing: &'static str,
+    action: &'static str,
     path: PathBuf,
     source: io::Error,
 }
 
-/// Adds to an [`io::Error`] what was tried, and with which file.
+/// Adds the operation and the path to an [`io::Error`].
 pub(crate) trait FileContext<T> {
-    fn context(self, doing: &'static str, path: &Path) -> Result<T, FileError>;
+    /// `action` continues the sentence "can't …", for example "create".
+    fn context(self, action: &'static str, path: &Path) -> Result<T, FileError>;
 }
 
 impl<T> FileContext<T> for io::Result<T> {
-    fn context(self, doing: &'static str, path: &Path) -> Result<T, FileError> {
-        self.map_err(|source| FileError { doing, path: path.to_path_buf(), source })
+    fn context(self, action: &'static str, path: &Path) -> Result<T, FileError> {
+        self.map_err(|source| FileError { action, path: path.to_path_buf(), source })
     }
 }

@@ -1,20 +1,21 @@
-//! How clients get to the API server: as a file, and as kube's configuration.
+//! Access to the API server: kubeconfig files and configurations for kube's client.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::certificates::{Authority, Certificate};
+use crate::certificates::{CertificateAuthority, IssuedCertificate};
 use crate::error::Error;
 
-const NAME: &str = "control-plane";
+/// The name of the cluster and of the context.
+const NAME: &str = "local-cluster";
 
-/// A kubeconfig in YAML, with everything inside.
+/// Returns a kubeconfig in YAML that contains the certificates and the key.
 pub(crate) fn yaml(
     port: u16,
-    authority: &Authority,
+    authority: &CertificateAuthority,
     user: &str,
-    certificate: &Certificate,
+    certificate: &IssuedCertificate,
 ) -> Result<String, Error> {
     Ok(serde_norway::to_string(&json!({
         "apiVersion": "v1",
@@ -23,14 +24,14 @@ pub(crate) fn yaml(
             "name": NAME,
             "cluster": {
                 "server": format!("https://127.0.0.1:{port}"),
-                "certificate-authority-data": STANDARD.encode(authority.certificate()),
+                "certificate-authority-data": STANDARD.encode(authority.certificate_pem()),
             },
         }],
         "users": [{
             "name": user,
             "user": {
-                "client-certificate-data": STANDARD.encode(&certificate.certificate),
-                "client-key-data": STANDARD.encode(&certificate.key),
+                "client-certificate-data": STANDARD.encode(&certificate.certificate_pem),
+                "client-key-data": STANDARD.encode(&certificate.key_pem),
             },
         }],
         "contexts": [{ "name": NAME, "context": { "cluster": NAME, "user": user } }],
@@ -38,11 +39,11 @@ pub(crate) fn yaml(
     }))?)
 }
 
-/// The same for a client in this process.
+/// Returns the equivalent configuration for a client in this process.
 pub(crate) fn client_config(
     port: u16,
-    authority: &Authority,
-    certificate: &Certificate,
+    authority: &CertificateAuthority,
+    certificate: &IssuedCertificate,
 ) -> Result<kube::Config, Error> {
     let url = http::Uri::builder()
         .scheme("https")
@@ -52,7 +53,7 @@ pub(crate) fn client_config(
         .map_err(|error| Error::Client(Box::new(kube::Error::HttpError(error))))?;
     let mut config = kube::Config::new(url);
     config.root_cert = Some(vec![authority.certificate_der().to_vec()]);
-    config.auth_info.client_certificate_data = Some(STANDARD.encode(&certificate.certificate));
-    config.auth_info.client_key_data = Some(STANDARD.encode(&certificate.key).into());
+    config.auth_info.client_certificate_data = Some(STANDARD.encode(&certificate.certificate_pem));
+    config.auth_info.client_key_data = Some(STANDARD.encode(&certificate.key_pem).into());
     Ok(config)
 }

@@ -1,7 +1,7 @@
 //! A real etcd and kube-apiserver on loopback, for tests and for the demo.
 //!
-//! [`ControlPlane::start`] builds the servers from Go modules when they aren't there yet (see
-//! [`Assets`]), starts them on a data folder of their own and returns once the API server answers:
+//! [`ControlPlane::start`] builds the servers from Go modules if they are missing (see [`Assets`]),
+//! starts them with a data directory of their own, and returns when the API server is ready:
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,35 +15,43 @@
 //! # }
 //! ```
 //!
-//! No kubelet, scheduler or controller manager runs. So nothing starts pods, a deleted namespace
-//! stays `Terminating`, the dependents of a deleted owner stay, namespaces get no service account
-//! `default`, and the cluster roles `admin`, `edit` and `view`, which are aggregated from others,
-//! are empty: bind roles of your own, or `system:aggregate-to-view` and the like. The crate `node`
-//! starts them where real pods are wanted.
+//! There is no kubelet, scheduler or controller manager. Therefore:
 //!
-//! The servers end with the process that started them, even if that is killed by SIGKILL, and
-//! their data folder goes with them. Everything listens on loopback or on a Unix socket in the
-//! data folder, which only its owner may enter.
+//! - Pods don't start.
+//! - A deleted namespace stays `Terminating`, and the dependents of a deleted owner stay.
+//! - Namespaces get no service account `default`.
+//! - The cluster roles `admin`, `edit` and `view`, which are aggregated from others, are empty. Bind
+//!   your own roles, or `system:aggregate-to-view` and the like.
+//!
+//! The module `node`, behind the feature of the same name, starts those components for tests that
+//! need real Pods.
+//!
+//! The servers end with the process that started them, even if SIGKILL ends it, and their data
+//! directory is removed: see [`supervised`]. Everything listens on loopback or on a Unix socket in
+//! the data directory, which only its owner may enter.
+
+mod control_plane;
+mod options;
+mod shared;
 
 mod apiserver;
 mod assets;
 mod certificates;
-mod control_plane;
 mod data_dir;
-mod error;
 mod etcd;
 mod kubeconfig;
-mod log_tail;
-#[cfg(feature = "node")]
-pub mod node;
-mod options;
 mod readiness;
 mod reserved_port;
-mod shared;
-mod supervised;
+pub mod supervised;
+
+#[cfg(feature = "node")]
+pub mod node;
+
+mod error;
+mod log_tail;
 
 pub use apiserver::SERVICE_ADDRESS;
-pub use assets::{Assets, Binary, BuildEvent, Module, Progress, cache_dir};
+pub use assets::{Assets, Binary, BuildEvent, GoModule, Progress, cache_dir};
 pub use assets::{etcd_version, helm_version, kubernetes_version};
 pub use control_plane::ControlPlane;
 pub use error::{AssetsError, Error, FileError};

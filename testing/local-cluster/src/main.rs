@@ -1,149 +1,79 @@
-//! `control-plane`: a real etcd and kube-apiserver on loopback, from the command line.
+//! `local-cluster`: a real etcd and kube-apiserver on loopback, from the command line.
+
+mod cli;
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use local_cluster::{Assets, Binary, ControlPlane, Progress};
+use clap::Parser as _;
+use cli::{BuildArgs, Cli, Command, StartArgs};
+use local_cluster::{Assets, Binary, ControlPlane, Options, Progress};
 use tokio::signal::unix::{SignalKind, signal};
 
-const ABOUT: &str = "A real etcd and kube-apiserver on loopback, for tests and for trying things.
-
-The executables are those in the folder that KUBEBUILDER_ASSETS names. When it isn't set, they are \
-built once from Go modules, into control-plane/ in the first of AUTH0_ROTATOR_CACHE, \
-XDG_CACHE_HOME/auth0-rotator and ~/.cache/auth0-rotator. That needs Go and a module proxy, and \
-takes some minutes.";
-
-/// A real etcd and kube-apiserver on loopback, for tests and for trying things.
-#[derive(Parser)]
-#[command(version, long_about = ABOUT)]
-struct Cli {
-    #[command(subcommand)]
-    command: Task,
-}
-
-#[derive(Subcommand)]
-enum Task {
-    /// Build what is missing and print the folder of the servers' executables; a tool that is built
-    /// from modules of its own is in another one, whose path is on a line of its own
-    Build {
-        /// Build these, too
-        #[arg(long, value_name = "NAME", value_delimiter = ',', value_enum)]
-        with: Vec<Name>,
-    },
-    /// Print the folder of the executables, whatever is in it
-    Path,
-    /// Run the servers until SIGINT or SIGTERM
-    Start(Start),
-}
-
-#[derive(Args)]
-struct Start {
-    /// Write the administrator's kubeconfig to this file, too; it is removed at the end
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Keep the data in this folder, and go on with what is there [default: a temporary folder]
-    #[arg(long, value_name = "FOLDER")]
-    data_dir: Option<PathBuf>,
-    /// Add a flag to the API server's command line, for example --apiserver-arg=--v=4
-    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
-    apiserver_arg: Vec<String>,
-    /// Write an audit log by the policy in this file
-    #[arg(long, value_name = "FILE")]
-    audit_policy: Option<PathBuf>,
-}
-
-/// What can be built.
-#[derive(Clone, Copy)]
-struct Name(Binary);
-
-impl ValueEnum for Name {
-    fn value_variants<'a>() -> &'a [Self] {
-        const NAMES: [Name; Binary::ALL.len()] = {
-            let mut names = [Name(Binary::ALL[0]); Binary::ALL.len()];
-            let mut at = 0;
-            while at < names.len() {
-                names[at] = Name(Binary::ALL[at]);
-                at += 1;
-            }
-            names
-        };
-        &NAMES
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(self.0.name().into())
-    }
-}
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Task::Build { with } => build(&with),
-        Task::Path => Assets::locate().map_err(Into::into).and_then(|assets| print(assets.dir())),
-        Task::Start(start) => run(start),
+        Command::Build(args) => build(&args),
+        Command::Path => print_path(),
+        Command::Start(args) => run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&*error);
+            print_error(&*error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn build(with: &[Name]) -> Result<(), Box<dyn Error>> {
-    let binaries: Vec<_> =
-        Binary::SERVERS.into_iter().chain(with.iter().map(|name| name.0)).collect();
+fn build(args: &BuildArgs) -> Result<(), Box<dyn Error>> {
+    let binaries: Vec<_> = Binary::SERVERS.into_iter().chain(args.with.iter().copied()).collect();
     let progress = Progress::default();
     let assets = Assets::provide(&binaries, &progress)?;
-    print(assets.dir())?;
-    for Name(binary) in with {
+    print_line(assets.dir())?;
+    for binary in &args.with {
         let path = assets.ensure(*binary, &progress)?;
         if path.parent() != Some(assets.dir()) {
-            print(&path)?;
+            print_line(&path)?;
         }
     }
     Ok(())
 }
 
-fn run(options: Start) -> Result<(), Box<dyn Error>> {
+fn print_path() -> Result<(), Box<dyn Error>> {
+    print_line(Assets::locate()?.dir())
+}
+
+fn run(args: StartArgs) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(start(options));
-    // A build may be under way, which need not be waited for: its guardian ends it.
+    let result = runtime.block_on(start(args));
+    // Don't wait for a build that is in progress: its supervisor ends it.
     runtime.shutdown_background();
     result
 }
 
-async fn start(options: Start) -> Result<(), Box<dyn Error>> {
+async fn start(args: StartArgs) -> Result<(), Box<dyn Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut fixture = ControlPlane::options();
-    if let Some(folder) = &options.data_dir {
-        fixture = fixture.data_dir(folder);
-    }
-    for flag in &options.apiserver_arg {
-        fixture = fixture.apiserver_arg(flag);
-    }
-    if let Some(file) = &options.audit_policy {
-        let policy = std::fs::read_to_string(file)
-            .map_err(|error| format!("can't read {}: {error}", file.display()))?;
-        fixture = fixture.audit_policy(policy);
-    }
+    let options = options(&args)?;
     let control_plane = tokio::select! {
-        started = fixture.start() => started?,
+        started = options.start() => started?,
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
-    let copy = options.kubeconfig.map(|path| Copy::new(control_plane.kubeconfig_path(), path));
-    let copy = copy.transpose()?;
+    let kubeconfig = match args.kubeconfig {
+        Some(path) => Some(KubeconfigCopy::create(control_plane.kubeconfig_path(), path)?),
+        None => None,
+    };
     let client = kube::Client::try_from(control_plane.client_config())?;
     let version = client.apiserver_version().await?.git_version;
-    greet(&control_plane, &version, copy.as_ref())?;
+    print_summary(&control_plane, &version, kubeconfig.as_ref())?;
     let result = tokio::select! {
-        error = failure(&control_plane) => Err(error.into()),
+        error = wait_for_exit(&control_plane) => Err(error.into()),
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     };
@@ -151,19 +81,44 @@ async fn start(options: Start) -> Result<(), Box<dyn Error>> {
     result
 }
 
-/// Returns when a server has ended by itself.
-async fn failure(control_plane: &ControlPlane) -> local_cluster::Error {
+fn options(args: &StartArgs) -> Result<Options, Box<dyn Error>> {
+    let mut options = ControlPlane::options();
+    if let Some(dir) = &args.data_dir {
+        options = options.data_dir(dir);
+    }
+    for flag in &args.apiserver_arg {
+        options = options.apiserver_arg(flag);
+    }
+    if let Some(file) = &args.audit_policy {
+        let policy = std::fs::read_to_string(file).map_err(|error| {
+            format!(
+                "can't read --audit-policy {}: {error}; it takes a YAML file with an \
+                 audit.k8s.io/v1 Policy, for example --audit-policy ./audit-policy.yaml",
+                file.display()
+            )
+        })?;
+        options = options.audit_policy(policy);
+    }
+    Ok(options)
+}
+
+/// Returns the error of a server that has exited unexpectedly.
+async fn wait_for_exit(control_plane: &ControlPlane) -> local_cluster::Error {
     loop {
         if let Err(error) = control_plane.check() {
             return error;
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
-fn greet(control_plane: &ControlPlane, version: &str, copy: Option<&Copy>) -> std::io::Result<()> {
-    let kubeconfig = copy.map_or(control_plane.kubeconfig_path(), |copy| &copy.path);
-    let mut out = std::io::stdout().lock();
+fn print_summary(
+    control_plane: &ControlPlane,
+    version: &str,
+    kubeconfig: Option<&KubeconfigCopy>,
+) -> io::Result<()> {
+    let kubeconfig = kubeconfig.map_or(control_plane.kubeconfig_path(), |copy| &copy.path);
+    let mut out = io::stdout().lock();
     writeln!(out, "Kubernetes {version} is ready.\n")?;
     writeln!(out, "  export KUBECONFIG={}", kubeconfig.display())?;
     writeln!(out, "  kubectl get namespaces\n")?;
@@ -171,14 +126,15 @@ fn greet(control_plane: &ControlPlane, version: &str, copy: Option<&Copy>) -> st
     if kubectl.exists() {
         writeln!(out, "kubectl:  {}", kubectl.display())?;
     } else {
-        writeln!(out, "kubectl:  not built; `control-plane build --with kubectl` builds it")?;
+        writeln!(out, "kubectl:  not built; run `local-cluster build --with kubectl` to build it")?;
     }
-    writeln!(out, "folder:   {}", control_plane.data_dir().display())?;
+    writeln!(out, "data:     {}", control_plane.data_dir().display())?;
     writeln!(out, "servers:  {}", pids(control_plane))?;
-    writeln!(out, "\nInterrupt (Ctrl-C) to end it.")?;
+    writeln!(out, "\nPress Ctrl-C to stop.")?;
     out.flush()
 }
 
+/// Returns the process ids of the running servers, for example `etcd 28490, kube-apiserver 28499`.
 fn pids(control_plane: &ControlPlane) -> String {
     let servers =
         [("etcd", control_plane.etcd_pid()), ("kube-apiserver", control_plane.apiserver_pid())];
@@ -186,37 +142,42 @@ fn pids(control_plane: &ControlPlane) -> String {
     running.collect::<Vec<_>>().join(", ")
 }
 
-/// A copy of the kubeconfig, which is removed at the end, for it is of no use then.
-struct Copy {
+/// Copy of the kubeconfig. It is removed when dropped, because it is useless without the servers.
+struct KubeconfigCopy {
     path: PathBuf,
 }
 
-impl Copy {
-    fn new(from: &Path, to: PathBuf) -> Result<Self, Box<dyn Error>> {
-        // It keeps the permissions: only this user may read it.
-        std::fs::copy(from, &to)
-            .map_err(|error| format!("can't write {}: {error}", to.display()))?;
+impl KubeconfigCopy {
+    fn create(from: &Path, to: PathBuf) -> Result<Self, Box<dyn Error>> {
+        // `copy` keeps the permissions, so that only this user can read the copy.
+        std::fs::copy(from, &to).map_err(|error| {
+            format!(
+                "can't write --kubeconfig {}: {error}; it takes the path of a file to write, for \
+                 example --kubeconfig ./kubeconfig",
+                to.display()
+            )
+        })?;
         Ok(Self { path: to })
     }
 }
 
-impl Drop for Copy {
+impl Drop for KubeconfigCopy {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-fn print(path: &Path) -> Result<(), Box<dyn Error>> {
-    Ok(writeln!(std::io::stdout(), "{}", path.display())?)
+fn print_line(path: &Path) -> Result<(), Box<dyn Error>> {
+    Ok(writeln!(io::stdout(), "{}", path.display())?)
 }
 
-/// Writes `error` and what caused it to standard error.
-fn complain(error: &dyn Error) {
-    let mut message = format!("control-plane: {error}");
+/// Writes `error` and its causes to standard error.
+fn print_error(error: &dyn Error) {
+    let mut message = format!("local-cluster: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        message.push_str(&format!("\n  because: {error}"));
+        message.push_str(&format!("\n  caused by: {error}"));
         cause = error.source();
     }
-    let _ = writeln!(std::io::stderr(), "{message}");
+    let _ = writeln!(io::stderr(), "{message}");
 }

@@ -1,4 +1,4 @@
-//! Waits until a server is ready, has ended, or the deadline is over.
+//! Waiting until a server is ready, has exited, or has used up its deadline.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,87 +8,95 @@ use kube::{Api, Client};
 
 use crate::error::Error;
 use crate::etcd;
-use crate::log_tail;
+use crate::log_tail::log_tail;
 
-const POLL: Duration = Duration::from_millis(50);
-/// For one question to the API server, which may accept a connection before it answers.
-const ANSWER: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Timeout of one readiness check. A starting API server may accept a connection long before it
+/// responds.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A server that is starting.
-pub(crate) struct Starting<'a> {
+/// One server's start.
+pub(crate) struct ServerStart<'a> {
     pub(crate) server: &'static str,
     pub(crate) log: &'a Path,
     pub(crate) since: Instant,
     pub(crate) deadline: Duration,
 }
 
-impl Starting<'_> {
-    /// Asks `ready` until it says yes. It says what is missing otherwise.
+impl ServerStart<'_> {
+    /// Waits until etcd has created its socket. The API server's readiness then shows that etcd
+    /// responds.
+    ///
+    /// `check_running` returns an error when a server has exited.
+    pub(crate) async fn wait_for_etcd(
+        &self,
+        dir: &Path,
+        check_running: impl Fn() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let socket = etcd::socket(dir);
+        let check = async || match socket.exists() {
+            true => Ok(()),
+            false => Err(format!("there is no socket {}", socket.display())),
+        };
+        self.wait(check_running, check).await
+    }
+
+    /// Waits until `/readyz` returns 200 and the namespace `default`, which the API server creates
+    /// after that, exists.
+    pub(crate) async fn wait_for_apiserver(
+        &self,
+        mut config: kube::Config,
+        check_running: impl Fn() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        // The loop in `wait` retries, at a steady interval.
+        config.default_retry = false;
+        let client = Client::try_from(config).map_err(|error| Error::Client(Box::new(error)))?;
+        let check = async || match tokio::time::timeout(CHECK_TIMEOUT, check_api(&client)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(with_causes(&error)),
+            Err(_) => Err(format!("no response within {CHECK_TIMEOUT:?}")),
+        };
+        self.wait(check_running, check).await
+    }
+
+    /// Calls `check` until it succeeds. Its error says why the server isn't ready.
     async fn wait(
         &self,
-        ended: impl Fn() -> Result<(), Error>,
-        ready: impl AsyncFn() -> Result<(), String>,
+        check_running: impl Fn() -> Result<(), Error>,
+        check: impl AsyncFn() -> Result<(), String>,
     ) -> Result<(), Error> {
         loop {
-            ended()?;
-            let Err(answer) = ready().await else { return Ok(()) };
+            check_running()?;
+            let Err(reason) = check().await else { return Ok(()) };
             if self.since.elapsed() >= self.deadline {
                 return Err(Error::NotReady {
                     server: self.server,
                     after: self.deadline,
-                    answer,
+                    reason,
                     log: self.log.to_path_buf(),
-                    tail: log_tail::tail(self.log),
+                    tail: log_tail(self.log),
                 });
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
-    }
-
-    /// Waits until etcd has its socket. That it answers is seen by the API server's readiness.
-    pub(crate) async fn etcd(
-        &self,
-        folder: &Path,
-        ended: impl Fn() -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let socket = etcd::socket(folder);
-        let missing = || format!("no socket {}", socket.display());
-        self.wait(ended, async || socket.exists().then_some(()).ok_or_else(missing)).await
-    }
-
-    /// Waits until `/readyz` is ok and the namespace `default`, which the API server creates after
-    /// that, is there.
-    pub(crate) async fn apiserver(
-        &self,
-        mut config: kube::Config,
-        ended: impl Fn() -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        // Retrying is what happens here, and at a steady pace.
-        config.default_retry = false;
-        let client = Client::try_from(config).map_err(|error| Error::Client(Box::new(error)))?;
-        let ask = async || {
-            let answer = async {
-                let readyz = http::Request::get("/readyz").body(Vec::new());
-                client.request_text(readyz.map_err(kube::Error::HttpError)?).await?;
-                Api::<Namespace>::all(client.clone()).get("default").await
-            };
-            match tokio::time::timeout(ANSWER, answer).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(with_causes(&error)),
-                Err(_) => Err("none".to_owned()),
-            }
-        };
-        self.wait(ended, ask).await
     }
 }
 
+async fn check_api(client: &Client) -> kube::Result<()> {
+    let readyz = http::Request::get("/readyz").body(Vec::new());
+    client.request_text(readyz.map_err(kube::Error::HttpError)?).await?;
+    Api::<Namespace>::all(client.clone()).get("default").await?;
+    Ok(())
+}
+
+/// Returns the message of `error` followed by those of its causes that it doesn't repeat.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
         }
         cause = error.source();
     }

@@ -1,17 +1,18 @@
-//! A loopback port that stays ours while the server on it restarts.
+//! A loopback port that stays reserved while the server on it restarts.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Holds a port without listening on it.
+/// Port that is bound without listening.
 ///
-/// The usual way, to bind to port 0, note the port and close, leaves a gap in which another
-/// process may get the port: two fixtures at once, or an outgoing connection while the API server
-/// restarts. With SO_REUSEPORT the port can stay bound here, while the API server, which sets it
-/// too (`--permit-port-sharing`) and runs as the same user, listens on it. A socket that doesn't
-/// listen gets no connections: while the server is down they are refused.
+/// The usual way to find a free port (bind to port 0, read the port, close the socket) leaves a gap
+/// in which another process may take it: a second control plane, or an outgoing connection while
+/// the API server restarts. With SO_REUSEPORT the port stays bound here while the API server, which
+/// runs as the same user and sets the option too (`--permit-port-sharing`), listens on it. A socket
+/// that doesn't listen accepts no connections, so clients get "connection refused" while the server
+/// is down.
 #[derive(Debug)]
 pub(crate) struct ReservedPort {
     _socket: Socket,
@@ -19,13 +20,13 @@ pub(crate) struct ReservedPort {
 }
 
 impl ReservedPort {
-    /// Any free port.
+    /// Reserves any free port.
     pub(crate) fn any() -> io::Result<Self> {
-        Self::at(0)
+        Self::bind(0)
     }
 
-    /// The port `port`.
-    pub(crate) fn at(port: u16) -> io::Result<Self> {
+    /// Reserves the port `port`; 0 means any free port.
+    pub(crate) fn bind(port: u16) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_port(true)?;
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
@@ -34,7 +35,7 @@ impl ReservedPort {
         Ok(Self { _socket: socket, port })
     }
 
-    pub(crate) fn get(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 }
@@ -46,12 +47,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_else_gets_it_and_connections_are_refused() {
+    fn rejects_connections_and_other_listeners() {
         let reserved = ReservedPort::any().unwrap();
-        let address = (Ipv4Addr::LOCALHOST, reserved.get());
-        let refused = TcpStream::connect(address).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        let taken = TcpListener::bind(address).unwrap_err();
-        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        let address = (Ipv4Addr::LOCALHOST, reserved.port());
+        let error = TcpStream::connect(address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let error = TcpListener::bind(address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

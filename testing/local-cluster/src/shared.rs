@@ -1,4 +1,4 @@
-//! One fixture for all tests of a test binary.
+//! One control plane for all tests of a test binary.
 
 use tokio::sync::OnceCell;
 
@@ -6,15 +6,15 @@ use crate::control_plane::ControlPlane;
 
 static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
 
-/// The fixture that all callers in this process share, with the default options; the first call
-/// starts it.
+/// Returns the control plane that all callers in this process share. The first call starts it with
+/// the default options.
 ///
-/// It isn't bound to the caller's runtime, so each `#[tokio::test]` may call this. It ends with
-/// the process. Tests that share it have to keep to namespaces of their own.
+/// It isn't bound to the caller's runtime, so every `#[tokio::test]` may call this, and it ends
+/// with the process. Tests that share it must use different namespaces.
 ///
 /// # Panics
 ///
-/// When it doesn't start. Later calls then panic with the same message, without another attempt.
+/// When it doesn't start. Later calls don't retry: they panic with the same message.
 pub async fn shared() -> &'static ControlPlane {
     let start = async || ControlPlane::start().await.map_err(|error| error.to_string());
     match SHARED.get_or_init(start).await {

@@ -4,14 +4,14 @@ use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
 
-use local_cluster::Module;
+use local_cluster::GoModule;
 use packaging::{Helm, checkout};
 use tempfile::TempDir;
 
 use crate::cluster::{Cluster, chart, objects};
 
 /// Where the definitions of ServiceMonitors and PrometheusRules come from.
-const PROMETHEUS_OPERATOR: Module = Module {
+const PROMETHEUS_OPERATOR: GoModule = GoModule {
     path: "github.com/prometheus-operator/prometheus-operator",
     version: "v0.85.0",
     sum: "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",

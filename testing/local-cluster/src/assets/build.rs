@@ -1,40 +1,39 @@
-//! Builds executables from the pinned Go modules into the cache.
+//! Builds executables from the pinned Go modules, in the cache.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::assets::progress::{BuildEvent, Progress};
-use crate::assets::toolchain::Toolchain;
-use crate::assets::{Binary, is_executable};
+use super::go_toolchain::GoToolchain;
+use super::{Binary, BuildEvent, Progress, is_executable};
 use crate::error::{AssetsError, FileContext as _};
-use crate::log_tail;
-use crate::supervised::Guarded;
+use crate::log_tail::log_tail;
+use crate::supervised::{SpawnOptions, SupervisedProcess};
 
-const POLL: Duration = Duration::from_millis(100);
-const REPORT_EVERY: Duration = Duration::from_secs(3);
-const GRACE: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+const REPORT_INTERVAL: Duration = Duration::from_secs(3);
+const GRACE_PERIOD: Duration = Duration::from_secs(5);
 const WORKSPACE_PREFIX: &str = ".building-";
 
-/// Builds `binary` into `folder`, unless another process did so meanwhile.
+/// Builds `binary` in `dir`, unless another process has built it in the meantime.
 ///
-/// It appears there in one step, complete. A build that was killed leaves a workspace, which the
-/// next one removes.
-pub(crate) fn build(folder: &Path, binary: Binary, progress: &Progress) -> Result<(), AssetsError> {
-    fs::create_dir_all(folder).context("create", folder)?;
-    let _lock = lock(folder, progress)?;
-    let target = folder.join(binary.name());
+/// The executable appears there atomically. A killed build leaves a workspace behind, which the next
+/// build removes.
+pub(crate) fn build(dir: &Path, binary: Binary, progress: &Progress) -> Result<(), AssetsError> {
+    fs::create_dir_all(dir).context("create", dir)?;
+    let _lock = lock(dir, progress)?;
+    let target = dir.join(binary.name());
     if is_executable(&target) {
         return Ok(());
     }
-    let toolchain = Toolchain::find(binary)?;
-    remove_abandoned(folder);
+    let toolchain = GoToolchain::find(binary)?;
+    remove_abandoned(dir);
     let workspace = tempfile::Builder::new()
         .prefix(WORKSPACE_PREFIX)
-        .tempdir_in(folder)
-        .context("create a folder in", folder)?;
+        .tempdir_in(dir)
+        .context("create a directory in", dir)?;
     let build = Build { binary, toolchain, workspace: workspace.path(), start: Instant::now() };
     build.write_modules()?;
     let packages = build.download(progress)?;
@@ -44,10 +43,10 @@ pub(crate) fn build(folder: &Path, binary: Binary, progress: &Progress) -> Resul
     Ok(())
 }
 
-/// Waits until nobody else builds into `folder`. The lock ends with the returned file, or with the
-/// process.
-fn lock(folder: &Path, progress: &Progress) -> Result<File, AssetsError> {
-    let path = folder.join(".lock");
+/// Waits until no other process builds in `dir`. Dropping the returned file, or the end of this
+/// process, releases the lock.
+fn lock(dir: &Path, progress: &Progress) -> Result<File, AssetsError> {
+    let path = dir.join(".lock");
     let file = File::create(&path).context("create", &path)?;
     let mut ticker = Ticker::new();
     loop {
@@ -57,15 +56,15 @@ fn lock(folder: &Path, progress: &Progress) -> Result<File, AssetsError> {
             Err(TryLockError::Error(source)) => return Ok(Err(source).context("lock", &path)?),
         }
         ticker.tick(|elapsed| progress.report(&BuildEvent::Waiting { elapsed }));
-        thread::sleep(POLL);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// Removes what killed builds left. Only the holder of the lock may do so.
-fn remove_abandoned(folder: &Path) {
-    for entry in folder.read_dir().into_iter().flatten().flatten() {
+/// Removes the workspaces of killed builds. The caller must hold the lock.
+fn remove_abandoned(dir: &Path) {
+    for entry in dir.read_dir().into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(WORKSPACE_PREFIX) {
-            // What can't be removed is in nobody's way.
+            // A leftover workspace does no harm.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -73,16 +72,15 @@ fn remove_abandoned(folder: &Path) {
 
 struct Build<'a> {
     binary: Binary,
-    toolchain: Toolchain,
+    toolchain: GoToolchain,
     workspace: &'a Path,
     start: Instant,
 }
 
 impl Build<'_> {
-    /// Writes the modules' files to the workspace, so that nothing depends on a checkout being
-    /// there, or writable.
+    /// Writes `go.mod` and `go.sum` to the workspace, so that the build needs no checkout.
     fn write_modules(&self) -> Result<(), AssetsError> {
-        let modules = self.binary.modules();
+        let modules = self.binary.module_set();
         for (name, content) in [("go.mod", modules.go_mod), ("go.sum", modules.go_sum)] {
             let path = self.workspace.join(name);
             fs::write(&path, content).context("write", &path)?;
@@ -90,8 +88,8 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// Fetches the modules, apart from the build so that it is clear what failed. Returns the
-    /// number of packages to compile.
+    /// Downloads the modules and returns the number of packages to compile. This is a separate step so
+    /// that a network problem doesn't look like a failed compilation.
     fn download(&self, progress: &Progress) -> Result<usize, AssetsError> {
         let log = self.workspace.join("download.log");
         let mut go = self.toolchain.command(self.workspace);
@@ -102,20 +100,20 @@ impl Build<'_> {
             progress.report(&BuildEvent::Downloading { binary, modules, elapsed });
         })?;
         if !status.success() {
-            let (proxy, tail) = (self.toolchain.proxy(), log_tail::tail(&log));
+            let (proxy, tail) = (self.toolchain.proxy(), log_tail(&log));
             return Err(AssetsError::Download { binary, proxy, tail });
         }
         let output = fs::read_to_string(&log).context("read", &log)?;
         Ok(output.lines().filter(|line| !line.starts_with("go: ")).count())
     }
 
-    /// Compiles and links. Returns the path of the executable.
+    /// Compiles and links, and returns the path of the executable.
     fn compile(&self, of: usize, progress: &Progress) -> Result<PathBuf, AssetsError> {
         let log = self.workspace.join("compile.log");
         let output = self.workspace.join(self.binary.name());
         let mut go = self.toolchain.command(self.workspace);
         go.args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags"])
-            .arg(self.binary.modules().linker_flags())
+            .arg(self.binary.module_set().linker_flags())
             .arg("-o")
             .arg(&output)
             .arg(self.binary.package());
@@ -125,36 +123,38 @@ impl Build<'_> {
             progress.report(&BuildEvent::Compiling { binary, packages, of, elapsed });
         })?;
         if !status.success() {
-            return Err(AssetsError::Compile { binary, status, tail: log_tail::tail(&log) });
+            return Err(AssetsError::Compile { binary, status, tail: log_tail(&log) });
         }
         Ok(output)
     }
 
-    /// Runs `go` to its end and calls `report` every few seconds with the lines it has written.
+    /// Runs `go` to its end, and meanwhile calls `report` every few seconds with the lines that it
+    /// has written.
     fn run(
         &self,
         go: &Command,
         log: &Path,
         report: impl Fn(std::str::Lines<'_>, Duration),
     ) -> Result<ExitStatus, AssetsError> {
-        // Under a guardian, so that a build doesn't go on for minutes when its owner is killed.
-        let context = "run Go in";
-        let mut go = Guarded::spawn(go, log, GRACE, Stdio::null()).context(context, log)?;
+        // Supervised, so that a build doesn't continue for minutes after this process was killed.
+        let options = SpawnOptions { grace_period: GRACE_PERIOD, ..SpawnOptions::default() };
+        let action = "run Go with the log";
+        let mut go = SupervisedProcess::spawn(go, log, options).context(action, log)?;
         let mut ticker = Ticker::new();
         loop {
-            if let Some(status) = go.ended().context(context, log)? {
+            if let Some(status) = go.try_wait().context(action, log)? {
                 return Ok(status);
             }
             ticker.tick(|_| {
                 let output = fs::read_to_string(log).unwrap_or_default();
                 report(output.lines(), self.start.elapsed());
             });
-            thread::sleep(POLL);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
-/// Calls back every [`REPORT_EVERY`], first after one interval.
+/// Timer that fires every [`REPORT_INTERVAL`], for the first time after one interval.
 struct Ticker {
     start: Instant,
     last: Instant,
@@ -167,7 +167,7 @@ impl Ticker {
     }
 
     fn tick(&mut self, report: impl FnOnce(Duration)) {
-        if self.last.elapsed() >= REPORT_EVERY {
+        if self.last.elapsed() >= REPORT_INTERVAL {
             self.last = Instant::now();
             report(self.start.elapsed());
         }

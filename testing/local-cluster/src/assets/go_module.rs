@@ -1,50 +1,46 @@
-//! Go modules that are read, not built: definitions and the like, from where others publish them.
+//! Published Go modules that are read but not built, for example for the CRDs of other projects.
 
 use std::path::PathBuf;
 
-use crate::assets::toolchain::Toolchain;
+use super::go_toolchain::GoToolchain;
 use crate::error::{AssetsError, FileContext as _};
 
-/// A published Go module, pinned.
+/// Published Go module with a pinned version and checksum.
 #[derive(Clone, Copy, Debug)]
-pub struct Module {
-    /// Its path, for example `github.com/prometheus-operator/prometheus-operator`.
+pub struct GoModule {
+    /// The module's path, for example `github.com/prometheus-operator/prometheus-operator`.
     pub path: &'static str,
-    /// Its version, for example `v0.85.0`.
+    /// The module's version, for example `v0.85.0`.
     pub version: &'static str,
-    /// The checksum of its content, as `go.sum` has it.
+    /// The checksum of the module's content, as in `go.sum`.
     pub sum: &'static str,
 }
 
-impl Module {
-    /// The folder of its files, in Go's cache. It is fetched the first time.
+impl GoModule {
+    /// Returns the module's directory in Go's module cache, to which the first call downloads it.
     ///
     /// # Errors
     ///
-    /// [`AssetsError::Module`] when it can't be fetched, or isn't what was pinned; else what is wrong
-    /// with Go.
+    /// [`AssetsError::Module`] when it can't be downloaded or differs from the pinned one;
+    /// [`AssetsError::NoGo`] or [`AssetsError::OldGo`] when there is no suitable Go.
     pub fn fetch(&self) -> Result<PathBuf, AssetsError> {
-        let toolchain = Toolchain::find_for(self.path, "1.22")?;
-        let folder = tempfile::tempdir().context("create a folder in", &std::env::temp_dir())?;
-        let mut go = toolchain.command(folder.path());
+        let toolchain = GoToolchain::find_for(self.path, "1.22")?;
+        let dir = tempfile::tempdir().context("create a directory in", &std::env::temp_dir())?;
+        let mut go = toolchain.command(dir.path());
         go.args(["mod", "download", "-json", &format!("{}@{}", self.path, self.version)]);
-        let output = go.output().context("run Go in", folder.path())?;
-        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        let text = |name: &str| answer[name].as_str().map(str::to_owned);
-        let wrong = |why: String| AssetsError::Module {
-            module: self.path,
-            version: self.version,
-            proxy: toolchain.proxy(),
-            why,
+        let output = go.output().context("run Go in", dir.path())?;
+        let download: serde_json::Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let reason = match (download["Dir"].as_str(), download["Sum"].as_str()) {
+            (Some(dir), Some(sum)) if sum == self.sum => return Ok(dir.into()),
+            (_, Some(sum)) => format!("its checksum is {sum}, not {}", self.sum),
+            _ => match download["Error"].as_str() {
+                Some(error) => error.to_owned(),
+                None => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            },
         };
-        match (text("Dir"), text("Sum")) {
-            (Some(folder), Some(sum)) if sum == self.sum => Ok(folder.into()),
-            (_, Some(sum)) => Err(wrong(format!("its checksum is {sum}, not {}", self.sum))),
-            _ => {
-                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                Err(wrong(text("Error").unwrap_or(said)))
-            }
-        }
+        let (module, version, proxy) = (self.path, self.version, toolchain.proxy());
+        Err(AssetsError::Module { module, version, proxy, reason })
     }
 }
 
@@ -53,8 +49,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_content_than_the_pinned_one_is_refused() {
-        let module = Module {
+    fn rejects_module_with_another_checksum() {
+        let module = GoModule {
             path: "github.com/prometheus-operator/prometheus-operator",
             version: "v0.85.0",
             sum: "h1:0000000000000000000000000000000000000000000=",

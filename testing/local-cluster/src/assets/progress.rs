@@ -1,44 +1,44 @@
-//! What a build tells while it runs, for it takes minutes.
+//! Progress of a build, which takes minutes.
 
 use std::fmt;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A moment of a build. Its `Display` is one line for people, without a newline.
+/// Step of a build. `Display` formats it as one line without a newline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildEvent {
-    /// Another process builds; this one waits for it.
+    /// This process waits for the build of another process.
     Waiting {
-        /// Since the wait began.
+        /// Time since the wait began.
         elapsed: Duration,
     },
-    /// Go fetches modules.
+    /// Go downloads modules.
     Downloading {
-        /// For what.
+        /// The executable that needs them.
         binary: &'static str,
-        /// How many modules so far; those in Go's module cache don't count.
+        /// Modules downloaded so far, without those in Go's module cache.
         modules: usize,
-        /// Since work on this binary began.
+        /// Time since the build of this executable began.
         elapsed: Duration,
     },
-    /// Go compiles packages and, last, links them.
+    /// Go compiles packages and finally links them.
     Compiling {
-        /// For what.
+        /// The executable.
         binary: &'static str,
-        /// How many packages so far; those in Go's build cache don't count.
+        /// Packages compiled so far, without those in Go's build cache.
         packages: usize,
-        /// How many packages the binary is made of.
+        /// Packages that the executable consists of.
         of: usize,
-        /// Since work on this binary began.
+        /// Time since the build of this executable began.
         elapsed: Duration,
     },
-    /// A binary is finished.
+    /// An executable is complete.
     Built {
-        /// Which.
+        /// The executable.
         binary: &'static str,
-        /// Since work on this binary began.
+        /// Time since the build of this executable began.
         elapsed: Duration,
     },
 }
@@ -60,6 +60,7 @@ impl fmt::Display for BuildEvent {
     }
 }
 
+/// Formats a duration in whole seconds, from one minute on with minutes.
 struct Seconds(Duration);
 
 impl fmt::Display for Seconds {
@@ -73,9 +74,10 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Who hears about a build: by default standard error, a line every few seconds.
+/// Listener for the events of a build. The default one writes a line to standard error every few
+/// seconds.
 ///
-/// Nothing is reported when nothing has to be built.
+/// It isn't called when there is nothing to build.
 #[derive(Clone)]
 pub struct Progress(Arc<dyn Fn(&BuildEvent) + Send + Sync>);
 
@@ -85,7 +87,7 @@ impl Progress {
         Self(Arc::new(listener))
     }
 
-    /// Tells nobody.
+    /// Ignores all events.
     #[must_use]
     pub fn silent() -> Self {
         Self::new(|_| ())
@@ -99,8 +101,8 @@ impl Progress {
 impl Default for Progress {
     fn default() -> Self {
         Self::new(|event| {
-            // Not `eprintln`, which the test harness would hold back until the build is over.
-            let _ = writeln!(std::io::stderr(), "control-plane: {event}");
+            // The test harness would capture the output of `eprintln` until the build is over.
+            let _ = writeln!(std::io::stderr(), "local-cluster: {event}");
         })
     }
 }

@@ -1,42 +1,40 @@
-//! What containerd, the network plugins and the kubelet read at their start.
+//! Configuration files of containerd, the network plugins, and the kubelet.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-/// containerd's socket: in a file system of the enclosure's own.
-pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
-/// The image of the container that holds a pod's namespaces.
+/// The socket of containerd, in a file system that is private to the isolated processes.
+pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+/// The pod sandbox image, whose container holds the namespaces of a Pod.
 pub const SANDBOX_IMAGE: &str = "localhost/sandbox:node";
 
-/// Where distributions have network plugins, and where upstream installs them.
-const PLUGINS: [&str; 3] = ["/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"];
-/// The addresses of pods.
-const POD_SUBNET: &str = "10.244.0.0/24";
+/// The directories in which distributions, and upstream's archive, install the network plugins.
+const PLUGIN_DIRS: [&str; 3] = ["/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"];
+const POD_CIDR: &str = "10.244.0.0/24";
 
-/// The folder of the network plugins.
-pub(crate) fn plugins() -> Result<PathBuf> {
-    let found = PLUGINS.iter().map(PathBuf::from).find(|folder| folder.join("ptp").is_file());
+/// Finds the directory of the network plugins.
+pub(crate) fn plugin_dir() -> Result<PathBuf> {
+    let found = PLUGIN_DIRS.iter().map(PathBuf::from).find(|dir| dir.join("ptp").is_file());
     found.with_context(|| {
-        let folders = PLUGINS.join(", ");
         format!(
-            "there is no network plugin ptp in {folders}: apt-get install \
-             containernetworking-plugins"
+            "there is no network plugin ptp in {}: install it, for example with apt-get install \
+             containernetworking-plugins",
+            PLUGIN_DIRS.join(", ")
         )
     })
 }
 
-/// containerd's configuration.
+/// Returns containerd's configuration.
 ///
-/// The snapshotter `native` copies, and so needs nothing of the kernel. The machine itself may be a
-/// container, whose file system can't be below an overlay, and in which scores for the OOM killer
-/// can't be lowered.
-pub(crate) fn containerd(folder: &Path, plugins: &Path) -> String {
-    let (folder, plugins) = (folder.display(), plugins.display());
+/// The machine itself may be a container, so the configuration avoids features that don't work in
+/// one: overlays (the snapshotter `native` copies files instead) and lower OOM scores.
+pub(crate) fn containerd(dir: &Path, plugin_dir: &Path) -> String {
+    let (dir, plugin_dir) = (dir.display(), plugin_dir.display());
     format!(
         r#"version = 2
-root = "{folder}/containerd"
+root = "{dir}/containerd"
 state = "/run/containerd"
 disabled_plugins = [
   "io.containerd.snapshotter.v1.aufs",
@@ -48,7 +46,7 @@ disabled_plugins = [
 ]
 
 [grpc]
-address = "{SOCKET}"
+address = "{CONTAINERD_SOCKET}"
 
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{SANDBOX_IMAGE}"
@@ -62,15 +60,15 @@ snapshotter = "native"
 runtime_type = "io.containerd.runc.v2"
 
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{plugins}"
-conf_dir = "{folder}/cni"
+bin_dir = "{plugin_dir}"
+conf_dir = "{dir}/cni"
 "#
     )
 }
 
-/// The network of pods: each has an interface whose other end is on the node, and a default route
-/// that ends there.
-pub(crate) fn network(folder: &Path) -> Value {
+/// Returns the configuration of the Pod network. Each Pod has an interface whose other end is on the
+/// node, and a default route to the node.
+pub(crate) fn network(dir: &Path) -> Value {
     json!({
         "cniVersion": "0.4.0",
         "name": "pods",
@@ -79,35 +77,36 @@ pub(crate) fn network(folder: &Path) -> Value {
             "ipMasq": false,
             "ipam": {
                 "type": "host-local",
-                "ranges": [[{"subnet": POD_SUBNET}]],
+                "ranges": [[{"subnet": POD_CIDR}]],
                 "routes": [{"dst": "0.0.0.0/0"}],
-                "dataDir": folder.join("cni-addresses"),
+                "dataDir": dir.join("cni-addresses"),
             },
         }],
     })
 }
 
-/// The kubelet's configuration. What pods see of delays is as Kubernetes has it by default: Secrets
-/// are watched, and a mounted one is updated when the pod is synchronized, within a minute.
-pub(crate) fn kubelet(folder: &Path, group: &str, authority: &Path) -> Value {
+/// Returns the kubelet's configuration. Every setting that affects how fast Pods see changes has the
+/// default of Kubernetes: the kubelet watches Secrets and updates mounted ones when it syncs the Pod,
+/// within a minute.
+pub(crate) fn kubelet(dir: &Path, cgroup: &str, ca_certificate: &Path) -> Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "authentication": {
             "anonymous": {"enabled": false},
             "webhook": {"enabled": true},
-            "x509": {"clientCAFile": authority},
+            "x509": {"clientCAFile": ca_certificate},
         },
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": format!("/{group}"),
-        // Both versions of control groups will do.
+        "cgroupRoot": format!("/{cgroup}"),
+        // Both cgroup versions work.
         "failCgroupV1": false,
-        // Not known of every file system.
+        // Not every file system supports it.
         "localStorageCapacityIsolation": false,
-        "containerRuntimeEndpoint": format!("unix://{SOCKET}"),
+        "containerRuntimeEndpoint": format!("unix://{CONTAINERD_SOCKET}"),
         "failSwapOn": false,
-        // A disk that is nearly full is no reason to end pods that write nothing.
+        // The Pods write nothing, so a nearly full disk is no reason to evict them.
         "evictionHard": {
             "imagefs.available": "0%",
             "memory.available": "0%",
@@ -116,12 +115,12 @@ pub(crate) fn kubelet(folder: &Path, group: &str, authority: &Path) -> Value {
         },
         "imageGCHighThresholdPercent": 100,
         "makeIPTablesUtilChains": false,
-        "podLogsDir": folder.join("pods"),
-        "resolvConf": folder.join("resolv.conf"),
-        // Nobody answers there: pods use addresses.
+        "podLogsDir": dir.join("pods"),
+        "resolvConf": dir.join("resolv.conf"),
+        // There is no DNS server at this address: Pods connect by IP address.
         "clusterDNS": ["10.96.0.10"],
         "clusterDomain": "cluster.local",
-        "volumePluginDir": folder.join("volume-plugins"),
+        "volumePluginDir": dir.join("volume-plugins"),
         "shutdownGracePeriod": "0s",
     })
 }

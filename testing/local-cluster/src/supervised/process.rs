@@ -1,127 +1,164 @@
-//! Child processes that end with this one, whatever ends it.
-//!
-//! A process that is killed by SIGKILL can't clean up, and asking the kernel to do so
-//! (`PR_SET_PDEATHSIG`) needs unsafe code and works on Linux only. So each server is the child of a
-//! small shell process that waits for the end of a pipe, whose other end is held here.
+//! Programs that end with this process.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-const SERVER: &str = include_str!("process.sh");
-const FOLDER: &str = include_str!("dir.sh");
+use super::supervisor;
 
-/// A program and the guardian that ends it.
+const SCRIPT: &str = include_str!("process.sh");
+
+/// How the supervisor ends a [`SupervisedProcess`].
 #[derive(Debug)]
-pub(crate) struct Guarded {
-    guardian: Child,
-    lifeline: Option<ChildStdin>,
+pub struct SpawnOptions {
+    /// Time between SIGTERM and SIGKILL in [`SupervisedProcess::terminate`], rounded up to whole
+    /// seconds. 10 s by default.
+    pub grace_period: Duration,
+    /// Time between SIGTERM and SIGKILL when this process ends without having ended the program,
+    /// rounded up to whole seconds. Zero sends SIGKILL at once. 2 s by default: by then nothing
+    /// waits for the program's responses, and an API server that has lost its etcd would use up any
+    /// time it gets.
+    pub orphan_grace_period: Duration,
+    /// Standard error of the supervisor, which stays open until the program has ended. `/dev/null`
+    /// by default. [`SupervisedDir::attach`](super::SupervisedDir::attach) returns one that makes a
+    /// directory outlive the program.
+    pub supervisor_stderr: Stdio,
+}
+
+impl Default for SpawnOptions {
+    fn default() -> Self {
+        Self {
+            grace_period: Duration::from_secs(10),
+            orphan_grace_period: Duration::from_secs(2),
+            supervisor_stderr: Stdio::null(),
+        }
+    }
+}
+
+/// Program that ends when this is dropped or when this process ends, even by SIGKILL.
+///
+/// Dropping it kills the program by SIGKILL.
+#[derive(Debug)]
+pub struct SupervisedProcess {
+    supervisor: Child,
+    /// `None` once the end of the program has been requested.
+    pipe: Option<ChildStdin>,
     pid: u32,
     log: PathBuf,
 }
 
-impl Guarded {
-    /// Starts `program`: its path, arguments, environment and folder count, its streams don't.
+impl SupervisedProcess {
+    /// Starts `program` and appends its standard output and standard error to the file `log`.
     ///
-    /// The program's output is appended to `log`. `grace` is the time between SIGTERM and SIGKILL
-    /// in [`terminate`](Self::terminate), rounded up to seconds. `errors` takes what the guardian
-    /// itself has to say and stays open until the program is gone.
-    pub(crate) fn spawn(
-        program: &Command,
-        log: &Path,
-        grace: Duration,
-        errors: Stdio,
-    ) -> io::Result<Self> {
-        let mut command = shell(SERVER, "server-guardian");
+    /// The command's path, arguments, environment variables and working directory are used; its
+    /// standard streams and its process group are not, nor is [`Command::env_clear`]. A program
+    /// that doesn't exist ends with status 127 and leaves a message in the log.
+    ///
+    /// # Errors
+    ///
+    /// When `/bin/sh` can't be started, or ends without having started the program.
+    pub fn spawn(program: &Command, log: &Path, options: SpawnOptions) -> io::Result<Self> {
+        let mut command = supervisor(SCRIPT, "process-supervisor");
         command
             .arg(log)
-            .arg(grace.as_secs_f64().ceil().to_string())
+            .arg(whole_seconds(options.grace_period))
+            .arg(whole_seconds(options.orphan_grace_period))
             .arg(program.get_program())
             .args(program.get_args())
             .stdout(Stdio::piped())
-            .stderr(errors);
+            .stderr(options.supervisor_stderr);
         for (name, value) in program.get_envs() {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),
             };
         }
-        if let Some(folder) = program.get_current_dir() {
-            command.current_dir(folder);
+        if let Some(dir) = program.get_current_dir() {
+            command.current_dir(dir);
         }
-        let mut guardian = command.spawn()?;
-        let lifeline = guardian.stdin.take();
-        let pid = read_pid(&mut guardian)?;
-        Ok(Self { guardian, lifeline, pid, log: log.to_path_buf() })
+        let mut supervisor = command.spawn()?;
+        let pipe = supervisor.stdin.take();
+        let pid = read_pid(&mut supervisor)?;
+        Ok(Self { supervisor, pipe, pid, log: log.to_path_buf() })
     }
 
-    /// The program's process id, not the guardian's.
-    pub(crate) fn pid(&self) -> u32 {
+    /// The process id of the program, not of its supervisor. Signals such as SIGSTOP and SIGKILL
+    /// can be sent to it directly.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    pub(crate) fn log(&self) -> &Path {
+    /// The file that has the program's output.
+    #[must_use]
+    pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// How the program ended, or `None` while it runs. A signal appears as the exit status 128 + n.
-    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.guardian.try_wait()
+    /// Returns the exit status, or `None` while the program runs. A signal appears as the exit
+    /// status 128 + n.
+    ///
+    /// # Errors
+    ///
+    /// When the supervisor can't be waited for.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.supervisor.try_wait()
     }
 
-    /// Ends the program by SIGTERM, or by SIGKILL once its grace is over, and waits for that.
-    pub(crate) fn terminate(&mut self) -> io::Result<ExitStatus> {
-        self.order("terminate\n")
+    /// Ends the program by SIGTERM, or by SIGKILL after [`SpawnOptions::grace_period`], and waits
+    /// for its end.
+    ///
+    /// # Errors
+    ///
+    /// When the supervisor can't be waited for.
+    pub fn terminate(&mut self) -> io::Result<ExitStatus> {
+        self.end("terminate\n")
     }
 
-    /// Ends the program by SIGKILL and waits for that.
-    pub(crate) fn kill(&mut self) -> io::Result<ExitStatus> {
-        self.order("kill\n")
+    /// Ends the program by SIGKILL and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// When the supervisor can't be waited for.
+    pub fn kill(&mut self) -> io::Result<ExitStatus> {
+        self.end("kill\n")
     }
 
-    fn order(&mut self, line: &str) -> io::Result<ExitStatus> {
-        if let Some(mut lifeline) = self.lifeline.take() {
-            // It fails when the program has ended already.
-            let _ = lifeline.write_all(line.as_bytes());
+    /// Closes the pipe to the supervisor without a request, as the kernel does when SIGKILL ends
+    /// this process, and returns at once. For tests of what happens then.
+    pub fn orphan(&mut self) {
+        self.pipe = None;
+    }
+
+    fn end(&mut self, request: &str) -> io::Result<ExitStatus> {
+        if let Some(mut pipe) = self.pipe.take() {
+            // Fails if the program has ended already.
+            let _ = pipe.write_all(request.as_bytes());
         }
-        self.guardian.wait()
+        self.supervisor.wait()
     }
 }
 
-impl Drop for Guarded {
+impl Drop for SupervisedProcess {
     fn drop(&mut self) {
-        // Who drops without a word wants it gone, not flushed.
+        // A caller that wants a clean shutdown calls `terminate` first.
         let _ = self.kill();
     }
 }
 
-/// Starts the process that removes `folder` once all write ends of the returned pipe are closed.
-pub(crate) fn spawn_folder_guardian(folder: &Path) -> io::Result<(Child, ChildStdin)> {
-    let mut guardian = shell(FOLDER, "folder-guardian")
-        .arg(folder)
-        .current_dir("/")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let pipe = guardian.stdin.take().ok_or_else(|| io::Error::other("no pipe to the guardian"))?;
-    Ok((guardian, pipe))
+fn whole_seconds(duration: Duration) -> String {
+    duration.as_secs_f64().ceil().to_string()
 }
 
-fn shell(script: &str, name: &str) -> Command {
-    let mut command = Command::new("/bin/sh");
-    // A group of its own: SIGINT from the terminal must reach the owner, not its servers.
-    command.arg("-c").arg(script).arg(name).process_group(0).stdin(Stdio::piped());
-    command
-}
-
-fn read_pid(guardian: &mut Child) -> io::Result<u32> {
-    let reports = guardian.stdout.take().ok_or_else(|| io::Error::other("no pipe to the guardian"));
+fn read_pid(supervisor: &mut Child) -> io::Result<u32> {
+    let Some(stdout) = supervisor.stdout.take() else {
+        return Err(io::Error::other("the supervisor has no standard output"));
+    };
     let mut line = String::new();
-    BufReader::new(reports?).read_line(&mut line)?;
+    BufReader::new(stdout).read_line(&mut line)?;
     line.trim().parse().map_err(|_| {
-        io::Error::other(format!("the guardian said {line:?} instead of a process id"))
+        io::Error::other(format!("the supervisor wrote {line:?} instead of a process id"))
     })
 }
 
@@ -132,13 +169,20 @@ mod tests {
 
     use super::*;
 
-    /// Runs `script`, which says "ready" when it is.
-    fn guarded(script: &str, log: &Path) -> Guarded {
+    /// Ignores SIGTERM.
+    const STUBBORN: &str = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
+
+    fn options() -> SpawnOptions {
+        SpawnOptions { grace_period: Duration::from_secs(1), ..SpawnOptions::default() }
+    }
+
+    /// Runs `script`, which writes "ready" first, and waits for that.
+    fn spawn(script: &str, log: &Path, options: SpawnOptions) -> SupervisedProcess {
         let mut program = Command::new("/bin/sh");
         program.args(["-c", script]);
-        let guarded = Guarded::spawn(&program, log, Duration::from_secs(1), Stdio::null()).unwrap();
+        let process = SupervisedProcess::spawn(&program, log, options).unwrap();
         eventually(|| fs::read_to_string(log).is_ok_and(|text| text.starts_with("ready\n")));
-        guarded
+        process
     }
 
     fn eventually(condition: impl Fn() -> bool) {
@@ -149,7 +193,7 @@ mod tests {
         }
     }
 
-    /// Whether the process runs. One that has ended but that nobody has waited for doesn't.
+    /// Returns whether the process runs. A zombie doesn't.
     fn is_alive(pid: u32) -> bool {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
         let is_zombie = stat.is_ok_and(|stat| stat.contains(") Z "));
@@ -159,62 +203,68 @@ mod tests {
     }
 
     #[test]
-    fn passes_on_output_and_status() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("log");
-        let mut guarded = guarded("echo ready; echo error >&2; exit 7", &log);
-        assert_eq!(guarded.guardian.wait().unwrap().code(), Some(7));
+    fn captures_output_and_exit_status() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let mut process = spawn("echo ready; echo error >&2; exit 7", &log, options());
+        assert_eq!(process.supervisor.wait().unwrap().code(), Some(7));
         assert_eq!(fs::read_to_string(&log).unwrap(), "ready\nerror\n");
     }
 
     #[test]
-    fn terminates_a_program_that_listens() {
-        let folder = tempfile::tempdir().unwrap();
+    fn terminates_program_by_sigterm() {
+        let dir = tempfile::tempdir().unwrap();
         let script = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done";
-        let mut guarded = guarded(script, &folder.path().join("log"));
-        assert!(guarded.ended().unwrap().is_none());
-        assert_eq!(guarded.terminate().unwrap().code(), Some(3));
+        let mut process = spawn(script, &dir.path().join("log"), options());
+        assert!(process.try_wait().unwrap().is_none());
+        assert_eq!(process.terminate().unwrap().code(), Some(3));
     }
 
     #[test]
-    fn kills_a_program_that_doesnt() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
-        let mut guarded = guarded(script, &folder.path().join("log"));
-        assert_eq!(guarded.terminate().unwrap().code(), Some(128 + 9));
+    fn kills_program_that_ignores_sigterm() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = spawn(STUBBORN, &dir.path().join("log"), options());
+        assert_eq!(process.terminate().unwrap().code(), Some(128 + 9));
     }
 
     #[test]
-    fn a_program_ends_with_its_owner() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
-        let mut guarded = guarded(script, &folder.path().join("log"));
-        let pid = guarded.pid();
+    fn program_ends_with_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = spawn(STUBBORN, &dir.path().join("log"), options());
+        let pid = process.pid();
         assert!(is_alive(pid));
-        // As the kernel does when the owner is killed.
-        drop(guarded.lifeline.take());
+        process.orphan();
         eventually(|| !is_alive(pid));
     }
 
     #[test]
-    fn a_program_goes_on_without_its_guardian_until_its_owner_ends() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut guarded = guarded("echo ready; exec sleep 600", &folder.path().join("log"));
-        guarded.guardian.kill().unwrap();
-        guarded.guardian.wait().unwrap();
-        assert!(is_alive(guarded.pid()));
-        drop(guarded.lifeline.take());
-        eventually(|| !is_alive(guarded.pid()));
+    fn program_without_orphan_grace_period_is_killed_with_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = SpawnOptions { orphan_grace_period: Duration::ZERO, ..options() };
+        let script = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut process = spawn(script, &dir.path().join("log"), options);
+        process.orphan();
+        assert_eq!(process.supervisor.wait().unwrap().code(), Some(128 + 9));
     }
 
     #[test]
-    fn a_program_that_is_not_there_says_so_in_the_log() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("log");
+    fn program_outlives_its_supervisor_until_its_owner_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = spawn("echo ready; exec sleep 600", &dir.path().join("log"), options());
+        process.supervisor.kill().unwrap();
+        process.supervisor.wait().unwrap();
+        assert!(is_alive(process.pid()));
+        process.orphan();
+        eventually(|| !is_alive(process.pid()));
+    }
+
+    #[test]
+    fn log_names_a_program_that_does_not_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
         let program = Command::new("/no/such/program");
-        let mut guarded =
-            Guarded::spawn(&program, &log, Duration::from_secs(1), Stdio::null()).unwrap();
-        assert_eq!(guarded.guardian.wait().unwrap().code(), Some(127));
+        let mut process = SupervisedProcess::spawn(&program, &log, options()).unwrap();
+        assert_eq!(process.supervisor.wait().unwrap().code(), Some(127));
         assert!(fs::read_to_string(&log).unwrap().contains("/no/such/program"));
     }
 }

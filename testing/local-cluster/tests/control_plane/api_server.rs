@@ -1,4 +1,4 @@
-//! It starts and is a real API server.
+//! The control plane is a real API server.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,17 +12,17 @@ use serde_json::Value;
 use crate::support::{create_config_map, create_namespace, eventually};
 
 #[tokio::test]
-async fn keeps_what_is_created() {
+async fn stores_created_objects() {
     let client = Client::try_from(shared().await.client_config()).unwrap();
-    create_namespace(&client, "answers").await;
-    let created = create_config_map(&client, "answers", "one").await.unwrap();
-    let read: ConfigMap = Api::namespaced(client, "answers").get("one").await.unwrap();
+    create_namespace(&client, "stores-objects").await;
+    let created = create_config_map(&client, "stores-objects", "one").await.unwrap();
+    let read: ConfigMap = Api::namespaced(client, "stores-objects").get("one").await.unwrap();
     assert_eq!(read, created);
     assert!(read.metadata.resource_version.is_some());
 }
 
 #[tokio::test]
-async fn the_shared_one_is_the_same_on_another_runtime() {
+async fn other_runtime_gets_the_same_shared_control_plane() {
     let here = shared().await;
     let there = std::thread::spawn(|| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -37,7 +37,7 @@ async fn the_shared_one_is_the_same_on_another_runtime() {
 }
 
 #[tokio::test]
-async fn kubectl_and_the_server_have_the_version() {
+async fn kubectl_and_server_report_the_pinned_version() {
     let control_plane = shared().await;
     let mut kubectl =
         tokio::task::spawn_blocking(|| control_plane.kubectl()).await.unwrap().unwrap();
@@ -49,7 +49,7 @@ async fn kubectl_and_the_server_have_the_version() {
 }
 
 #[tokio::test]
-async fn two_at_once_are_separate() {
+async fn concurrent_control_planes_are_separate() {
     let (one, two) = tokio::join!(ControlPlane::start(), ControlPlane::start());
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_ne!(one.apiserver_port(), two.apiserver_port());
@@ -63,7 +63,7 @@ async fn two_at_once_are_separate() {
 }
 
 #[tokio::test]
-async fn the_audit_log_has_what_the_policy_asks_for() {
+async fn audit_log_follows_the_policy() {
     const POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n";
     let control_plane = ControlPlane::options().audit_policy(POLICY).start().await.unwrap();
     let client = Client::try_from(control_plane.client_config()).unwrap();
@@ -73,26 +73,25 @@ async fn the_audit_log_has_what_the_policy_asks_for() {
         let text = fs::read_to_string(log).unwrap();
         // The last line may be incomplete.
         let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut of_admin = events.filter(|event| event["user"]["username"] == "admin");
-        of_admin.any(|event| event["verb"] == "create" && event["objectRef"]["name"] == "audited")
+        let mut by_admin = events.filter(|event| event["user"]["username"] == "admin");
+        by_admin.any(|event| event["verb"] == "create" && event["objectRef"]["name"] == "audited")
     };
     eventually(Duration::from_secs(10), "the creation is logged", is_logged);
     assert_eq!(shared().await.audit_log_path(), None);
 }
 
 #[tokio::test]
-async fn only_its_user_may_read_its_data() {
+async fn only_its_owner_may_read_the_data() {
     let control_plane = shared().await;
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(control_plane.data_dir()), 0o700);
     assert_eq!(mode(control_plane.kubeconfig_path()), 0o600);
-    assert_eq!(mode(control_plane.authority_key_path()), 0o600);
+    assert_eq!(mode(control_plane.ca_key_path()), 0o600);
 }
 
-/// Service account tokens are signed and accepted, and pods admitted though no controller manager
-/// makes default service accounts.
+/// The API server admits Pods although no controller manager creates default service accounts.
 #[tokio::test]
-async fn service_account_tokens_work() {
+async fn issues_service_account_tokens_and_admits_pods() {
     use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec, TokenReview};
     use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
     use kube::api::PostParams;
@@ -104,11 +103,11 @@ async fn service_account_tokens_work() {
     account.metadata.name = Some("robot".to_owned());
     accounts.create(&PostParams::default(), &account).await.unwrap();
     let request = TokenRequest { spec: Some(TokenRequestSpec::default()), ..Default::default() };
-    let answer =
+    let response =
         accounts.create_token_request("robot", &PostParams::default(), &request).await.unwrap();
 
     let mut review = TokenReview::default();
-    review.spec.token = answer.status.unwrap().token.unwrap();
+    review.spec.token = response.status.unwrap().token.unwrap();
     let reviews = Api::<TokenReview>::all(client.clone());
     let review = reviews.create(&PostParams::default(), &review).await.unwrap();
     let user = review.status.unwrap().user.unwrap().username;

@@ -1,4 +1,4 @@
-//! How the cache is filled, with a stand-in for Go, so that it takes no time and can fail.
+//! Builds in the cache, with a fake `go` that is fast and can fail.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,15 +11,16 @@ use crate::support::{eventually, is_alive, program, signal, write_script};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A cache of its own, and a folder on PATH that has a `go`.
+/// Directory with a cache and a fake `go` that is on PATH.
 struct Build {
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl Build {
-    /// `list` and `build` are what `go list` and `go build` do. `$output` is what to build.
+    /// Writes a fake `go` of the given version. `list` and `build` are the shell commands of `go list`
+    /// and `go build`; `$output` is the path of the executable to build.
     fn new(version: &str, list: &str, build: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let script = format!(
             "cd '{}'
             case $1 in
@@ -35,12 +36,12 @@ impl Build {
                 {build}
                 ;;
             esac",
-            folder.path().display()
+            dir.path().display()
         );
-        let go = folder.path().join("bin/go");
+        let go = dir.path().join("bin/go");
         fs::create_dir(go.parent().unwrap()).unwrap();
         write_script(&go, &script);
-        Self { folder }
+        Self { dir }
     }
 
     fn working() -> Self {
@@ -60,10 +61,10 @@ impl Build {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.dir.path().join(name)
     }
 
-    /// How often `go build` was called.
+    /// Returns how often `go build` was called.
     fn count(&self) -> usize {
         fs::read_to_string(self.path("builds")).map_or(0, |builds| builds.lines().count())
     }
@@ -79,14 +80,14 @@ impl Build {
     }
 }
 
-fn printed(output: &Output) -> PathBuf {
+fn printed_path(output: &Output) -> PathBuf {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
 }
 
-/// The names in `folder`, without the lock.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = folder.read_dir().unwrap().map(|entry| entry.unwrap().file_name());
+/// Returns the sorted names of the files in `dir`, without the lock.
+fn names(dir: &Path) -> Vec<String> {
+    let entries = dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
     names.retain(|name| name != ".lock");
     names.sort();
@@ -94,62 +95,61 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn each_is_built_once_and_only_when_asked_for() {
+fn builds_each_executable_once_and_only_on_request() {
     let build = Build::working();
-    let folder = printed(&build.command().output().unwrap());
-    assert_eq!(names(&folder), ["etcd", "kube-apiserver"]);
+    let dir = printed_path(&build.command().output().unwrap());
+    assert_eq!(names(&dir), ["etcd", "kube-apiserver"]);
     let again = build.command().output().unwrap();
-    assert_eq!(printed(&again), folder);
-    assert!(again.stderr.is_empty(), "nothing to report when nothing is built");
+    assert_eq!(printed_path(&again), dir);
+    assert!(again.stderr.is_empty(), "there is no progress when nothing is built");
     assert_eq!(build.count(), 2);
-    printed(&build.command().args(["--with", "kubectl,kubelet"]).output().unwrap());
-    assert_eq!(names(&folder), ["etcd", "kube-apiserver", "kubectl", "kubelet"]);
+    printed_path(&build.command().args(["--with", "kubectl,kubelet"]).output().unwrap());
+    assert_eq!(names(&dir), ["etcd", "kube-apiserver", "kubectl", "kubelet"]);
     assert_eq!(build.count(), 4);
     let commands = fs::read_to_string(build.path("builds")).unwrap();
     let version = local_cluster::kubernetes_version();
     for command in commands.lines() {
-        let stamp = format!("-X k8s.io/component-base/version.gitVersion={version} ");
-        for part in ["-trimpath", "-mod=readonly", &stamp] {
+        let flag = format!("-X k8s.io/component-base/version.gitVersion={version} ");
+        for part in ["-trimpath", "-mod=readonly", &flag] {
             assert!(command.contains(part), "no {part:?} in {command}");
         }
     }
 }
 
-/// The servers' folder must not change for those who don't need it.
+/// A new version of Helm must not move the servers to another directory.
 #[test]
-fn helm_has_a_folder_of_its_own() {
+fn helm_has_its_own_directory() {
     let build = Build::working();
     let output = build.command().args(["--with", "helm"]).output().unwrap();
-    let printed = printed(&output);
-    let [folder, helm] =
-        printed.to_str().unwrap().split('\n').map(Path::new).collect::<Vec<_>>()[..]
+    let printed = printed_path(&output);
+    let [dir, helm] = printed.to_str().unwrap().split('\n').map(Path::new).collect::<Vec<_>>()[..]
     else {
         panic!("{}", printed.display());
     };
-    assert_eq!(names(folder), ["etcd", "kube-apiserver"]);
+    assert_eq!(names(dir), ["etcd", "kube-apiserver"]);
     assert_eq!(helm.file_name().unwrap(), "helm");
     assert_eq!(names(helm.parent().unwrap()), ["helm"]);
     let commands = fs::read_to_string(build.path("builds")).unwrap();
     let version = local_cluster::helm_version();
-    let stamp = format!("-X helm.sh/helm/v4/internal/version.version={version} ");
-    assert!(commands.lines().last().unwrap().contains(&stamp), "{commands}");
+    let flag = format!("-X helm.sh/helm/v4/internal/version.version={version} ");
+    assert!(commands.lines().last().unwrap().contains(&flag), "{commands}");
 }
 
 #[test]
-fn two_at_once_build_once() {
+fn concurrent_builds_build_once() {
     let slow = "sleep 0.5; echo echo built >\"$output\"; chmod +x \"$output\"";
     let build = Build::new("go1.99.0", "echo package", slow);
     let start = || build.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let both = [start(), start(), start()];
-    let folders = both.map(|process| printed(&process.wait_with_output().unwrap()));
-    assert!(folders.iter().all(|folder| *folder == folders[0]));
-    assert_eq!(names(&folders[0]), ["etcd", "kube-apiserver"]);
+    let processes = [start(), start(), start()];
+    let dirs = processes.map(|process| printed_path(&process.wait_with_output().unwrap()));
+    assert!(dirs.iter().all(|dir| *dir == dirs[0]));
+    assert_eq!(names(&dirs[0]), ["etcd", "kube-apiserver"]);
     assert_eq!(build.count(), 2);
 }
 
-/// The build ends with its owner, and the next one isn't kept from working.
+/// The build ends with its owner, and the next one succeeds.
 #[test]
-fn a_killed_build_leaves_nothing_in_the_way() {
+fn killed_build_does_not_block_the_next_one() {
     let hangs_once = "[ -e pid ] || { echo $$ >pid.new; mv pid.new pid; exec sleep 600; }
                 echo echo built >\"$output\"; chmod +x \"$output\"";
     let build = Build::new("go1.99.0", "echo package", hangs_once);
@@ -158,19 +158,19 @@ fn a_killed_build_leaves_nothing_in_the_way() {
     let go = fs::read_to_string(build.path("pid")).unwrap().trim().parse().unwrap();
     assert!(signal("KILL", killed.id()));
     killed.wait().unwrap();
-    eventually(DEADLINE, "go is gone", || !is_alive(go));
-    let folder = printed(&build.command().output().unwrap());
-    assert_eq!(names(&folder), ["etcd", "kube-apiserver"]);
+    eventually(DEADLINE, "go has ended", || !is_alive(go));
+    let dir = printed_path(&build.command().output().unwrap());
+    assert_eq!(names(&dir), ["etcd", "kube-apiserver"]);
 }
 
 #[test]
-fn an_old_go_is_refused() {
+fn rejects_old_go() {
     let build = Build::new("go1.20.3", "false", "false");
     build.expect_error(&["building etcd needs Go 1.", "/bin/go is 1.20.3", "https://go.dev/dl/"]);
 }
 
 #[test]
-fn a_proxy_out_of_reach_is_named() {
+fn error_names_unreachable_module_proxy() {
     let fails = "echo 'go: k8s.io/api@v0.36.3: dial tcp: connection refused' >&2; exit 1";
     let build = Build::new("go1.99.0", fails, "false");
     build.expect_error(&["from https://proxy.invalid", "set GOPROXY", "connection refused"]);
@@ -178,13 +178,13 @@ fn a_proxy_out_of_reach_is_named() {
 }
 
 #[test]
-fn what_does_not_compile_shows_why() {
+fn error_has_the_compiler_output() {
     let build = Build::new("go1.99.0", "echo package", "echo no space left on device >&2; exit 1");
     build.expect_error(&["can't build etcd (exit status: 1", "no space left on device"]);
 }
 
 #[test]
-fn progress_is_shown_while_it_builds() {
+fn reports_progress_while_it_builds() {
     let slow = "echo one/package; echo other/package; sleep 3.5
                 echo echo built >\"$output\"; chmod +x \"$output\"";
     let build = Build::new("go1.99.0", "echo 'go: downloading x v1'; echo a; echo b; echo c", slow);

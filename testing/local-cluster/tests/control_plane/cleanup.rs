@@ -1,4 +1,4 @@
-//! Nothing is left when the owner ends, however it does.
+//! Nothing is left when the owner ends, even by SIGKILL.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use crate::support::{eventually, is_alive, program, signal};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// `control-plane start`, ready.
+/// Process of `local-cluster start` whose servers are ready.
 struct Owner {
     process: Child,
-    folder: PathBuf,
+    data_dir: PathBuf,
     servers: Vec<u32>,
 }
 
@@ -22,26 +22,26 @@ impl Owner {
     fn start(arguments: &[&str]) -> Self {
         let mut process =
             program().arg("start").args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let mut folder = None;
+        let mut data_dir = None;
         let mut servers = Vec::new();
         for line in BufReader::new(process.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
-            if let Some(path) = line.strip_prefix("folder:") {
-                folder = Some(PathBuf::from(path.trim()));
+            if let Some(path) = line.strip_prefix("data:") {
+                data_dir = Some(PathBuf::from(path.trim()));
             }
             if let Some(pids) = line.strip_prefix("servers:") {
                 let pid = |part: &str| part.rsplit(' ').next().unwrap().parse().unwrap();
                 servers = pids.split(',').map(pid).collect();
             }
-            // The last line: from here on nothing is written to the pipe, which closes now.
-            if line.starts_with("Interrupt") {
+            // The last line. The pipe closes here, so nothing may be written to it after this.
+            if line.starts_with("Press Ctrl-C") {
                 break;
             }
         }
-        let owner = Self { process, folder: folder.unwrap(), servers };
+        let owner = Self { process, data_dir: data_dir.unwrap(), servers };
         assert_eq!(owner.servers.len(), 2);
         assert!(owner.servers.iter().all(|pid| is_alive(*pid)));
-        assert!(owner.folder.is_dir());
+        assert!(owner.data_dir.is_dir());
         owner
     }
 
@@ -51,26 +51,26 @@ impl Owner {
 
     fn expect_no_servers(&self) {
         for pid in &self.servers {
-            eventually(DEADLINE, "the servers are gone", || !is_alive(*pid));
+            eventually(DEADLINE, "the servers have ended", || !is_alive(*pid));
         }
     }
 
     fn expect_nothing_left(&self) {
         self.expect_no_servers();
-        eventually(DEADLINE, "the folder is gone", || !self.folder.exists());
+        eventually(DEADLINE, "the data directory is removed", || !self.data_dir.exists());
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // It has ended already, unless the test fails.
+        // It has ended already unless the test fails.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
 #[test]
-fn a_killed_owner_leaves_nothing_behind() {
+fn killed_owner_leaves_nothing_behind() {
     let mut owner = Owner::start(&[]);
     owner.signal("KILL");
     owner.process.wait().unwrap();
@@ -78,9 +78,9 @@ fn a_killed_owner_leaves_nothing_behind() {
 }
 
 #[test]
-fn an_interrupted_owner_leaves_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let kubeconfig = folder.path().join("kubeconfig");
+fn interrupted_owner_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let kubeconfig = dir.path().join("kubeconfig");
     for name in ["INT", "TERM"] {
         let mut owner = Owner::start(&["--kubeconfig", kubeconfig.to_str().unwrap()]);
         assert!(kubeconfig.is_file());
@@ -92,9 +92,9 @@ fn an_interrupted_owner_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_killed_owner_leaves_the_data_it_was_to_keep() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
+fn killed_owner_leaves_persistent_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
     for _ in 0..2 {
         let mut owner = Owner::start(&["--data-dir", data.to_str().unwrap()]);
         owner.signal("KILL");
@@ -104,9 +104,9 @@ fn a_killed_owner_leaves_the_data_it_was_to_keep() {
     }
 }
 
-/// An API server that doesn't react to SIGTERM, and an owner that is gone.
+/// The servers don't react to SIGTERM, and their owner is gone.
 #[test]
-fn a_server_that_hangs_is_killed() {
+fn kills_servers_that_hang() {
     let mut owner = Owner::start(&[]);
     for pid in &owner.servers {
         assert!(signal("STOP", *pid));
@@ -119,32 +119,32 @@ fn a_server_that_hangs_is_killed() {
 #[tokio::test]
 async fn drop_and_stop_leave_nothing_behind() {
     let dropped = ControlPlane::start().await.unwrap();
-    let expect_gone = |folder: &Path, servers: [u32; 2]| {
-        assert!(!folder.exists());
+    let expect_gone = |data_dir: &Path, servers: [u32; 2]| {
+        assert!(!data_dir.exists());
         assert!(servers.into_iter().all(|pid| !is_alive(pid)));
     };
     let facts = |control_plane: &ControlPlane| {
         let servers = [control_plane.etcd_pid().unwrap(), control_plane.apiserver_pid().unwrap()];
         (control_plane.data_dir().to_path_buf(), servers)
     };
-    let (folder, servers) = facts(&dropped);
+    let (data_dir, servers) = facts(&dropped);
     drop(dropped);
-    expect_gone(&folder, servers);
+    expect_gone(&data_dir, servers);
 
     let stopped = ControlPlane::start().await.unwrap();
-    let (folder, servers) = facts(&stopped);
+    let (data_dir, servers) = facts(&stopped);
     stopped.stop().await.unwrap();
-    expect_gone(&folder, servers);
+    expect_gone(&data_dir, servers);
 }
 
 #[tokio::test]
-async fn a_start_that_is_given_up_leaves_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().to_path_buf();
+async fn canceled_start_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_path_buf();
     let start = ControlPlane::options().data_dir(&data).start();
-    // Long enough to get to etcd, not long enough for the API server.
+    // Long enough to start etcd, too short for the API server.
     let _ = tokio::time::timeout(Duration::from_millis(500), start).await.unwrap_err();
-    // Whatever was under way ends, so that the folder can be had again.
+    // The canceled start releases the directory, so that another one can use it.
     let again = async {
         loop {
             let Ok(control_plane) = ControlPlane::options().data_dir(&data).start().await else {

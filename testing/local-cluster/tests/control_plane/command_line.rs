@@ -3,7 +3,7 @@
 use crate::support::program;
 
 #[test]
-fn wrong_use_is_status_2() {
+fn invalid_arguments_exit_with_status_2() {
     for arguments in
         [&[][..], &["no-such-command"], &["start", "--no-such-flag"], &["build", "--with=vi"]]
     {
@@ -15,7 +15,7 @@ fn wrong_use_is_status_2() {
 }
 
 #[test]
-fn help_names_what_the_environment_does() {
+fn help_names_environment_variables_and_subcommands() {
     let output = program().arg("--help").output().unwrap();
     assert!(output.status.success());
     let help = String::from_utf8(output.stdout).unwrap();
@@ -25,7 +25,7 @@ fn help_names_what_the_environment_does() {
 }
 
 #[test]
-fn path_prints_the_folder() {
+fn path_prints_the_directory_of_the_servers() {
     let path = |variable, value| {
         let mut command = program();
         for name in ["KUBEBUILDER_ASSETS", "AUTH0_ROTATOR_CACHE", "XDG_CACHE_HOME"] {
@@ -37,7 +37,7 @@ fn path_prints_the_folder() {
     };
     assert_eq!(path("KUBEBUILDER_ASSETS", "/some/where"), "/some/where");
     let key = format!("{}-", local_cluster::kubernetes_version());
-    let below = |folder: &str| format!("{folder}/control-plane/{key}");
+    let below = |dir: &str| format!("{dir}/control-plane/{key}");
     let cache = path("AUTH0_ROTATOR_CACHE", "/some/cache");
     assert!(cache.starts_with(&below("/some/cache")), "{cache}");
     let cache = path("XDG_CACHE_HOME", "/some/cache");

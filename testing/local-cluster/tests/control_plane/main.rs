@@ -1,6 +1,6 @@
-//! The fixture on real servers. The first run builds them, which takes minutes.
+//! Tests of the control plane with real servers. The first run builds them, which takes minutes.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is a message")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod api_server;
 mod build;

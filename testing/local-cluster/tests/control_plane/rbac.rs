@@ -1,4 +1,4 @@
-//! RBAC decides about everybody but administrators.
+//! RBAC decides what users other than administrators may do.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -17,8 +17,14 @@ async fn client_for(control_plane: &ControlPlane, user: &str, groups: &[&str]) -
     Client::try_from(config).unwrap()
 }
 
-/// Lets `subject` (kind and name) list and create config maps in `namespace`.
-async fn allow(client: &Client, namespace: &str, subject: (&str, &str)) {
+/// Subject of a role binding.
+struct Subject<'a> {
+    kind: &'a str,
+    name: &'a str,
+}
+
+/// Lets `subject` list and create ConfigMaps in `namespace`.
+async fn allow(client: &Client, namespace: &str, subject: Subject<'_>) {
     let role: Role = serde_json::from_value(json!({
         "metadata": {"name": "editors"},
         "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "list"]}],
@@ -30,15 +36,16 @@ async fn allow(client: &Client, namespace: &str, subject: (&str, &str)) {
     let binding: RoleBinding = serde_json::from_value(json!({
         "metadata": {"name": "editors"},
         "roleRef": {"apiGroup": group, "kind": "Role", "name": "editors"},
-        "subjects": [{"apiGroup": group, "kind": subject.0, "name": subject.1}],
+        "subjects": [{"apiGroup": group, "kind": subject.kind, "name": subject.name}],
     }))
     .unwrap();
     let bindings = Api::<RoleBinding>::namespaced(client.clone(), namespace);
     bindings.create(&PostParams::default(), &binding).await.unwrap();
 }
 
-/// The authorizer learns of a binding by its watch, a moment after the binding was created.
-async fn is_allowed_soon(client: &Client, namespace: &str) {
+/// Waits until `client` may list ConfigMaps. The authorizer sees a new binding a moment after it was
+/// created, through its watch.
+async fn wait_until_allowed(client: &Client, namespace: &str) {
     let start = std::time::Instant::now();
     let maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
     while let Err(error) = maps.list(&ListParams::default()).await {
@@ -53,36 +60,36 @@ fn is_forbidden(error: &kube::Error) -> bool {
 }
 
 #[tokio::test]
-async fn a_user_needs_a_role() {
+async fn rejects_user_without_role() {
     let control_plane = shared().await;
     let admin = Client::try_from(control_plane.client_config()).unwrap();
     create_namespace(&admin, "user-needs-role").await;
     let alice = client_for(control_plane, "alice@example.com", &[]).await;
-    let refused = create_config_map(&alice, "user-needs-role", "one").await.unwrap_err();
-    assert!(is_forbidden(&refused), "{refused}");
-    assert!(refused.to_string().contains("alice@example.com"), "{refused}");
+    let error = create_config_map(&alice, "user-needs-role", "one").await.unwrap_err();
+    assert!(is_forbidden(&error), "{error}");
+    assert!(error.to_string().contains("alice@example.com"), "{error}");
 
-    allow(&admin, "user-needs-role", ("User", "alice@example.com")).await;
-    is_allowed_soon(&alice, "user-needs-role").await;
+    allow(&admin, "user-needs-role", Subject { kind: "User", name: "alice@example.com" }).await;
+    wait_until_allowed(&alice, "user-needs-role").await;
     create_config_map(&alice, "user-needs-role", "one").await.unwrap();
 }
 
 #[tokio::test]
-async fn any_of_several_groups_counts() {
+async fn binding_to_one_of_several_groups_suffices() {
     let control_plane = shared().await;
     let admin = Client::try_from(control_plane.client_config()).unwrap();
     create_namespace(&admin, "groups-count").await;
-    allow(&admin, "groups-count", ("Group", "developers")).await;
+    allow(&admin, "groups-count", Subject { kind: "Group", name: "developers" }).await;
     let groups = ["first", "developers", "dritte Gruppe äöü"];
     let bob = client_for(control_plane, "bob", &groups).await;
-    is_allowed_soon(&bob, "groups-count").await;
+    wait_until_allowed(&bob, "groups-count").await;
     let eve = client_for(control_plane, "eve", &["first"]).await;
-    let refused = create_config_map(&eve, "groups-count", "one").await.unwrap_err();
-    assert!(is_forbidden(&refused), "{refused}");
+    let error = create_config_map(&eve, "groups-count", "one").await.unwrap_err();
+    assert!(is_forbidden(&error), "{error}");
 }
 
 #[tokio::test]
-async fn the_api_server_knows_user_and_groups() {
+async fn api_server_reads_user_and_groups_from_the_certificate() {
     use k8s_openapi::api::authentication::v1::SelfSubjectReview;
     let groups = ["one", "two", "three"];
     let config = shared().await.client_config_for("carol:x/y", &groups).unwrap();
@@ -94,9 +101,8 @@ async fn the_api_server_knows_user_and_groups() {
     assert_eq!(info.groups.unwrap(), ["one", "two", "three", "system:authenticated"]);
 }
 
-/// Certificates of one fixture are worth nothing at another.
 #[tokio::test]
-async fn another_fixtures_certificates_are_refused() {
+async fn rejects_certificates_of_another_control_plane() {
     let other = ControlPlane::start().await.unwrap();
     let mut config = other.client_config();
     let here = shared().await.client_config();
@@ -105,7 +111,7 @@ async fn another_fixtures_certificates_are_refused() {
     untrusted.apiserver_version().await.unwrap_err();
     config.root_cert = here.root_cert;
     let unknown = Client::try_from(config).unwrap();
-    let refused = unknown.list_core_api_versions().await.unwrap_err();
-    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 401), "{refused}");
+    let error = unknown.list_core_api_versions().await.unwrap_err();
+    assert!(matches!(&error, kube::Error::Api(status) if status.code == 401), "{error}");
     other.stop().await.unwrap();
 }

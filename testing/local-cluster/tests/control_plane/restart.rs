@@ -1,4 +1,4 @@
-//! The API server can go and come back.
+//! The API server can be stopped, killed, and started again.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use local_cluster::ControlPlane;
 use crate::support::{create_config_map, create_namespace, eventually, is_alive, signal};
 
 #[tokio::test]
-async fn the_api_server_comes_back_with_its_data() {
+async fn restarted_api_server_has_its_data() {
     let control_plane = ControlPlane::start().await.unwrap();
-    // One client throughout: port and certificates stay.
+    // The same client all the time, because port and certificates stay the same.
     let client = Client::try_from(control_plane.client_config()).unwrap();
     create_namespace(&client, "kept").await;
     create_config_map(&client, "kept", "one").await.unwrap();
@@ -27,10 +27,10 @@ async fn the_api_server_comes_back_with_its_data() {
     control_plane.stop_apiserver().await.unwrap();
     assert_eq!(control_plane.apiserver_pid(), None);
     assert!(control_plane.check().is_ok());
-    let refused = maps.get("one").await.unwrap_err();
-    assert!(!matches!(refused, kube::Error::Api(_)), "{refused}");
+    let error = maps.get("one").await.unwrap_err();
+    assert!(!matches!(error, kube::Error::Api(_)), "{error}");
     control_plane.start_apiserver().await.unwrap();
-    // It runs: nothing changes.
+    // It already runs, so nothing changes.
     let third = control_plane.apiserver_pid().unwrap();
     control_plane.start_apiserver().await.unwrap();
     assert_eq!(control_plane.apiserver_pid(), Some(third));
@@ -44,27 +44,30 @@ async fn the_api_server_comes_back_with_its_data() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_killed_from_outside_is_noticed() {
+async fn check_reports_a_killed_server() {
     let control_plane = ControlPlane::start().await.unwrap();
     control_plane.check().unwrap();
     assert!(signal("KILL", control_plane.apiserver_pid().unwrap()));
-    eventually(Duration::from_secs(10), "noticed", || control_plane.check().is_err());
+    eventually(Duration::from_secs(10), "the exit is noticed", || control_plane.check().is_err());
     let error = control_plane.check().unwrap_err().to_string();
-    assert!(error.contains("kube-apiserver ended by itself (exit status: 137)"), "{error}");
+    assert!(error.contains("kube-apiserver exited unexpectedly (exit status: 137)"), "{error}");
     assert_eq!(control_plane.apiserver_pid(), None);
     control_plane.start_apiserver().await.unwrap();
     control_plane.check().unwrap();
 }
 
 #[tokio::test]
-async fn a_data_folder_that_was_asked_for_stays() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
+async fn persistent_data_dir_is_locked_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
     let first = ControlPlane::options().data_dir(&data).start().await.unwrap();
     let client = Client::try_from(first.client_config()).unwrap();
     create_namespace(&client, "kept").await;
     let second = ControlPlane::options().data_dir(&data).start().await.unwrap_err();
-    assert!(second.to_string().contains("in use by another"), "{second}");
+    assert!(
+        second.to_string().contains("another control plane uses the data directory"),
+        "{second}"
+    );
     first.stop().await.unwrap();
 
     let again = ControlPlane::options().data_dir(&data).etcd_fsync(true).start().await.unwrap();

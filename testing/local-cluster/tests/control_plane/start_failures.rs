@@ -1,4 +1,4 @@
-//! What doesn't start says why.
+//! The error of a failed start says why.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use local_cluster::{ControlPlane, Error};
 use crate::support::program;
 
 #[tokio::test]
-async fn an_api_server_that_does_not_start_shows_its_log() {
+async fn error_has_the_log_of_an_api_server_that_exits() {
     let start = ControlPlane::options().apiserver_arg("--no-such-flag").start();
     let error = start.await.unwrap_err();
-    assert!(matches!(error, Error::Ended { server: "kube-apiserver", .. }), "{error:?}");
+    assert!(matches!(error, Error::Exited { server: "kube-apiserver", .. }), "{error:?}");
     let message = error.to_string();
     assert!(message.contains("exit status: 1"), "{message}");
     assert!(message.contains("unknown flag: --no-such-flag"), "{message}");
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_shows_in_the_log() {
+async fn error_names_a_port_that_is_in_use() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let start = ControlPlane::options().apiserver_arg(format!("--secure-port={port}")).start();
@@ -25,9 +25,9 @@ async fn a_port_that_is_taken_shows_in_the_log() {
     assert!(message.contains("address already in use"), "{message}");
 }
 
-/// An API server that runs but isn't where it is expected.
+/// The API server runs, but listens on another port.
 #[tokio::test]
-async fn an_api_server_that_does_not_answer_shows_its_log() {
+async fn error_has_the_log_of_an_api_server_that_does_not_become_ready() {
     let options = ControlPlane::options().start_deadline(Duration::from_secs(3));
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let start = options.apiserver_arg(format!("--secure-port={free}")).start();
@@ -40,14 +40,14 @@ async fn an_api_server_that_does_not_answer_shows_its_log() {
 }
 
 #[test]
-fn a_folder_that_lacks_a_server_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let missing = folder.path().join("missing");
-    for assets in [folder.path(), &missing] {
+fn error_names_assets_dir_that_lacks_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing");
+    for assets in [dir.path(), &missing] {
         let output = program().arg("start").env("KUBEBUILDER_ASSETS", assets).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         let message = String::from_utf8(output.stderr).unwrap();
-        let expected = format!("KUBEBUILDER_ASSETS is {}, but", assets.display());
+        let expected = format!("KUBEBUILDER_ASSETS is {}, which", assets.display());
         assert!(message.contains(&expected), "{message}");
         assert!(message.contains("no executable etcd"), "{message}");
     }

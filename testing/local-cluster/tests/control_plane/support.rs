@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Helpers that several tests share.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,20 +20,20 @@ pub(crate) fn eventually(deadline: Duration, what: &str, condition: impl Fn() ->
     }
 }
 
-/// Whether the process runs. One that has ended but that nobody has waited for doesn't.
+/// Returns whether the process runs. A zombie doesn't.
 pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     !stat.is_ok_and(|stat| stat.contains(") Z ")) && signal("0", pid)
 }
 
-/// Sends a signal; says whether the process was there.
+/// Sends a signal and returns whether the process existed.
 pub(crate) fn signal(signal: &str, pid: u32) -> bool {
     let mut kill = Command::new("/bin/sh");
     kill.args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal]).arg(pid.to_string());
     kill.stderr(Stdio::null()).status().unwrap().success()
 }
 
-/// The `control-plane` program.
+/// Returns a command that runs the `local-cluster` executable.
 pub(crate) fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_local-cluster"))
 }

@@ -1,110 +1,114 @@
-//! Namespaces in which everything runs that has to do with pods.
+//! Linux namespaces in which everything runs that has to do with Pods.
 //!
-//! The program starts itself anew inside. What goes wrong there stays there: mounts, interfaces and
-//! processes end with the namespaces, and control groups and the folder are removed by a process
-//! outside, which outlives this one when it is killed.
+//! The program runs itself again inside. Problems there don't affect the machine: mounts, network
+//! interfaces and processes end with the namespaces. A shell process outside, which outlives this
+//! one if it is killed, removes the cgroups and the directory.
 
 use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::{env, fs, io};
 
-use crate::SERVICE_ADDRESS;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::node::ADDRESS;
+use super::ADDRESS;
+use crate::SERVICE_ADDRESS;
 
-const OUTER: &str = include_str!("unshare.sh");
-const INIT: &str = include_str!("init.sh");
+const UNSHARE_SCRIPT: &str = include_str!("unshare.sh");
+const INIT_SCRIPT: &str = include_str!("init.sh");
 
-const FOLDER: &str = "NODE_ENCLOSURE_FOLDER";
-const GROUP: &str = "NODE_ENCLOSURE_GROUP";
+const DIR_VARIABLE: &str = "LOCAL_CLUSTER_ISOLATION_DIR";
+const CGROUP_VARIABLE: &str = "LOCAL_CLUSTER_ISOLATION_CGROUP";
 
-/// What there is inside.
+/// The Linux namespaces that this process runs in, with their directory and cgroup.
 #[derive(Clone, Debug)]
-pub struct Enclosure {
-    folder: PathBuf,
-    group: String,
+pub struct Isolation {
+    dir: PathBuf,
+    cgroup: String,
 }
 
-impl Enclosure {
-    /// The enclosure that this process is in, if it is in one.
+impl Isolation {
+    /// Returns the isolation of this process, or `None` if [`run_isolated`] didn't start it.
     #[must_use]
     pub fn current() -> Option<Self> {
-        let folder = PathBuf::from(env::var_os(FOLDER)?);
-        let group = env::var(GROUP).ok()?;
-        // The variables alone could have been inherited by something that left.
-        let is_inside = std::os::unix::process::parent_id() == 1 && folder.is_dir();
-        is_inside.then_some(Self { folder, group })
+        let dir = PathBuf::from(env::var_os(DIR_VARIABLE)?);
+        let cgroup = env::var(CGROUP_VARIABLE).ok()?;
+        // A process that has left the namespaces could still have the variables.
+        let is_inside = std::os::unix::process::parent_id() == 1 && dir.is_dir();
+        is_inside.then_some(Self { dir, cgroup })
     }
 
-    /// A folder that goes when everything has ended.
+    /// A directory that is removed when everything inside has ended.
     #[must_use]
-    pub fn folder(&self) -> &PathBuf {
-        &self.folder
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
-    /// The control group of all pods, in each hierarchy.
+    /// The name of the cgroup of all Pods, in each hierarchy.
     #[must_use]
-    pub fn group(&self) -> &str {
-        &self.group
+    pub fn cgroup(&self) -> &str {
+        &self.cgroup
     }
 }
 
-/// Runs this program anew, with the same arguments, in an [`Enclosure`], and returns how it ended
-/// there. SIGINT, SIGTERM and SIGHUP are passed on as SIGTERM.
+/// Runs this program again in an [`Isolation`], with the same arguments, and returns its exit code.
+/// SIGINT, SIGTERM and SIGHUP are forwarded as SIGTERM.
 ///
 /// # Errors
 ///
-/// When it can't be started, for example because this isn't root.
-pub async fn enclose() -> Result<ExitCode> {
+/// When it can't be started, for example because this process isn't root.
+pub async fn run_isolated() -> Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {
-        bail!("namespaces and control groups need root: run it as root, for example with sudo -E");
+        bail!("namespaces and cgroups need root: run it as root, for example with sudo -E");
     }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut outer = spawn().context("can't start /bin/sh")?;
-    let group = i32::try_from(outer.id()).ok().and_then(Pid::from_raw);
+    let mut child = spawn().context("can't start /bin/sh")?;
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let group = group.context("a process has no id")?;
-    // Its end closes the pipe, whatever ends this process.
-    let lifeline = outer.stdin.take();
-    let ended = tokio::task::spawn_blocking(move || outer.wait());
-    let pass_on = async {
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
-            }
-            // It fails when everything has ended already.
-            let _ = kill_process_group(group, Signal::TERM);
+    // However this process ends, the kernel closes the pipe, and everything inside ends.
+    let pipe = child.stdin.take();
+    let mut ended = tokio::task::spawn_blocking(move || child.wait());
+    let status = loop {
+        tokio::select! {
+            status = &mut ended => break status??,
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
+        // Fails if everything has ended already.
+        let _ = kill_process_group(group, Signal::TERM);
     };
-    let status = tokio::select! {
-        ended = ended => ended??,
-        () = pass_on => unreachable!("it goes on until the end"),
-    };
-    drop(lifeline);
+    drop(pipe);
+    Ok(exit_code(status))
+}
+
+/// Returns the exit code of a process, or 128 + n after the signal n.
+fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().or(status.signal().map(|signal| 128 + signal));
-    Ok(code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    match code.map(u8::try_from) {
+        Some(Ok(code)) => ExitCode::from(code),
+        Some(Err(_)) | None => ExitCode::FAILURE,
+    }
 }
 
 fn spawn() -> io::Result<Child> {
-    let folder = tempfile::Builder::new().prefix("auth0-rotator-node-").tempdir()?;
-    // Known to /proc/mounts by one name only, and short: it has sockets.
-    let path = fs::canonicalize(folder.path())?;
+    let dir = tempfile::Builder::new().prefix("auth0-rotator-node-").tempdir()?;
+    // The canonical path, because /proc/mounts shows that one. It is short, because the paths of
+    // sockets have a limit.
+    let path = fs::canonicalize(dir.path())?;
     let name = path.file_name().unwrap_or_default().to_os_string();
-    for inside in ["tmp", "logs"] {
-        fs::create_dir(path.join(inside))?;
+    for subdir in ["tmp", "logs"] {
+        fs::create_dir(path.join(subdir))?;
     }
     let init = path.join("init.sh");
-    fs::write(&init, INIT)?;
-    let outer = Command::new("/bin/sh")
-        .args(["-c", OUTER, "node-enclosure"])
+    fs::write(&init, INIT_SCRIPT)?;
+    let child = Command::new("/bin/sh")
+        .args(["-c", UNSHARE_SCRIPT, "node-isolation"])
         .arg(&path)
         .arg(&name)
         .arg(&init)
@@ -113,15 +117,15 @@ fn spawn() -> io::Result<Child> {
         .args([ADDRESS.to_string(), SERVICE_ADDRESS.to_string()])
         .arg(env::current_exe()?)
         .args(env::args_os().skip(1))
-        .env(FOLDER, &path)
-        .env(GROUP, &name)
-        // What has to be somewhere for a while goes with the folder, too.
+        .env(DIR_VARIABLE, &path)
+        .env(CGROUP_VARIABLE, &name)
+        // Temporary files are removed with the directory, too.
         .env("TMPDIR", path.join("tmp"))
         .stdin(Stdio::piped())
-        // A group of its own: SIGINT from the terminal must reach this process only.
+        // In its own process group: Ctrl-C in a terminal must reach this process only.
         .process_group(0)
         .spawn()?;
-    // From here on it is removed by that process.
-    let _ = folder.keep();
-    Ok(outer)
+    // The shell process removes it.
+    let _ = dir.keep();
+    Ok(child)
 }
