@@ -13,7 +13,7 @@ async fn rotate_with(action: Action) {
     bench.rotation("shop", json!({})).await;
     bench.rotated("shop", 1).await;
     let name = action.name();
-    bench.simulator.faults().order(Fault::new(action).on(Operation::RotateSecret)).unwrap();
+    bench.simulator.faults().inject(Fault::new(action).on(Operation::RotateSecret)).unwrap();
     bench.request("shop", "rotate/now").await;
     bench.rotated("shop", 2).await;
     bench.assert_published("shop").await;
@@ -108,7 +108,7 @@ async fn an_import_waits_for_an_answer_that_can_be_understood() {
         Action::EmptyBody { when: When::After },
         Action::Oversized { bytes: 5_000_000 },
     ] {
-        bench.simulator.faults().order(Fault::new(action).on(Operation::GetClient)).unwrap();
+        bench.simulator.faults().inject(Fault::new(action).on(Operation::GetClient)).unwrap();
     }
     bench.start_operator();
     bench.rotation("shop", json!({})).await;
@@ -123,7 +123,7 @@ async fn a_reading_with_an_empty_secret_never_overwrites_what_is_published() {
     bench.rotation("shop", json!({})).await;
     bench.rotated("shop", 1).await;
     let empty = Fault::new(Action::SecretEmpty).on(Operation::GetClient).unlimited();
-    bench.simulator.faults().order(empty).unwrap();
+    bench.simulator.faults().inject(empty).unwrap();
     let junk = json!({ "stringData": { "client_secret": "" } });
     let secrets = bench.api::<k8s_openapi::api::core::v1::Secret>();
     let patch = kube::api::Patch::Merge(junk);
@@ -183,7 +183,7 @@ async fn a_page_for_people_is_no_evidence() {
     bench.rotation("shop", json!({})).await;
     bench.rotated("shop", 1).await;
     let page = Action::Html { status: 200, when: When::Before };
-    bench.simulator.faults().order(Fault::new(page).on(Operation::Revoke).unlimited()).unwrap();
+    bench.simulator.faults().inject(Fault::new(page).on(Operation::Revoke).unlimited()).unwrap();
     bench.request("shop", "rotate/now").await;
     bench.reason("shop", "Reconciling", "InvalidResponse").await;
     // Longer than the grace period.

@@ -97,7 +97,7 @@ async fn while_auth0_is_down_it_is_hardly_called_and_then_all_go_on() {
         bench.rotated(name, 1).await;
     }
     let down = Fault::status_before(503).on(Operation::GetClient).unlimited();
-    let down = bench.simulator.faults().order(down).unwrap();
+    let down = bench.simulator.faults().inject(down).unwrap();
     let before = bench.simulator.counters().with_status(Operation::GetClient, 503);
     for name in &names {
         bench.request(name, "rotate/all").await;

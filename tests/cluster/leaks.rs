@@ -91,8 +91,8 @@ impl Bench {
     /// Searches for every value that Auth0 ever had, that was ever published, every token and every
     /// assertion, in every shape it could be written in.
     async fn search_for_leaks(&self) {
-        let ever = self.simulator.values_ever();
-        assert_eq!(ever.forgotten, 0);
+        let ever = self.simulator.value_history();
+        assert_eq!(ever.evicted, 0);
         let published = self.published.all();
         let values = ever.secrets.iter().chain(&ever.tokens).map(|value| value.expose_secret());
         let values = values.chain(self.confidential.iter().chain(&published).map(String::as_str));

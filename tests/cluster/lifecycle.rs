@@ -206,7 +206,7 @@ async fn a_kill_between_answer_and_write_loses_nothing() {
     let mut bench = Bench::without_operator().await;
     // The answer is late, and the operator dies while it waits: Auth0 has rotated.
     let late = Fault::delay(Duration::from_secs(30)).on(Operation::RotateSecret);
-    bench.simulator.faults().order(late).unwrap();
+    bench.simulator.faults().inject(late).unwrap();
     bench.start_operator();
     bench.rotation("shop", json!({})).await;
     bench.rotated("shop", 1).await;
@@ -226,7 +226,7 @@ async fn a_kill_between_answer_and_write_loses_nothing() {
 async fn a_stop_waits_for_the_answer_that_is_on_its_way() {
     let mut bench = Bench::start().await;
     let late = Fault::delay(WINDOW / 3).on(Operation::RotateSecret);
-    bench.simulator.faults().order(late).unwrap();
+    bench.simulator.faults().inject(late).unwrap();
     bench.rotation("shop", json!({})).await;
     bench.rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
@@ -258,7 +258,7 @@ async fn a_deleted_resource_leaves_its_secret_behind() {
 async fn a_resource_that_is_deleted_in_mid_rotation_publishes_first() {
     let bench = Bench::start().await;
     let late = Fault::delay(WINDOW / 3).on(Operation::RotateSecret);
-    bench.simulator.faults().order(late).unwrap();
+    bench.simulator.faults().inject(late).unwrap();
     bench.rotation("shop", json!({})).await;
     bench.rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
@@ -331,7 +331,7 @@ async fn nothing_is_rotated_that_could_not_be_published() {
 async fn an_answer_is_published_though_the_tenant_is_deleted_meanwhile() {
     let bench = Bench::start().await;
     let late = Fault::delay(WINDOW / 3).on(Operation::RotateSecret);
-    bench.simulator.faults().order(late).unwrap();
+    bench.simulator.faults().inject(late).unwrap();
     bench.rotation("shop", json!({})).await;
     bench.rotated("shop", 1).await;
     // The first write fails, so that the answer stays in hand.

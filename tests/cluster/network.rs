@@ -230,7 +230,7 @@ async fn rotation_takes(bench: &Bench, number: u64) -> Duration {
 async fn a_tenant_that_hangs_does_not_delay_another() {
     let mut bench = Bench::start().await;
     let beta = beta(&bench).await;
-    for value in beta.values_ever().secrets {
+    for value in beta.value_history().secrets {
         bench.confidential.push(value.expose_secret().to_owned());
     }
     let spec = json!({ "clientId": "beta-shop", "tenantRef": { "name": "beta" } });
@@ -240,7 +240,7 @@ async fn a_tenant_that_hangs_does_not_delay_another() {
     let alone = rotation_takes(&bench, 2).await;
 
     let hangs = Action::Delay { ms: 600_000, when: When::Before };
-    bench.simulator.faults().order(Fault::new(hangs).unlimited()).unwrap();
+    bench.simulator.faults().inject(Fault::new(hangs).unlimited()).unwrap();
     for number in 0..50 {
         bench.rotation(&format!("shop-{number}"), json!({})).await;
     }

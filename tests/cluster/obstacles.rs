@@ -62,6 +62,6 @@ impl Bench {
     /// Auth0 takes no value for a client secret any more: it answers 400.
     pub(crate) async fn refuse_values(&self) {
         let refusal = Fault::new(Action::InvalidBody).on(Operation::UpdateClient).unlimited();
-        self.simulator.faults().order(refusal).unwrap();
+        self.simulator.faults().inject(refusal).unwrap();
     }
 }

@@ -180,7 +180,7 @@ async fn patch_with(action: Action) {
     let bench = Bench::start().await;
     bench.rotation("shop", staged()).await;
     bench.rotated("shop", 1).await;
-    bench.simulator.faults().order(Fault::new(action).on(Operation::UpdateClient)).unwrap();
+    bench.simulator.faults().inject(Fault::new(action).on(Operation::UpdateClient)).unwrap();
     bench.request("shop", "rotate/now").await;
     reaches(&bench, Phase::Staging).await;
     let next = bench.list("shop").await[1].clone();
@@ -253,7 +253,7 @@ async fn tampered_in(phase: Phase, patch: Option<Value>) {
     bench.rotated("shop", 1).await;
     if phase == Phase::Activating {
         let late = Fault::new(Action::Delay { ms: 800, when: When::Before });
-        bench.simulator.faults().order(late.on(Operation::UpdateClient)).unwrap();
+        bench.simulator.faults().inject(late.on(Operation::UpdateClient)).unwrap();
     }
     bench.request("shop", "rotate/now").await;
     reaches(&bench, phase).await;

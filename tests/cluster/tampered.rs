@@ -110,7 +110,7 @@ async fn a_status_that_is_wiped_is_no_cause() {
 async fn in_mid_rotation(happen: impl AsyncFnOnce(&Bench)) -> Bench {
     let bench = Bench::start().await;
     let late = Fault::delay(WINDOW / 3).on(Operation::RotateSecret);
-    bench.simulator.faults().order(late).unwrap();
+    bench.simulator.faults().inject(late).unwrap();
     bench.rotation("shop", json!({})).await;
     bench.rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
@@ -179,7 +179,7 @@ async fn a_secret_that_was_changed_in_the_dashboard_is_followed_when_a_rotation_
 async fn someone_elses_secret_is_not_written_for_a_resource_that_goes() {
     let bench = Bench::start().await;
     let late = Fault::delay(WINDOW / 3).on(Operation::RotateSecret);
-    bench.simulator.faults().order(late).unwrap();
+    bench.simulator.faults().inject(late).unwrap();
     bench.rotation("shop", json!({})).await;
     bench.rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;

@@ -164,7 +164,7 @@ async fn without_reading_secrets_everything_but_import_and_read_back_works() {
     bench.assert_published("shop").await;
     // An answer that is lost and can't be read back is replaced by a value of our own.
     let lost = Fault::cut_after().on(Operation::RotateSecret);
-    bench.simulator.faults().order(lost).unwrap();
+    bench.simulator.faults().inject(lost).unwrap();
     bench.request("shop", "rotate/again").await;
     let resource = bench.rotated("shop", 3).await;
     bench.assert_published("shop").await;

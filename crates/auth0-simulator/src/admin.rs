@@ -1,8 +1,9 @@
-//! The admin interface: JSON over HTTP on an address of its own, apart from Auth0's paths.
+//! Admin interface: JSON over HTTP on its own address, separate from Auth0's paths.
 //!
-//! Its answers hold secrets; they go to whoever asks and are never logged.
+//! Its responses contain secrets. It has no authentication and never logs a response.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::StatusCode;
@@ -18,29 +19,29 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::clock::rfc3339;
-use crate::engine::Engine;
 use crate::error::SeedError;
 use crate::faults::Fault;
-use crate::server::stopped;
+use crate::server::shutdown_requested;
+use crate::shared_state::SharedState;
 use crate::tenant::Tenant;
-use crate::tenant::client::{ClientSeed, Sight};
+use crate::tenant::client::{ClientSeed, Visibility};
 
-type Shared = State<Arc<Engine>>;
+type Shared = State<Arc<SharedState>>;
 
-/// Serves until told to stop.
+/// Serves requests until the simulator must stop.
 pub(crate) async fn run(
     listener: TcpListener,
-    engine: Arc<Engine>,
+    shared: Arc<SharedState>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let stopping = async move { stopped(&mut stop).await };
-    let served = axum::serve(listener, router(engine)).with_graceful_shutdown(stopping).await;
+    let shutdown = async move { shutdown_requested(&mut stop).await };
+    let served = axum::serve(listener, router(shared)).with_graceful_shutdown(shutdown).await;
     if let Err(error) = served {
-        tracing::warn!(%error, "the admin interface ended");
+        tracing::warn!(%error, "the admin interface failed");
     }
 }
 
-fn router(engine: Arc<Engine>) -> Router {
+fn router(shared: Arc<SharedState>) -> Router {
     Router::new()
         .route("/healthz", get(health))
         .route("/clients", get(list_clients).post(create_client))
@@ -48,37 +49,43 @@ fn router(engine: Arc<Engine>) -> Router {
         .route("/clients/{id}/rotate", post(rotate))
         .route("/clients/{id}/accepts", post(accepts))
         .route("/clients/{id}/scopes", put(set_scopes))
-        .route("/faults", get(list_faults).post(order_fault).delete(clear_faults))
+        .route("/faults", get(list_faults).post(inject_fault).delete(clear_faults))
         .route("/faults/{id}", axum::routing::delete(remove_fault))
         .route("/counters", get(counters))
         .route("/audit", get(audit))
         .route("/values", get(values))
         .fallback(|| async {
-            Problem::not_found("the admin interface has /healthz, /clients, /faults, /counters, /audit and /values")
+            AdminError::not_found(
+                "unknown path: the admin interface serves /healthz, /clients, /faults, /counters, \
+                 /audit and /values",
+            )
         })
-        .with_state(engine)
+        .with_state(shared)
 }
 
-/// A refusal as `{"error": …}`.
-struct Problem(StatusCode, String);
+/// Error response with the body `{"error": "…"}`.
+struct AdminError {
+    status: StatusCode,
+    message: String,
+}
 
-impl Problem {
-    fn not_found(text: impl Into<String>) -> Self {
-        Self(StatusCode::NOT_FOUND, text.into())
+impl AdminError {
+    fn not_found(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::NOT_FOUND, message: message.into() }
     }
 
-    fn bad_request(text: impl Into<String>) -> Self {
-        Self(StatusCode::BAD_REQUEST, text.into())
+    fn bad_request(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, message: message.into() }
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for AdminError {
     fn into_response(self) -> Response {
-        (self.0, Json(json!({ "error": self.1 }))).into_response()
+        (self.status, Json(json!({ "error": self.message }))).into_response()
     }
 }
 
-impl From<SeedError> for Problem {
+impl From<SeedError> for AdminError {
     fn from(error: SeedError) -> Self {
         match error {
             SeedError::UnknownClient(_) => Self::not_found(error.to_string()),
@@ -87,30 +94,34 @@ impl From<SeedError> for Problem {
     }
 }
 
-/// A JSON body whose refusal is a [`Problem`].
-struct Body<T>(T);
+/// A JSON body whose rejection is an [`AdminError`].
+struct JsonBody<T>(T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Problem;
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = AdminError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, AdminError> {
         match Json::from_request(request, state).await {
             Ok(Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(Problem(rejection.status(), rejection.body_text())),
+            Err(rejection) => {
+                Err(AdminError { status: rejection.status(), message: rejection.body_text() })
+            }
         }
     }
 }
 
-/// A query whose refusal is a [`Problem`].
+/// Query parameters whose rejection is an [`AdminError`].
 struct Query<T>(T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
-    type Rejection = Problem;
+    type Rejection = AdminError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AdminError> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(Problem(rejection.status(), rejection.body_text())),
+            Err(rejection) => {
+                Err(AdminError { status: rejection.status(), message: rejection.body_text() })
+            }
         }
     }
 }
@@ -119,65 +130,69 @@ async fn health() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// A client with everything that is known about it, its secret included.
-fn describe(tenant: &Tenant, id: &str, engine: &Engine) -> Option<Value> {
+/// Describes a client completely, including its secret.
+fn describe(tenant: &Tenant, id: &str, now: SystemTime) -> Option<Value> {
     let client = tenant.clients().get(id)?;
-    let settles = client.credential.settles_at(engine.now()).map(rfc3339);
+    let propagated_at = client.secret.propagated_at(now).map(rfc3339);
     Some(json!({
         "client_id": id,
-        "client_secret": client.credential.current().expose_secret(),
-        "secret_changes": client.credential.changes(),
-        "propagated_at": settles,
+        "client_secret": client.secret.current().expose_secret(),
+        "secret_changes": client.secret.changes(),
+        "propagated_at": propagated_at,
         "grants": client.grants,
-        "client": client.view(id, tenant.settings.tenant(), Sight::ALL),
+        "client": client.view(id, tenant.settings.tenant_name(), Visibility::ALL),
     }))
 }
 
-async fn list_clients(State(engine): Shared) -> Json<Value> {
-    let state = engine.state();
+async fn list_clients(State(shared): Shared) -> Json<Value> {
+    let state = shared.lock();
     let ids = state.tenant.clients().keys();
-    let clients: Vec<Value> = ids.filter_map(|id| describe(&state.tenant, id, &engine)).collect();
+    let clients: Vec<Value> =
+        ids.filter_map(|id| describe(&state.tenant, id, shared.now())).collect();
     Json(json!({ "clients": clients }))
 }
 
-async fn get_client(State(engine): Shared, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let state = engine.state();
-    let client = describe(&state.tenant, &id, &engine);
+async fn get_client(
+    State(shared): Shared,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, AdminError> {
+    let state = shared.lock();
+    let client = describe(&state.tenant, &id, shared.now());
     client.map(Json).ok_or_else(|| SeedError::UnknownClient(id).into())
 }
 
-fn seed(engine: &Engine, seed: ClientSeed) -> Result<Json<Value>, Problem> {
-    let now = engine.now();
-    let mut state = engine.state();
+fn seed(shared: &SharedState, seed: ClientSeed) -> Result<Json<Value>, AdminError> {
+    let now = shared.now();
+    let mut state = shared.lock();
     let id = state.tenant.seed(seed, now)?;
-    Ok(Json(describe(&state.tenant, &id, engine).unwrap_or_default()))
+    Ok(Json(describe(&state.tenant, &id, now).unwrap_or_default()))
 }
 
 async fn create_client(
-    State(engine): Shared,
-    Body(client): Body<ClientSeed>,
-) -> Result<Json<Value>, Problem> {
-    seed(&engine, client)
+    State(shared): Shared,
+    JsonBody(client): JsonBody<ClientSeed>,
+) -> Result<Json<Value>, AdminError> {
+    seed(&shared, client)
 }
 
 async fn put_client(
-    State(engine): Shared,
+    State(shared): Shared,
     Path(id): Path<String>,
-    Body(mut client): Body<ClientSeed>,
-) -> Result<Json<Value>, Problem> {
+    JsonBody(mut client): JsonBody<ClientSeed>,
+) -> Result<Json<Value>, AdminError> {
     if !client.client_id.is_empty() && client.client_id != id {
-        let text = "the client_id of the body is not the one of the path: leave it out";
-        return Err(Problem::bad_request(text));
+        let message = "client_id in the body differs from the path: omit it in the body";
+        return Err(AdminError::bad_request(message));
     }
     client.client_id = id;
-    seed(&engine, client)
+    seed(&shared, client)
 }
 
 async fn delete_client(
-    State(engine): Shared,
+    State(shared): Shared,
     Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
-    if engine.state().tenant.remove(&id) {
+) -> Result<StatusCode, AdminError> {
+    if shared.lock().tenant.remove(&id) {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(SeedError::UnknownClient(id).into())
@@ -186,113 +201,121 @@ async fn delete_client(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rotate {
+struct RotateBody {
     #[serde(default)]
     client_secret: Option<SecretString>,
 }
 
-/// The body may be left out: then a value is generated.
+/// Rotates a secret as a user of the dashboard would. An empty body generates the value.
 async fn rotate(
-    State(engine): Shared,
+    State(shared): Shared,
     Path(id): Path<String>,
     body: axum::body::Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Value>, AdminError> {
     let value = if body.is_empty() {
         None
     } else {
         // serde_json's message could quote the value.
-        let wanted: Rotate = serde_json::from_slice(&body).map_err(|_| {
-            Problem::bad_request("the body is empty or {\"client_secret\": \"the new value\"}")
+        let body: RotateBody = serde_json::from_slice(&body).map_err(|_| {
+            AdminError::bad_request(
+                "invalid body: send an empty body, or {\"client_secret\": \"the new value\"}",
+            )
         })?;
-        wanted.client_secret
+        body.client_secret
     };
-    engine.dashboard_change(&id, value)?;
-    let state = engine.state();
-    Ok(Json(describe(&state.tenant, &id, &engine).unwrap_or_default()))
+    shared.dashboard_change(&id, value)?;
+    let state = shared.lock();
+    Ok(Json(describe(&state.tenant, &id, shared.now()).unwrap_or_default()))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Accepts {
+struct AcceptsBody {
     client_secret: SecretString,
 }
 
 async fn accepts(
-    State(engine): Shared,
+    State(shared): Shared,
     Path(id): Path<String>,
-    Body(asked): Body<Accepts>,
+    JsonBody(body): JsonBody<AcceptsBody>,
 ) -> Json<Value> {
-    let now = engine.now();
-    let accepted = engine.state().tenant.accepts(&id, asked.client_secret.expose_secret(), now);
+    let now = shared.now();
+    let accepted = shared.lock().tenant.accepts(&id, body.client_secret.expose_secret(), now);
     Json(json!({ "accepted": accepted }))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewScopes {
+struct ScopesBody {
     scopes: Vec<String>,
 }
 
 async fn set_scopes(
-    State(engine): Shared,
+    State(shared): Shared,
     Path(id): Path<String>,
-    Body(new): Body<NewScopes>,
-) -> Result<StatusCode, Problem> {
-    engine.state().tenant.set_scopes(&id, new.scopes)?;
+    JsonBody(body): JsonBody<ScopesBody>,
+) -> Result<StatusCode, AdminError> {
+    shared.lock().tenant.set_scopes(&id, body.scopes)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn list_faults(State(engine): Shared) -> Json<Value> {
-    Json(json!({ "faults": engine.state().faults.list() }))
+async fn list_faults(State(shared): Shared) -> Json<Value> {
+    Json(json!({ "faults": shared.lock().faults.list() }))
 }
 
-async fn order_fault(
-    State(engine): Shared,
-    Body(fault): Body<Fault>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
-    let id = engine.state().faults.order(fault).map_err(Problem::bad_request)?;
+async fn inject_fault(
+    State(shared): Shared,
+    JsonBody(fault): JsonBody<Fault>,
+) -> Result<(StatusCode, Json<Value>), AdminError> {
+    let id = shared.lock().faults.inject(fault).map_err(AdminError::bad_request)?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
 
-async fn clear_faults(State(engine): Shared) -> StatusCode {
-    engine.state().faults.clear();
+async fn clear_faults(State(shared): Shared) -> StatusCode {
+    shared.lock().faults.clear();
     StatusCode::NO_CONTENT
 }
 
-async fn remove_fault(State(engine): Shared, Path(id): Path<u64>) -> Result<StatusCode, Problem> {
-    if engine.state().faults.remove(id) {
+async fn remove_fault(
+    State(shared): Shared,
+    Path(id): Path<u64>,
+) -> Result<StatusCode, AdminError> {
+    if shared.lock().faults.remove(id) {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(Problem::not_found(format!("no fault has the number {id}")))
+        Err(AdminError::not_found(format!(
+            "unknown fault number {id}: GET /faults lists the faults"
+        )))
     }
 }
 
-async fn counters(State(engine): Shared) -> Response {
-    let counters = engine.state().counters.clone();
+async fn counters(State(shared): Shared) -> Response {
+    let counters = shared.lock().counters.clone();
     Json(counters).into_response()
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Since {
+struct AuditQuery {
     #[serde(default)]
     since: u64,
 }
 
-async fn audit(State(engine): Shared, Query(from): Query<Since>) -> Json<Value> {
-    let state = engine.state();
-    let entries: Vec<_> = state.audit.since(from.since).collect();
-    Json(json!({ "last": state.audit.last(), "entries": entries }))
+async fn audit(State(shared): Shared, Query(query): Query<AuditQuery>) -> Json<Value> {
+    let state = shared.lock();
+    let entries: Vec<_> = state.audit.since(query.since).collect();
+    Json(json!({ "last": state.audit.last_seq(), "entries": entries }))
 }
 
-async fn values(State(engine): Shared) -> Json<Value> {
-    let all = engine.state().tenant.values().all();
-    let exposed = |values: &[SecretString]| -> Vec<String> {
-        values.iter().map(|value| value.expose_secret().to_string()).collect()
-    };
+async fn values(State(shared): Shared) -> Json<Value> {
+    let history = shared.lock().tenant.values().snapshot();
     Json(json!({
-        "secrets": exposed(&all.secrets),
-        "tokens": exposed(&all.tokens),
-        "forgotten": all.forgotten,
+        "secrets": expose(&history.secrets),
+        "tokens": expose(&history.tokens),
+        "evicted": history.evicted,
     }))
+}
+
+fn expose(values: &[SecretString]) -> Vec<&str> {
+    values.iter().map(ExposeSecret::expose_secret).collect()
 }

@@ -1,6 +1,6 @@
-//! What happened, as the tenant's log would tell it: a bounded ring with sequence numbers.
+//! Audit log of the tenant: a bounded ring buffer with sequence numbers.
 //!
-//! It holds no secret and no token.
+//! It contains no secret and no token.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -12,61 +12,61 @@ use serde_json::Value;
 
 use crate::operation::Operation;
 
-/// The longest text of a request that is kept: ids, `Auth0-Client`, `User-Agent`.
-const LONGEST: usize = 1_024;
+/// Maximum length of text that the log copies from a request: ids, `Auth0-Client`, `User-Agent`.
+const MAX_TEXT_LENGTH: usize = 1_024;
 
-/// The kind of an entry.
+/// Kind of an audit entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AuditKind {
-    /// A client was given a token (`seccft` in Auth0's log).
+    /// A client received a token (`seccft` in Auth0's log).
     Login,
-    /// A token was refused (`feccft`).
+    /// A token request was rejected (`feccft`).
     FailedLogin,
-    /// A revocation by a client that proved itself.
+    /// A revocation by an authenticated client.
     Revocation,
-    /// A revocation by one that did not.
+    /// A revocation by a client that could not be authenticated.
     FailedRevocation,
-    /// A GET of the Management API whose answer held a client secret.
+    /// A GET of the Management API whose response contained a client secret.
     MgmtApiRead,
-    /// Any other call of the Management API that was answered 2xx (`sapi`).
+    /// Any other successful call (2xx) of the Management API (`sapi`).
     ApiOperation,
-    /// A call of the Management API that was refused or went wrong (`fapi`).
+    /// A rejected or failed call of the Management API (`fapi`).
     FailedApiOperation,
-    /// A change made at the dashboard, through the library or the admin interface.
+    /// A change at the dashboard, made through the library or the admin interface.
     Dashboard,
-    /// A path that Auth0 doesn't have.
+    /// A request to a path that Auth0 doesn't have.
     NotFound,
-    /// A request that a fault ended before the tenant looked at it.
+    /// A request that a fault ended before it reached the tenant.
     Faulted,
 }
 
-/// One entry.
+/// One entry of the audit log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuditEntry {
-    /// Its number, from 1, without gaps.
+    /// Sequence number, from 1, without gaps.
     pub seq: u64,
-    /// When the answer was ready, RFC 3339 with microseconds, UTC.
+    /// Time at which the response was ready: RFC 3339 in UTC with microseconds.
     pub time: String,
-    /// Its kind.
+    /// Kind of the entry.
     pub kind: AuditKind,
-    /// The operation.
+    /// Operation that was requested.
     pub operation: Operation,
-    /// The client the request was about: the one in the path, or the one that logged in.
+    /// Client that the request was about: the one in the path, or the one that logged in.
     pub client_id: Option<String>,
-    /// The client that the bearer token was minted for.
+    /// Client that the bearer token was issued to.
     pub token_client_id: Option<String>,
-    /// The HTTP status that was sent; `None` when the connection was cut.
+    /// HTTP status of the response. `None` if the connection was cut.
     pub status: Option<u16>,
-    /// `error` or `errorCode` of a refusal.
+    /// `error` or `errorCode` of an error response.
     pub error: Option<String>,
-    /// Whether something changed at the tenant.
+    /// Whether the request changed something in the tenant.
     pub effect: bool,
-    /// Whether the tenant's answer held a client secret, even if a fault kept it back.
+    /// Whether the tenant's response contained a client secret, even if a fault removed it.
     pub shows_secret: bool,
-    /// The faults that struck, joined by `+`.
+    /// Names of the injected faults, joined by `+`.
     pub fault: Option<String>,
     /// The `Auth0-Client` header, decoded from base64 and JSON.
     pub auth0_client: Option<Value>,
@@ -75,7 +75,7 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// An entry about which nothing more is known; number and time are filled in by the log.
+    /// Creates an entry without details. The log sets the number and the time.
     pub(crate) fn new(kind: AuditKind, operation: Operation) -> Self {
         Self {
             seq: 0,
@@ -95,21 +95,21 @@ impl AuditEntry {
     }
 }
 
-/// The ring.
+/// Ring buffer of audit entries.
 pub(crate) struct AuditLog {
     entries: VecDeque<AuditEntry>,
     capacity: usize,
-    last: u64,
+    last_seq: u64,
 }
 
 impl AuditLog {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { entries: VecDeque::new(), capacity: capacity.max(1), last: 0 }
+        Self { entries: VecDeque::new(), capacity: capacity.max(1), last_seq: 0 }
     }
 
     pub(crate) fn push(&mut self, mut entry: AuditEntry, now: SystemTime) {
-        self.last += 1;
-        entry.seq = self.last;
+        self.last_seq += 1;
+        entry.seq = self.last_seq;
         entry.time = crate::clock::rfc3339(now);
         if self.entries.len() >= self.capacity {
             self.entries.pop_front();
@@ -117,20 +117,20 @@ impl AuditLog {
         self.entries.push_back(entry);
     }
 
-    /// The entries after number `since` that are still in the ring, oldest first.
+    /// Returns the entries after number `since` that are still in the buffer, oldest first.
     pub(crate) fn since(&self, since: u64) -> impl Iterator<Item = &AuditEntry> {
         self.entries.iter().filter(move |entry| entry.seq > since)
     }
 
-    /// The number of the last entry.
-    pub(crate) fn last(&self) -> u64 {
-        self.last
+    /// Returns the number of the last entry, or 0 for an empty log.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq
     }
 }
 
 /// Decodes an `Auth0-Client` header: base64 of `{"name","version","env"}`.
 pub(crate) fn decode_auth0_client(header: &str) -> Option<Value> {
-    if header.len() > LONGEST {
+    if header.len() > MAX_TEXT_LENGTH {
         return None;
     }
     let bytes = STANDARD
@@ -140,9 +140,9 @@ pub(crate) fn decode_auth0_client(header: &str) -> Option<Value> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// What a request said as it is kept: cut to a bounded length.
-pub(crate) fn bounded(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+/// Truncates text from a request to the length that the log keeps.
+pub(crate) fn truncated(text: &str) -> String {
+    text.chars().take(MAX_TEXT_LENGTH).collect()
 }
 
 #[cfg(test)]
@@ -161,17 +161,17 @@ mod tests {
     }
 
     #[test]
-    fn numbers_go_on_when_old_entries_make_room() {
+    fn numbering_continues_after_old_entries_are_evicted() {
         let log = log(3, 5);
         let numbers: Vec<u64> = log.since(0).map(|entry| entry.seq).collect();
         assert_eq!(numbers, [3, 4, 5]);
         assert_eq!(log.since(4).count(), 1);
         assert_eq!(log.since(5).count(), 0);
-        assert_eq!(log.last(), 5);
+        assert_eq!(log.last_seq(), 5);
     }
 
     #[test]
-    fn the_auth0_client_header_is_decoded_in_either_alphabet() {
+    fn decodes_auth0_client_header_in_both_base64_alphabets() {
         let value = json!({"name": "auth0-rotator", "version": "0.1.0", "env": {"x": "ÿ?>"}});
         let text = value.to_string();
         assert_eq!(decode_auth0_client(&STANDARD.encode(&text)).as_ref(), Some(&value));

@@ -1,4 +1,4 @@
-//! Settings, their checks, and the start.
+//! Builder of a simulator: settings, their validation, and the start.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,22 +13,22 @@ use crate::admin;
 use crate::audit::AuditLog;
 use crate::clock::{Clock, RealClock};
 use crate::counters::Counters;
-use crate::engine::{Engine, State};
 use crate::error::StartError;
 use crate::faults::queue::FaultQueue;
 use crate::propagation::Propagation;
-use crate::ratelimit::{Limiter, RateLimit};
+use crate::rate_limit::{RateLimit, RateLimiter};
 use crate::server::Server;
-use crate::simulator::Simulator;
+use crate::shared_state::{SharedState, State};
+use crate::simulator::{Endpoints, Simulator};
 use crate::tenant::client::ClientSeed;
 use crate::tenant::{Tenant, TenantSettings, WrongSecret};
-use crate::tls::Identity;
+use crate::tls::TlsIdentity;
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-const LONGEST_TTL: Duration = Duration::from_secs(30 * 24 * 3_600);
-const LARGEST_BODY: usize = 64 * 1024 * 1024;
+const MAX_TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3_600);
+const MAX_BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// How a [`Simulator`] is to be. Made by [`Simulator::builder`].
+/// Settings of a [`Simulator`]. Created by [`Simulator::builder`].
 #[must_use]
 pub struct SimulatorBuilder {
     addr: SocketAddr,
@@ -42,7 +42,7 @@ pub struct SimulatorBuilder {
     token_ttl: Duration,
     wrong_secret: WrongSecret,
     rotate_shows_secret: bool,
-    tls: Option<Identity>,
+    tls: Option<TlsIdentity>,
     clients: Vec<ClientSeed>,
     clock: Arc<dyn Clock>,
     body_limit: usize,
@@ -73,71 +73,72 @@ impl Default for SimulatorBuilder {
 }
 
 impl SimulatorBuilder {
-    /// Where Auth0's paths are served. Default `127.0.0.1:0`, a free port on loopback.
+    /// Sets the address of Auth0's paths. Default `127.0.0.1:0`, a free port on loopback.
     pub fn addr(mut self, addr: SocketAddr) -> Self {
         self.addr = addr;
         self
     }
 
-    /// Where the admin interface is served, always without TLS. Default `127.0.0.1:0`.
+    /// Sets the address of the admin interface, which never uses TLS. Default `127.0.0.1:0`.
     pub fn admin_addr(mut self, addr: SocketAddr) -> Self {
         self.admin_addr = addr;
         self
     }
 
-    /// The tenant's canonical domain. `{port}` in it becomes the port of Auth0's paths, for
-    /// clients that make the address from the domain: `localhost:{port}`. Default
+    /// Sets the tenant's canonical domain. `{port}` is replaced with the port of Auth0's paths, for
+    /// clients that derive the address from the domain: `localhost:{port}`. Default
     /// `acme.eu.auth0.com`.
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = domain.into();
         self
     }
 
-    /// The Management API's audience. Default `https://{domain}/api/v2/`.
+    /// Sets the audience of the Management API. Default `https://{domain}/api/v2/`.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
         self
     }
 
-    /// An API that exists without a grant for it: a client that asks for its audience hears that
-    /// it has none, not that the service is unknown.
+    /// Adds an API that no client has a grant for. The error for its audience says that the grant is
+    /// missing, not that the service is unknown.
     pub fn api(mut self, audience: impl Into<String>) -> Self {
         self.apis.insert(audience.into());
         self
     }
 
-    /// Decides what propagation and the probabilities of faults draw, but no value. Default 0.
+    /// Seeds the random choices of propagation and of faults with a probability. Secrets and tokens
+    /// don't depend on it. Default 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// The window in which authentication learns of a changed secret. Default 0 to 30 s.
+    /// Sets the propagation window of a changed secret. Default 0 to 30 s.
     pub fn propagation(mut self, window: RangeInclusive<Duration>) -> Self {
         self.propagation = Propagation::new(window);
         self
     }
 
-    /// The Management API's rate limit. Default: none.
+    /// Sets the rate limit of the Management API. Default: none.
     pub fn rate_limit(mut self, limit: impl Into<Option<RateLimit>>) -> Self {
         self.rate_limit = limit.into();
         self
     }
 
-    /// How long access tokens are good, 1 s to 30 days. Default 24 h.
+    /// Sets the lifetime of access tokens, 1 s to 30 days. Default 24 h.
     pub fn token_ttl(mut self, ttl: Duration) -> Self {
         self.token_ttl = ttl;
         self
     }
 
-    /// How the token endpoint refuses a wrong secret. Default [`WrongSecret::AccessDenied`].
-    pub fn wrong_secret(mut self, answer: WrongSecret) -> Self {
-        self.wrong_secret = answer;
+    /// Sets the token endpoint's error for a wrong secret. Default [`WrongSecret::AccessDenied`].
+    pub fn wrong_secret(mut self, error: WrongSecret) -> Self {
+        self.wrong_secret = error;
         self
     }
 
-    /// Whether rotate-secret answers with the secret even when the token has neither
-    /// `read:client_keys` nor `read:client_credentials`; Auth0 doesn't document it. Default true.
+    /// Sets whether the response of rotate-secret contains the secret even if the token has neither
+    /// `read:client_keys` nor `read:client_credentials`. Auth0 doesn't document it. Default true.
     pub fn rotate_shows_secret(mut self, shows: bool) -> Self {
         self.rotate_shows_secret = shows;
         self
@@ -145,87 +146,91 @@ impl SimulatorBuilder {
 
     /// Serves Auth0's paths over HTTPS with this certificate chain and key, both PEM.
     pub fn tls(mut self, certificates: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        self.tls = Some(Identity { certificates: certificates.into(), key: key.into() });
+        self.tls = Some(TlsIdentity { certificates: certificates.into(), key: key.into() });
         self
     }
 
-    /// A client that is there from the start.
+    /// Adds a client.
     pub fn client(mut self, client: ClientSeed) -> Self {
         self.clients.push(client);
         self
     }
 
-    /// The clock. Default [`RealClock`].
+    /// Sets the clock. Default [`RealClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// The largest request body in bytes, at most 64 MiB. Default 1 MiB.
+    /// Sets the maximum size of a request body in bytes, at most 64 MiB. Default 1 MiB.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
         self
     }
 
-    /// How many entries the audit log keeps. Default 100 000.
+    /// Sets how many entries the audit log keeps. Default 100,000.
     pub fn audit_capacity(mut self, entries: usize) -> Self {
         self.audit_capacity = entries;
         self
     }
 
-    /// Listens on both addresses and serves on the present tokio runtime.
+    /// Listens on both addresses and serves requests on the current tokio runtime.
     ///
     /// # Errors
     ///
-    /// [`StartError`] says which setting, client, address or certificate is at fault.
+    /// [`StartError`] names the invalid setting, client, address or certificate.
     pub async fn start(self) -> Result<Simulator, StartError> {
-        self.check()?;
-        let tls = self.tls.as_ref().map(Identity::acceptor).transpose()?;
+        self.validate()?;
+        let tls = self.tls.as_ref().map(TlsIdentity::acceptor).transpose()?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let (listener, addr) = listen(self.addr).await?;
         let (admin_listener, admin_addr) = listen(self.admin_addr).await?;
         let body_limit = self.body_limit;
-        let engine = Arc::new(self.engine(addr.port())?);
+        let shared = Arc::new(self.into_shared_state(addr.port())?);
 
         let (stop_sender, stop) = watch::channel(false);
-        let server = Server { engine: Arc::clone(&engine), tls, body_limit, stop: stop.clone() };
+        let server = Server { shared: Arc::clone(&shared), tls, body_limit, stop: stop.clone() };
         let tasks = vec![
             tokio::spawn(server.run(listener)),
-            tokio::spawn(admin::run(admin_listener, Arc::clone(&engine), stop)),
+            tokio::spawn(admin::run(admin_listener, Arc::clone(&shared), stop)),
         ];
-        let urls = (format!("{scheme}://{addr}"), format!("http://{admin_addr}"));
-        Ok(Simulator::new(engine, urls, addr, admin_addr, stop_sender, tasks))
+        let endpoints = Endpoints {
+            url: format!("{scheme}://{addr}"),
+            admin_url: format!("http://{admin_addr}"),
+            addr,
+            admin_addr,
+        };
+        Ok(Simulator::new(shared, endpoints, stop_sender, tasks))
     }
 
-    fn check(&self) -> Result<(), StartError> {
-        let setting = |text: String| Err(StartError::Setting(text));
+    fn validate(&self) -> Result<(), StartError> {
         if let Err(error) = &self.propagation {
-            return setting(error.clone());
+            return Err(StartError::Setting(error.clone()));
         }
         let domain = &self.domain;
         if domain.is_empty() || domain.contains(|c: char| c == '/' || c.is_whitespace()) {
-            return setting(format!(
-                "{domain:?} is not a domain: write it without scheme and path, for example \
+            return Err(StartError::Setting(format!(
+                "invalid domain {domain:?}: write it without scheme and path, for example \
                  acme.eu.auth0.com"
-            ));
+            )));
         }
-        if self.token_ttl < Duration::from_secs(1) || self.token_ttl > LONGEST_TTL {
-            return setting(format!(
-                "tokens can't be good for {:?}: choose 1s to 30d",
+        if self.token_ttl < Duration::from_secs(1) || self.token_ttl > MAX_TOKEN_TTL {
+            return Err(StartError::Setting(format!(
+                "invalid token lifetime {:?}: use 1s to 30d, for example 24h",
                 self.token_ttl
-            ));
+            )));
         }
-        if self.body_limit == 0 || self.body_limit > LARGEST_BODY {
-            return setting(format!(
-                "a body limit of {} bytes is not between 1 and {LARGEST_BODY}",
+        if self.body_limit == 0 || self.body_limit > MAX_BODY_LIMIT {
+            return Err(StartError::Setting(format!(
+                "invalid body limit {}: use 1 to {MAX_BODY_LIMIT} bytes, for example 1048576",
                 self.body_limit
-            ));
+            )));
         }
         Ok(())
     }
 
-    /// The state with its first clients.
-    fn engine(self, port: u16) -> Result<Engine, StartError> {
+    /// Creates the initial state with the seeded clients.
+    fn into_shared_state(self, port: u16) -> Result<SharedState, StartError> {
         let domain = self.domain.replace("{port}", &port.to_string());
         let audience = self.audience.unwrap_or_else(|| format!("https://{domain}/api/v2/"));
         let mut tenant = Tenant::new(TenantSettings {
@@ -240,25 +245,25 @@ impl SimulatorBuilder {
         });
         for client in self.clients {
             let client_id = client.client_id.clone();
-            let seeded = tenant.seed(client, self.clock.now());
-            seeded.map_err(|source| StartError::Seed { client_id, source })?;
+            tenant
+                .seed(client, self.clock.now())
+                .map_err(|source| StartError::Seed { client_id, source })?;
         }
         let state = State {
             tenant,
-            limiter: Limiter::new(self.rate_limit),
+            rate_limiter: RateLimiter::new(self.rate_limit),
             faults: FaultQueue::new(self.seed),
             audit: AuditLog::new(self.audit_capacity),
             counters: Counters::default(),
         };
-        Ok(Engine::new(state, self.clock))
+        Ok(SharedState::new(state, self.clock))
     }
 }
 
+/// Binds the address and returns the listener with its actual address.
 async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bound = async {
-        let listener = TcpListener::bind(addr).await?;
-        let actual = listener.local_addr()?;
-        Ok((listener, actual))
-    };
-    bound.await.map_err(|source| StartError::Listen { addr, source })
+    let listen_error = |source| StartError::Listen { addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(listen_error)?;
+    let local_addr = listener.local_addr().map_err(listen_error)?;
+    Ok((listener, local_addr))
 }

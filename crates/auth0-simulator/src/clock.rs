@@ -1,19 +1,19 @@
-//! The time that everything in the simulator is told.
+//! Clocks: the source of time for the simulator.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Where the simulator reads the time.
+/// Source of the current time.
 ///
-/// The state machine never reads a clock: each of its functions takes `now`. Only the server asks
-/// a `Clock`, so a test that passes a [`ManualClock`] decides when propagation ends and tokens
-/// expire. Delays that a fault orders are real time all the same.
+/// The tenant's state machine never reads a clock: each of its functions takes `now`. Only the
+/// server reads a `Clock`, so a test that passes a [`ManualClock`] controls when propagation ends
+/// and when tokens expire. Delays injected by faults always elapse in real time.
 pub trait Clock: Send + Sync + 'static {
-    /// The present moment. Must not go backwards.
+    /// Returns the current time. Must not go backwards.
     fn now(&self) -> SystemTime;
 }
 
-/// The machine's time, which goes on evenly even when the wall clock is set.
+/// Monotonic clock that starts at the wall-clock time and ignores later changes to it.
 #[derive(Debug)]
 pub struct RealClock {
     wall: SystemTime,
@@ -21,7 +21,7 @@ pub struct RealClock {
 }
 
 impl RealClock {
-    /// A clock that reads the wall clock now and counts from there.
+    /// Creates a clock that starts at the current wall-clock time.
     pub fn new() -> Self {
         Self { wall: SystemTime::now(), started: Instant::now() }
     }
@@ -39,19 +39,19 @@ impl Clock for RealClock {
     }
 }
 
-/// A clock that stands still until a test moves it. Clones share the time.
+/// Clock that only advances when a test advances it. Clones share the time.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     now: Arc<Mutex<SystemTime>>,
 }
 
 impl ManualClock {
-    /// Starts at the given moment.
+    /// Creates a clock that starts at the given time.
     pub fn new(start: SystemTime) -> Self {
         Self { now: Arc::new(Mutex::new(start)) }
     }
 
-    /// Moves the time forward.
+    /// Moves the time forward by `by`.
     pub fn advance(&self, by: Duration) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
@@ -69,16 +69,15 @@ impl Clock for ManualClock {
     }
 }
 
-/// Whole UNIX seconds, rounded up, as `x-ratelimit-reset` has them.
-pub(crate) fn unix_seconds_ceil(moment: SystemTime) -> u64 {
-    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_secs() + u64::from(since.subsec_nanos() > 0)
+/// Returns whole UNIX seconds, rounded up, as in `x-ratelimit-reset`.
+pub(crate) fn unix_seconds_ceil(time: SystemTime) -> u64 {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since_epoch.as_secs() + u64::from(since_epoch.subsec_nanos() > 0)
 }
 
-/// RFC 3339 in UTC with microseconds, as the audit log and the admin interface print times.
-pub(crate) fn rfc3339(moment: SystemTime) -> String {
-    chrono::DateTime::<chrono::Utc>::from(moment)
-        .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+/// Formats a time as RFC 3339 in UTC with microseconds, for the audit log and admin interface.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    chrono::DateTime::<chrono::Utc>::from(time).to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
 #[cfg(test)]
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manual_clock_moves_only_when_told_and_for_all_clones() {
+    fn manual_clock_advances_only_on_request_and_for_all_clones() {
         let clock = ManualClock::default();
         let other = clock.clone();
         let before = other.now();
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn unix_seconds_round_up() {
+    fn rounds_unix_seconds_up() {
         let at = UNIX_EPOCH + Duration::from_millis(1_001);
         assert_eq!(unix_seconds_ceil(at), 2);
         assert_eq!(unix_seconds_ceil(UNIX_EPOCH + Duration::from_secs(2)), 2);

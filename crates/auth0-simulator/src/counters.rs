@@ -1,4 +1,4 @@
-//! Numbers about what was asked and done.
+//! Counters of requests, logins, effects and faults.
 
 use std::collections::BTreeMap;
 
@@ -7,53 +7,53 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{AuditEntry, AuditKind};
 use crate::operation::Operation;
 
-/// The status under which cut connections are counted.
+/// Status under which cut connections are counted.
 pub const CUT: &str = "cut";
 
-/// The client under which requests about ids that the tenant doesn't have are counted, so that
-/// strangers can't grow the table.
+/// Client id under which requests about unknown clients are counted, so that requests with
+/// arbitrary ids can't grow the table without bound.
 pub const UNKNOWN_CLIENT: &str = "(unknown)";
 
-/// Requests of one operation.
+/// Request counts of one operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OperationCounts {
-    /// All of them.
+    /// All requests.
     pub total: u64,
-    /// By HTTP status as text; [`CUT`] when no answer was sent.
+    /// Requests by HTTP status as text, or [`CUT`] if no response was sent.
     pub by_status: BTreeMap<String, u64>,
 }
 
-/// What concerns one client.
+/// Counters of one client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ClientCounts {
-    /// Requests about the client by operation.
+    /// Requests about the client, by operation.
     pub requests: BTreeMap<String, u64>,
-    /// Tokens given.
+    /// Token requests that succeeded.
     pub logins_accepted: u64,
-    /// Token requests whose secret was not accepted.
-    pub logins_refused: u64,
-    /// Token requests refused for another reason, such as a missing grant.
+    /// Token requests whose secret or assertion was rejected.
+    pub logins_rejected: u64,
+    /// Token requests that failed for another reason, such as a missing grant.
     pub logins_failed: u64,
-    /// Revocations by the client that were accepted.
+    /// Revocations whose secret was accepted.
     pub revocations_accepted: u64,
-    /// Revocations whose secret was not accepted.
-    pub revocations_refused: u64,
-    /// Effects.
+    /// Revocations whose secret was rejected.
+    pub revocations_rejected: u64,
+    /// Changes to the client.
     #[serde(flatten)]
     pub effects: Effects,
 }
 
-/// Changes at the tenant, whether or not the one who asked got an answer.
+/// Changes in the tenant, whether or not the caller received a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Effects {
     /// Secrets changed by rotate-secret.
     pub rotations: u64,
-    /// PATCHes that changed the secret.
+    /// PATCH requests that changed the secret.
     pub secret_patches: u64,
-    /// PATCHes that changed anything.
+    /// PATCH requests that changed anything.
     pub patches: u64,
     /// Secrets changed at the dashboard.
     pub dashboard_changes: u64,
@@ -63,50 +63,52 @@ pub struct Effects {
     pub deletions: u64,
 }
 
-/// What counting needs beside the audit entry.
+/// Facts about a request that are counted but not part of its audit entry.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Notes {
-    /// The tenant has, or had before the request, the client.
-    pub(crate) known_client: bool,
-    /// The secret became another one.
+pub(crate) struct RequestFacts {
+    /// The client exists in the tenant or did so before the request.
+    pub(crate) is_known_client: bool,
+    /// The request changed the client's secret.
     pub(crate) secret_changed: bool,
-    /// Authentication did not accept the secret.
-    pub(crate) secret_refused: bool,
+    /// Authentication rejected the client's secret or assertion.
+    pub(crate) secret_rejected: bool,
 }
 
-/// All numbers since the start.
+/// All counters since the simulator started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Counters {
-    /// By operation's text.
+    /// By operation, for example `clients.rotate_secret`.
     pub operations: BTreeMap<String, OperationCounts>,
     /// By client id.
     pub clients: BTreeMap<String, ClientCounts>,
-    /// All clients together.
+    /// Sum over all clients.
     pub effects: Effects,
-    /// Faults that struck, by [`crate::Action::name`].
+    /// Injected faults, by [`crate::Action::name`].
     pub faults: BTreeMap<String, u64>,
 }
 
 impl Counters {
-    /// Requests of one operation, however answered.
+    /// Returns the number of requests of one operation, with any status.
     pub fn requests(&self, operation: Operation) -> u64 {
         self.operations.get(operation.as_str()).map_or(0, |counts| counts.total)
     }
 
-    /// Requests of one operation with this status.
+    /// Returns the number of requests of one operation that got this status.
     pub fn with_status(&self, operation: Operation, status: u16) -> u64 {
-        let counts = self.operations.get(operation.as_str());
-        counts.and_then(|counts| counts.by_status.get(&status.to_string())).copied().unwrap_or(0)
+        let Some(counts) = self.operations.get(operation.as_str()) else {
+            return 0;
+        };
+        counts.by_status.get(&status.to_string()).copied().unwrap_or(0)
     }
 
-    /// What concerns one client; zeros for one that nothing was asked about.
+    /// Returns the counters of one client; all zero if it received no request.
     pub fn client(&self, client_id: &str) -> ClientCounts {
         self.clients.get(client_id).cloned().unwrap_or_default()
     }
 
     /// Counts one audit entry.
-    pub(crate) fn count(&mut self, entry: &AuditEntry, notes: Notes) {
+    pub(crate) fn count(&mut self, entry: &AuditEntry, facts: RequestFacts) {
         let operation = entry.operation.as_str();
         if entry.kind != AuditKind::Dashboard {
             let counts = self.operations.entry(operation.into()).or_default();
@@ -117,25 +119,25 @@ impl Counters {
         for fault in entry.fault.iter().flat_map(|faults| faults.split('+')) {
             *self.faults.entry(fault.into()).or_default() += 1;
         }
-        self.effects.count(entry, notes.secret_changed);
+        self.effects.count(entry, facts.secret_changed);
         if let Some(id) = &entry.client_id {
-            let id = if notes.known_client { id.as_str() } else { UNKNOWN_CLIENT };
+            let id = if facts.is_known_client { id.as_str() } else { UNKNOWN_CLIENT };
             let client = self.clients.entry(id.into()).or_default();
             *client.requests.entry(operation.into()).or_default() += 1;
-            client.effects.count(entry, notes.secret_changed);
-            client.count_login(entry.kind, notes.secret_refused);
+            client.effects.count(entry, facts.secret_changed);
+            client.count_login(entry.kind, facts.secret_rejected);
         }
     }
 }
 
 impl ClientCounts {
-    fn count_login(&mut self, kind: AuditKind, secret_refused: bool) {
+    fn count_login(&mut self, kind: AuditKind, secret_rejected: bool) {
         match kind {
             AuditKind::Login => self.logins_accepted += 1,
-            AuditKind::FailedLogin if secret_refused => self.logins_refused += 1,
+            AuditKind::FailedLogin if secret_rejected => self.logins_rejected += 1,
             AuditKind::FailedLogin => self.logins_failed += 1,
             AuditKind::Revocation => self.revocations_accepted += 1,
-            AuditKind::FailedRevocation if secret_refused => self.revocations_refused += 1,
+            AuditKind::FailedRevocation if secret_rejected => self.revocations_rejected += 1,
             _ => {}
         }
     }

@@ -1,9 +1,9 @@
-//! The two shapes in which Auth0 refuses, and why the simulator can't start or seed.
+//! Error responses of Auth0's two APIs, and the simulator's own errors.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-/// A refusal by the Management API: `{"statusCode","error","message","errorCode"?}`
+/// Error response of the Management API: `{"statusCode","error","message","errorCode"?}`
 /// (Management API reference, "Errors").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ApiError {
@@ -32,8 +32,8 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, Some("invalid_uri"), message)
     }
 
-    /// A documented rule that the client's present settings break.
-    pub(crate) fn not_for_this_client(message: impl Into<String>) -> Self {
+    /// Creates the error for a request that the client's current settings don't allow.
+    pub(crate) fn not_allowed_for_client(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Some("invalid_body"), message)
     }
 
@@ -88,7 +88,7 @@ impl ApiError {
     }
 }
 
-/// A refusal by the Authentication API: `{"error","error_description"}` (RFC 6749, section 5.2).
+/// Error response of the Authentication API: `{"error","error_description"}` (RFC 6749, section 5.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OAuthError {
     pub(crate) status: StatusCode,
@@ -105,9 +105,12 @@ impl OAuthError {
         Self { status, error, description: description.into() }
     }
 
-    pub(crate) fn missing(parameter: &str) -> Self {
-        let description = format!("Missing required parameter: {parameter}");
+    pub(crate) fn invalid_request(description: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", description)
+    }
+
+    pub(crate) fn missing(parameter: &str) -> Self {
+        Self::invalid_request(format!("Missing required parameter: {parameter}"))
     }
 
     pub(crate) fn access_denied(description: impl Into<String>) -> Self {
@@ -119,52 +122,57 @@ impl OAuthError {
     }
 }
 
-/// Why a client can't be seeded or changed through the library or the admin interface.
+/// Error of seeding or changing a client through the library or the admin interface.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SeedError {
     /// No client has this id.
-    #[error("no client has the id {0:?}: create it first")]
+    #[error("unknown client id {0:?}: create the client first")]
     UnknownClient(String),
     /// The client id is empty or too long.
-    #[error("a client id has 1 to 256 characters, this one has {0}")]
+    #[error("invalid client id: expected 1 to 256 characters, got {0}")]
     BadId(usize),
     /// The secret is empty.
-    #[error("a client secret can't be empty: leave it out to have one generated")]
+    #[error("empty client secret: omit it to generate one")]
     EmptySecret,
-    /// A field is unknown or has the wrong type; the text names it.
-    #[error("the client's fields aren't what the Management API takes: {0}")]
+    /// A field is unknown or has the wrong type. The text names it.
+    #[error("the Management API rejects these client fields: {0}")]
     BadField(String),
-    /// A public key can't be read.
-    #[error("a public key is an RSA key in PEM, with BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY")]
+    /// A public key can't be parsed.
+    #[error(
+        "invalid public key: expected an RSA key in PEM, with BEGIN PUBLIC KEY or \
+         BEGIN RSA PUBLIC KEY"
+    )]
     BadKey,
 }
 
-/// Why the simulator didn't start.
+/// Error of starting the simulator.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A setting is out of range; the text says what to write instead.
+    /// A setting is out of range. The text says which values are accepted.
     #[error("{0}")]
     Setting(String),
-    /// A client of the seed isn't valid.
-    #[error("client {client_id:?} of the seed: {source}")]
+    /// A seeded client is invalid.
+    #[error("invalid seed for client {client_id:?}: {source}")]
     Seed {
-        /// The client's id.
+        /// Id of the client.
         client_id: String,
-        /// What is wrong with it.
+        /// Cause.
         source: SeedError,
     },
-    /// An address can't be listened on.
-    #[error("can't listen on {addr}: {source} (is the port taken? port 0 chooses a free one)")]
+    /// The simulator can't listen on an address.
+    #[error(
+        "failed to listen on {addr}: {source} (if the port is in use, port 0 selects a free one)"
+    )]
     Listen {
-        /// The address asked for.
+        /// Requested address.
         addr: std::net::SocketAddr,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The certificate or the key can't be used.
-    #[error("the TLS certificate or key can't be used: {0}")]
+    /// The TLS certificate or key is invalid.
+    #[error("invalid TLS certificate or key: {0}")]
     Tls(String),
 }
 
@@ -173,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_have_auth0s_members() {
+    fn error_bodies_have_the_members_of_auth0() {
         assert_eq!(
             ApiError::insufficient_scope(&["read:clients", "read:client_keys"]).body(),
             json!({

@@ -1,52 +1,60 @@
-//! A stateful Auth0 over HTTP for tests, demos and trials.
+//! A stateful Auth0 simulator over HTTP for tests, demos and trials.
 //!
-//! It serves the part of Auth0 that has to do with client secrets: `POST /oauth/token` (client
-//! credentials), `POST /oauth/revoke`, and the Management API's clients with `rotate-secret`.
-//! What a test wants to know or to break is behind [`Simulator`], and behind an admin interface
-//! on an address of its own:
+//! The simulator serves the part of Auth0 that deals with client secrets: `POST /oauth/token`
+//! (client credentials), `POST /oauth/revoke`, and the clients of the Management API including
+//! `rotate-secret`. Tests observe and control it through [`Simulator`] or through an admin
+//! interface that listens on its own address:
 //!
-//! - a changed secret **propagates** to authentication as Auth0 documents it ([`Propagation`]);
-//! - **faults** are ordered for chosen requests ([`Fault`]): delays, cut connections before or
-//!   after the effect, 429, 5xx, broken answers;
-//! - **counters** and an **audit log** say what happened ([`Counters`], [`AuditEntry`]);
-//! - the list of all values that ever existed helps to search for leaks ([`ValuesEver`]).
+//! - A changed secret **propagates** to authentication as Auth0 documents it ([`Propagation`]).
+//! - **Faults** are injected into matching requests ([`Fault`]): delays, connections cut before or
+//!   after the effect, 429, 5xx, malformed responses.
+//! - **Counters** and an **audit log** record every request ([`Counters`], [`AuditEntry`]).
+//! - The **value history** lists every secret and token that ever existed, so that a test can
+//!   search its output for leaks ([`ValueHistory`]).
 //!
 //! Sources: Auth0's Management API and Authentication API references with their OpenAPI
 //! documents, "Rotate Client Secrets", "Rate Limit Policy", "Client Credentials Flow" and
-//! "Authenticate with Private Key JWT". What Auth0 leaves open is a switch ([`WrongSecret`], [`SimulatorBuilder::rotate_shows_secret`]).
+//! "Authenticate with Private Key JWT". Behavior that Auth0 leaves open is configurable
+//! ([`WrongSecret`], [`SimulatorBuilder::rotate_shows_secret`]).
+
+mod builder;
+mod simulator;
 
 mod admin;
-mod audit;
-mod builder;
-mod clock;
-mod counters;
-mod engine;
-mod error;
-mod faults;
-mod http;
-mod operation;
-mod propagation;
-mod ratelimit;
-mod secret;
 mod server;
-mod simulator;
-mod tenant;
 mod tls;
-mod units;
+
+mod http;
+mod request_handler;
+mod shared_state;
+
+mod faults;
+mod operation;
+mod rate_limit;
+
+mod propagation;
+mod secret;
+mod tenant;
+
+mod audit;
+mod counters;
+
+mod clock;
+mod duration;
+mod error;
 
 pub use audit::{AuditEntry, AuditKind};
 pub use builder::SimulatorBuilder;
 pub use clock::{Clock, ManualClock, RealClock};
 pub use counters::{CUT, ClientCounts, Counters, Effects, OperationCounts, UNKNOWN_CLIENT};
+pub use duration::parse_duration;
 pub use error::{SeedError, StartError};
-pub use faults::queue::OrderedFault;
-pub use faults::{Action, Fault, Match, When};
+pub use faults::{Action, Fault, InjectedFault, Match, When};
 pub use operation::Operation;
 pub use propagation::Propagation;
-pub use ratelimit::RateLimit;
+pub use rate_limit::RateLimit;
 pub use simulator::{Faults, Simulator};
 pub use tenant::WrongSecret;
-pub use tenant::assertion::{KeyAlgorithm, KeySeed};
 pub use tenant::client::ClientSeed;
-pub use tenant::values::ValuesEver;
-pub use units::parse_duration;
+pub use tenant::client_assertion::{KeyAlgorithm, KeySeed};
+pub use tenant::value_history::ValueHistory;

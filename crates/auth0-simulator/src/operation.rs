@@ -1,12 +1,12 @@
-//! The operations of Auth0 that the simulator knows, by name.
+//! Operations of Auth0 that the simulator serves, and their names.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// One operation; its text (`clients.rotate_secret`) names it in faults, counters and the audit
-/// log.
+/// One operation. Its name, for example `clients.rotate_secret`, identifies it in faults, counters
+/// and the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
     /// `POST /oauth/token`, `token`.
@@ -25,10 +25,10 @@ pub enum Operation {
     DeleteClient,
     /// `POST /api/v2/clients/{id}/rotate-secret`, `clients.rotate_secret`.
     RotateSecret,
-    /// Anything else, `unknown`; it is answered with 404.
+    /// Any other request, `unknown`. The response is 404.
     Unknown,
-    /// A change at the dashboard (through the library or the admin interface), `dashboard`; it
-    /// appears in the audit log only.
+    /// A change at the dashboard, made through the library or the admin interface, `dashboard`. It
+    /// only appears in the audit log.
     Dashboard,
 }
 
@@ -47,7 +47,7 @@ impl Operation {
         Self::Dashboard,
     ];
 
-    /// The operation's text.
+    /// Returns the operation's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
@@ -63,7 +63,8 @@ impl Operation {
         }
     }
 
-    /// Whether it is the Management API's: behind a bearer token and the rate limit.
+    /// Returns whether the operation belongs to the Management API, which requires a bearer token
+    /// and is rate limited.
     pub(crate) fn is_management(self) -> bool {
         self.as_str().starts_with("clients.")
     }
@@ -81,7 +82,7 @@ impl FromStr for Operation {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|operation| operation.as_str() == text).ok_or_else(|| {
             let known: Vec<_> = Self::ALL.iter().map(|operation| operation.as_str()).collect();
-            format!("no operation is called {text:?}: use one of {}", known.join(", "))
+            format!("unknown operation {text:?}: use one of {}", known.join(", "))
         })
     }
 }
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_operation_is_read_back_from_its_text() {
+    fn parses_every_operation_from_its_name() {
         for operation in Operation::ALL {
             assert_eq!(operation.as_str().parse(), Ok(operation));
         }

@@ -9,22 +9,23 @@ fn at(milliseconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(milliseconds)
 }
 
-fn name(number: usize) -> String {
+fn value(number: usize) -> String {
     format!("value-{number}")
 }
 
-/// Changes at the given times (milliseconds, ascending), each to the next value.
-fn changed(seed: u64, window: Propagation, times: &[u64]) -> Credential {
-    let mut credential = Credential::new(SecretString::from(name(0)), at(0));
+/// Returns a secret that changed to the next value at each of the given times (milliseconds,
+/// ascending).
+fn changed_secret(seed: u64, window: Propagation, times: &[u64]) -> PropagatingSecret {
+    let mut secret = PropagatingSecret::new(SecretString::from(value(0)), at(0));
     for (index, time) in times.iter().enumerate() {
-        let moments = window.draw(seed, "client", credential.changes());
-        credential.change(SecretString::from(name(index + 1)), at(*time), moments);
+        let delays = window.sample(seed, "client", secret.changes());
+        secret.change(SecretString::from(value(index + 1)), at(*time), delays);
     }
-    credential
+    secret
 }
 
-fn accepted(credential: &Credential, count: usize, now: u64) -> Vec<usize> {
-    (0..=count).filter(|number| credential.accepts(&name(*number), at(now))).collect()
+fn accepted(secret: &PropagatingSecret, count: usize, now: u64) -> Vec<usize> {
+    (0..=count).filter(|number| secret.accepts(&value(*number), at(now))).collect()
 }
 
 fn window(min: u64, max: u64) -> Propagation {
@@ -32,25 +33,25 @@ fn window(min: u64, max: u64) -> Propagation {
 }
 
 #[test]
-fn management_shows_the_new_value_at_once() {
-    let credential = changed(1, window(1_000, 2_000), &[10]);
-    assert_eq!(credential.current().expose_secret(), name(1));
-    assert_eq!(accepted(&credential, 1, 10), [0], "authentication lags behind");
+fn management_api_shows_the_new_value_immediately() {
+    let secret = changed_secret(1, window(1_000, 2_000), &[10]);
+    assert_eq!(secret.current().expose_secret(), value(1));
+    assert_eq!(accepted(&secret, 1, 10), [0], "authentication still accepts the old value only");
 }
 
 #[test]
-fn without_a_window_a_change_is_immediate_and_exclusive() {
-    let credential = changed(1, window(0, 0), &[10]);
-    assert_eq!(accepted(&credential, 1, 10), [1]);
+fn change_without_a_window_takes_effect_immediately() {
+    let secret = changed_secret(1, window(0, 0), &[10]);
+    assert_eq!(accepted(&secret, 1, 10), [1]);
 }
 
 #[test]
-fn all_three_answers_occur_within_the_window() {
+fn window_has_old_only_both_and_new_only() {
     let mut seen = [false; 3];
     for seed in 0..50 {
-        let credential = changed(seed, Propagation::AUTH0, &[0]);
+        let secret = changed_secret(seed, Propagation::AUTH0, &[0]);
         for now in (0..30_000).step_by(250) {
-            match accepted(&credential, 1, now).as_slice() {
+            match accepted(&secret, 1, now).as_slice() {
                 [0] => seen[0] = true,
                 [0, 1] => seen[1] = true,
                 [1] => seen[2] = true,
@@ -58,42 +59,42 @@ fn all_three_answers_occur_within_the_window() {
             }
         }
     }
-    assert_eq!(seen, [true; 3], "only old, both, only new");
+    assert_eq!(seen, [true; 3], "old only, both, new only");
 }
 
 #[test]
-fn a_draw_depends_on_seed_client_and_change_alone() {
+fn sample_depends_only_on_seed_client_and_change() {
     let window = Propagation::AUTH0;
-    assert_eq!(window.draw(7, "a", 0), window.draw(7, "a", 0));
-    assert_ne!(window.draw(7, "a", 0), window.draw(8, "a", 0));
-    assert_ne!(window.draw(7, "a", 0), window.draw(7, "b", 0));
-    assert_ne!(window.draw(7, "a", 0), window.draw(7, "a", 1));
+    assert_eq!(window.sample(7, "a", 0), window.sample(7, "a", 0));
+    assert_ne!(window.sample(7, "a", 0), window.sample(8, "a", 0));
+    assert_ne!(window.sample(7, "a", 0), window.sample(7, "b", 0));
+    assert_ne!(window.sample(7, "a", 0), window.sample(7, "a", 1));
 }
 
 #[test]
-fn a_value_that_comes_back_is_accepted_again() {
-    let mut credential = Credential::new(SecretString::from("a"), at(0));
-    let moments = Moments { new_from: Duration::ZERO, old_until: Duration::ZERO };
-    credential.change(SecretString::from("b"), at(1), moments);
-    credential.change(SecretString::from("a"), at(2), moments);
-    assert!(credential.accepts("a", at(2)));
-    assert!(!credential.accepts("b", at(2)));
+fn accepts_a_value_that_was_restored() {
+    let mut secret = PropagatingSecret::new(SecretString::from("a"), at(0));
+    let delays = PropagationDelays { new_from: Duration::ZERO, old_until: Duration::ZERO };
+    secret.change(SecretString::from("b"), at(1), delays);
+    secret.change(SecretString::from("a"), at(2), delays);
+    assert!(secret.accepts("a", at(2)));
+    assert!(!secret.accepts("b", at(2)));
 }
 
 #[test]
-fn ended_versions_are_dropped_at_the_next_change() {
-    let credential = changed(1, window(0, 10), &[100, 200, 300, 400]);
-    assert_eq!(credential.older.len(), 1);
+fn drops_expired_versions_at_the_next_change() {
+    let secret = changed_secret(1, window(0, 10), &[100, 200, 300, 400]);
+    assert_eq!(secret.older.len(), 1);
 }
 
 #[test]
-fn windows_are_read_from_text() {
+fn parses_windows_from_text() {
     assert_eq!("0s..30s".parse(), Ok(Propagation::AUTH0));
     assert_eq!("100ms..=2s".parse(), Ok(window(100, 2_000)));
     for (bad, hint) in [
-        ("30s", "two lengths"),
-        ("5s..1s", "shorter time first"),
-        ("0s..2h", "longer than"),
+        ("30s", "two durations"),
+        ("5s..1s", "shorter duration first"),
+        ("0s..2h", "exceeds the maximum"),
         ("0..1", "for example"),
     ] {
         let error = bad.parse::<Propagation>().unwrap_err();
@@ -103,25 +104,25 @@ fn windows_are_read_from_text() {
 
 proptest! {
     #[test]
-    fn at_every_instant_a_value_is_accepted_and_afterwards_only_the_last(
+    fn accepts_a_value_at_every_instant_and_finally_only_the_last(
         seed: u64,
         (min, max) in (0u64..40).prop_flat_map(|min| (Just(min), min..60)),
         gaps in prop::collection::vec(0u64..80, 1..8),
     ) {
         let times: Vec<u64> = gaps.iter().scan(0, |sum, gap| { *sum += gap; Some(*sum) }).collect();
         let last = *times.last().unwrap();
-        // Replay up to each instant, so that later changes don't hide what was true before them.
+        // Replay the changes up to each instant, so that later ones don't hide an earlier gap.
         for now in 0..=last + max + 2 {
             let so_far: Vec<u64> = times.iter().copied().filter(|time| *time <= now).collect();
-            let credential = changed(seed, window(min, max), &so_far);
-            let values = accepted(&credential, so_far.len(), now);
-            prop_assert!(!values.is_empty(), "nothing accepted at {}", now);
-            let quiet = so_far.last().is_none_or(|time| time + max <= now);
-            if quiet {
+            let secret = changed_secret(seed, window(min, max), &so_far);
+            let values = accepted(&secret, so_far.len(), now);
+            prop_assert!(!values.is_empty(), "no value is accepted at {}", now);
+            let window_is_over = so_far.last().is_none_or(|time| time + max <= now);
+            if window_is_over {
                 prop_assert_eq!(&values, &[so_far.len()], "at {}", now);
             }
-            let settled = credential.settles_at(at(now)).is_none();
-            prop_assert!(!settled || values == [so_far.len()], "settled at {}", now);
+            let propagated = secret.propagated_at(at(now)).is_none();
+            prop_assert!(!propagated || values == [so_far.len()], "propagated at {}", now);
         }
     }
 }

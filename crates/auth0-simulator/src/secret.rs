@@ -1,7 +1,7 @@
-//! Generated values and their comparison.
+//! Generation and comparison of secrets, tokens and ids.
 //!
-//! Values come from the operating system's randomness and never from the seed, so that a seed,
-//! which may be printed, tells nothing about them.
+//! Generated values come from the operating system's random source and never from the simulator's
+//! seed, so that a logged seed reveals nothing about them.
 
 use rand::RngExt;
 use secrecy::{ExposeSecret, SecretString};
@@ -10,28 +10,39 @@ use subtle::{Choice, ConstantTimeEq};
 const ALPHANUMERIC: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const URL_SAFE: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
 
-fn characters(alphabet: &[u8], count: usize) -> String {
+fn random_string(alphabet: &[u8], count: usize) -> String {
     let mut random = rand::rng();
     (0..count).map(|_| char::from(alphabet[random.random_range(0..alphabet.len())])).collect()
 }
 
-/// A client id as Auth0 makes them: 32 alphanumerics.
+/// Generates a client id in Auth0's format: 32 alphanumeric characters.
 pub(crate) fn new_client_id() -> String {
-    characters(ALPHANUMERIC, 32)
+    random_string(ALPHANUMERIC, 32)
 }
 
-/// A client secret as Auth0 makes them: 64 characters of `[A-Za-z0-9_-]`.
+/// Generates a client secret in Auth0's format: 64 characters of `[A-Za-z0-9_-]`.
 pub(crate) fn new_client_secret() -> SecretString {
-    SecretString::from(characters(URL_SAFE, 64))
+    SecretString::from(random_string(URL_SAFE, 64))
 }
 
-/// The two halves of an opaque token: what it is found by, and what proves it.
-pub(crate) fn new_token_halves() -> (String, SecretString) {
-    (characters(ALPHANUMERIC, 20), SecretString::from(characters(URL_SAFE, 64)))
+/// The two parts of an opaque access token.
+pub(crate) struct TokenParts {
+    /// Key under which the token is stored. Not secret.
+    pub(crate) handle: String,
+    /// Secret part.
+    pub(crate) proof: SecretString,
 }
 
-/// Compares in a time that depends on the lengths alone.
-pub(crate) fn same(stored: &SecretString, given: &str) -> Choice {
+/// Generates the parts of an opaque access token.
+pub(crate) fn new_token_parts() -> TokenParts {
+    TokenParts {
+        handle: random_string(ALPHANUMERIC, 20),
+        proof: SecretString::from(random_string(URL_SAFE, 64)),
+    }
+}
+
+/// Compares in constant time for values of equal length.
+pub(crate) fn constant_time_eq(stored: &SecretString, given: &str) -> Choice {
     stored.expose_secret().as_bytes().ct_eq(given.as_bytes())
 }
 
@@ -40,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generated_values_have_the_shape_of_auth0s() {
+    fn generated_values_have_the_format_of_auth0() {
         let id = new_client_id();
         assert_eq!(id.len(), 32);
         assert!(id.bytes().all(|b| ALPHANUMERIC.contains(&b)));
@@ -51,11 +62,11 @@ mod tests {
     }
 
     #[test]
-    fn comparison_is_exact() {
+    fn compares_exactly() {
         let stored = SecretString::from("abc");
-        assert!(bool::from(same(&stored, "abc")));
+        assert!(bool::from(constant_time_eq(&stored, "abc")));
         for other in ["", "ab", "abd", "abcd"] {
-            assert!(!bool::from(same(&stored, other)), "{other}");
+            assert!(!bool::from(constant_time_eq(&stored, other)), "{other}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The listener for Auth0's paths: accepts, speaks TLS if asked to, and closes connections on
-//! which a fault orders silence.
+//! Listener for Auth0's paths: accepts connections, terminates TLS if configured, and closes a
+//! connection without a response if a fault says so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,133 +14,134 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::engine::Engine;
 use crate::http::Request;
-use crate::http::answer::{Answer, Cut};
+use crate::http::response::{ConnectionCut, ResponseResult};
+use crate::request_handler::handle;
+use crate::shared_state::SharedState;
 
-/// The most connections at a time; further ones wait.
-const CONNECTIONS: usize = 4_096;
-const MOST_HEADERS: usize = 100;
-const LARGEST_HEAD: usize = 64 * 1024;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum number of concurrent connections. Further ones wait in the accept queue.
+const MAX_CONNECTIONS: usize = 4_096;
+const MAX_HEADERS: usize = 100;
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Left for answers that are under way when the server stops.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// After a failed accept, which is most often a lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time that responses in progress have to complete when the server stops.
+const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(2);
+/// Wait after a failed accept, which usually means that no file descriptor is left.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// What every connection needs.
+/// Server for Auth0's paths. Each connection gets a clone.
 #[derive(Clone)]
 pub(crate) struct Server {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) shared: Arc<SharedState>,
     pub(crate) tls: Option<TlsAcceptor>,
-    /// Bytes of a request's body.
+    /// Maximum size of a request body in bytes.
     pub(crate) body_limit: usize,
-    /// Turns true when the server is to stop.
+    /// Becomes true when the server must stop.
     pub(crate) stop: watch::Receiver<bool>,
 }
 
 impl Server {
-    /// Accepts until told to stop.
+    /// Accepts connections until the server must stop.
     pub(crate) async fn run(mut self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                 return;
             };
             let accepted = tokio::select! {
-                () = stopped(&mut self.stop) => return,
+                () = shutdown_requested(&mut self.stop) => return,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
                     let server = self.clone();
                     tokio::spawn(async move {
-                        server.connection(stream).await;
-                        drop(place);
+                        server.handle_connection(stream).await;
+                        drop(permit);
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    tracing::warn!(%error, "failed to accept a connection");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }
         }
     }
 
-    async fn connection(self, stream: TcpStream) {
-        // Answers are small and a test waits for each.
+    async fn handle_connection(self, stream: TcpStream) {
+        // Responses are small, and tests wait for each of them.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "nodelay");
+            tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
         let Some(acceptor) = self.tls.clone() else {
             return self.serve(stream).await;
         };
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => self.serve(stream).await,
-            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
-            Err(_) => tracing::debug!("TLS handshake took too long"),
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
         }
     }
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { engine, body_limit, mut stop, .. } = self;
+        let Self { shared, body_limit, mut stop, .. } = self;
         let handler_stop = stop.clone();
         let service = service_fn(move |request| {
-            let engine = Arc::clone(&engine);
-            answer(engine, request, body_limit, handler_stop.clone())
+            let shared = Arc::clone(&shared);
+            respond(shared, request, body_limit, handler_stop.clone())
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_headers(MOST_HEADERS)
-            .max_header_size(LARGEST_HEAD)
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_headers(MAX_HEADERS)
+            .max_header_size(MAX_HEADER_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = stopped(&mut stop) => {
+            () = shutdown_requested(&mut stop) => {
                 connection.as_mut().graceful_shutdown();
-                match tokio::time::timeout(FAREWELL, connection).await {
+                match tokio::time::timeout(SHUTDOWN_GRACE_PERIOD, connection).await {
                     Ok(ended) => ended,
                     Err(_) => return,
                 }
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(%error, "connection ended");
+            tracing::debug!(%error, "connection closed with an error");
         }
     }
 }
 
-/// Answers in a task of its own: a client that hangs up doesn't undo what it asked for, just as
-/// with the real Auth0.
-async fn answer(
-    engine: Arc<Engine>,
+/// Handles a request in a separate task, so that it takes effect even if the client disconnects,
+/// as with the real Auth0.
+async fn respond(
+    shared: Arc<SharedState>,
     request: hyper::Request<Incoming>,
     body_limit: usize,
     mut stop: watch::Receiver<bool>,
-) -> Answer {
+) -> ResponseResult {
     let (head, body) = request.into_parts();
     let read = Limited::new(body, body_limit).collect();
     let body = match tokio::time::timeout(BODY_TIMEOUT, read).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(body_limit),
-        Ok(Err(_)) | Err(_) => return Err(Cut),
+        Ok(Err(_)) | Err(_) => return Err(ConnectionCut),
     };
     let request = Request { method: head.method, uri: head.uri, headers: head.headers, body };
     let handling = tokio::spawn(async move {
         tokio::select! {
-            answer = engine.handle(request) => answer,
-            () = stopped(&mut stop) => Err(Cut),
+            response = handle(&shared, request) => response,
+            () = shutdown_requested(&mut stop) => Err(ConnectionCut),
         }
     });
-    handling.await.unwrap_or(Err(Cut))
+    handling.await.unwrap_or(Err(ConnectionCut))
 }
 
-/// Resolves when the server is to stop, or when nobody is left who could say so.
-pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone.
+/// Resolves when the server must stop or when the sender was dropped.
+pub(crate) async fn shutdown_requested(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sender was dropped.
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -1,4 +1,4 @@
-//! The handle on a running simulator.
+//! Handle of a running simulator.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,13 +10,12 @@ use tokio::task::JoinHandle;
 use crate::audit::AuditEntry;
 use crate::builder::SimulatorBuilder;
 use crate::counters::Counters;
-use crate::engine::Engine;
 use crate::error::SeedError;
-use crate::faults::Fault;
-use crate::faults::queue::OrderedFault;
-use crate::ratelimit::{Limiter, RateLimit};
+use crate::faults::{Fault, InjectedFault};
+use crate::rate_limit::{RateLimit, RateLimiter};
+use crate::shared_state::SharedState;
 use crate::tenant::client::ClientSeed;
-use crate::tenant::values::ValuesEver;
+use crate::tenant::value_history::ValueHistory;
 
 /// A running simulator. Dropping it stops both listeners.
 ///
@@ -39,89 +38,92 @@ use crate::tenant::values::ValuesEver;
 /// # }).unwrap();
 /// ```
 pub struct Simulator {
-    engine: Arc<Engine>,
-    url: String,
-    admin_url: String,
-    addr: SocketAddr,
-    admin_addr: SocketAddr,
+    shared: Arc<SharedState>,
+    endpoints: Endpoints,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+/// Addresses and URLs of a running simulator.
+pub(crate) struct Endpoints {
+    pub(crate) url: String,
+    pub(crate) admin_url: String,
+    pub(crate) addr: SocketAddr,
+    pub(crate) admin_addr: SocketAddr,
 }
 
 impl std::fmt::Debug for Simulator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Simulator")
-            .field("url", &self.url)
-            .field("admin_url", &self.admin_url)
+            .field("url", &self.endpoints.url)
+            .field("admin_url", &self.endpoints.admin_url)
             .finish_non_exhaustive()
     }
 }
 
 impl Simulator {
-    /// Settings to start from: HTTP on loopback, propagation within 0 to 30 s, no rate limit.
+    /// Returns the default settings: HTTP on loopback, propagation within 0 to 30 s, no rate limit.
     pub fn builder() -> SimulatorBuilder {
         SimulatorBuilder::default()
     }
 
     pub(crate) fn new(
-        engine: Arc<Engine>,
-        (url, admin_url): (String, String),
-        addr: SocketAddr,
-        admin_addr: SocketAddr,
+        shared: Arc<SharedState>,
+        endpoints: Endpoints,
         stop: watch::Sender<bool>,
         tasks: Vec<JoinHandle<()>>,
     ) -> Self {
-        Self { engine, url, admin_url, addr, admin_addr, stop, tasks }
+        Self { shared, endpoints, stop, tasks }
     }
 
-    /// Where Auth0's paths are, without a slash at the end: `http://127.0.0.1:41234`, or
+    /// Returns the base URL of Auth0's paths without a trailing slash: `http://127.0.0.1:41234`, or
     /// `https://…` with TLS.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.endpoints.url
     }
 
-    /// Where the admin interface is: `http://127.0.0.1:41235`.
+    /// Returns the base URL of the admin interface: `http://127.0.0.1:41235`.
     pub fn admin_url(&self) -> &str {
-        &self.admin_url
+        &self.endpoints.admin_url
     }
 
-    /// The address of Auth0's paths.
+    /// Returns the address of Auth0's paths.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.endpoints.addr
     }
 
-    /// The address of the admin interface.
+    /// Returns the address of the admin interface.
     pub fn admin_addr(&self) -> SocketAddr {
-        self.admin_addr
+        self.endpoints.admin_addr
     }
 
-    /// The tenant's domain.
+    /// Returns the tenant's domain.
     pub fn domain(&self) -> String {
-        self.engine.state().tenant.settings.domain.clone()
+        self.shared.lock().tenant.settings.domain.clone()
     }
 
-    /// The Management API's audience.
+    /// Returns the audience of the Management API.
     pub fn audience(&self) -> String {
-        self.engine.state().tenant.settings.audience.clone()
+        self.shared.lock().tenant.settings.audience.clone()
     }
 
-    /// Puts a client into the tenant, in the place of one with the same id, and returns its id.
+    /// Adds a client and returns its id. Replaces an existing client with the same id.
     ///
     /// # Errors
     ///
-    /// [`SeedError`] when the id, the secret or a field can't be taken.
+    /// [`SeedError`] if the id, the secret, a key or a field is invalid.
     pub fn add_client(&self, client: ClientSeed) -> Result<String, SeedError> {
-        let now = self.engine.now();
-        self.engine.state().tenant.seed(client, now)
+        let now = self.shared.now();
+        self.shared.lock().tenant.seed(client, now)
     }
 
-    /// Takes a client away; whether there was one.
+    /// Removes a client and returns whether it existed.
     pub fn remove_client(&self, client_id: &str) -> bool {
-        self.engine.state().tenant.remove(client_id)
+        self.shared.lock().tenant.remove(client_id)
     }
 
-    /// Replaces the scopes granted for the Management API; none takes the grant away. Tokens
-    /// minted before keep theirs.
+    /// Replaces the scopes granted for the Management API. An empty list removes the grant. Existing
+    /// tokens keep their scopes.
     ///
     /// # Errors
     ///
@@ -132,26 +134,26 @@ impl Simulator {
         scopes: impl IntoIterator<Item = S>,
     ) -> Result<(), SeedError> {
         let scopes = scopes.into_iter().map(Into::into).collect();
-        self.engine.state().tenant.set_scopes(client_id, scopes)
+        self.shared.lock().tenant.set_scopes(client_id, scopes)
     }
 
-    /// The secret that the Management API shows now, whether or not authentication accepts it
-    /// yet.
+    /// Returns the secret that the Management API shows now. Authentication might not accept it yet.
     pub fn client_secret(&self, client_id: &str) -> Option<SecretString> {
-        let state = self.engine.state();
-        state.tenant.clients().get(client_id).map(|client| client.credential.current().clone())
+        let state = self.shared.lock();
+        state.tenant.clients().get(client_id).map(|client| client.secret.current().clone())
     }
 
-    /// Rotates a secret as somebody at the dashboard would, and returns the new one.
+    /// Rotates a secret as a user of the dashboard would, and returns the new one.
     ///
     /// # Errors
     ///
     /// [`SeedError::UnknownClient`].
     pub fn dashboard_rotate(&self, client_id: &str) -> Result<SecretString, SeedError> {
-        self.engine.dashboard_change(client_id, None)
+        self.shared.dashboard_change(client_id, None)
     }
 
-    /// Changes a secret at the dashboard to a value. It propagates like any other change.
+    /// Sets a secret to a value as a user of the dashboard would. It propagates like any other
+    /// change.
     ///
     /// # Errors
     ///
@@ -161,51 +163,54 @@ impl Simulator {
         client_id: &str,
         value: impl Into<SecretString>,
     ) -> Result<(), SeedError> {
-        self.engine.dashboard_change(client_id, Some(value.into())).map(drop)
+        self.shared.dashboard_change(client_id, Some(value.into())).map(drop)
     }
 
-    /// Replaces the Management API's rate limit. The bucket of the new one is full.
+    /// Replaces the rate limit of the Management API. The new bucket starts full.
     pub fn set_rate_limit(&self, limit: impl Into<Option<RateLimit>>) {
-        self.engine.state().limiter = Limiter::new(limit.into());
+        self.shared.lock().rate_limiter = RateLimiter::new(limit.into());
     }
 
-    /// Whether authentication accepts the value at this moment. Nothing is counted or logged.
+    /// Returns whether authentication accepts the value now. The check is neither counted nor
+    /// logged.
     pub fn accepts(&self, client_id: &str, value: &str) -> bool {
-        let now = self.engine.now();
-        self.engine.state().tenant.accepts(client_id, value, now)
+        let now = self.shared.now();
+        self.shared.lock().tenant.accepts(client_id, value, now)
     }
 
-    /// The queue of faults.
+    /// Returns the queue of injected faults.
     pub fn faults(&self) -> Faults<'_> {
-        Faults { engine: &self.engine }
+        Faults { shared: &self.shared }
     }
 
-    /// The numbers since the start.
+    /// Returns the counters since the start.
     pub fn counters(&self) -> Counters {
-        self.engine.state().counters.clone()
+        self.shared.lock().counters.clone()
     }
 
-    /// The audit log's entries after number `since` (0: all that are still kept), oldest first.
+    /// Returns the audit log's entries after number `since`, oldest first; 0 returns all entries
+    /// that are still kept.
     pub fn audit_log(&self, since: u64) -> Vec<AuditEntry> {
-        self.engine.state().audit.since(since).cloned().collect()
+        self.shared.lock().audit.since(since).cloned().collect()
     }
 
-    /// Every client secret and token that ever existed, to search outputs for.
-    pub fn values_ever(&self) -> ValuesEver {
-        self.engine.state().tenant.values().all()
+    /// Returns every client secret and token that ever existed, for leak searches.
+    pub fn value_history(&self) -> ValueHistory {
+        self.shared.lock().tenant.values().snapshot()
     }
 
-    /// Every secret that a client has had, oldest first, beginning with the one it was added with:
-    /// the first `n` changes that the audit log tells of made the first `n` after that.
-    pub fn client_secrets_ever(&self, client_id: &str) -> Vec<SecretString> {
-        self.engine.state().tenant.values().of_client(client_id)
+    /// Returns every secret that a client has had, oldest first. The first one is its initial secret,
+    /// and each change of the secret in the audit log adds the next one.
+    pub fn client_secret_history(&self, client_id: &str) -> Vec<SecretString> {
+        self.shared.lock().tenant.values().secrets_of(client_id)
     }
 
-    /// Stops both listeners. Answers under way have two seconds; delayed ones are cut.
+    /// Stops both listeners. Responses in progress have two seconds to complete; delayed ones are
+    /// cut.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         for task in self.tasks.drain(..) {
-            // A task that panicked has stopped as well.
+            // A task that panicked has also stopped.
             let _ = task.await;
         }
     }
@@ -217,34 +222,34 @@ impl Drop for Simulator {
     }
 }
 
-/// The queue of faults of a [`Simulator`].
+/// Queue of the faults injected into a [`Simulator`].
 #[derive(Clone, Copy)]
 pub struct Faults<'a> {
-    engine: &'a Engine,
+    shared: &'a SharedState,
 }
 
 impl Faults<'_> {
-    /// Adds a fault to the end of the queue and returns its number.
+    /// Appends a fault to the queue and returns its number.
     ///
     /// # Errors
     ///
-    /// A text that says what about the fault can't work.
-    pub fn order(&self, fault: Fault) -> Result<u64, String> {
-        self.engine.state().faults.order(fault)
+    /// A message that says which value of the fault is invalid, or that the queue is full.
+    pub fn inject(&self, fault: Fault) -> Result<u64, String> {
+        self.shared.lock().faults.inject(fault)
     }
 
-    /// The faults that are left, in order.
-    pub fn list(&self) -> Vec<OrderedFault> {
-        self.engine.state().faults.list().to_vec()
+    /// Returns the remaining faults in injection order.
+    pub fn list(&self) -> Vec<InjectedFault> {
+        self.shared.lock().faults.list().to_vec()
     }
 
-    /// Takes one back; whether it was there.
+    /// Removes a fault and returns whether it was in the queue.
     pub fn remove(&self, id: u64) -> bool {
-        self.engine.state().faults.remove(id)
+        self.shared.lock().faults.remove(id)
     }
 
-    /// Takes all back.
+    /// Removes all faults.
     pub fn clear(&self) {
-        self.engine.state().faults.clear();
+        self.shared.lock().faults.clear();
     }
 }

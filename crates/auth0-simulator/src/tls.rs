@@ -1,4 +1,4 @@
-//! The certificate that the simulator shows.
+//! TLS configuration of the listener for Auth0's paths.
 
 use std::sync::Arc;
 
@@ -9,26 +9,26 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::error::StartError;
 
-/// A certificate chain and its key as PEM. Not printable.
+/// A certificate chain and its private key in PEM. Has no `Debug`, because it holds a key.
 #[derive(Clone)]
-pub(crate) struct Identity {
+pub(crate) struct TlsIdentity {
     pub(crate) certificates: Vec<u8>,
     pub(crate) key: Vec<u8>,
 }
 
-impl Identity {
-    /// What accepts TLS connections with it. The provider is named here, so the process needs
-    /// no default.
+impl TlsIdentity {
+    /// Creates an acceptor for TLS connections. It selects the crypto provider explicitly, so the
+    /// process needs no default provider.
     pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, StartError> {
-        let wrong = |what: &str| StartError::Tls(what.into());
+        let invalid = |reason: &str| StartError::Tls(reason.into());
         let chain = CertificateDer::pem_slice_iter(&self.certificates)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| StartError::Tls(format!("the certificate is not PEM: {error}")))?;
         if chain.is_empty() {
-            return Err(wrong("the certificate has no BEGIN CERTIFICATE section"));
+            return Err(invalid("the certificate has no BEGIN CERTIFICATE section"));
         }
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| {
-            wrong("the key has no PEM section with a private key (PKCS#8, SEC1 or PKCS#1)")
+            invalid("the key has no PEM section with a private key (PKCS#8, SEC1 or PKCS#1)")
         })?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)

@@ -69,7 +69,7 @@ async fn gather(stage: &Stage, seen: Seen, broken: Option<anyhow::Error>) -> (Fa
     let log = operator.lock().log();
     let places = match evidence::places(client, namespace, &log).await {
         Ok(places) => {
-            match leaks::search(&places, &simulator.values_ever()) {
+            match leaks::search(&places, &simulator.value_history()) {
                 Ok(search) => facts.search = Some(search),
                 Err(error) => problem = problem.or(Some(error)),
             }

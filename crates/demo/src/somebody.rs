@@ -72,7 +72,7 @@ impl Somebody<'_> {
         let text = "will cut the connection of the next rotate-secret instead of answering it";
         self.timeline.act(application, "Auth0", text);
         let cut = Fault::cut_after().on(Operation::RotateSecret).client(client_id);
-        self.simulator.faults().order(cut).map_err(anyhow::Error::msg)?;
+        self.simulator.faults().inject(cut).map_err(anyhow::Error::msg)?;
         let request = self.annotates(application).await?;
         let asked_at = Instant::now();
         while same(&self.secret_at_auth0(client_id)?, &before) {

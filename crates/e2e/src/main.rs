@@ -145,7 +145,7 @@ async fn gather(stage: &Stage, facts: &mut Facts, metrics: String) -> Result<Vec
     places.push(Place::new("operator.log", logs(&facts.operator)));
     places.push(Place::new("applications.log", logs(&facts.pods)));
     places.push(Place::new("metrics.txt", metrics));
-    facts.search = Some(leaks::search(&places, &simulator.values_ever())?);
+    facts.search = Some(leaks::search(&places, &simulator.value_history())?);
     Ok(places)
 }
 

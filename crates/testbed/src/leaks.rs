@@ -1,7 +1,7 @@
 //! The search for secrets where none may be.
 
 use anyhow::Result;
-use auth0_simulator::ValuesEver;
+use auth0_simulator::ValueHistory;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
@@ -67,7 +67,7 @@ impl Search {
 ///
 /// # Errors
 /// When there are too many of them.
-pub fn search(places: &[Place], ever: &ValuesEver) -> Result<Search> {
+pub fn search(places: &[Place], ever: &ValueHistory) -> Result<Search> {
     let values = ever.secrets.iter().chain(&ever.tokens).map(|value| value.expose_secret());
     Ok(search_texts(places, &Needles::new(values)?))
 }

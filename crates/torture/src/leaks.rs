@@ -26,7 +26,7 @@ pub(crate) struct Search {
 /// Searches the logs in `folder`, Events, resources and tenants for every secret and token that
 /// there ever was.
 pub(crate) async fn search(arena: &Arena, folder: &Path) -> Result<Search> {
-    let ever = arena.simulator.values_ever();
+    let ever = arena.simulator.value_history();
     let lists: Vec<_> =
         (0..arena.members().len()).filter_map(|it| arena.book.page(it).list()).collect();
     let secrets = ever.secrets.iter().chain(lists.iter().flat_map(|list| list.iter()));

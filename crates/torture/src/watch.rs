@@ -301,7 +301,7 @@ impl Inner {
             }
             let client = &mut self.clients[member];
             client.changes += 1;
-            let ever = arena.simulator.client_secrets_ever(&client.member.name);
+            let ever = arena.simulator.client_secret_history(&client.member.name);
             let Some(value) = ever.get(client.changes) else { continue };
             let value = self.values.number(value);
             let since_resumed = self.resumed_at.map(|resumed_at| at - resumed_at);
@@ -343,7 +343,7 @@ impl Client {
         killed_at: Option<DateTime<Utc>>,
     ) -> Judged {
         if self.ledger.is_none() {
-            let ever = arena.simulator.client_secrets_ever(&self.member.name);
+            let ever = arena.simulator.client_secret_history(&self.member.name);
             let first = ever.first().map(|first| values.number(first));
             self.ledger = first.map(|first| Ledger::new(at, first, lengths()));
         }

@@ -1,20 +1,20 @@
-//! `/api/v2/clients`.
+//! Endpoints below `/api/v2/clients`.
 
 use std::time::SystemTime;
 
 use hyper::StatusCode;
 use serde_json::Value;
 
-use super::paging::{ListQuery, Selection};
+use super::query::{FieldSelection, ListQuery};
 use super::{Outcome, Payload, Request};
 use crate::audit::AuditKind;
 use crate::error::ApiError;
 use crate::operation::Operation;
 use crate::tenant::Tenant;
-use crate::tenant::fields::Fields;
-use crate::tenant::manage::{Caller, Done};
+use crate::tenant::client_fields::Fields;
+use crate::tenant::management::{Caller, WriteResult};
 
-/// Answers one call of the Management API. `client_id` is the decoded one of the path.
+/// Executes one call of the Management API. `client_id` is the decoded one from the path.
 pub(crate) fn call(
     tenant: &mut Tenant,
     operation: Operation,
@@ -31,12 +31,12 @@ pub(crate) fn call(
         Some(Err(error)) => Err(error.clone()),
         None => Ok(""),
     };
-    let done = id.and_then(|id| perform(tenant, operation, id, &caller, request, now));
-    let outcome = done.unwrap_or_else(|error| Outcome::api_error(&error));
+    let result = id.and_then(|id| execute(tenant, operation, id, &caller, request, now));
+    let outcome = result.unwrap_or_else(|error| Outcome::api_error(&error));
     Outcome { token_client_id: Some(caller.client_id), ..outcome }
 }
 
-fn perform(
+fn execute(
     tenant: &mut Tenant,
     operation: Operation,
     id: &str,
@@ -47,23 +47,25 @@ fn perform(
     let query = request.uri.query();
     match operation {
         Operation::ListClients => {
-            let query = ListQuery::read(query)?;
-            Ok(read(query.answer(tenant.list(caller)?)))
+            let query = ListQuery::parse(query)?;
+            Ok(read_outcome(query.response_body(tenant.list(caller)?)))
         }
         Operation::GetClient => {
-            let selection = Selection::read(query)?;
-            Ok(read(Value::Object(selection.apply(tenant.get(caller, id)?))))
+            let selection = FieldSelection::parse(query)?;
+            Ok(read_outcome(Value::Object(selection.apply(tenant.get(caller, id)?))))
         }
         Operation::CreateClient => {
-            let done = tenant.create(caller, body(request)?, now)?;
-            let created = done.body.get("client_id").and_then(Value::as_str).map(Into::into);
-            Ok(Outcome { client_id: created, ..written(StatusCode::CREATED, done) })
+            let result = tenant.create(caller, json_body(request)?, now)?;
+            let created_id = result.body.get("client_id").and_then(Value::as_str).map(Into::into);
+            Ok(Outcome { client_id: created_id, ..write_outcome(StatusCode::CREATED, result) })
         }
         Operation::UpdateClient => {
-            let done = tenant.update(caller, id, body(request)?, now)?;
-            Ok(written(StatusCode::OK, done))
+            let result = tenant.update(caller, id, json_body(request)?, now)?;
+            Ok(write_outcome(StatusCode::OK, result))
         }
-        Operation::RotateSecret => Ok(written(StatusCode::OK, tenant.rotate(caller, id, now)?)),
+        Operation::RotateSecret => {
+            Ok(write_outcome(StatusCode::OK, tenant.rotate(caller, id, now)?))
+        }
         Operation::DeleteClient => {
             let effect = tenant.delete(caller, id)?;
             let kind = AuditKind::ApiOperation;
@@ -75,8 +77,9 @@ fn perform(
     }
 }
 
-/// The answer to a GET. One that shows a secret leaves an entry of its own kind in Auth0's log.
-fn read(body: Value) -> Outcome {
+/// Returns the outcome of a GET. Auth0's log has a separate entry kind for reads that return a
+/// secret.
+fn read_outcome(body: Value) -> Outcome {
     let clients = body.get("clients").unwrap_or(&body);
     let shows_secret = match clients {
         Value::Array(clients) => clients.iter().any(has_secret),
@@ -90,24 +93,24 @@ fn has_secret(client: &Value) -> bool {
     client.get("client_secret").is_some()
 }
 
-fn written(status: StatusCode, done: Done) -> Outcome {
+fn write_outcome(status: StatusCode, result: WriteResult) -> Outcome {
     Outcome {
-        effect: done.effect,
-        secret_changed: done.secret_changed,
-        shows_secret: done.shows_secret,
-        ..Outcome::new(status, Payload::Json(done.body), AuditKind::ApiOperation)
+        effect: result.effect,
+        secret_changed: result.secret_changed,
+        shows_secret: result.shows_secret,
+        ..Outcome::new(status, Payload::Json(result.body), AuditKind::ApiOperation)
     }
 }
 
-fn body(request: &Request) -> Result<Fields, ApiError> {
+fn json_body(request: &Request) -> Result<Fields, ApiError> {
     let bytes = request.body.as_ref().map_err(|limit| ApiError::payload_too_large(*limit))?;
-    if !request.has_type("application/json") {
+    if !request.has_media_type("application/json") {
         return Err(ApiError::unsupported_media_type());
     }
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(ApiError::invalid_body("'Expected type object'")),
-        // serde_json's message could quote the body, which may hold a secret.
+        // serde_json's message could quote the body, which can contain a secret.
         Err(_) => Err(ApiError::invalid_body("'The body is not JSON'")),
     }
 }

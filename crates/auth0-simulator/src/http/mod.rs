@@ -1,11 +1,14 @@
-//! Auth0's paths: from a request that was read whole to an outcome, and what is sent of it.
+//! HTTP layer of Auth0's paths: routing, parsing, endpoints and responses.
 
-pub(crate) mod answer;
-pub(crate) mod clients;
-pub(crate) mod credentials;
-pub(crate) mod paging;
 pub(crate) mod route;
-pub(crate) mod token;
+
+pub(crate) mod client_auth;
+pub(crate) mod oauth;
+
+pub(crate) mod clients;
+pub(crate) mod query;
+
+pub(crate) mod response;
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
@@ -16,13 +19,13 @@ use serde_json::Value;
 use crate::audit::AuditKind;
 use crate::error::{ApiError, OAuthError};
 
-/// A request with its body.
+/// A request with its complete body.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
-    /// `Err`: larger than the limit, which is given.
+    /// `Err` contains the limit that the body exceeds.
     pub(crate) body: Result<Bytes, usize>,
 }
 
@@ -31,41 +34,41 @@ impl Request {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The bearer token, if there is one.
+    /// Returns the bearer token, if the request has one.
     pub(crate) fn bearer(&self) -> Option<&str> {
         let (scheme, token) = self.header(hyper::header::AUTHORIZATION)?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     }
 
-    /// Whether the body says that it has this media type.
-    pub(crate) fn has_type(&self, media_type: &str) -> bool {
-        let given = self.header(hyper::header::CONTENT_TYPE).unwrap_or_default();
-        given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type)
+    /// Returns whether the `Content-Type` header has this media type.
+    pub(crate) fn has_media_type(&self, media_type: &str) -> bool {
+        let content_type = self.header(hyper::header::CONTENT_TYPE).unwrap_or_default();
+        content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type)
     }
 }
 
-/// The body of an outcome.
+/// Body of an outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Payload {
     Json(Value),
     Empty,
 }
 
-/// What the tenant made of a request.
+/// Result of a request, before faults are applied to its response.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) status: StatusCode,
     pub(crate) payload: Payload,
     pub(crate) kind: AuditKind,
-    /// `error` or `errorCode` of a refusal.
+    /// `error` or `errorCode` of an error response.
     pub(crate) error: Option<String>,
-    /// Overrides the client that the request was about, for those that only then got an id.
+    /// Id of a client that the request created. Overrides the client that the request was about.
     pub(crate) client_id: Option<String>,
     pub(crate) token_client_id: Option<String>,
     pub(crate) effect: bool,
     pub(crate) secret_changed: bool,
     pub(crate) shows_secret: bool,
-    pub(crate) secret_refused: bool,
+    pub(crate) secret_rejected: bool,
 }
 
 impl Outcome {
@@ -80,7 +83,7 @@ impl Outcome {
             effect: false,
             secret_changed: false,
             shows_secret: false,
-            secret_refused: false,
+            secret_rejected: false,
         }
     }
 

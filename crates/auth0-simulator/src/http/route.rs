@@ -1,4 +1,4 @@
-//! From method and path to an operation.
+//! Routing of method and path to an operation.
 
 use hyper::Method;
 use percent_encoding::percent_decode_str;
@@ -6,15 +6,15 @@ use percent_encoding::percent_decode_str;
 use crate::error::ApiError;
 use crate::operation::Operation;
 
-/// Where a request goes.
+/// Destination of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) operation: Operation,
-    /// The decoded client id in the path, or why it can't be one.
+    /// Decoded client id from the path, or the error of decoding it. `None` if the path has no id.
     pub(crate) client_id: Option<Result<String, ApiError>>,
 }
 
-/// Finds the operation. Ids are percent-decoded segment by segment, so `%2F` belongs to an id.
+/// Finds the operation. Decodes each path segment separately, so that an id can contain `%2F`.
 pub(crate) fn route(method: &Method, path: &str) -> Route {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let (operation, id) = match (method, segments.as_slice()) {
@@ -30,22 +30,25 @@ pub(crate) fn route(method: &Method, path: &str) -> Route {
         }
         _ => (Operation::Unknown, None),
     };
-    Route { operation, client_id: id.map(decode) }
+    Route { operation, client_id: id.map(decode_id) }
 }
 
-fn decode(segment: &str) -> Result<String, ApiError> {
-    let bad_escape = segment.split('%').skip(1).any(|rest| {
-        let digits = rest.as_bytes().get(..2);
-        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    });
-    let decoded = percent_decode_str(segment).decode_utf8();
-    match decoded {
-        Ok(id) if !id.is_empty() && !bad_escape => Ok(id.into_owned()),
-        _ => Err(ApiError::invalid_uri("'The id is not a percent-encoded text' on property id")),
+fn decode_id(segment: &str) -> Result<String, ApiError> {
+    match percent_decode_str(segment).decode_utf8() {
+        Ok(id) if !id.is_empty() && has_valid_escapes(segment) => Ok(id.into_owned()),
+        _ => Err(ApiError::invalid_uri("'The id is not percent-encoded UTF-8' on property id")),
     }
 }
 
-/// The path as fault patterns see it.
+/// Returns whether every percent sign is followed by two hexadecimal digits.
+fn has_valid_escapes(segment: &str) -> bool {
+    segment.split('%').skip(1).all(|rest| match rest.as_bytes().get(..2) {
+        Some(digits) => digits.iter().all(u8::is_ascii_hexdigit),
+        None => false,
+    })
+}
+
+/// Decodes the path for matching with the patterns of faults.
 pub(crate) fn decoded_path(path: &str) -> String {
     percent_decode_str(path).decode_utf8_lossy().into_owned()
 }
@@ -59,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_has_its_place() {
+    fn routes_every_operation() {
         for (method, path, operation) in [
             (Method::POST, "/oauth/token", Operation::Token),
             (Method::GET, "/oauth/token", Operation::Unknown),
@@ -79,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_decoded() {
+    fn decodes_ids() {
         assert_eq!(id("/api/v2/clients/a%2Fb%20c"), Some(Ok("a/b c".into())));
         assert_eq!(id("/api/v2/clients/tpc_%C3%BC"), Some(Ok("tpc_ü".into())));
         for bad in ["", "%", "%2", "%zz", "%ff"] {

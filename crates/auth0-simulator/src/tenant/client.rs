@@ -1,4 +1,4 @@
-//! One application (client): its fields, its secret, its grants, and who may see what of it.
+//! One client (application): its fields, secret, keys and grants, and which of them are visible.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -7,50 +7,50 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::assertion::{KeyAlgorithm, KeySeed, PublicKey};
-use super::fields::{self, Body, Fields};
+use super::client_assertion::{KeyAlgorithm, KeySeed, PublicKey};
+use super::client_fields::{self, BodyKind, Fields};
 use crate::error::SeedError;
-use crate::propagation::Credential;
+use crate::propagation::PropagatingSecret;
 use crate::secret;
 
 /// Scope names, sorted.
 pub(crate) type Scopes = BTreeSet<String>;
 
-const LONGEST_ID: usize = 256;
+const MAX_ID_LENGTH: usize = 256;
 
-/// A client to put into the tenant, as the library, the admin interface and a file of clients
-/// take it. What is left out is generated or gets the value of a machine-to-machine application.
+/// A client to add to the tenant, in the library, the admin interface or a clients file. Absent
+/// fields are generated or default to those of a machine-to-machine application.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientSeed {
-    /// The client's id, 1 to 256 characters. Generated when empty.
+    /// Client id, 1 to 256 characters. Generated if empty.
     #[serde(default)]
     pub client_id: String,
-    /// The secret; generated (64 characters of `[A-Za-z0-9_-]`) when absent.
+    /// Client secret. Generated (64 characters of `[A-Za-z0-9_-]`) if absent.
     #[serde(default)]
     pub client_secret: Option<SecretString>,
-    /// The name that Auth0 shows; the id when absent.
+    /// Display name. Defaults to the id.
     #[serde(default)]
     pub name: Option<String>,
-    /// Scopes granted for the Management API's audience. Without any, the client has no grant
-    /// for it and is refused a token.
+    /// Scopes granted for the Management API's audience. Without scopes, the client has no grant for
+    /// it and gets no token.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// Scopes granted for other audiences, which exist by being named here.
+    /// Scopes granted for other audiences. An audience that is named here exists.
     #[serde(default)]
     pub grants: BTreeMap<String, Vec<String>>,
-    /// Public keys for assertions (private_key_jwt). With any, the client has no secret that
-    /// authentication accepts, and `client_authentication_methods` names them.
+    /// Public keys for client assertions (private_key_jwt). A client with keys appears with
+    /// `client_authentication_methods`, and authentication rejects its secret.
     #[serde(default)]
     pub public_keys: Vec<KeySeed>,
-    /// Any other documented field that `PATCH /clients/{id}` takes, for example
+    /// Any other documented field that `PATCH /clients/{id}` accepts, for example
     /// `client_metadata`, `jwt_configuration` or `client_authentication_methods`.
     #[serde(default)]
     pub fields: Fields,
 }
 
 impl ClientSeed {
-    /// A client with this id and nothing else chosen.
+    /// Creates a seed with this id and default values.
     pub fn new(client_id: impl Into<String>) -> Self {
         Self { client_id: client_id.into(), ..Self::default() }
     }
@@ -69,7 +69,7 @@ impl ClientSeed {
         self
     }
 
-    /// Grants scopes for another audience; an empty list is a grant without scopes.
+    /// Grants scopes for another audience. An empty list creates a grant without scopes.
     #[must_use]
     pub fn grant<S: Into<String>>(
         mut self,
@@ -81,7 +81,7 @@ impl ClientSeed {
         self
     }
 
-    /// Registers a public key, in PEM, for assertions that are signed with this algorithm.
+    /// Registers a public key in PEM for assertions signed with this algorithm.
     #[must_use]
     pub fn public_key(mut self, pem: impl Into<String>, algorithm: KeyAlgorithm) -> Self {
         self.public_keys.push(KeySeed { pem: pem.into(), algorithm, kid: None });
@@ -96,24 +96,24 @@ impl ClientSeed {
     }
 }
 
-/// A client as the tenant holds it. `fields` has everything but id and secret.
+/// A client of the tenant. `fields` contains all fields except id and secret.
 pub(crate) struct Client {
     pub(crate) fields: Fields,
-    pub(crate) credential: Credential,
+    pub(crate) secret: PropagatingSecret,
     pub(crate) keys: Vec<PublicKey>,
-    /// By audience.
+    /// Granted scopes by audience.
     pub(crate) grants: BTreeMap<String, Scopes>,
 }
 
 impl Client {
-    /// Checks a seed and makes the client; its id is returned beside it.
+    /// Validates a seed and creates the client. Returns it with its id.
     pub(crate) fn from_seed(
         seed: ClientSeed,
         management_audience: &str,
         now: SystemTime,
     ) -> Result<(String, Self), SeedError> {
         let id = if seed.client_id.is_empty() { secret::new_client_id() } else { seed.client_id };
-        if id.len() > LONGEST_ID {
+        if id.len() > MAX_ID_LENGTH {
             return Err(SeedError::BadId(id.len()));
         }
         let value = seed.client_secret.unwrap_or_else(secret::new_client_secret);
@@ -122,22 +122,23 @@ impl Client {
         }
         let mut fields = seed.fields;
         if fields.contains_key("client_secret") {
-            let hint = "give client_secret beside `fields`, not inside";
+            let hint =
+                "client_secret must not be in `fields`: set the member client_secret instead";
             return Err(SeedError::BadField(hint.into()));
         }
         let keys: Vec<_> =
             seed.public_keys.into_iter().map(PublicKey::from_seed).collect::<Result<_, _>>()?;
         if !keys.is_empty() {
-            let named = |key: &PublicKey| json!({ "id": key.credential_id() });
-            let named: Vec<_> = keys.iter().map(named).collect();
-            let methods = json!({ "private_key_jwt": { "credentials": named } });
+            let credentials: Vec<_> =
+                keys.iter().map(|key| json!({ "id": key.credential_id() })).collect();
+            let methods = json!({ "private_key_jwt": { "credentials": credentials } });
             if fields.insert("client_authentication_methods".into(), methods).is_some() {
-                let hint = "give public_keys or client_authentication_methods, not both";
+                let hint = "public_keys and client_authentication_methods are mutually exclusive";
                 return Err(SeedError::BadField(hint.into()));
             }
         }
         fields.insert("name".into(), seed.name.unwrap_or_else(|| id.clone()).into());
-        fields::check(&fields, Body::Update).map_err(SeedError::BadField)?;
+        client_fields::validate(&fields, BodyKind::Update).map_err(SeedError::BadField)?;
         fields.entry("app_type").or_insert_with(|| "non_interactive".into());
         let mut grants: BTreeMap<String, Scopes> = seed
             .grants
@@ -147,59 +148,65 @@ impl Client {
         if !seed.scopes.is_empty() {
             grants.insert(management_audience.into(), seed.scopes.into_iter().collect());
         }
-        let credential = Credential::new(value, now);
-        Ok((id, Self { fields: with_defaults(fields), credential, keys, grants }))
+        let secret = PropagatingSecret::new(value, now);
+        Ok((id, Self { fields: with_defaults(fields), secret, keys, grants }))
     }
 
-    /// A client made by `POST /clients` with a checked body.
+    /// Creates a client from the validated body of `POST /clients`.
     pub(crate) fn created(body: Fields, now: SystemTime) -> Self {
         let mut fields = Fields::new();
-        // Can't fail: a checked body has bounded metadata and there is nothing to merge with.
-        let _ = fields::apply(&mut fields, body);
+        // Can't fail: a validated body has bounded metadata, and there is no metadata to merge with.
+        let _ = client_fields::apply(&mut fields, body);
         Self {
             fields: with_defaults(fields),
-            credential: Credential::new(secret::new_client_secret(), now),
+            secret: PropagatingSecret::new(secret::new_client_secret(), now),
             keys: Vec::new(),
             grants: BTreeMap::new(),
         }
     }
 
-    /// `client_authentication_methods` is set: the client proves itself by key or certificate.
+    /// Returns whether the client authenticates with a key or certificate, which it does if
+    /// `client_authentication_methods` is set.
     pub(crate) fn has_authentication_methods(&self) -> bool {
         self.fields.contains_key("client_authentication_methods")
     }
 
     pub(crate) fn is_public(&self) -> bool {
-        self.fields.get("token_endpoint_auth_method").is_some_and(|method| method == "none")
+        match self.fields.get("token_endpoint_auth_method") {
+            Some(method) => method == "none",
+            None => false,
+        }
     }
 
     pub(crate) fn allows_grant_type(&self, grant_type: &str) -> bool {
-        let types = self.fields.get("grant_types").and_then(Value::as_array);
-        types.is_some_and(|types| types.iter().any(|known| known == grant_type))
+        match self.fields.get("grant_types") {
+            Some(Value::Array(allowed)) => allowed.iter().any(|allowed| allowed == grant_type),
+            _ => false,
+        }
     }
 
-    /// The client as the Management API answers it to somebody who may see this much.
-    pub(crate) fn view(&self, id: &str, tenant: &str, sight: Sight) -> Fields {
+    /// Returns the client in the format of the Management API, limited to the visible fields.
+    pub(crate) fn view(&self, id: &str, tenant_name: &str, visibility: Visibility) -> Fields {
         let mut view = self.fields.clone();
         view.insert("client_id".into(), id.into());
-        view.insert("tenant".into(), tenant.into());
+        view.insert("tenant".into(), tenant_name.into());
         view.insert("global".into(), false.into());
-        // Clients with client_authentication_methods carry no secret, public ones do.
+        // A client with client_authentication_methods has no secret, but a public client has one.
         if !self.has_authentication_methods() {
-            view.insert("client_secret".into(), self.credential.current().expose_secret().into());
+            view.insert("client_secret".into(), self.secret.current().expose_secret().into());
         }
-        view.retain(|name, _| sight.shows(name));
+        view.retain(|name, _| visibility.shows(name));
         view
     }
 }
 
-/// What Auth0 fills in (Management API, "Create a client", and what its answers show).
+/// Adds the default values of Auth0 (Management API, "Create a client", and its responses).
 fn with_defaults(mut fields: Fields) -> Fields {
     let app_type = fields.get("app_type").and_then(Value::as_str).unwrap_or("regular_web");
-    let public = matches!(app_type, "spa" | "native");
+    let is_public = matches!(app_type, "spa" | "native");
     let grant_types = match app_type {
         "non_interactive" => json!(["client_credentials"]),
-        _ if public => json!(["authorization_code", "implicit", "refresh_token"]),
+        _ if is_public => json!(["authorization_code", "implicit", "refresh_token"]),
         _ => json!(["authorization_code", "implicit", "refresh_token", "client_credentials"]),
     };
     let defaults = [
@@ -216,7 +223,7 @@ fn with_defaults(mut fields: Fields) -> Fields {
         ("sso_disabled", json!(false)),
     ];
     if !fields.contains_key("client_authentication_methods") {
-        let method = if public { "none" } else { "client_secret_post" };
+        let method = if is_public { "none" } else { "client_secret_post" };
         fields.entry("token_endpoint_auth_method").or_insert_with(|| method.into());
     }
     for (name, value) in defaults {
@@ -225,31 +232,33 @@ fn with_defaults(mut fields: Fields) -> Fields {
     fields
 }
 
-/// Which fields an answer may show ("Get client by ID" in the Management API reference).
+/// Fields that a response can contain ("Get client by ID" in the Management API reference).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sight {
-    /// Everything but the basic fields and the keys.
+pub(crate) struct Visibility {
+    /// Whether fields other than the basic fields, the keys and the secret are visible.
     settings: bool,
-    /// `client_authentication_methods`, `encryption_key`, `signing_key`.
+    /// Whether `client_authentication_methods`, `encryption_key` and `signing_key` are visible.
     keys: bool,
+    /// Whether `client_secret` is visible.
     secret: bool,
 }
 
-impl Sight {
-    /// The admin interface.
+impl Visibility {
+    /// Visibility in the admin interface.
     pub(crate) const ALL: Self = Self { settings: true, keys: true, secret: true };
 
-    /// A read with these scopes.
-    pub(crate) fn of_read(scopes: &Scopes) -> Self {
+    /// Returns the visibility for a read with these scopes.
+    pub(crate) fn for_read(scopes: &Scopes) -> Self {
         let has = |scope| scopes.contains(scope);
         let keys = has("read:client_keys") || has("read:client_credentials");
         Self { settings: has("read:clients") || has("read:client_keys"), keys, secret: keys }
     }
 
-    /// The answer to a write: the whole client, the secret if `secret` or if a read would show it.
-    pub(crate) fn of_write(scopes: &Scopes, secret: bool) -> Self {
-        let read = Self::of_read(scopes);
-        Self { settings: true, keys: read.keys, secret: secret || read.secret }
+    /// Returns the visibility in the response to a write. The secret is visible if
+    /// `includes_secret` is set or if a read would show it.
+    pub(crate) fn for_write(scopes: &Scopes, includes_secret: bool) -> Self {
+        let read = Self::for_read(scopes);
+        Self { settings: true, keys: read.keys, secret: includes_secret || read.secret }
     }
 
     fn shows(self, field: &str) -> bool {
@@ -266,61 +275,67 @@ impl Sight {
 mod tests {
     use super::*;
 
-    fn sight(scopes: &[&str]) -> Sight {
-        Sight::of_read(&scopes.iter().map(ToString::to_string).collect())
+    fn visibility(scopes: &[&str]) -> Visibility {
+        Visibility::for_read(&scopes.iter().map(ToString::to_string).collect())
     }
 
     #[test]
-    fn a_read_shows_what_its_scopes_allow() {
+    fn read_shows_the_fields_that_its_scopes_allow() {
         for (scopes, basic, settings, keys) in [
             (&["read:client_summary"][..], true, false, false),
             (&["read:clients"], true, true, false),
             (&["read:client_credentials"], true, false, true),
             (&["read:client_keys"], true, true, true),
         ] {
-            let sight = sight(scopes);
-            assert_eq!(sight.shows("name"), basic, "{scopes:?}");
-            assert_eq!(sight.shows("client_metadata"), settings, "{scopes:?}");
-            assert_eq!(sight.shows("client_secret"), keys, "{scopes:?}");
-            assert_eq!(sight.shows("client_authentication_methods"), keys, "{scopes:?}");
+            let visibility = visibility(scopes);
+            assert_eq!(visibility.shows("name"), basic, "{scopes:?}");
+            assert_eq!(visibility.shows("client_metadata"), settings, "{scopes:?}");
+            assert_eq!(visibility.shows("client_secret"), keys, "{scopes:?}");
+            assert_eq!(visibility.shows("client_authentication_methods"), keys, "{scopes:?}");
         }
     }
 
     #[test]
-    fn a_seed_doesnt_print_its_secret() {
+    fn seed_debug_output_redacts_the_secret() {
         let seed = ClientSeed::new("a").secret("hush-hush");
         assert!(!format!("{seed:?}").contains("hush"));
     }
 
     #[test]
-    fn seeds_are_checked() {
-        let make = |seed| Client::from_seed(seed, "https://t/api/v2/", SystemTime::UNIX_EPOCH);
-        assert_eq!(make(ClientSeed::new("a").secret("")).map(|_| ()), Err(SeedError::EmptySecret));
-        assert_eq!(make(ClientSeed::new("a".repeat(257))).map(|_| ()), Err(SeedError::BadId(257)));
+    fn validates_seeds() {
+        let from_seed = |seed| Client::from_seed(seed, "https://t/api/v2/", SystemTime::UNIX_EPOCH);
+        assert_eq!(
+            from_seed(ClientSeed::new("a").secret("")).map(|_| ()),
+            Err(SeedError::EmptySecret)
+        );
+        assert_eq!(
+            from_seed(ClientSeed::new("a".repeat(257))).map(|_| ()),
+            Err(SeedError::BadId(257))
+        );
         for seed in [
-            ClientSeed::new("a").field("colour", "red"),
+            ClientSeed::new("a").field("color", "red"),
             ClientSeed::new("a").field("client_secret", "x"),
         ] {
-            assert!(matches!(make(seed), Err(SeedError::BadField(_))));
+            assert!(matches!(from_seed(seed), Err(SeedError::BadField(_))));
         }
-        let (id, client) = make(ClientSeed::default()).unwrap();
+        let (id, client) = from_seed(ClientSeed::default()).unwrap();
         assert_eq!(id.len(), 32);
         assert!(client.allows_grant_type("client_credentials"));
         assert!(!client.is_public());
     }
 
     #[test]
-    fn a_public_client_still_carries_a_secret_and_one_with_methods_none() {
+    fn public_client_has_a_secret_but_client_with_keys_has_none() {
         let epoch = SystemTime::UNIX_EPOCH;
         let public = ClientSeed::new("a").field("app_type", "spa");
         let (_, public) = Client::from_seed(public, "aud", epoch).unwrap();
-        let view = public.view("a", "acme", Sight::ALL);
+        let view = public.view("a", "acme", Visibility::ALL);
         assert!(public.is_public() && view.contains_key("client_secret"));
 
         let keyed = ClientSeed::new("b")
             .field("client_authentication_methods", json!({"private_key_jwt": {}}));
         let (_, keyed) = Client::from_seed(keyed, "aud", epoch).unwrap();
-        let view = keyed.view("b", "acme", Sight::ALL);
+        let view = keyed.view("b", "acme", Visibility::ALL);
         assert!(!view.contains_key("client_secret"));
         assert!(!view.contains_key("token_endpoint_auth_method"));
     }

@@ -1,66 +1,77 @@
-//! The tenant as a state machine: every function takes `now`, none reads a clock or does IO.
+//! The tenant as a state machine: every function takes `now`, and none reads a clock or does IO.
 
-pub(crate) mod assertion;
 pub(crate) mod client;
-pub(crate) mod fields;
-pub(crate) mod login;
-pub(crate) mod manage;
+pub(crate) mod client_fields;
+
+pub(crate) mod authentication;
+pub(crate) mod client_assertion;
 pub(crate) mod tokens;
-pub(crate) mod values;
+
+pub(crate) mod management;
+
+pub(crate) mod value_history;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use self::assertion::Used;
 use self::client::{Client, ClientSeed};
+use self::client_assertion::UsedAssertions;
 use self::tokens::TokenStore;
-use self::values::Values;
+use self::value_history::ValueRecorder;
 use crate::error::SeedError;
 use crate::propagation::Propagation;
 
-/// How a wrong secret is refused; Auth0 documents the one and is seen to send the other.
+/// Error response to a wrong secret. Auth0 documents one and was observed to send the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WrongSecret {
-    /// 401 `access_denied`, "Unauthorized", as tenants are seen to answer.
+    /// 401 `access_denied`, "Unauthorized", as observed from tenants.
     #[default]
     AccessDenied,
-    /// 401 `invalid_client`, as Auth0's OpenAPI document of the Authentication API has it.
+    /// 401 `invalid_client`, as documented in the OpenAPI document of the Authentication API.
     InvalidClient,
 }
 
-/// What the tenant is set to.
+/// Settings of the tenant.
 #[derive(Clone, Debug)]
 pub(crate) struct TenantSettings {
-    /// The canonical domain.
+    /// Canonical domain.
     pub(crate) domain: String,
-    /// The Management API's audience.
+    /// Audience of the Management API.
     pub(crate) audience: String,
-    /// APIs that exist beside it, whether or not a client has a grant for them.
+    /// Audiences of other APIs that exist even if no client has a grant for them.
     pub(crate) apis: BTreeSet<String>,
     pub(crate) seed: u64,
     pub(crate) propagation: Propagation,
     pub(crate) token_ttl: Duration,
     pub(crate) wrong_secret: WrongSecret,
-    /// rotate-secret answers with the secret even when the token couldn't read it.
+    /// Whether the response of rotate-secret contains the secret even if the token can't read it.
     pub(crate) rotate_shows_secret: bool,
 }
 
 impl TenantSettings {
-    /// The tenant's name, the first label of its domain.
-    pub(crate) fn tenant(&self) -> &str {
+    /// Returns the tenant's name, which is the first label of its domain.
+    pub(crate) fn tenant_name(&self) -> &str {
         self.domain.split('.').next().unwrap_or_default()
     }
 }
 
-/// All that Auth0 remembers.
+/// Result of changing a secret at the dashboard.
+pub(crate) struct DashboardChange {
+    /// The current value after the change.
+    pub(crate) value: SecretString,
+    /// Whether it differs from the previous value.
+    pub(crate) has_changed: bool,
+}
+
+/// State of the tenant.
 pub(crate) struct Tenant {
     pub(crate) settings: TenantSettings,
     clients: BTreeMap<String, Client>,
     tokens: TokenStore,
-    values: Values,
-    used_assertions: Used,
+    values: ValueRecorder,
+    used_assertions: UsedAssertions,
 }
 
 impl Tenant {
@@ -69,20 +80,20 @@ impl Tenant {
             settings,
             clients: BTreeMap::new(),
             tokens: TokenStore::default(),
-            values: Values::default(),
-            used_assertions: Used::default(),
+            values: ValueRecorder::default(),
+            used_assertions: UsedAssertions::default(),
         }
     }
 
-    /// Puts a client into the tenant, in the place of one with the same id.
+    /// Adds a client and returns its id. Replaces an existing client with the same id.
     pub(crate) fn seed(&mut self, seed: ClientSeed, now: SystemTime) -> Result<String, SeedError> {
         let (id, client) = Client::from_seed(seed, &self.settings.audience, now)?;
-        self.values.add_secret(&id, client.credential.current());
+        self.values.add_secret(&id, client.secret.current());
         self.clients.insert(id.clone(), client);
         Ok(id)
     }
 
-    /// Replaces the scopes granted for the Management API. Tokens minted before keep theirs.
+    /// Replaces the scopes granted for the Management API. Existing tokens keep their scopes.
     pub(crate) fn set_scopes(&mut self, id: &str, scopes: Vec<String>) -> Result<(), SeedError> {
         let audience = self.settings.audience.clone();
         let client = self.client_mut(id)?;
@@ -94,7 +105,7 @@ impl Tenant {
         Ok(())
     }
 
-    /// Takes a client away; whether there was one.
+    /// Removes a client and returns whether it existed.
     pub(crate) fn remove(&mut self, id: &str) -> bool {
         self.clients.remove(id).is_some()
     }
@@ -103,7 +114,7 @@ impl Tenant {
         &self.clients
     }
 
-    pub(crate) fn values(&self) -> &Values {
+    pub(crate) fn values(&self) -> &ValueRecorder {
         &self.values
     }
 
@@ -111,37 +122,36 @@ impl Tenant {
         self.clients.get_mut(id).ok_or_else(|| SeedError::UnknownClient(id.into()))
     }
 
-    /// Changes a secret as somebody at the dashboard would; a value is generated when none is
-    /// given. Returns the value and whether it is another one than before.
+    /// Changes a secret as a user of the dashboard would. Generates the value if none is given.
     pub(crate) fn dashboard_change(
         &mut self,
         id: &str,
         value: Option<SecretString>,
         now: SystemTime,
-    ) -> Result<(SecretString, bool), SeedError> {
+    ) -> Result<DashboardChange, SeedError> {
         if value.as_ref().is_some_and(|value| value.expose_secret().is_empty()) {
             return Err(SeedError::EmptySecret);
         }
         self.client_mut(id)?;
         let value = value.unwrap_or_else(crate::secret::new_client_secret);
-        let changed = self.change_secret(id, value.clone(), now);
-        Ok((value, changed))
+        let has_changed = self.change_secret(id, value.clone(), now);
+        Ok(DashboardChange { value, has_changed })
     }
 
-    /// Makes a value current and lets authentication learn of it. A value that is current
-    /// already is no change: whether there was one.
+    /// Makes a value current and starts its propagation to authentication. Returns false if the
+    /// value was already current.
     fn change_secret(&mut self, id: &str, value: SecretString, now: SystemTime) -> bool {
         let Some(client) = self.clients.get_mut(id) else {
             return false;
         };
-        let current = client.credential.current();
-        if bool::from(crate::secret::same(current, value.expose_secret())) {
+        let current = client.secret.current();
+        if bool::from(crate::secret::constant_time_eq(current, value.expose_secret())) {
             return false;
         }
-        let changes = client.credential.changes();
-        let moments = self.settings.propagation.draw(self.settings.seed, id, changes);
+        let changes = client.secret.changes();
+        let delays = self.settings.propagation.sample(self.settings.seed, id, changes);
         self.values.add_secret(id, &value);
-        client.credential.change(value, now, moments);
+        client.secret.change(value, now, delays);
         true
     }
 }

@@ -2,8 +2,9 @@ use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
 
-use super::login::{ClientAuth, Proof, TokenRequest};
+use super::authentication::{ClientAuth, Proof, TokenRequest};
 use super::*;
+use crate::error::OAuthError;
 
 const AUDIENCE: &str = "https://acme.eu.auth0.com/api/v2/";
 
@@ -24,7 +25,7 @@ fn tenant() -> Tenant {
     })
 }
 
-fn with(client: ClientSeed) -> Tenant {
+fn tenant_with(client: ClientSeed) -> Tenant {
     let mut tenant = tenant();
     tenant.seed(client, at(0)).unwrap();
     tenant
@@ -39,93 +40,98 @@ fn request(id: &str, value: &str, audience: &str, scope: Option<&str>) -> TokenR
     }
 }
 
-/// Status, error and text of a refusal.
-fn refused(tenant: &mut Tenant, request: &TokenRequest) -> (u16, &'static str, String) {
-    let refusal = tenant.token(request, at(0)).unwrap_err();
-    (refusal.error.status.as_u16(), refusal.error.error, refusal.error.description)
+/// Returns status, error and description of a rejection.
+fn rejection(tenant: &mut Tenant, request: &TokenRequest) -> (u16, &'static str, String) {
+    let OAuthError { status, error, description } = tenant.token(request, at(0)).unwrap_err().error;
+    (status.as_u16(), error, description)
 }
 
 #[test]
-fn a_token_has_all_granted_scopes_or_those_asked_for() {
-    let mut tenant = with(ClientSeed::new("a").secret("s").scopes(["read:x", "read:y"]));
-    let scopes = |tenant: &mut Tenant, asked| {
-        tenant.token(&request("a", "s", AUDIENCE, asked), at(0)).unwrap().scopes
+fn token_has_the_requested_scopes_or_all_granted_ones() {
+    let mut tenant = tenant_with(ClientSeed::new("a").secret("s").scopes(["read:x", "read:y"]));
+    let scopes = |tenant: &mut Tenant, requested| {
+        tenant.token(&request("a", "s", AUDIENCE, requested), at(0)).unwrap().scopes
     };
     assert_eq!(scopes(&mut tenant, None).len(), 2);
     assert_eq!(scopes(&mut tenant, Some(" ")).len(), 2);
     assert_eq!(scopes(&mut tenant, Some("read:y")), BTreeSet::from(["read:y".to_string()]));
     let (status, error, text) =
-        refused(&mut tenant, &request("a", "s", AUDIENCE, Some("read:y read:z")));
+        rejection(&mut tenant, &request("a", "s", AUDIENCE, Some("read:y read:z")));
     assert_eq!((status, error), (403, "access_denied"));
     assert_eq!(text, "Client has not been granted scopes: read:z");
 }
 
 #[test]
-fn a_wrong_secret_comes_before_everything_else() {
-    let mut tenant = with(ClientSeed::new("a").secret("s"));
-    for (id, value) in [("a", "wrong"), ("a", ""), ("nobody", "s")] {
-        let (status, error, text) = refused(&mut tenant, &request(id, value, "nowhere", None));
+fn checks_the_secret_before_everything_else() {
+    let mut tenant = tenant_with(ClientSeed::new("a").secret("s"));
+    for (id, value) in [("a", "wrong"), ("a", ""), ("unknown", "s")] {
+        let (status, error, text) = rejection(&mut tenant, &request(id, value, "nowhere", None));
         assert_eq!((status, error, text.as_str()), (401, "access_denied", "Unauthorized"));
     }
     tenant.settings.wrong_secret = WrongSecret::InvalidClient;
-    let (status, error, _) = refused(&mut tenant, &request("a", "wrong", AUDIENCE, None));
+    let (status, error, _) = rejection(&mut tenant, &request("a", "wrong", AUDIENCE, None));
     assert_eq!((status, error), (401, "invalid_client"));
 }
 
 #[test]
-fn audiences_are_told_apart() {
-    let mut tenant = with(ClientSeed::new("a").secret("s"));
+fn distinguishes_missing_unknown_and_ungranted_audiences() {
+    let mut tenant = tenant_with(ClientSeed::new("a").secret("s"));
     for (audience, text) in [
         (AUDIENCE, "Client is not authorized to access"),
         ("https://known.example", "Client is not authorized to access"),
         ("https://unknown.example", "Service not found"),
         ("", "No audience parameter"),
     ] {
-        let (status, error, description) = refused(&mut tenant, &request("a", "s", audience, None));
+        let (status, error, description) =
+            rejection(&mut tenant, &request("a", "s", audience, None));
         assert_eq!((status, error), (403, "access_denied"));
         assert!(description.starts_with(text), "{audience}: {description}");
     }
 }
 
 #[test]
-fn grant_types_are_checked_after_the_secret() {
-    let mut tenant = with(
+fn checks_the_grant_type_after_the_secret() {
+    let mut tenant = tenant_with(
         ClientSeed::new("a").secret("s").field("grant_types", serde_json::json!(["password"])),
     );
-    let mut wanted = request("a", "s", AUDIENCE, None);
-    assert_eq!(refused(&mut tenant, &wanted).0, 403);
-    assert_eq!(refused(&mut tenant, &wanted).1, "unauthorized_client");
-    wanted.grant_type = "telepathy".into();
-    assert_eq!(refused(&mut tenant, &wanted).1, "unsupported_grant_type");
-    wanted.grant_type = "password".into();
-    assert_eq!(refused(&mut tenant, &wanted).0, 501, "known to Auth0, not served here");
+    let mut token_request = request("a", "s", AUDIENCE, None);
+    assert_eq!(rejection(&mut tenant, &token_request).0, 403);
+    assert_eq!(rejection(&mut tenant, &token_request).1, "unauthorized_client");
+    token_request.grant_type = "telepathy".into();
+    assert_eq!(rejection(&mut tenant, &token_request).1, "unsupported_grant_type");
+    token_request.grant_type = "password".into();
+    assert_eq!(
+        rejection(&mut tenant, &token_request).0,
+        501,
+        "supported by Auth0 but not by the simulator"
+    );
 }
 
 #[test]
-fn a_public_client_gets_no_token_but_may_revoke() {
+fn public_client_gets_no_token_but_can_revoke() {
     let seed = ClientSeed::new("a").secret("s").scopes(["read:x"]);
     let public = seed
         .field("token_endpoint_auth_method", "none")
         .field("grant_types", serde_json::json!(["client_credentials"]));
-    let mut tenant = with(public);
-    let wanted = request("a", "s", AUDIENCE, None);
-    assert_eq!(refused(&mut tenant, &wanted).1, "unauthorized_client");
+    let mut tenant = tenant_with(public);
+    let token_request = request("a", "s", AUDIENCE, None);
+    assert_eq!(rejection(&mut tenant, &token_request).1, "unauthorized_client");
     let auth = ClientAuth { client_id: "a".into(), proof: Proof::None };
     assert_eq!(tenant.revoke(&auth, at(0)), Ok(()));
 }
 
 #[test]
-fn a_client_with_key_methods_has_no_secret_that_is_accepted() {
+fn rejects_the_secret_of_a_client_with_keys() {
     let methods = serde_json::json!({"private_key_jwt": {}});
     let seed = ClientSeed::new("a").secret("s").field("client_authentication_methods", methods);
-    let mut tenant = with(seed);
+    let mut tenant = tenant_with(seed);
     assert!(!tenant.accepts("a", "s", at(0)));
-    assert_eq!(refused(&mut tenant, &request("a", "s", AUDIENCE, None)).0, 401);
+    assert_eq!(rejection(&mut tenant, &request("a", "s", AUDIENCE, None)).0, 401);
 }
 
 #[test]
-fn a_removed_client_is_refused_and_a_replaced_one_starts_anew() {
-    let mut tenant = with(ClientSeed::new("a").secret("old"));
+fn rejects_removed_client_and_resets_replaced_client() {
+    let mut tenant = tenant_with(ClientSeed::new("a").secret("old"));
     tenant.dashboard_change("a", Some("new".into()), at(0)).unwrap();
     tenant.seed(ClientSeed::new("a").secret("other"), at(1)).unwrap();
     assert!(tenant.accepts("a", "other", at(1)));
@@ -136,33 +142,33 @@ fn a_removed_client_is_refused_and_a_replaced_one_starts_anew() {
 }
 
 #[test]
-fn every_value_is_remembered_also_of_clients_that_are_gone() {
-    let mut tenant = with(ClientSeed::new("a").secret("first").scopes(["read:x"]));
+fn value_history_includes_removed_clients() {
+    let mut tenant = tenant_with(ClientSeed::new("a").secret("first").scopes(["read:x"]));
     tenant.dashboard_change("a", Some("second".into()), at(0)).unwrap();
     tenant.dashboard_change("a", Some("second".into()), at(0)).unwrap();
-    let grant = tenant.token(&request("a", "first", AUDIENCE, None), at(0)).unwrap();
+    let token = tenant.token(&request("a", "first", AUDIENCE, None), at(0)).unwrap();
     tenant.remove("a");
-    let ever = tenant.values().all();
-    let secrets: Vec<&str> = ever.secrets.iter().map(ExposeSecret::expose_secret).collect();
+    let history = tenant.values().snapshot();
+    let secrets: Vec<&str> = history.secrets.iter().map(ExposeSecret::expose_secret).collect();
     assert_eq!(secrets, ["first", "second"]);
-    assert_eq!(ever.tokens[0].expose_secret(), grant.access_token.expose_secret());
+    assert_eq!(history.tokens[0].expose_secret(), token.access_token.expose_secret());
 }
 
 #[test]
-fn scopes_can_be_taken_from_a_client_without_touching_its_secret() {
-    let mut tenant = with(ClientSeed::new("a").secret("s").scopes(["read:x"]));
+fn replaces_scopes_without_changing_the_secret() {
+    let mut tenant = tenant_with(ClientSeed::new("a").secret("s").scopes(["read:x"]));
     tenant.set_scopes("a", vec!["read:y".into()]).unwrap();
-    let grant = tenant.token(&request("a", "s", AUDIENCE, None), at(0)).unwrap();
-    assert_eq!(grant.scopes, BTreeSet::from(["read:y".to_string()]));
+    let token = tenant.token(&request("a", "s", AUDIENCE, None), at(0)).unwrap();
+    assert_eq!(token.scopes, BTreeSet::from(["read:y".to_string()]));
     tenant.set_scopes("a", Vec::new()).unwrap();
-    assert_eq!(refused(&mut tenant, &request("a", "s", AUDIENCE, None)).0, 403);
+    assert_eq!(rejection(&mut tenant, &request("a", "s", AUDIENCE, None)).0, 403);
 }
 
-/// One thing that happens to the client.
+/// One step of a random scenario.
 #[derive(Clone, Debug)]
 enum Step {
     Rotate,
-    /// PATCH to one of a few values, so that values come back.
+    /// PATCH to one of a few values, so that values repeat.
     Patch(u8),
     Dashboard,
     Wait(u64),
@@ -180,18 +186,18 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn whatever_happens_one_of_the_values_so_far_logs_in(steps in steps(), seed: u64) {
-        let mut tenant = with(
+    fn some_recorded_value_is_accepted_after_any_steps(steps in steps(), seed: u64) {
+        let mut tenant = tenant_with(
             ClientSeed::new("a").secret("first").scopes(["update:client_keys", "read:client_keys"]),
         );
         tenant.settings.seed = seed;
         tenant.settings.token_ttl = Duration::from_secs(1_000_000);
         let token = tenant.token(&request("a", "first", AUDIENCE, None), at(0)).unwrap();
         let token = token.access_token.expose_secret().to_string();
-        let (mut now, mut changed) = (0, 0);
+        let (mut now, mut changed_at) = (0, 0);
         for step in steps {
             let caller = tenant.caller(Some(&token), at(now)).unwrap();
-            let before = tenant.values().all().secrets.len();
+            let before = tenant.values().snapshot().secrets.len();
             match step {
                 Step::Rotate => drop(tenant.rotate(&caller, "a", at(now)).unwrap()),
                 Step::Patch(value) => {
@@ -202,19 +208,19 @@ proptest! {
                 Step::Dashboard => drop(tenant.dashboard_change("a", None, at(now)).unwrap()),
                 Step::Wait(seconds) => now += seconds,
             }
-            if tenant.values().all().secrets.len() > before {
-                changed = now;
+            if tenant.values().snapshot().secrets.len() > before {
+                changed_at = now;
             }
-            let secrets = tenant.values().all().secrets;
+            let secrets = tenant.values().snapshot().secrets;
             let current = secrets.last().unwrap().expose_secret().to_string();
             let accepted: BTreeSet<&str> = secrets
                 .iter()
                 .map(ExposeSecret::expose_secret)
                 .filter(|value| tenant.accepts("a", value, at(now)))
                 .collect();
-            prop_assert!(!accepted.is_empty(), "locked out at {}", now);
-            prop_assert_eq!(tenant.clients["a"].credential.current().expose_secret(), &current);
-            if now >= changed + 30 {
+            prop_assert!(!accepted.is_empty(), "no value is accepted at {}", now);
+            prop_assert_eq!(tenant.clients["a"].secret.current().expose_secret(), &current);
+            if now >= changed_at + 30 {
                 prop_assert_eq!(accepted, BTreeSet::from([current.as_str()]), "at {}", now);
             }
         }

@@ -1,4 +1,4 @@
-//! Access tokens: opaque, kept here, each with an end.
+//! Store of opaque access tokens, each with an expiry.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::client::Scopes;
-use crate::secret;
+use crate::secret::{self, TokenParts};
 
-/// The most tokens kept; the oldest make room.
+/// Maximum number of tokens kept. The oldest are evicted first.
 const CAPACITY: usize = 100_000;
 
-/// What a token was minted for.
+/// Client, audience and scopes of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) client_id: String,
@@ -20,23 +20,30 @@ pub(crate) struct Token {
     expires: SystemTime,
 }
 
-/// Why a bearer token doesn't count.
+/// Reason for rejecting a bearer token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TokenProblem {
+pub(crate) enum TokenError {
     Unknown,
     Expired,
 }
 
-/// Tokens by their first half; the second half is compared in constant time.
+struct StoredToken {
+    /// Secret part of the token. Compared in constant time.
+    proof: SecretString,
+    token: Token,
+}
+
+/// Tokens by their handle, which is the part before the dot.
 #[derive(Default)]
 pub(crate) struct TokenStore {
-    tokens: HashMap<String, (SecretString, Token)>,
+    tokens: HashMap<String, StoredToken>,
+    /// Handles, oldest first.
     order: VecDeque<String>,
 }
 
 impl TokenStore {
-    /// Mints a token that is good for `ttl`.
-    pub(crate) fn mint(
+    /// Issues a token that is valid for `ttl`.
+    pub(crate) fn issue(
         &mut self,
         client_id: &str,
         audience: &str,
@@ -49,36 +56,36 @@ impl TokenStore {
                 self.tokens.remove(&oldest);
             }
         }
-        let (handle, proof) = secret::new_token_halves();
-        let whole = SecretString::from(format!("{handle}.{}", proof.expose_secret()));
+        let TokenParts { handle, proof } = secret::new_token_parts();
+        let access_token = SecretString::from(format!("{handle}.{}", proof.expose_secret()));
         let token = Token {
             client_id: client_id.into(),
             audience: audience.into(),
             scopes,
             expires: now + ttl,
         };
-        self.tokens.insert(handle.clone(), (proof, token));
+        self.tokens.insert(handle.clone(), StoredToken { proof, token });
         self.order.push_back(handle);
-        whole
+        access_token
     }
 
-    /// What the token was minted for, while it is good.
-    pub(crate) fn find(&self, given: &str, now: SystemTime) -> Result<&Token, TokenProblem> {
-        let (handle, proof) = given.split_once('.').ok_or(TokenProblem::Unknown)?;
-        let (stored, token) = self.tokens.get(handle).ok_or(TokenProblem::Unknown)?;
-        if !bool::from(secret::same(stored, proof)) {
-            return Err(TokenProblem::Unknown);
+    /// Looks up a token that has not expired.
+    pub(crate) fn find(&self, given: &str, now: SystemTime) -> Result<&Token, TokenError> {
+        let (handle, proof) = given.split_once('.').ok_or(TokenError::Unknown)?;
+        let stored = self.tokens.get(handle).ok_or(TokenError::Unknown)?;
+        if !bool::from(secret::constant_time_eq(&stored.proof, proof)) {
+            return Err(TokenError::Unknown);
         }
-        if token.expires <= now {
-            return Err(TokenProblem::Expired);
+        if stored.token.expires <= now {
+            return Err(TokenError::Expired);
         }
-        Ok(token)
+        Ok(&stored.token)
     }
 
-    /// Lets a token expire now.
+    /// Expires a token now.
     pub(crate) fn expire(&mut self, given: &str, now: SystemTime) {
         let handle = given.split('.').next().unwrap_or_default();
-        if let Some((_, token)) = self.tokens.get_mut(handle) {
+        if let Some(StoredToken { token, .. }) = self.tokens.get_mut(handle) {
             token.expires = token.expires.min(now);
         }
     }
@@ -90,39 +97,39 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
-    fn minted(store: &mut TokenStore, now: SystemTime) -> SecretString {
-        store.mint("client", "audience", Scopes::from(["a".to_string()]), now, HOUR)
+    fn issue(store: &mut TokenStore, now: SystemTime) -> SecretString {
+        store.issue("client", "audience", Scopes::from(["a".to_string()]), now, HOUR)
     }
 
     #[test]
-    fn a_token_is_good_until_its_end() {
+    fn token_is_valid_until_it_expires() {
         let mut store = TokenStore::default();
         let now = SystemTime::UNIX_EPOCH;
-        let token = minted(&mut store, now);
+        let token = issue(&mut store, now);
         let token = token.expose_secret();
         assert_eq!(store.find(token, now).unwrap().client_id, "client");
         assert!(store.find(token, now + HOUR - Duration::from_nanos(1)).is_ok());
-        assert_eq!(store.find(token, now + HOUR), Err(TokenProblem::Expired));
+        assert_eq!(store.find(token, now + HOUR), Err(TokenError::Expired));
     }
 
     #[test]
-    fn both_halves_count() {
+    fn rejects_token_with_wrong_handle_or_proof() {
         let mut store = TokenStore::default();
         let now = SystemTime::UNIX_EPOCH;
-        let (one, other) = (minted(&mut store, now), minted(&mut store, now));
+        let (one, other) = (issue(&mut store, now), issue(&mut store, now));
         let handle = one.expose_secret().split('.').next().unwrap();
         let proof = other.expose_secret().split('.').nth(1).unwrap();
         for bad in ["", "x", "x.y", &format!("{handle}.{proof}"), handle] {
-            assert_eq!(store.find(bad, now), Err(TokenProblem::Unknown), "{bad}");
+            assert_eq!(store.find(bad, now), Err(TokenError::Unknown), "{bad}");
         }
     }
 
     #[test]
-    fn a_token_can_be_made_to_expire() {
+    fn expires_token_on_request() {
         let mut store = TokenStore::default();
         let now = SystemTime::UNIX_EPOCH;
-        let token = minted(&mut store, now);
+        let token = issue(&mut store, now);
         store.expire(token.expose_secret(), now);
-        assert_eq!(store.find(token.expose_secret(), now), Err(TokenProblem::Expired));
+        assert_eq!(store.find(token.expose_secret(), now), Err(TokenError::Expired));
     }
 }

@@ -1,34 +1,34 @@
-//! The admin interface.
+//! Admin interface.
 
 use auth0_simulator::Operation;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{API, APP, APP_SECRET, Answer, Tenant, immediate, names};
+use crate::support::{API, APP, APP_SECRET, Response, Tenant, immediate, member_names};
 
 impl Tenant {
-    async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+    async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Response {
         let request = self.http.request(method, format!("{}{path}", self.simulator.admin_url()));
         self.send(body.into_iter().fold(request, |request, body| request.json(&body))).await
     }
 }
 
 #[tokio::test]
-async fn it_lives_apart_from_auth0s_paths() {
+async fn is_separate_from_auth0_paths() {
     let tenant = Tenant::start(immediate()).await;
     let health = tenant.admin(Method::GET, "/healthz", None).await;
     assert_eq!((health.status.as_u16(), health.body), (200, json!({"status": "ok"})));
     for path in ["/healthz", "/values", "/clients", "/audit"] {
         assert_eq!(tenant.send(tenant.request(Method::GET, path)).await.status, 404, "{path}");
     }
-    let token_there = tenant.admin(Method::POST, "/oauth/token", None).await;
-    assert_eq!(token_there.status, 404);
-    assert!(token_there.body["error"].as_str().unwrap().contains("/faults"));
+    let token = tenant.admin(Method::POST, "/oauth/token", None).await;
+    assert_eq!(token.status, 404);
+    assert!(token.body["error"].as_str().unwrap().contains("/faults"));
     assert_eq!(tenant.simulator.counters().requests(Operation::Token), 0);
 }
 
 #[tokio::test]
-async fn clients_are_seeded_replaced_listed_and_deleted() {
+async fn seeds_replaces_lists_and_deletes_clients() {
     let tenant = Tenant::start(immediate()).await;
     let seed = json!({"client_secret": "given", "scopes": ["read:clients"], "name": "Shop"});
     let put = tenant.admin(Method::PUT, "/clients/shop", Some(seed)).await;
@@ -54,22 +54,22 @@ async fn clients_are_seeded_replaced_listed_and_deleted() {
 }
 
 #[tokio::test]
-async fn seeds_that_cant_be_are_refused_with_a_reason() {
+async fn rejects_invalid_seeds_with_a_reason() {
     let tenant = Tenant::start(immediate()).await;
     for (body, hint) in [
-        (json!({"fields": {"colour": "red"}}), "colour"),
+        (json!({"fields": {"color": "red"}}), "color"),
         (json!({"client_secret": ""}), "empty"),
         (json!({"client_id": "other"}), "path"),
         (json!({"secret": "x"}), "unknown field `secret`"),
     ] {
-        let answer = tenant.admin(Method::PUT, "/clients/a", Some(body.clone())).await;
-        assert!(answer.status.is_client_error(), "{body}");
-        assert!(answer.body["error"].as_str().unwrap().contains(hint), "{:?}", answer.body);
+        let response = tenant.admin(Method::PUT, "/clients/a", Some(body.clone())).await;
+        assert!(response.status.is_client_error(), "{body}");
+        assert!(response.body["error"].as_str().unwrap().contains(hint), "{:?}", response.body);
     }
 }
 
 #[tokio::test]
-async fn the_dashboard_rotates_to_a_new_or_a_given_value() {
+async fn dashboard_rotates_to_a_generated_or_given_value() {
     let tenant = Tenant::start(immediate()).await;
     let path = format!("/clients/{APP}/rotate");
     let rotated = tenant.admin(Method::POST, &path, None).await;
@@ -78,16 +78,16 @@ async fn the_dashboard_rotates_to_a_new_or_a_given_value() {
     let body = json!({"client_secret": "given"});
     let given = tenant.admin(Method::POST, &path, Some(body.clone())).await;
     assert_eq!(given.body["client_secret"], "given");
-    let asked = |value: &'static str| {
+    let accepts = |value: &'static str| {
         let path = format!("/clients/{APP}/accepts");
         let body = json!({"client_secret": value});
         let tenant = &tenant;
         async move { tenant.admin(Method::POST, &path, Some(body)).await.body }
     };
-    assert_eq!(asked("given").await, json!({"accepted": true}));
-    assert_eq!(asked(APP_SECRET).await, json!({"accepted": false}));
+    assert_eq!(accepts("given").await, json!({"accepted": true}));
+    assert_eq!(accepts(APP_SECRET).await, json!({"accepted": false}));
     assert_eq!(tenant.simulator.counters().client(APP).effects.dashboard_changes, 2);
-    let unknown = tenant.admin(Method::POST, "/clients/nobody/rotate", Some(body)).await;
+    let unknown = tenant.admin(Method::POST, "/clients/unknown/rotate", Some(body)).await;
     assert_eq!(unknown.status, 404);
     let wrong = tenant.admin(Method::POST, &path, Some(json!({"value": "hush-hush"}))).await;
     assert_eq!(wrong.status, 400);
@@ -95,7 +95,7 @@ async fn the_dashboard_rotates_to_a_new_or_a_given_value() {
 }
 
 #[tokio::test]
-async fn scopes_are_replaced() {
+async fn replaces_scopes() {
     let tenant = Tenant::start(immediate()).await;
     let path = format!("/clients/{APP}/scopes");
     let body = json!({"scopes": ["read:clients"]});
@@ -105,7 +105,7 @@ async fn scopes_are_replaced() {
 }
 
 #[tokio::test]
-async fn faults_are_ordered_listed_and_taken_back() {
+async fn injects_lists_and_removes_faults() {
     let tenant = Tenant::start(immediate()).await;
     let token = tenant.token().await;
     let fault = json!({
@@ -113,12 +113,12 @@ async fn faults_are_ordered_listed_and_taken_back() {
         "action": {"kind": "status", "status": 503},
         "times": 2,
     });
-    let ordered = tenant.admin(Method::POST, "/faults", Some(fault.clone())).await;
-    assert_eq!((ordered.status.as_u16(), &ordered.body), (201, &json!({"id": 1})));
+    let injected = tenant.admin(Method::POST, "/faults", Some(fault.clone())).await;
+    assert_eq!((injected.status.as_u16(), &injected.body), (201, &json!({"id": 1})));
     assert_eq!(tenant.rotate(&token, APP).await.status, 503);
-    let left = tenant.admin(Method::GET, "/faults", None).await.body["faults"][0].clone();
-    assert_eq!((&left["struck"], &left["times"]), (&json!(1), &json!(1)));
-    assert_eq!(left["match"], fault["match"]);
+    let remaining = tenant.admin(Method::GET, "/faults", None).await.body["faults"][0].clone();
+    assert_eq!((&remaining["applied"], &remaining["times"]), (&json!(1), &json!(1)));
+    assert_eq!(remaining["match"], fault["match"]);
     assert_eq!(tenant.admin(Method::DELETE, "/faults/1", None).await.status, 204);
     assert_eq!(tenant.admin(Method::DELETE, "/faults/1", None).await.status, 404);
     assert_eq!(tenant.rotate(&token, APP).await.status, 200);
@@ -131,20 +131,20 @@ async fn faults_are_ordered_listed_and_taken_back() {
         (json!({"action": {"kind": "explode"}}), "cut"),
         (json!({"match": {"operation": "rotate"}, "action": {"kind": "secret_empty"}}), "use one"),
     ] {
-        let answer = tenant.admin(Method::POST, "/faults", Some(bad)).await;
-        assert!(answer.status.is_client_error());
-        assert!(answer.body["error"].as_str().unwrap().contains(hint), "{:?}", answer.body);
+        let response = tenant.admin(Method::POST, "/faults", Some(bad)).await;
+        assert!(response.status.is_client_error());
+        assert!(response.body["error"].as_str().unwrap().contains(hint), "{:?}", response.body);
     }
 }
 
 #[tokio::test]
-async fn counters_audit_and_values_can_be_read() {
+async fn returns_counters_audit_log_and_values() {
     let tenant = Tenant::start(immediate()).await;
     tenant.login(APP, APP_SECRET, API).await;
     tenant.login(APP, "wrong", API).await;
     let counters = tenant.admin(Method::GET, "/counters", None).await.body;
-    assert_eq!(names(&counters), ["clients", "effects", "faults", "operations"]);
-    assert_eq!(counters["clients"][APP]["logins_refused"], 1);
+    assert_eq!(member_names(&counters), ["clients", "effects", "faults", "operations"]);
+    assert_eq!(counters["clients"][APP]["logins_rejected"], 1);
     assert_eq!(counters["operations"]["token"]["by_status"], json!({"200": 1, "401": 1}));
 
     let audit = tenant.admin(Method::GET, "/audit?since=1", None).await.body;

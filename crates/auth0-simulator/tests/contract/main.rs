@@ -1,18 +1,20 @@
-//! The simulator as its users meet it: over HTTP, through the library, as a program.
+//! Contract tests of the simulator: over HTTP, through the library and as a binary.
 
-// Every function here belongs to a test.
+// All code here is test code.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-mod admin;
 mod assertions;
 mod clients;
-mod faults;
-mod library;
 mod oauth;
-mod program;
 mod propagation;
-mod python;
 mod rate_limit;
 mod tls;
+
+mod admin;
+mod faults;
+mod library;
+
+mod binary;
+mod python;

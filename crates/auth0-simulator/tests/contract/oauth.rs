@@ -1,4 +1,4 @@
-//! The token and the revocation endpoint.
+//! The token and revocation endpoints.
 
 use auth0_simulator::{ClientSeed, ManualClock, WrongSecret};
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::support::{API, APP, APP_SECRET, MANAGER, MANAGER_SECRET, Tenant, immediate};
 
 #[tokio::test]
-async fn a_token_is_given_for_forms_and_json() {
+async fn issues_tokens_for_forms_and_json() {
     let tenant = Tenant::start(immediate()).await;
     let audience = tenant.simulator.audience();
     assert_eq!(audience, "https://acme.eu.auth0.com/api/v2/");
@@ -31,22 +31,22 @@ async fn a_token_is_given_for_forms_and_json() {
 }
 
 #[tokio::test]
-async fn a_client_may_prove_itself_by_http_basic() {
+async fn accepts_http_basic_credentials() {
     let tenant = Tenant::start(immediate()).await;
     let form = [("grant_type", "client_credentials"), ("audience", API)];
     let request = tenant.request(Method::POST, "/oauth/token").form(&form);
-    let answer = tenant.send(request.basic_auth(APP, Some(APP_SECRET))).await;
-    assert_eq!((answer.status.as_u16(), &answer.body["scope"]), (200, &json!("read:things")));
+    let response = tenant.send(request.basic_auth(APP, Some(APP_SECRET))).await;
+    assert_eq!((response.status.as_u16(), &response.body["scope"]), (200, &json!("read:things")));
     let revoke = |value: &'static str| {
         let request = tenant.request(Method::POST, "/oauth/revoke").form(&[("token", "t")]);
         tenant.send(request.basic_auth(APP, Some(value)))
     };
     assert_eq!(revoke(APP_SECRET).await.status, 200);
-    assert_eq!(revoke("wrong").await.refusal(), (401, "invalid_client"));
+    assert_eq!(revoke("wrong").await.error(), (401, "invalid_client"));
 }
 
 #[tokio::test]
-async fn basic_credentials_may_be_percent_encoded() {
+async fn percent_decodes_basic_credentials() {
     let tenant = Tenant::start(immediate()).await;
     tenant.simulator.add_client(ClientSeed::new("odd").secret("a:b c")).unwrap();
     let request = tenant.request(Method::POST, "/oauth/revoke").form(&[("token", "t")]);
@@ -55,41 +55,41 @@ async fn basic_credentials_may_be_percent_encoded() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_refused_as_the_switch_says() {
-    for (switch, error, text) in [
+async fn rejects_a_wrong_secret_with_the_configured_error() {
+    for (wrong_secret, error, text) in [
         (WrongSecret::AccessDenied, "access_denied", "Unauthorized"),
         (WrongSecret::InvalidClient, "invalid_client", "Client authentication failed"),
     ] {
-        let tenant = Tenant::start(immediate().wrong_secret(switch)).await;
-        for (id, secret) in [(APP, "wrong"), ("nobody", APP_SECRET)] {
-            let answer = tenant.login(id, secret, API).await;
-            assert_eq!(answer.refusal(), (401, error));
-            assert_eq!(answer.body, json!({"error": error, "error_description": text}));
+        let tenant = Tenant::start(immediate().wrong_secret(wrong_secret)).await;
+        for (id, secret) in [(APP, "wrong"), ("unknown", APP_SECRET)] {
+            let response = tenant.login(id, secret, API).await;
+            assert_eq!(response.error(), (401, error));
+            assert_eq!(response.body, json!({"error": error, "error_description": text}));
         }
-        assert_eq!(tenant.revoke(APP, "wrong").await.refusal(), (401, "invalid_client"));
+        assert_eq!(tenant.revoke(APP, "wrong").await.error(), (401, "invalid_client"));
     }
 }
 
 #[tokio::test]
-async fn what_is_not_granted_is_forbidden_not_unauthorized() {
+async fn missing_grants_are_forbidden_not_unauthorized() {
     let tenant = Tenant::start(immediate()).await;
     let audience = tenant.simulator.audience();
     let no_grant = tenant.login(APP, APP_SECRET, &audience).await;
-    assert_eq!(no_grant.refusal(), (403, "access_denied"));
+    assert_eq!(no_grant.error(), (403, "access_denied"));
     let off = ClientSeed::new("off").secret("s").field("grant_types", json!([]));
     tenant.simulator.add_client(off).unwrap();
     let not_allowed = tenant.login("off", "s", API).await;
-    assert_eq!(not_allowed.refusal(), (403, "unauthorized_client"));
+    assert_eq!(not_allowed.error(), (403, "unauthorized_client"));
     let form = [("grant_type", "telepathy"), ("client_id", APP), ("client_secret", APP_SECRET)];
     let unknown = tenant.oauth("/oauth/token", &form).await;
-    assert_eq!(unknown.refusal(), (403, "unsupported_grant_type"));
+    assert_eq!(unknown.error(), (403, "unsupported_grant_type"));
     let counts = tenant.simulator.counters();
-    assert_eq!(counts.client(APP).logins_refused, 0, "the secret was right");
+    assert_eq!(counts.client(APP).logins_rejected, 0, "the secret was correct");
     assert_eq!(counts.client(APP).logins_failed, 2);
 }
 
 #[tokio::test]
-async fn what_is_missing_is_named() {
+async fn error_names_the_missing_parameter() {
     let tenant = Tenant::start(immediate()).await;
     for (path, form, missing) in [
         ("/oauth/token", vec![("client_id", APP), ("client_secret", APP_SECRET)], "grant_type"),
@@ -98,32 +98,32 @@ async fn what_is_missing_is_named() {
         ("/oauth/revoke", vec![("token", "t"), ("client_secret", APP_SECRET)], "client_id"),
         ("/oauth/revoke", vec![], "client_id"),
     ] {
-        let answer = tenant.oauth(path, &form).await;
-        assert_eq!(answer.refusal(), (400, "invalid_request"), "{path} {form:?}");
-        let text = answer.body["error_description"].as_str().unwrap();
+        let response = tenant.oauth(path, &form).await;
+        assert_eq!(response.error(), (400, "invalid_request"), "{path} {form:?}");
+        let text = response.body["error_description"].as_str().unwrap();
         assert_eq!(text, format!("Missing required parameter: {missing}"));
     }
     for body in ["{", "[]", r#"{"grant_type": 1}"#] {
         let request = tenant.request(Method::POST, "/oauth/token").body(body);
-        let answer = tenant.send(request.header("content-type", "application/json")).await;
-        assert_eq!(answer.refusal(), (400, "invalid_request"), "{body}");
+        let response = tenant.send(request.header("content-type", "application/json")).await;
+        assert_eq!(response.error(), (400, "invalid_request"), "{body}");
     }
 }
 
 #[tokio::test]
-async fn revoking_says_whether_the_secret_is_accepted_and_mints_nothing() {
+async fn revocation_checks_the_secret_and_issues_no_token() {
     let tenant = Tenant::start(immediate()).await;
-    let answer = tenant.revoke(APP, APP_SECRET).await;
-    assert_eq!((answer.status.as_u16(), &answer.body), (200, &json!("")));
+    let response = tenant.revoke(APP, APP_SECRET).await;
+    assert_eq!((response.status.as_u16(), &response.body), (200, &json!("")));
     let body = json!({"client_id": APP, "client_secret": APP_SECRET, "token": "t"});
     let json = tenant.send(tenant.request(Method::POST, "/oauth/revoke").json(&body)).await;
     assert_eq!(json.status, 200);
     let without = tenant.oauth("/oauth/revoke", &[("client_id", APP), ("token", "t")]).await;
-    assert_eq!(without.refusal(), (401, "invalid_client"));
+    assert_eq!(without.error(), (401, "invalid_client"));
     assert_eq!(tenant.revoke(APP, "wrong").await.status, 401);
-    assert!(tenant.simulator.values_ever().tokens.is_empty());
+    assert!(tenant.simulator.value_history().tokens.is_empty());
     let counts = tenant.simulator.counters().client(APP);
-    assert_eq!((counts.revocations_accepted, counts.revocations_refused), (2, 2));
+    assert_eq!((counts.revocations_accepted, counts.revocations_rejected), (2, 2));
 }
 
 #[tokio::test]

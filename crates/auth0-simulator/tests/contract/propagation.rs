@@ -1,4 +1,4 @@
-//! A changed secret on its way to authentication, over HTTP and with a clock that a test moves.
+//! Propagation of a changed secret to authentication, over HTTP and with a manual clock.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{API, APP, APP_SECRET, Tenant, immediate};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn lagging(seed: u64) -> (Tenant, ManualClock, String) {
+async fn start_with_propagation(seed: u64) -> (Tenant, ManualClock, String) {
     let clock = ManualClock::default();
     let window = Duration::ZERO..=SECOND * 30;
     let builder = immediate().propagation(window).seed(seed).clock(clock.clone());
@@ -19,30 +19,31 @@ async fn lagging(seed: u64) -> (Tenant, ManualClock, String) {
     (tenant, clock, token)
 }
 
-/// Which of the two values log in now; token and revocation endpoint and library must agree.
+/// Returns which of the two values are accepted now. Token endpoint, revocation endpoint and
+/// library must agree.
 async fn accepted(tenant: &Tenant, old: &str, new: &str) -> (bool, bool) {
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for value in [old, new] {
         let by_token = tenant.login(APP, value, API).await.status == 200;
         let by_revoke = tenant.revoke(APP, value).await.status == 200;
         assert_eq!(by_token, by_revoke);
         assert_eq!(by_token, tenant.simulator.accepts(APP, value));
-        answers.push(by_token);
+        responses.push(by_token);
     }
-    (answers[0], answers[1])
+    (responses[0], responses[1])
 }
 
 #[tokio::test]
-async fn the_management_api_shows_a_rotated_secret_before_authentication_knows_it() {
-    let (tenant, clock, token) = lagging(1).await;
-    let answer = tenant.rotate(&token, APP).await;
-    let new = answer.body["client_secret"].as_str().unwrap();
+async fn management_api_shows_a_rotated_secret_before_authentication_accepts_it() {
+    let (tenant, clock, token) = start_with_propagation(1).await;
+    let response = tenant.rotate(&token, APP).await;
+    let new = response.body["client_secret"].as_str().unwrap();
     let shown = tenant.get(&token, &format!("/clients/{APP}?fields=client_secret")).await;
     assert_eq!(shown.body, json!({"client_secret": new}));
     let mut seen = Vec::new();
     for _ in 0..=30 {
         let state = accepted(&tenant, APP_SECRET, new).await;
-        assert_ne!(state, (false, false), "nobody can log in");
+        assert_ne!(state, (false, false), "no value is accepted");
         if seen.last() != Some(&state) {
             seen.push(state);
         }
@@ -52,8 +53,8 @@ async fn the_management_api_shows_a_rotated_secret_before_authentication_knows_i
 }
 
 #[tokio::test]
-async fn patched_and_dashboard_secrets_take_the_same_way() {
-    let (tenant, clock, token) = lagging(2).await;
+async fn patched_and_dashboard_secrets_propagate_too() {
+    let (tenant, clock, token) = start_with_propagation(2).await;
     assert_eq!(tenant.patch(&token, APP, json!({"client_secret": "second"})).await.status, 200);
     assert_eq!(accepted(&tenant, APP_SECRET, "second").await, (true, false));
     clock.advance(SECOND * 30);
@@ -65,9 +66,9 @@ async fn patched_and_dashboard_secrets_take_the_same_way() {
 }
 
 #[tokio::test]
-async fn two_rotations_in_one_window_leave_nobody_locked_out() {
+async fn two_rotations_in_one_window_never_lock_clients_out() {
     for seed in 0..20 {
-        let (tenant, clock, token) = lagging(seed).await;
+        let (tenant, clock, token) = start_with_propagation(seed).await;
         let second = tenant.rotate(&token, APP).await;
         clock.advance(SECOND * 5);
         let third = tenant.rotate(&token, APP).await;
@@ -77,9 +78,9 @@ async fn two_rotations_in_one_window_leave_nobody_locked_out() {
             third.body["client_secret"].as_str().unwrap(),
         ];
         for second in 0..=30 {
-            let live: Vec<usize> =
+            let accepted: Vec<usize> =
                 (0..3).filter(|index| tenant.simulator.accepts(APP, values[*index])).collect();
-            assert!(!live.is_empty(), "seed {seed}, second {second}");
+            assert!(!accepted.is_empty(), "seed {seed}, second {second}");
             clock.advance(SECOND);
         }
         assert!(tenant.simulator.accepts(APP, values[2]));

@@ -1,7 +1,7 @@
-//! Auth0's own Python client, unchanged, works against the simulator.
+//! Auth0's own Python client works unchanged against the simulator.
 //!
-//! It is installed once per version of the library and of Python, outside the checkout, from the
-//! exact versions in `tests/python/requirements.txt`.
+//! The client is installed into a virtual environment outside the checkout, once per set of pinned
+//! versions in `tests/python/requirements.txt`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,15 +11,15 @@ use tempfile::TempDir;
 
 use crate::assertions::RsaKey;
 use crate::support::{MANAGER, MANAGER_SECRET, Tenant, immediate};
-use crate::tls::certificates;
+use crate::tls::generate_certificates;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-/// Runs a command to its end; a failure shows what it printed.
+/// Runs a command to completion. A failure shows its output.
 fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| {
         panic!(
-            "{command:?} can't be run: {error}. The test of Auth0's Python client needs python3 \
+            "failed to run {command:?}: {error}. The test of Auth0's Python client needs python3 \
              with venv and pip; on Debian and Ubuntu: apt-get install python3 python3-venv"
         )
     });
@@ -33,26 +33,30 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-fn cache() -> PathBuf {
-    let given = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = given("XDG_CACHE_HOME")
-        .or_else(|| given("HOME").map(|home| home.join(".cache")))
-        .expect("HOME or XDG_CACHE_HOME names an absolute path");
+fn cache_dir() -> PathBuf {
+    let base = absolute_path_from("XDG_CACHE_HOME")
+        .or_else(|| absolute_path_from("HOME").map(|home| home.join(".cache")))
+        .expect("HOME or XDG_CACHE_HOME is an absolute path");
     base.join("auth0-rotator")
 }
 
-/// The interpreter of an environment that has the requirements.
+fn absolute_path_from(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Returns the interpreter of a virtual environment with the requirements. Installs them first if
+/// necessary.
 fn python() -> PathBuf {
     let version = "import sys; print('%d.%d' % sys.version_info[:2])";
     let version = run(Command::new("python3").args(["-c", version])).stdout;
     let version = String::from_utf8(version).unwrap();
     let library = REQUIREMENTS.lines().find_map(|line| line.strip_prefix("auth0-python=="));
     let name = format!("python-{}-auth0-{}", version.trim(), library.unwrap());
-    let cache = cache();
+    let cache = cache_dir();
     fs::create_dir_all(&cache).unwrap();
     let environment = cache.join(&name);
 
-    // One at a time, in other checkouts too; the lock goes with the file handle.
+    // One installation at a time, also across checkouts. Dropping the file releases the lock.
     let lock = File::create(cache.join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
     install(&environment);
@@ -60,9 +64,9 @@ fn python() -> PathBuf {
 }
 
 fn install(environment: &Path) {
-    // Written last: what is there without it is the remains of an installation that was killed.
-    let done = environment.join("installed-requirements.txt");
-    if fs::read_to_string(&done).is_ok_and(|installed| installed == REQUIREMENTS) {
+    // Written last. Without it, the environment is a remnant of an interrupted installation.
+    let marker = environment.join("installed-requirements.txt");
+    if fs::read_to_string(&marker).is_ok_and(|installed| installed == REQUIREMENTS) {
         return;
     }
     if environment.exists() {
@@ -76,17 +80,18 @@ fn install(environment: &Path) {
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
         .args(["--no-deps", "--requirement"])
         .arg(&file));
-    fs::write(&done, REQUIREMENTS).unwrap();
+    fs::write(&marker, REQUIREMENTS).unwrap();
 }
 
 #[tokio::test]
-async fn auth0s_python_client_works_unchanged() {
-    let made = certificates();
-    let builder = immediate().domain("localhost:{port}").tls(made.certificate, made.key);
+async fn auth0_python_client_works_unchanged() {
+    let certificates = generate_certificates();
+    let builder =
+        immediate().domain("localhost:{port}").tls(certificates.certificate, certificates.key);
     let tenant = Tenant::start(builder).await;
     let directory = TempDir::new().unwrap();
     let authority = directory.path().join("authority.pem");
-    fs::write(&authority, made.authority).unwrap();
+    fs::write(&authority, certificates.authority).unwrap();
     let key = RsaKey::generate();
     let (private, public) = (directory.path().join("key.pem"), directory.path().join("key.pub"));
     fs::write(&private, key.private()).unwrap();
@@ -94,7 +99,7 @@ async fn auth0s_python_client_works_unchanged() {
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/contract.py");
     let (domain, admin_url) = (tenant.simulator.domain(), tenant.simulator.admin_url().to_owned());
-    let running = tokio::task::spawn_blocking(move || {
+    let script_run = tokio::task::spawn_blocking(move || {
         run(Command::new(python())
             .arg("-B")
             .arg(script)
@@ -108,7 +113,7 @@ async fn auth0s_python_client_works_unchanged() {
             .env("REQUESTS_CA_BUNDLE", &authority)
             .env("NO_PROXY", "localhost,127.0.0.1"))
     });
-    running.await.unwrap();
+    script_run.await.unwrap();
     let names: Vec<String> = tenant
         .simulator
         .audit_log(0)

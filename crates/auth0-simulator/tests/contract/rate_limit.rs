@@ -1,4 +1,4 @@
-//! The Management API's rate limit and its headers.
+//! Rate limit of the Management API and its headers.
 
 use std::time::Duration;
 
@@ -9,31 +9,34 @@ use crate::support::{API, APP, APP_SECRET, Tenant, immediate};
 const START: u64 = 1_700_000_000;
 
 #[tokio::test]
-async fn every_management_answer_says_what_is_left() {
+async fn every_management_response_has_rate_limit_headers() {
     let clock = ManualClock::default();
     let builder = immediate().clock(clock.clone()).rate_limit("2/3".parse().ok());
     let tenant = Tenant::start(builder).await;
     let token = tenant.token().await;
-    let numbers = |answer: &crate::support::Answer| {
+    let header_values = |response: &crate::support::Response| {
         ["limit", "remaining", "reset"].map(|name| {
-            let header = answer.header(&format!("x-ratelimit-{name}")).unwrap();
+            let header = response.header(&format!("x-ratelimit-{name}")).unwrap();
             header.parse::<u64>().unwrap()
         })
     };
     let path = format!("/clients/{APP}");
-    assert_eq!(numbers(&tenant.get(&token, &path).await), [3, 2, START + 1]);
-    assert_eq!(numbers(&tenant.rotate(&token, APP).await), [3, 1, START + 1]);
-    // A refused token counts as well: the limit is the tenant's.
-    let unauthorized = tenant.get("made.up", &path).await;
-    assert_eq!((unauthorized.status.as_u16(), numbers(&unauthorized)), (401, [3, 0, START + 2]));
+    assert_eq!(header_values(&tenant.get(&token, &path).await), [3, 2, START + 1]);
+    assert_eq!(header_values(&tenant.rotate(&token, APP).await), [3, 1, START + 1]);
+    // A request with an invalid token also counts, because the limit applies to the tenant.
+    let unauthorized = tenant.get("invalid.token", &path).await;
+    assert_eq!(
+        (unauthorized.status.as_u16(), header_values(&unauthorized)),
+        (401, [3, 0, START + 2])
+    );
 
-    let refused = tenant.rotate(&token, APP).await;
-    assert_eq!(refused.refusal(), (429, "too_many_requests"));
-    assert_eq!(refused.body["error"], "Too Many Requests");
-    assert_eq!(numbers(&refused), [3, 0, START + 2]);
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    let rejected = tenant.rotate(&token, APP).await;
+    assert_eq!(rejected.error(), (429, "too_many_requests"));
+    assert_eq!(rejected.body["error"], "Too Many Requests");
+    assert_eq!(header_values(&rejected), [3, 0, START + 2]);
+    assert_eq!(rejected.header("retry-after"), Some("1"));
     let counters = tenant.simulator.counters();
-    assert_eq!(counters.client(APP).effects.rotations, 1, "a refused one has no effect");
+    assert_eq!(counters.client(APP).effects.rotations, 1, "a rejected request must have no effect");
     assert_eq!(counters.with_status(Operation::RotateSecret, 429), 1);
 
     clock.advance(Duration::from_millis(500));
@@ -41,7 +44,7 @@ async fn every_management_answer_says_what_is_left() {
 }
 
 #[tokio::test]
-async fn authentication_is_not_limited() {
+async fn authentication_is_not_rate_limited() {
     let clock = ManualClock::default();
     let builder = immediate().clock(clock).rate_limit("1/1".parse().ok());
     let tenant = Tenant::start(builder).await;
@@ -53,17 +56,17 @@ async fn authentication_is_not_limited() {
 }
 
 #[tokio::test]
-async fn without_a_limit_there_are_no_headers() {
+async fn sends_no_headers_without_a_limit() {
     let tenant = Tenant::start(immediate()).await;
     let token = tenant.token().await;
     for _ in 0..100 {
-        let answer = tenant.get(&token, &format!("/clients/{APP}?fields=name")).await;
-        assert_eq!((answer.status.as_u16(), answer.header("x-ratelimit-limit")), (200, None));
+        let response = tenant.get(&token, &format!("/clients/{APP}?fields=name")).await;
+        assert_eq!((response.status.as_u16(), response.header("x-ratelimit-limit")), (200, None));
     }
 }
 
 #[tokio::test]
-async fn a_limit_can_be_changed_while_it_runs() {
+async fn rate_limit_can_be_changed_at_runtime() {
     let clock = ManualClock::default();
     let tenant = Tenant::start(immediate().clock(clock)).await;
     let token = tenant.token().await;

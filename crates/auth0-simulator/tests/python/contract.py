@@ -1,8 +1,13 @@
-"""auth0-python, unchanged, against the simulator.
+"""Contract test: the unmodified auth0-python library against the simulator.
 
-Environment: DOMAIN and ADMIN_URL of the simulator, CLIENT_ID and CLIENT_SECRET of a client that
-may do everything, the files PRIVATE_KEY and PUBLIC_KEY of an RSA key in PEM, and the authority of its certificate in SSL_CERT_FILE (httpx) and
-REQUESTS_CA_BUNDLE (requests). Ends with 0 when everything is as expected.
+Environment variables:
+  DOMAIN, ADMIN_URL         addresses of the simulator
+  CLIENT_ID, CLIENT_SECRET  client with all scopes
+  PRIVATE_KEY, PUBLIC_KEY   files with an RSA key pair in PEM
+  SSL_CERT_FILE             file with the simulator's certificate authority, for httpx
+  REQUESTS_CA_BUNDLE        the same file, for requests
+
+Exits with 0 if every assertion holds.
 """
 
 import os
@@ -27,12 +32,12 @@ CLIENT_ID = os.environ["CLIENT_ID"]
 CLIENT_SECRET = os.environ["CLIENT_SECRET"]
 AUDIENCE = f"https://{DOMAIN}/api/v2/"
 
-# The library tries again by itself; here the first answer counts.
-ONCE = {"max_retries": 0}
+# The library retries by default. These tests check the first response.
+NO_RETRIES = {"max_retries": 0}
 
 
-def raised(expected, call):
-    """The error of the expected class that the call raises."""
+def assert_raises(expected, call):
+    """Returns the error that the call raises. Fails unless it has exactly the expected class."""
     try:
         call()
     except expected as error:
@@ -41,40 +46,40 @@ def raised(expected, call):
     raise AssertionError(f"{expected.__name__} was not raised")
 
 
-def order(**fault):
+def inject_fault(**fault):
     response = requests.post(f"{ADMIN_URL}/faults", json=fault, timeout=10)
     assert response.status_code == 201, response.text
 
 
-def grant_and_revocation():
+def check_token_and_revocation():
     token = GetToken(DOMAIN, CLIENT_ID, client_secret=CLIENT_SECRET)
-    answer = token.client_credentials(AUDIENCE)
-    assert answer["token_type"] == "Bearer" and answer["expires_in"] == 86400, answer.keys()
-    assert "update:client_keys" in answer["scope"].split(" ")
+    response = token.client_credentials(AUDIENCE)
+    assert response["token_type"] == "Bearer" and response["expires_in"] == 86400, response.keys()
+    assert "update:client_keys" in response["scope"].split(" ")
 
     wrong = GetToken(DOMAIN, CLIENT_ID, client_secret="wrong")
-    error = raised(Auth0Error, lambda: wrong.client_credentials(AUDIENCE))
+    error = assert_raises(Auth0Error, lambda: wrong.client_credentials(AUDIENCE))
     assert (error.status_code, error.error_code) == (401, "access_denied"), error
     assert error.message == "Unauthorized"
 
-    error = raised(Auth0Error, lambda: token.client_credentials("https://elsewhere"))
+    error = assert_raises(Auth0Error, lambda: token.client_credentials("https://elsewhere"))
     assert (error.status_code, error.error_code) == (403, "access_denied"), error
 
     revoke = RevokeToken(DOMAIN, CLIENT_ID, client_secret=CLIENT_SECRET)
-    assert revoke.revoke_refresh_token("whatever") == ""
+    assert revoke.revoke_refresh_token("any") == ""
     wrong = RevokeToken(DOMAIN, CLIENT_ID, client_secret="wrong")
-    error = raised(Auth0Error, lambda: wrong.revoke_refresh_token("whatever"))
+    error = assert_raises(Auth0Error, lambda: wrong.revoke_refresh_token("any"))
     assert (error.status_code, error.error_code) == (401, "invalid_client"), error
-    error = raised(Auth0Error, lambda: revoke.revoke_refresh_token(""))
+    error = assert_raises(Auth0Error, lambda: revoke.revoke_refresh_token(""))
     assert (error.status_code, error.error_code) == (400, "invalid_request"), error
 
-    order(match={"operation": "token"}, action={"kind": "rate_limited", "reset_in_s": 30})
-    error = raised(RateLimitError, lambda: token.client_credentials(AUDIENCE))
+    inject_fault(match={"operation": "token"}, action={"kind": "rate_limited", "reset_in_s": 30})
+    error = assert_raises(RateLimitError, lambda: token.client_credentials(AUDIENCE))
     assert (error.status_code, error.error_code) == (429, "too_many_requests"), error
     assert 0 < error.reset_at - time.time() <= 31, error.reset_at
 
 
-def private_key_jwt():
+def check_private_key_jwt():
     with open(os.environ["PRIVATE_KEY"]) as private, open(os.environ["PUBLIC_KEY"]) as public:
         key, pem = private.read(), public.read()
     for algorithm in ["RS256", "RS384", "PS256"]:
@@ -97,11 +102,11 @@ def private_key_jwt():
             if signed_with == algorithm:
                 assert token.client_credentials(AUDIENCE)["scope"] == "read:clients"
             else:
-                error = raised(Auth0Error, lambda: token.client_credentials(AUDIENCE))
+                error = assert_raises(Auth0Error, lambda: token.client_credentials(AUDIENCE))
                 assert (error.status_code, error.error_code) == (401, "invalid_client"), error
 
 
-def create_get_update_rotate_delete(management):
+def check_client_lifecycle(management):
     created = management.clients.create(
         name="checkout",
         app_type="non_interactive",
@@ -114,10 +119,10 @@ def create_get_update_rotate_delete(management):
 
     got = management.clients.get(client_id)
     assert got.client_secret == first and got.client_metadata == {"team": "shop"}
-    some = management.clients.get(client_id, fields="client_id,name", include_fields=True)
-    assert some.name == "checkout" and some.client_secret is None
-    rest = management.clients.get(client_id, fields="client_secret", include_fields=False)
-    assert rest.name == "checkout" and rest.client_secret is None
+    selected = management.clients.get(client_id, fields="client_id,name", include_fields=True)
+    assert selected.name == "checkout" and selected.client_secret is None
+    remaining = management.clients.get(client_id, fields="client_secret", include_fields=False)
+    assert remaining.name == "checkout" and remaining.client_secret is None
 
     updated = management.clients.update(client_id, description="pays", client_secret="staged")
     assert updated.description == "pays"
@@ -127,15 +132,15 @@ def create_get_update_rotate_delete(management):
     rotated = management.clients.rotate_secret(client_id)
     assert rotated.client_id == client_id and rotated.client_secret not in (first, "staged")
     assert management.clients.get(client_id).client_secret == rotated.client_secret
-    fresh = RevokeToken(DOMAIN, client_id, client_secret=rotated.client_secret)
-    assert fresh.revoke_refresh_token("x") == ""
+    revoke = RevokeToken(DOMAIN, client_id, client_secret=rotated.client_secret)
+    assert revoke.revoke_refresh_token("x") == ""
 
     management.clients.delete(client_id)
-    error = raised(NotFoundError, lambda: management.clients.get(client_id))
+    error = assert_raises(NotFoundError, lambda: management.clients.get(client_id))
     assert error.body["errorCode"] == "inexistent_client", error.body
 
 
-def paging(management):
+def check_pagination(management):
     names = {f"page-{number}" for number in range(7)}
     ids = [management.clients.create(name=name).client_id for name in sorted(names)]
     pager = management.clients.list(per_page=3, fields="client_id,name", include_fields=True)
@@ -147,17 +152,17 @@ def paging(management):
         management.clients.delete(client_id)
 
 
-def errors(management):
+def check_errors(management):
     clients = management.clients
-    error = raised(NotFoundError, lambda: clients.rotate_secret("nobody"))
+    error = assert_raises(NotFoundError, lambda: clients.rotate_secret("unknown"))
     assert error.body["errorCode"] == "inexistent_client", error.body
-    error = raised(BadRequestError, lambda: clients.update(CLIENT_ID, name="<a>"))
+    error = assert_raises(BadRequestError, lambda: clients.update(CLIENT_ID, name="<a>"))
     assert error.body["errorCode"] == "invalid_body", error.body
-    error = raised(BadRequestError, lambda: clients.list(per_page=101))
+    error = assert_raises(BadRequestError, lambda: clients.list(per_page=101))
     assert error.body["statusCode"] == 400, error.body
 
-    stranger = ManagementClient(domain=DOMAIN, token="made.up")
-    error = raised(UnauthorizedError, lambda: stranger.clients.get(CLIENT_ID))
+    unauthorized = ManagementClient(domain=DOMAIN, token="invalid.token")
+    error = assert_raises(UnauthorizedError, lambda: unauthorized.clients.get(CLIENT_ID))
     assert error.body["error"] == "Unauthorized", error.body
 
     requests.put(
@@ -167,34 +172,34 @@ def errors(management):
     ).raise_for_status()
     reader = ManagementClient(domain=DOMAIN, client_id="reader", client_secret="reads")
     assert reader.clients.get(CLIENT_ID).client_secret is None
-    error = raised(ForbiddenError, lambda: reader.clients.rotate_secret(CLIENT_ID))
+    error = assert_raises(ForbiddenError, lambda: reader.clients.rotate_secret(CLIENT_ID))
     assert error.body["errorCode"] == "insufficient_scope", error.body
     assert "update:client_keys" in error.body["message"], error.body
 
     limited = {"kind": "rate_limited", "reset_in_s": 30}
-    order(match={"operation": "clients.get"}, action=limited)
-    get = lambda: clients.get(CLIENT_ID, request_options=ONCE)
-    error = raised(TooManyRequestsError, get)
+    inject_fault(match={"operation": "clients.get"}, action=limited)
+    get = lambda: clients.get(CLIENT_ID, request_options=NO_RETRIES)
+    error = assert_raises(TooManyRequestsError, get)
     assert error.body["errorCode"] == "too_many_requests", error.body
     assert error.headers["x-ratelimit-remaining"] == "0", error.headers
     assert 0 < int(error.headers["x-ratelimit-reset"]) - time.time() <= 31, error.headers
     assert error.headers["retry-after"] == "30", error.headers
 
-    order(match={"operation": "clients.get"}, action={"kind": "html", "status": 502})
-    error = raised(ApiError, get)
+    inject_fault(match={"operation": "clients.get"}, action={"kind": "html", "status": 502})
+    error = assert_raises(ApiError, get)
     assert error.status_code == 502, error
 
 
 def main():
-    grant_and_revocation()
-    private_key_jwt()
-    # Gets its token from the client credentials by itself.
+    check_token_and_revocation()
+    check_private_key_jwt()
+    # The library requests its token with the client credentials.
     management = ManagementClient(
         domain=DOMAIN, client_id=CLIENT_ID, client_secret=CLIENT_SECRET
     )
-    create_get_update_rotate_delete(management)
-    paging(management)
-    errors(management)
+    check_client_lifecycle(management)
+    check_pagination(management)
+    check_errors(management)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use auth0_simulator::{Action, Fault, Operation, OrderedFault};
+use auth0_simulator::{Action, Fault, InjectedFault, Operation};
 use rotation::{Phase, Strategy};
 
 use crate::arena::Arena;
@@ -35,10 +35,10 @@ pub(super) async fn carry_out(arena: Arc<Arena>, fault: Fault) -> Result<()> {
     for old in waiting.iter().take((waiting.len() + 1).saturating_sub(MOST)) {
         faults.remove(old.id);
     }
-    faults.order(fault).map(drop).map_err(anyhow::Error::msg)
+    faults.inject(fault).map(drop).map_err(anyhow::Error::msg)
 }
 
-fn is_refusal(ordered: &OrderedFault) -> bool {
+fn is_refusal(ordered: &InjectedFault) -> bool {
     ordered.fault.action == Action::InvalidBody
 }
 

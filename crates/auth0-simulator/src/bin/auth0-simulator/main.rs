@@ -1,9 +1,11 @@
-//! The simulator as a program. It writes logs to stderr and never a secret or a token.
+//! The `auth0-simulator` binary. It logs to stderr and never logs a secret or a token.
 
 mod cli;
-mod files;
+mod clients_file;
+mod ready_file;
 
 use std::io::{IsTerminal, Read};
+use std::path::Path;
 use std::process::ExitCode;
 
 use auth0_simulator::Simulator;
@@ -13,32 +15,36 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, LogFormat};
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = start_logging(&cli) {
-        // Without a subscriber nothing would be seen, so clap prints it.
+        // Without a subscriber, the log would discard the error, so clap prints it.
         clap::Error::raw(clap::error::ErrorKind::InvalidValue, format!("{error}\n")).exit();
     }
-    let ran = tokio::runtime::Runtime::new().map_err(Failure::from).and_then(|runtime| {
-        let ran = runtime.block_on(run(cli));
-        // A thread may be waiting for stdin for ever.
+    let result = tokio::runtime::Runtime::new().map_err(BoxError::from).and_then(|runtime| {
+        let result = runtime.block_on(run(cli));
+        // A thread may still be blocked on stdin.
         runtime.shutdown_background();
-        ran
+        result
     });
-    match ran {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "the simulator can't go on");
+            tracing::error!(%error, "the simulator failed");
             ExitCode::FAILURE
         }
     }
 }
 
-fn start_logging(cli: &Cli) -> Result<(), Failure> {
+fn start_logging(cli: &Cli) -> Result<(), BoxError> {
     let filter = EnvFilter::try_new(&cli.log).map_err(|error| {
-        format!("--log {:?} is not a filter ({error}): write a level or target=level", cli.log)
+        format!(
+            "invalid --log {:?} ({error}): expected a level or a tracing filter, for example debug \
+             or auth0_simulator=trace",
+            cli.log
+        )
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -50,7 +56,7 @@ fn start_logging(cli: &Cli) -> Result<(), Failure> {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
+async fn run(cli: Cli) -> Result<(), BoxError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let exit_on_stdin_eof = cli.exit_on_stdin_eof;
@@ -64,32 +70,32 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         audience = simulator.audience(),
         "listening"
     );
-    warn_about_exposure(&simulator);
+    warn_if_exposed(&simulator);
     if let Some(path) = ready_file {
-        files::write_ready(&path, &simulator)?;
+        ready_file::write(&path, &simulator)?;
     }
 
-    let cause = tokio::select! {
+    let reason = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
         () = stdin_closed(), if exit_on_stdin_eof => "end of stdin",
     };
-    tracing::info!(cause, "stopping");
+    tracing::info!(reason, "stopping");
     simulator.shutdown().await;
     Ok(())
 }
 
-fn warn_about_exposure(simulator: &Simulator) {
+fn warn_if_exposed(simulator: &Simulator) {
     if !simulator.admin_addr().ip().is_loopback() {
         tracing::warn!(
             admin_addr = %simulator.admin_addr(),
-            "the admin interface, which shows every secret, can be reached from outside"
+            "the admin interface shows every secret and is not restricted to loopback"
         );
     }
 }
 
-/// Resolves when nobody can write to stdin any more. A plain thread waits, because a read of
-/// stdin can't be cancelled.
+/// Resolves at the end of stdin. Uses a separate thread, because a read of stdin can't be
+/// canceled.
 async fn stdin_closed() {
     let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
@@ -98,6 +104,12 @@ async fn stdin_closed() {
         while matches!(stdin.read(&mut buffer), Ok(read) if read > 0) {}
         drop(sender);
     });
-    // The sender goes without a message.
+    // The thread drops the sender without sending a message.
     let _ = receiver.await;
+}
+
+/// Reads a file. The error names it.
+fn read_file(path: &Path) -> Result<Vec<u8>, BoxError> {
+    std::fs::read(path)
+        .map_err(|error| format!("failed to read {}: {error}", path.display()).into())
 }

@@ -1,4 +1,4 @@
-//! The program: its ready file, its ends, its files, and that it prints no value.
+//! The binary: ready file, exit, clients file, environment variables and redacted logs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -24,7 +24,7 @@ struct Running {
     child: Child,
     ready: Value,
     http: reqwest::Client,
-    // Holds the files until the program has ended.
+    // Keeps the files until the process exits.
     _directory: TempDir,
 }
 
@@ -40,12 +40,13 @@ impl Running {
             command.arg("--clients").arg(path);
         }
         let mut child = command.spawn().unwrap();
-        let ready = ready(&ready_file, &mut child).await;
+        let ready = wait_ready(&ready_file, &mut child).await;
         Self { child, ready, http: reqwest::Client::new(), _directory: directory }
     }
 
-    fn at(&self, which: &str, path: &str) -> String {
-        format!("{}{path}", self.ready[which].as_str().unwrap())
+    /// Returns the URL of a path below the base URL `url` or `admin_url`.
+    fn url(&self, base: &str, path: &str) -> String {
+        format!("{}{path}", self.ready[base].as_str().unwrap())
     }
 
     async fn signal(&self, name: &str) {
@@ -59,20 +60,20 @@ impl Running {
     }
 }
 
-async fn ready(path: &Path, child: &mut Child) -> Value {
+async fn wait_ready(path: &Path, child: &mut Child) -> Value {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Ok(text) = std::fs::read(path) {
             return serde_json::from_slice(&text).unwrap();
         }
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it was ready");
-        assert!(Instant::now() < deadline, "it never became ready");
+        assert!(child.try_wait().unwrap().is_none(), "exited before it was ready");
+        assert!(Instant::now() < deadline, "timed out waiting for the ready file");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test]
-async fn a_file_of_clients_registers_keys() {
+async fn clients_file_registers_keys() {
     let key = RsaKey::generate();
     let clients = json!([{
         "client_id": "signer", "grants": { "https://api.example.com": [] },
@@ -86,18 +87,18 @@ async fn a_file_of_clients_registers_keys() {
         ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
         ("client_assertion", &assertion(&key, header, "j", json!({}))),
     ];
-    let asked = running.http.post(running.at("url", "/oauth/token")).form(&form);
-    assert_eq!(asked.send().await.unwrap().status(), 200);
+    let request = running.http.post(running.url("url", "/oauth/token")).form(&form);
+    assert_eq!(request.send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]
-async fn it_says_where_it_listens_and_ends_on_a_signal() {
+async fn writes_ready_file_and_exits_on_a_signal() {
     for signal in ["TERM", "INT"] {
         let running = Running::start(&["--domain", "shop.example"], None, Stdio::null()).await;
         assert_eq!(running.ready["domain"], "shop.example");
         assert_eq!(running.ready["audience"], "https://shop.example/api/v2/");
         assert_eq!(running.ready["pid"], running.child.id().unwrap());
-        let health = running.http.get(running.at("admin_url", "/healthz")).send().await.unwrap();
+        let health = running.http.get(running.url("admin_url", "/healthz")).send().await.unwrap();
         assert_eq!(health.status(), 200);
         running.signal(signal).await;
         let output = running.output().await;
@@ -109,7 +110,7 @@ async fn it_says_where_it_listens_and_ends_on_a_signal() {
 }
 
 #[tokio::test]
-async fn it_ends_with_stdin_when_asked_to() {
+async fn exits_on_stdin_eof_if_requested() {
     let mut running = Running::start(&["--exit-on-stdin-eof"], None, Stdio::piped()).await;
     assert!(running.child.try_wait().unwrap().is_none());
     drop(running.child.stdin.take());
@@ -117,7 +118,7 @@ async fn it_ends_with_stdin_when_asked_to() {
 }
 
 #[tokio::test]
-async fn no_value_is_printed_in_text_or_json() {
+async fn logs_no_value_in_text_or_json() {
     for format in ["text", "json"] {
         let clients = json!([{
             "client_id": "shop", "client_secret": "seeded-value-of-shop",
@@ -125,8 +126,8 @@ async fn no_value_is_printed_in_text_or_json() {
         }]);
         let arguments = ["--log", "trace", "--log-format", format, "--propagation", "0s..0s"];
         let running = Running::start(&arguments, Some(clients), Stdio::null()).await;
-        exercise(&running).await;
-        let values: Value = read(&running, "/values").await;
+        send_requests(&running).await;
+        let values: Value = get_admin(&running, "/values").await;
         let values: Vec<String> = ["secrets", "tokens"]
             .iter()
             .flat_map(|kind| values[kind].as_array().unwrap())
@@ -140,18 +141,18 @@ async fn no_value_is_printed_in_text_or_json() {
         assert_eq!(log.lines().all(|line| line.starts_with('{')), format == "json");
         assert!(output.stdout.is_empty());
         for value in values.iter().map(String::as_str).chain(["guessed-value"]) {
-            assert!(!log.contains(value), "a value is in the {format} log");
+            assert!(!log.contains(value), "the {format} log contains a value");
         }
     }
 }
 
-async fn read(running: &Running, path: &str) -> Value {
-    let answer = running.http.get(running.at("admin_url", path)).send().await.unwrap();
-    answer.json().await.unwrap()
+async fn get_admin(running: &Running, path: &str) -> Value {
+    let response = running.http.get(running.url("admin_url", path)).send().await.unwrap();
+    response.json().await.unwrap()
 }
 
-/// Logs in, rotates, fails, and breaks an answer.
-async fn exercise(running: &Running) {
+/// Sends successful and rejected requests, one of them with a malformed response.
+async fn send_requests(running: &Running) {
     let login = |secret: &'static str| {
         let form = [
             ("grant_type", "client_credentials"),
@@ -159,22 +160,22 @@ async fn exercise(running: &Running) {
             ("client_secret", secret),
             ("audience", "https://acme.eu.auth0.com/api/v2/"),
         ];
-        running.http.post(running.at("url", "/oauth/token")).form(&form).send()
+        running.http.post(running.url("url", "/oauth/token")).form(&form).send()
     };
     assert_eq!(login("guessed-value").await.unwrap().status(), 401);
     let token: Value = login("seeded-value-of-shop").await.unwrap().json().await.unwrap();
     let token = token["access_token"].as_str().unwrap();
     let fault = json!({"action": {"kind": "malformed_json"}, "skip": 1});
-    let ordered = running.http.post(running.at("admin_url", "/faults")).json(&fault);
-    assert_eq!(ordered.send().await.unwrap().status(), 201);
+    let injected = running.http.post(running.url("admin_url", "/faults")).json(&fault);
+    assert_eq!(injected.send().await.unwrap().status(), 201);
     for _ in 0..2 {
-        let rotate = running.http.post(running.at("url", "/api/v2/clients/shop/rotate-secret"));
+        let rotate = running.http.post(running.url("url", "/api/v2/clients/shop/rotate-secret"));
         assert_eq!(rotate.bearer_auth(token).send().await.unwrap().status(), 200);
     }
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_and_ends_it() {
+async fn exits_with_an_error_that_names_the_cause() {
     let directory = TempDir::new().unwrap();
     let write = |name: &str, text: &str| -> PathBuf {
         let path = directory.path().join(name);
@@ -182,12 +183,12 @@ async fn what_is_wrong_is_said_and_ends_it() {
         path
     };
     let bad_yaml = write("bad.yaml", "- {client_id: a, client_secret: [hush-hush]}");
-    let bad_field = write("field.yaml", "- {client_id: a, fields: {colour: red}}");
+    let bad_field = write("field.yaml", "- {client_id: a, fields: {color: red}}");
     let missing = directory.path().join("missing.yaml");
     for (flag, value, hint) in [
         ("--clients", bad_yaml.to_str().unwrap(), "wrong type at line 1"),
-        ("--clients", bad_field.to_str().unwrap(), "colour"),
-        ("--clients", missing.to_str().unwrap(), "can't read"),
+        ("--clients", bad_field.to_str().unwrap(), "color"),
+        ("--clients", missing.to_str().unwrap(), "failed to read"),
         ("--rate-limit", "fast", "16/50"),
         ("--domain", "https://x/", "without scheme"),
         ("--log", "=,=", "filter"),
@@ -201,12 +202,12 @@ async fn what_is_wrong_is_said_and_ends_it() {
 }
 
 #[tokio::test]
-async fn flags_may_come_from_the_environment() {
+async fn reads_flags_from_the_environment() {
     let directory = TempDir::new().unwrap();
     let ready_file = directory.path().join("ready.json");
     let mut command = command();
     command.env("AUTH0_SIMULATOR_READY_FILE", &ready_file).env("AUTH0_SIMULATOR_DOMAIN", "e.test");
     let mut child = command.spawn().unwrap();
-    assert_eq!(ready(&ready_file, &mut child).await["domain"], "e.test");
+    assert_eq!(wait_ready(&ready_file, &mut child).await["domain"], "e.test");
     child.kill().await.unwrap();
 }

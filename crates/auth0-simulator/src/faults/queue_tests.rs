@@ -3,41 +3,41 @@ use serde_json::json;
 use super::*;
 use crate::operation::Operation;
 
-fn subject(operation: Operation) -> Subject<'static> {
-    Subject { operation, method: "POST", path: "/api/v2/clients/a", client_id: Some("a") }
+fn request(operation: Operation) -> RequestInfo<'static> {
+    RequestInfo { operation, method: "POST", path: "/api/v2/clients/a", client_id: Some("a") }
 }
 
 fn queue(faults: impl IntoIterator<Item = Fault>) -> FaultQueue {
     let mut queue = FaultQueue::new(1);
     for fault in faults {
-        queue.order(fault).unwrap();
+        queue.inject(fault).unwrap();
     }
     queue
 }
 
-fn struck(queue: &mut FaultQueue, operation: Operation) -> bool {
-    queue.strike(&subject(operation)).action.is_some()
+fn applies(queue: &mut FaultQueue, operation: Operation) -> bool {
+    queue.take_for(&request(operation)).action.is_some()
 }
 
 #[test]
-fn a_fault_strikes_once_unless_told_otherwise() {
+fn fault_applies_once_by_default() {
     let mut once = queue([Fault::cut_before()]);
-    assert!(struck(&mut once, Operation::Token));
-    assert!(!struck(&mut once, Operation::Token));
+    assert!(applies(&mut once, Operation::Token));
+    assert!(!applies(&mut once, Operation::Token));
     assert!(once.list().is_empty());
 
     let mut twice = queue([Fault::cut_before().times(2)]);
-    let count = (0..5).filter(|_| struck(&mut twice, Operation::Token)).count();
+    let count = (0..5).filter(|_| applies(&mut twice, Operation::Token)).count();
     assert_eq!(count, 2);
 
     let mut always = queue([Fault::cut_before().unlimited()]);
-    assert!((0..100).all(|_| struck(&mut always, Operation::Token)));
-    assert_eq!(always.list()[0].struck, 100);
+    assert!((0..100).all(|_| applies(&mut always, Operation::Token)));
+    assert_eq!(always.list()[0].applied, 100);
 }
 
 #[test]
-fn what_is_left_out_matches_everything_and_the_rest_must_agree() {
-    let subject = subject(Operation::RotateSecret);
+fn absent_match_fields_match_every_request() {
+    let request = request(Operation::RotateSecret);
     for (on, expected) in [
         (json!({}), true),
         (json!({"operation": "clients.rotate_secret"}), true),
@@ -51,12 +51,12 @@ fn what_is_left_out_matches_everything_and_the_rest_must_agree() {
         (json!({"operation": "clients.rotate_secret", "client_id": "b"}), false),
     ] {
         let parsed: Match = serde_json::from_value(on.clone()).unwrap();
-        assert_eq!(matches(&parsed, &subject), expected, "{on}");
+        assert_eq!(matches(&parsed, &request), expected, "{on}");
     }
 }
 
 #[test]
-fn stars_stand_for_any_characters() {
+fn star_matches_any_characters() {
     for (pattern, text, expected) in [
         ("*", "", true),
         ("/a/*", "/a/", true),
@@ -67,19 +67,19 @@ fn stars_stand_for_any_characters() {
         ("a", "ab", false),
         ("*ü*", "grün", true),
     ] {
-        assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+        assert_eq!(matches_glob(pattern, text), expected, "{pattern} {text}");
     }
 }
 
 #[test]
-fn matching_requests_can_be_left_alone_first() {
+fn skips_matching_requests_first() {
     let mut queue = queue([Fault::cut_before().on(Operation::Token).skip(2)]);
-    let struck: Vec<bool> = (0..4).map(|_| struck(&mut queue, Operation::Token)).collect();
-    assert_eq!(struck, [false, false, true, false]);
+    let applied: Vec<bool> = (0..4).map(|_| applies(&mut queue, Operation::Token)).collect();
+    assert_eq!(applied, [false, false, true, false]);
 }
 
 #[test]
-fn delays_add_to_each_other_and_to_the_first_other_fault() {
+fn all_delays_and_the_first_other_fault_apply() {
     let second = Duration::from_secs(1);
     let mut queue = queue([
         Fault::delay(second),
@@ -88,31 +88,31 @@ fn delays_add_to_each_other_and_to_the_first_other_fault() {
         Fault::status_before(503),
         Fault::delay(second),
     ]);
-    let strike = queue.strike(&subject(Operation::Token));
-    assert_eq!(strike.delay_after, second * 2);
-    assert_eq!(strike.delay_before, Duration::from_millis(500));
-    assert_eq!(strike.action, Some(Action::Cut { when: When::After }));
-    assert_eq!(strike.name.as_deref(), Some("delay_after+delay_before+cut_after+delay_after"));
-    let next = queue.strike(&subject(Operation::Token));
+    let applied = queue.take_for(&request(Operation::Token));
+    assert_eq!(applied.delay_after, second * 2);
+    assert_eq!(applied.delay_before, Duration::from_millis(500));
+    assert_eq!(applied.action, Some(Action::Cut { when: When::After }));
+    assert_eq!(applied.names.as_deref(), Some("delay_after+delay_before+cut_after+delay_after"));
+    let next = queue.take_for(&request(Operation::Token));
     assert_eq!(next.action, Some(Action::Status { status: 503, when: When::Before }));
 }
 
 #[test]
-fn probability_is_kept_and_repeats_with_the_seed() {
+fn applies_with_probability_and_repeats_with_the_seed() {
     let run = || {
         let mut queue = queue([Fault::cut_before().unlimited().probability(0.25)]);
-        (0..1_000).map(|_| struck(&mut queue, Operation::Token)).collect::<Vec<_>>()
+        (0..1_000).map(|_| applies(&mut queue, Operation::Token)).collect::<Vec<_>>()
     };
     let first = run();
-    let count = first.iter().filter(|struck| **struck).count();
+    let count = first.iter().filter(|applies| **applies).count();
     assert!((180..320).contains(&count), "{count}");
     assert_eq!(first, run());
     let mut never = queue([Fault::cut_before().unlimited().probability(0.0)]);
-    assert!((0..100).all(|_| !struck(&mut never, Operation::Token)));
+    assert!((0..100).all(|_| !applies(&mut never, Operation::Token)));
 }
 
 #[test]
-fn faults_are_taken_back() {
+fn removes_faults() {
     let mut queue = queue([Fault::cut_before(), Fault::cut_after()]);
     let first = queue.list()[0].id;
     assert!(queue.remove(first));
@@ -123,16 +123,16 @@ fn faults_are_taken_back() {
 }
 
 #[test]
-fn json_has_defaults_and_refuses_what_it_doesnt_know() {
+fn json_has_defaults_and_rejects_unknown_members() {
     let fault: Fault = serde_json::from_value(json!({
         "match": {"operation": "clients.update"},
         "action": {"kind": "status", "status": 503},
     }))
     .unwrap();
     assert_eq!(fault, Fault::status_before(503).on(Operation::UpdateClient));
-    let endless: Fault =
+    let unlimited: Fault =
         serde_json::from_value(json!({"action": {"kind": "oversized"}, "times": null})).unwrap();
-    assert_eq!(endless, Fault::new(Action::Oversized { bytes: 5_000_000 }).unlimited());
+    assert_eq!(unlimited, Fault::new(Action::Oversized { bytes: 5_000_000 }).unlimited());
     for bad in [
         json!({"action": {"kind": "explode"}}),
         json!({"action": {"kind": "cut"}}),
@@ -144,17 +144,17 @@ fn json_has_defaults_and_refuses_what_it_doesnt_know() {
 }
 
 #[test]
-fn what_cant_work_is_refused_when_ordered() {
+fn rejects_invalid_faults() {
     for (fault, hint) in [
         (Fault::status_before(404), "500 to 599"),
         (Fault::new(Action::Html { status: 100, when: When::Before }), "200 to 599"),
         (Fault::cut_before().probability(1.5), "between 0 and 1"),
-        (Fault::cut_before().times(0), "null for no end"),
+        (Fault::cut_before().times(0), "null for no limit"),
         (Fault::cut_before().at("GE T", "/"), "HTTP method"),
         (Fault::delay(Duration::from_secs(7_200)), "hour"),
         (Fault::new(Action::Oversized { bytes: 1 << 30 }), "64 MiB"),
     ] {
-        let error = FaultQueue::new(1).order(fault).unwrap_err();
+        let error = FaultQueue::new(1).inject(fault).unwrap_err();
         assert!(error.contains(hint), "{error}");
     }
 }

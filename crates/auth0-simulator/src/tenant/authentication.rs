@@ -1,7 +1,7 @@
-//! Authentication of clients: the token and the revocation endpoint without HTTP.
+//! Authentication of clients: the token and revocation endpoints without HTTP.
 //!
 //! Sources: "Get Token" and "Revoke Refresh Token" in Auth0's Authentication API reference; the
-//! texts of the 403s are those that tenants send.
+//! error descriptions of 403 are those that tenants send.
 
 use std::time::SystemTime;
 
@@ -9,11 +9,12 @@ use hyper::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::client::{Client, Scopes};
+use super::client_assertion::ExpectedClaims;
 use super::{Tenant, WrongSecret};
 use crate::error::OAuthError;
 
-/// Grant types that Auth0 has and the simulator doesn't serve.
-const OTHER_GRANT_TYPES: &[&str] = &[
+/// Grant types of Auth0 that the simulator doesn't support.
+const UNSUPPORTED_GRANT_TYPES: &[&str] = &[
     "authorization_code",
     "refresh_token",
     "password",
@@ -26,81 +27,99 @@ const OTHER_GRANT_TYPES: &[&str] = &[
     "urn:ietf:params:oauth:grant-type:token-exchange",
 ];
 
-/// How a client proves who it is. Certificates would be a further variant.
+/// Proof of a client's identity. Certificates (mTLS) are not supported.
 #[derive(Debug)]
 pub(crate) enum Proof {
-    /// A secret, from the body or from HTTP Basic.
+    /// Secret from the body or from HTTP Basic.
     Secret(SecretString),
-    /// An assertion that a key of the client's signed.
+    /// Assertion signed by a key of the client.
     Assertion(SecretString),
-    /// Nothing, as public clients do.
+    /// No proof, as sent by public clients.
     None,
 }
 
-/// What a request says about its client.
+/// Client authentication as sent in a request.
 #[derive(Debug)]
 pub(crate) struct ClientAuth {
     pub(crate) client_id: String,
     pub(crate) proof: Proof,
 }
 
-/// The parameters of `POST /oauth/token`.
+/// Parameters of `POST /oauth/token`.
 #[derive(Debug)]
 pub(crate) struct TokenRequest {
     pub(crate) auth: ClientAuth,
     pub(crate) grant_type: String,
     pub(crate) audience: Option<String>,
-    /// The scopes asked for; all granted ones when absent.
+    /// Requested scopes. If absent, all granted scopes are issued.
     pub(crate) scope: Option<String>,
 }
 
-/// An access token and what it is good for.
+/// An issued access token with its lifetime in seconds and its scopes.
 #[derive(Debug)]
-pub(crate) struct Grant {
+pub(crate) struct IssuedToken {
     pub(crate) access_token: SecretString,
     pub(crate) expires_in: u64,
     pub(crate) scopes: Scopes,
 }
 
-/// A refusal, and whether the client had proved who it is before.
+/// Rejection of a token request.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct TokenRejection {
     pub(crate) error: OAuthError,
-    pub(crate) authenticated: bool,
+    /// Whether the client was authenticated before its request was rejected.
+    pub(crate) is_authenticated: bool,
 }
 
-fn refused(authenticated: bool) -> impl Fn(OAuthError) -> Refusal {
-    move |error| Refusal { error, authenticated }
+impl TokenRejection {
+    fn unauthenticated(error: OAuthError) -> Self {
+        Self { error, is_authenticated: false }
+    }
+
+    fn authenticated(error: OAuthError) -> Self {
+        Self { error, is_authenticated: true }
+    }
+}
+
+/// Audience and scopes that a token is issued for.
+struct Grant {
+    audience: String,
+    scopes: Scopes,
 }
 
 impl Tenant {
-    /// Whether authentication accepts the value now. Unknown clients and clients that prove
-    /// themselves another way accept none.
+    /// Returns whether authentication accepts the value now. Always false for unknown clients and
+    /// for clients that authenticate by other means than a secret.
     pub(crate) fn accepts(&self, id: &str, value: &str, now: SystemTime) -> bool {
-        self.clients.get(id).is_some_and(|client| {
-            !client.has_authentication_methods() && client.credential.accepts(value, now)
-        })
+        match self.clients.get(id) {
+            Some(client) if !client.has_authentication_methods() => {
+                client.secret.accepts(value, now)
+            }
+            _ => false,
+        }
     }
 
-    /// `POST /oauth/token`.
+    /// Executes `POST /oauth/token`.
     pub(crate) fn token(
         &mut self,
         request: &TokenRequest,
         now: SystemTime,
-    ) -> Result<Grant, Refusal> {
-        self.authenticate(&request.auth, now).map_err(refused(false))?;
-        let client = self.clients.get(&request.auth.client_id);
-        let client = client.ok_or_else(|| refused(false)(self.wrong_secret()))?;
-        let (audience, scopes) = self.granted(client, request).map_err(refused(true))?;
-        let ttl = self.settings.token_ttl;
+    ) -> Result<IssuedToken, TokenRejection> {
+        self.authenticate(&request.auth, now).map_err(TokenRejection::unauthenticated)?;
         let client_id = &request.auth.client_id;
-        let access_token = self.tokens.mint(client_id, &audience, scopes.clone(), now, ttl);
+        let Some(client) = self.clients.get(client_id) else {
+            return Err(TokenRejection::unauthenticated(self.wrong_secret()));
+        };
+        let Grant { audience, scopes } =
+            self.grant(client, request).map_err(TokenRejection::authenticated)?;
+        let ttl = self.settings.token_ttl;
+        let access_token = self.tokens.issue(client_id, &audience, scopes.clone(), now, ttl);
         self.values.add_token(&access_token);
-        Ok(Grant { access_token, expires_in: ttl.as_secs(), scopes })
+        Ok(IssuedToken { access_token, expires_in: ttl.as_secs(), scopes })
     }
 
-    /// `POST /oauth/revoke`: there are no refresh tokens, so nothing is ever revoked, but only
-    /// a client that proves itself hears so. A refusal is always `invalid_client`.
+    /// Executes `POST /oauth/revoke`. The simulator has no refresh tokens, so it only authenticates
+    /// the client. The error for a wrong secret is always `invalid_client`.
     pub(crate) fn revoke(&mut self, auth: &ClientAuth, now: SystemTime) -> Result<(), OAuthError> {
         match self.authenticate(auth, now) {
             Err(error) if error.error == "access_denied" => Err(invalid_client("")),
@@ -110,7 +129,7 @@ impl Tenant {
 
     fn authenticate(&mut self, auth: &ClientAuth, now: SystemTime) -> Result<(), OAuthError> {
         let id = auth.client_id.as_str();
-        let proven = match &auth.proof {
+        let is_proven = match &auth.proof {
             Proof::Secret(value) => self.accepts(id, value.expose_secret(), now),
             Proof::Assertion(value) => {
                 self.check_assertion(id, value, now).map_err(invalid_client)?;
@@ -118,9 +137,11 @@ impl Tenant {
             }
             Proof::None => false,
         };
-        // A public client needs no proof here; it is stopped by its grant types below.
-        let public = || self.clients.get(id).is_some_and(Client::is_public);
-        if proven || public() { Ok(()) } else { Err(self.wrong_secret()) }
+        // A public client needs no proof. `check_grant_type` later denies it a token.
+        if is_proven || self.clients.get(id).is_some_and(Client::is_public) {
+            return Ok(());
+        }
+        Err(self.wrong_secret())
     }
 
     fn check_assertion(
@@ -130,10 +151,13 @@ impl Tenant {
         now: SystemTime,
     ) -> Result<(), &'static str> {
         self.values.add_token(assertion);
-        let keyed = self.clients.get(id).filter(|client| client.has_authentication_methods());
-        let keys = &keyed.ok_or("the client has no keys")?.keys;
+        let keys = match self.clients.get(id) {
+            Some(client) if client.has_authentication_methods() => &client.keys,
+            _ => return Err("the client has no keys"),
+        };
         let audience = format!("https://{}/", self.settings.domain);
-        self.used_assertions.accept(assertion.expose_secret(), keys, (id, &audience), now)
+        let expected = ExpectedClaims { client_id: id, audience: &audience };
+        self.used_assertions.accept(assertion.expose_secret(), keys, expected, now)
     }
 
     fn wrong_secret(&self) -> OAuthError {
@@ -144,11 +168,8 @@ impl Tenant {
         OAuthError::new(StatusCode::UNAUTHORIZED, error, description)
     }
 
-    fn granted(
-        &self,
-        client: &Client,
-        request: &TokenRequest,
-    ) -> Result<(String, Scopes), OAuthError> {
+    /// Determines audience and scopes of the requested token.
+    fn grant(&self, client: &Client, request: &TokenRequest) -> Result<Grant, OAuthError> {
         check_grant_type(client, &request.grant_type)?;
         let audience = request.audience.as_deref().unwrap_or_default();
         if audience.is_empty() {
@@ -167,17 +188,18 @@ impl Tenant {
                 format!("Service not found: {audience}")
             }));
         };
-        let Some(asked) = request.scope.as_deref().filter(|scope| !scope.trim().is_empty()) else {
-            return Ok((audience.into(), granted.clone()));
-        };
-        let asked: Scopes = asked.split_whitespace().map(Into::into).collect();
-        let missing: Vec<&str> = asked.difference(granted).map(String::as_str).collect();
+        let requested = request.scope.as_deref().unwrap_or_default();
+        let requested: Scopes = requested.split_whitespace().map(Into::into).collect();
+        if requested.is_empty() {
+            return Ok(Grant { audience: audience.into(), scopes: granted.clone() });
+        }
+        let missing: Vec<&str> = requested.difference(granted).map(String::as_str).collect();
         if !missing.is_empty() {
             let missing = missing.join(",");
             let text = format!("Client has not been granted scopes: {missing}");
             return Err(OAuthError::access_denied(text));
         }
-        Ok((audience.into(), asked))
+        Ok(Grant { audience: audience.into(), scopes: requested })
     }
 
     fn api_exists(&self, audience: &str) -> bool {
@@ -187,28 +209,29 @@ impl Tenant {
     }
 }
 
-fn invalid_client(why: &str) -> OAuthError {
+fn invalid_client(reason: &str) -> OAuthError {
     let mut description = "Client authentication failed".to_owned();
-    if !why.is_empty() {
+    if !reason.is_empty() {
         description.push_str(": ");
-        description.push_str(why);
+        description.push_str(reason);
     }
     OAuthError::new(StatusCode::UNAUTHORIZED, "invalid_client", description)
 }
 
 fn check_grant_type(client: &Client, grant_type: &str) -> Result<(), OAuthError> {
-    let known = grant_type == "client_credentials" || OTHER_GRANT_TYPES.contains(&grant_type);
-    if !known {
+    let is_known =
+        grant_type == "client_credentials" || UNSUPPORTED_GRANT_TYPES.contains(&grant_type);
+    if !is_known {
         let text = format!("Unsupported grant type: {grant_type}");
         return Err(OAuthError::new(StatusCode::FORBIDDEN, "unsupported_grant_type", text));
     }
-    let confidential = grant_type != "client_credentials" || !client.is_public();
-    if !client.allows_grant_type(grant_type) || !confidential {
+    let requires_confidential_client = grant_type == "client_credentials";
+    if !client.allows_grant_type(grant_type) || requires_confidential_client && client.is_public() {
         let text = format!("Grant type '{grant_type}' not allowed for the client.");
         return Err(OAuthError::new(StatusCode::FORBIDDEN, "unauthorized_client", text));
     }
     if grant_type != "client_credentials" {
-        let text = format!("The simulator serves client_credentials only, not {grant_type}");
+        let text = format!("The simulator supports client_credentials only, not {grant_type}");
         return Err(OAuthError::new(StatusCode::NOT_IMPLEMENTED, "unsupported_grant_type", text));
     }
     Ok(())

@@ -6,43 +6,46 @@ use hyper::StatusCode;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::credentials::{Parameters, client_auth};
+use super::client_auth::{Parameters, client_auth};
 use super::{Outcome, Payload, Request};
 use crate::audit::AuditKind;
 use crate::error::OAuthError;
 use crate::tenant::Tenant;
-use crate::tenant::login::TokenRequest;
+use crate::tenant::authentication::{ClientAuth, TokenRequest};
 
-/// `POST /oauth/token`.
+/// Executes `POST /oauth/token`.
 pub(crate) fn token(
     tenant: &mut Tenant,
     request: &Request,
     parameters: Result<&Parameters, OAuthError>,
     now: SystemTime,
 ) -> Outcome {
-    let wanted = match parameters.and_then(|it| wanted(request, it)) {
-        Ok(wanted) => wanted,
+    let token_request = match parameters.and_then(|it| parse_token_request(request, it)) {
+        Ok(token_request) => token_request,
         Err(error) => return Outcome::oauth_error(&error, AuditKind::FailedLogin),
     };
-    match tenant.token(&wanted, now) {
-        Ok(grant) => {
-            let scopes: Vec<&str> = grant.scopes.iter().map(String::as_str).collect();
+    match tenant.token(&token_request, now) {
+        Ok(token) => {
+            let scopes: Vec<&str> = token.scopes.iter().map(String::as_str).collect();
             let body = json!({
-                "access_token": grant.access_token.expose_secret(),
+                "access_token": token.access_token.expose_secret(),
                 "token_type": "Bearer",
-                "expires_in": grant.expires_in,
+                "expires_in": token.expires_in,
                 "scope": scopes.join(" "),
             });
             Outcome::new(StatusCode::OK, Payload::Json(body), AuditKind::Login)
         }
-        Err(refusal) => Outcome {
-            secret_refused: !refusal.authenticated,
-            ..Outcome::oauth_error(&refusal.error, AuditKind::FailedLogin)
+        Err(rejection) => Outcome {
+            secret_rejected: !rejection.is_authenticated,
+            ..Outcome::oauth_error(&rejection.error, AuditKind::FailedLogin)
         },
     }
 }
 
-fn wanted(request: &Request, parameters: &Parameters) -> Result<TokenRequest, OAuthError> {
+fn parse_token_request(
+    request: &Request,
+    parameters: &Parameters,
+) -> Result<TokenRequest, OAuthError> {
     let grant_type = parameters.required("grant_type")?.to_string();
     Ok(TokenRequest {
         auth: client_auth(request, parameters)?,
@@ -52,28 +55,29 @@ fn wanted(request: &Request, parameters: &Parameters) -> Result<TokenRequest, OA
     })
 }
 
-/// `POST /oauth/revoke`: 200 with an empty body for a client that proved itself, whatever the
-/// token is.
+/// Executes `POST /oauth/revoke`. Responds to an authenticated client with 200 and an empty body,
+/// independent of the token.
 pub(crate) fn revoke(
     tenant: &mut Tenant,
     request: &Request,
     parameters: Result<&Parameters, OAuthError>,
     now: SystemTime,
 ) -> Outcome {
-    let read = parameters.and_then(|parameters| {
-        let auth = client_auth(request, parameters)?;
-        parameters.required("token")?;
-        Ok(auth)
-    });
-    let auth = match read {
+    let auth = match parameters.and_then(|it| parse_revocation(request, it)) {
         Ok(auth) => auth,
         Err(error) => return Outcome::oauth_error(&error, AuditKind::FailedRevocation),
     };
     match tenant.revoke(&auth, now) {
         Ok(()) => Outcome::new(StatusCode::OK, Payload::Empty, AuditKind::Revocation),
         Err(error) => Outcome {
-            secret_refused: true,
+            secret_rejected: true,
             ..Outcome::oauth_error(&error, AuditKind::FailedRevocation)
         },
     }
+}
+
+fn parse_revocation(request: &Request, parameters: &Parameters) -> Result<ClientAuth, OAuthError> {
+    let auth = client_auth(request, parameters)?;
+    parameters.required("token")?;
+    Ok(auth)
 }
