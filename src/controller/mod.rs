@@ -28,14 +28,14 @@ mod target_secret;
 mod tenant;
 mod watch;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::{
     StreamExt as _,
     future::join_all,
     stream::{BoxStream, select_all},
 };
-use kube::{Client, runtime::controller::Action};
+use kube::Client;
 use leader_election::{LeaderElector, LeaderState};
 use tokio::{sync::watch as channel, task::JoinSet};
 
@@ -231,19 +231,6 @@ async fn clean_up(rotations: Arc<RotationController>, tenants: Arc<TenantRegistr
         tokio::time::sleep(CLEANUP_INTERVAL).await;
         rotations.remove_absent();
         tenants.remove_absent();
-    }
-}
-
-/// Runs a reconcile in a task of its own, so that reconciles use all cores. A panic continues here
-/// and ends the process.
-async fn spawn_reconcile(
-    reconcile: impl Future<Output = Result<Action, Infallible>> + Send + 'static,
-) -> Result<Action, Infallible> {
-    match tokio::spawn(reconcile).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is shutting down.
-        Err(_) => Ok(Action::await_change()),
     }
 }
 

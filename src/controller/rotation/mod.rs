@@ -41,11 +41,9 @@ use state::RotationState;
 use super::{
     context::Context,
     object_key::ObjectKey,
-    queue::{PriorityGate, WorkQueue},
-    spawn_reconcile,
+    queue::{PriorityGate, WorkQueue, reconcile_requests, spawn_reconcile},
     state::StateMap,
     tenant::TenantRegistry,
-    watch::reconcile_requests,
 };
 use crate::api::ParsedRotation;
 

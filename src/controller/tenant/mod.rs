@@ -28,7 +28,7 @@ pub(crate) use endpoint_policy::tenant_hosts;
 pub(crate) use permission::{Permission, client_not_allowed};
 pub(crate) use registry::{TenantHandle, TenantParams, TenantRegistry};
 
-use super::{spawn_reconcile, watch::reconcile_requests};
+use super::queue::{reconcile_requests, spawn_reconcile};
 use crate::api::TenantResource;
 
 /// Reconciles all tenants of a store, then those that are enqueued, until the shutdown.

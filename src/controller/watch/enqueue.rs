@@ -1,14 +1,11 @@
 //! From watch events to reconcile requests.
 
-use std::convert::Infallible;
-
-use futures::{Stream, StreamExt as _, channel::mpsc, stream};
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     runtime::{
         WatchStreamExt as _,
-        controller::ReconcileRequest,
         reflector::{self, ObjectRef, Store, store::Writer},
         watcher::{self, Event, watcher},
     },
@@ -113,26 +110,6 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     store.state().iter().map(|object| ObjectRef::from_obj(&**object)).collect()
-}
-
-/// Returns everything that exists, then what is enqueued, until the shutdown.
-pub(crate) fn reconcile_requests<K>(
-    store: &Store<K>,
-    queue: mpsc::Receiver<ObjectRef<K>>,
-    shutdown: &channel::Receiver<bool>,
-) -> impl Stream<Item = Result<ReconcileRequest<K>, Infallible>> + Send + 'static + use<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-{
-    let mut shutdown = shutdown.clone();
-    let stopped = async move {
-        // The only error is a dropped sender: nobody can ask for a shutdown any more, so stop.
-        drop(shutdown.wait_for(|requested| *requested).await);
-    };
-    stream::iter(all_of(store))
-        .chain(queue)
-        .map(|object| Ok(object.into()))
-        .take_until(Box::pin(stopped))
 }
 
 /// Returns the resources of a store that refer to this tenant.

@@ -10,7 +10,7 @@ mod namespace;
 mod stores;
 
 pub(crate) use cluster::{ClusterFeed, ClusterWatch};
-pub(crate) use enqueue::{WATCH_TIMEOUT, reconcile_requests};
+pub(crate) use enqueue::WATCH_TIMEOUT;
 pub(crate) use namespace::{NamespaceFeed, NamespaceWatch};
 pub(crate) use stores::{SecretMetadata, Stores};
 
