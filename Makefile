@@ -13,6 +13,7 @@ help:
 	@echo "make bench-rate-limit  measure how much of a rate limit is used when 10,000 resources are due at once"
 	@echo "make bench-failover    measure how long no replica acts after the leader is killed or stopped"
 	@echo "make crds              generate crds/ from the Rust types"
+	@echo "make reasons           generate docs/reasons.md from the enum of reasons"
 	@echo "make manifests         generate the chart's values.yaml and README, and deploy/"
 	@echo "make deny              check the licenses, sources and TLS stacks of the linked crates"
 
@@ -134,6 +135,11 @@ bench-failover:
 .PHONY: crds
 crds:
 	cargo run --locked -q -p xtask -- crds
+
+# Generates the table of reasons in docs/ from the enum in crates/rotation.
+.PHONY: reasons
+reasons:
+	cargo run --locked -q -p xtask -- reasons
 
 # Copies crds/ into the chart, generates its values.yaml and README from values.schema.json, and
 # renders deploy/ from it. The first run builds Helm, which takes minutes.

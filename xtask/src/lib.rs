@@ -5,9 +5,10 @@
 //! | `crds/` | Rust types in `src/api` | `make crds` |
 //! | `charts/auth0-rotator/files/crds/` | `crds/` | `make manifests` |
 //! | `charts/auth0-rotator/values.yaml`, the values table in the chart's README | `values.schema.json` | `make manifests` |
+//! | `docs/reasons.md` | `crates/rotation/src/reason.rs` | `make reasons` |
 //! | `deploy/` | the chart, rendered by Helm | `make manifests` |
 //!
-//! The tests in `tests/chart` fail when a file that `make manifests` writes is out of date.
+//! The tests in `tests/chart` fail when a generated file is out of date.
 
 mod chart;
 mod chart_values;
@@ -15,6 +16,7 @@ mod crds;
 mod deploy;
 mod files;
 mod helm;
+mod reasons;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +25,7 @@ pub use crds::crd_files;
 pub use deploy::deploy_files;
 pub use files::{GeneratedFiles, write_files};
 pub use helm::Helm;
+pub use reasons::reason_files;
 
 /// Root of the workspace that this binary was built from.
 #[must_use]

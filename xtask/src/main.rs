@@ -1,11 +1,13 @@
-//! Command line of the generators: `make crds` and `make manifests` call it.
+//! Command line of the generators: `make crds`, `make manifests` and `make reasons` call it.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{Helm, chart_files, crd_files, deploy_files, workspace_root, write_files};
+use xtask::{
+    Helm, chart_files, crd_files, deploy_files, reason_files, workspace_root, write_files,
+};
 
 /// Generates the files in the repository that have another source.
 #[derive(Debug, Parser)]
@@ -22,12 +24,15 @@ enum Task {
     /// Write the chart's CRDs, values.yaml and README, and deploy/. The first run builds Helm,
     /// which takes minutes.
     Manifests,
+    /// Write docs/reasons.md from the enum of reasons in crates/rotation.
+    Reasons,
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Crds => write_crds(),
         Task::Manifests => write_manifests(),
+        Task::Reasons => write_files(&workspace_root(), &reason_files()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use xtask::{GeneratedFiles, Helm, chart_files, deploy_files, workspace_root};
+use xtask::{GeneratedFiles, Helm, chart_files, deploy_files, reason_files, workspace_root};
 
 #[test]
 fn generated_files_are_up_to_date() {
@@ -11,6 +11,14 @@ fn generated_files_are_up_to_date() {
     for (path, text) in generate(&root) {
         let present = fs::read_to_string(root.join(&path)).unwrap_or_default();
         assert!(present == text, "{} is out of date: run make manifests", path.display());
+    }
+}
+
+#[test]
+fn table_of_reasons_is_up_to_date() {
+    for (path, text) in reason_files() {
+        let present = fs::read_to_string(workspace_root().join(&path)).unwrap_or_default();
+        assert!(present == text, "{} is out of date: run make reasons", path.display());
     }
 }
 
