@@ -13,25 +13,25 @@ import (
 	"time"
 )
 
-// auth0 accepts some secrets and keeps what it was asked.
-type auth0 struct {
+// fakeAuth0 is a token endpoint that accepts some secrets and records the secrets that it receives.
+type fakeAuth0 struct {
 	mu       sync.Mutex
 	accepted []string
 	status   int
-	asked    []string
+	received []string
 }
 
-func (a *auth0) accept(secrets ...string) {
+func (a *fakeAuth0) accept(secrets ...string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.accepted, a.asked = secrets, nil
+	a.accepted, a.received = secrets, nil
 }
 
-func (a *auth0) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *fakeAuth0) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	secret := r.PostFormValue("client_secret")
-	a.asked = append(a.asked, secret)
+	a.received = append(a.received, secret)
 	w.Header().Set("content-type", "application/json")
 	switch {
 	case a.status != 0:
@@ -46,157 +46,155 @@ func (a *auth0) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// mount is a folder as the kubelet makes it.
-type mount struct {
+// mountedSecret is a directory laid out and updated the way the kubelet does it.
+type mountedSecret struct {
 	t        *testing.T
-	path     string
+	dir      string
 	versions int
 }
 
-func newMount(t *testing.T, content string) *mount {
-	m := &mount{t: t, path: t.TempDir()}
-	m.publish(content)
-	if err := os.Symlink("..data/client_secrets", filepath.Join(m.path, "client_secrets")); err != nil {
-		t.Fatal(err)
-	}
+func newMountedSecret(t *testing.T, content string) *mountedSecret {
+	t.Helper()
+	m := &mountedSecret{t: t, dir: t.TempDir()}
+	m.update(content)
+	requireNoError(t, os.Symlink("..data/client_secrets", filepath.Join(m.dir, "client_secrets")))
 	return m
 }
 
-func (m *mount) publish(content string) {
+// update replaces the symbolic link ..data with one to a new version.
+func (m *mountedSecret) update(content string) {
 	m.t.Helper()
 	m.versions++
 	version := fmt.Sprintf("..%d", m.versions)
-	must := func(err error) {
-		if err != nil {
-			m.t.Fatal(err)
-		}
-	}
-	must(os.Mkdir(filepath.Join(m.path, version), 0o755))
-	must(os.WriteFile(filepath.Join(m.path, version, "client_secrets"), []byte(content), 0o644))
-	must(os.Symlink(version, filepath.Join(m.path, "..data_tmp")))
-	must(os.Rename(filepath.Join(m.path, "..data_tmp"), filepath.Join(m.path, "..data")))
+	requireNoError(m.t, os.Mkdir(filepath.Join(m.dir, version), 0o755))
+	path := filepath.Join(m.dir, version, "client_secrets")
+	requireNoError(m.t, os.WriteFile(path, []byte(content), 0o644))
+	requireNoError(m.t, os.Symlink(version, filepath.Join(m.dir, "..data_tmp")))
+	requireNoError(m.t, os.Rename(filepath.Join(m.dir, "..data_tmp"), filepath.Join(m.dir, "..data")))
 }
 
-func newLogin(t *testing.T, m *mount) (*auth0, *Login) {
+func newLogin(t *testing.T, mounted *mountedSecret) (*fakeAuth0, *Login) {
 	t.Helper()
-	tenant := &auth0{}
-	server := httptest.NewServer(tenant)
+	auth0 := &fakeAuth0{}
+	server := httptest.NewServer(auth0)
 	t.Cleanup(server.Close)
 	t.Setenv("AUTH0_DOMAIN", "acme.eu.auth0.com")
 	t.Setenv("AUTH0_ENDPOINT", server.URL)
 	t.Setenv("AUTH0_AUDIENCE", "https://api.example")
-	secrets, err := FromFolder(m.path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	secrets, err := NewSecretsFromDir(mounted.dir)
+	requireNoError(t, err)
 	login, err := NewLogin(secrets, "shop")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tenant, login
+	requireNoError(t, err)
+	return auth0, login
 }
 
-// logsIn expects the secrets to be tried in this order, and the last to be accepted.
-func logsIn(t *testing.T, tenant *auth0, login *Login, order ...string) {
+func requireNoError(t *testing.T, err error) {
 	t.Helper()
-	tenant.asked = nil
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// requireLogin logs in and requires that exactly these secrets were tried, in this order, and that
+// the last one was accepted.
+func requireLogin(t *testing.T, auth0 *fakeAuth0, login *Login, order ...string) {
+	t.Helper()
+	auth0.received = nil
 	token, tries, err := login.Token(t.Context())
 	if err != nil || token.AccessToken != "token" {
-		t.Fatalf("the login failed: %v", err)
+		t.Fatalf("login failed: %v", err)
 	}
-	if !slices.Equal(tenant.asked, order) || tries != len(order) {
-		t.Fatalf("asked %v in %d tries, expected %v", tenant.asked, tries, order)
+	if !slices.Equal(auth0.received, order) || tries != len(order) {
+		t.Fatalf("tried %v and reported %d tries, want %v", auth0.received, tries, order)
 	}
 }
 
-func TestTheListIsTriedInItsOrderAndWhatWorksIsRemembered(t *testing.T) {
-	m := newMount(t, `["a","b","c"]`)
-	tenant, login := newLogin(t, m)
-	tenant.accept("b")
-	logsIn(t, tenant, login, "a", "b")
-	logsIn(t, tenant, login, "b")
-	m.publish(`["c","a","b"]`)
-	if err := login.secrets.Refresh(); err != nil {
-		t.Fatal(err)
-	}
-	logsIn(t, tenant, login, "b")
+func TestTriesListInOrderAndRemembersAcceptedSecret(t *testing.T) {
+	mounted := newMountedSecret(t, `["a","b","c"]`)
+	auth0, login := newLogin(t, mounted)
+	auth0.accept("b")
+	requireLogin(t, auth0, login, "a", "b")
+	requireLogin(t, auth0, login, "b")
+	mounted.update(`["c","a","b"]`)
+	requireNoError(t, login.secrets.Refresh())
+	requireLogin(t, auth0, login, "b")
 }
 
-func TestAStagedRotationIsFollowedByWatching(t *testing.T) {
-	m := newMount(t, `["old"]`)
-	tenant, login := newLogin(t, m)
-	if err := login.secrets.Watch(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	tenant.accept("old")
-	logsIn(t, tenant, login, "old")
+func TestFollowsStagedRotationByWatching(t *testing.T) {
+	mounted := newMountedSecret(t, `["old"]`)
+	auth0, login := newLogin(t, mounted)
+	requireNoError(t, login.secrets.Watch(t.Context()))
+	auth0.accept("old")
+	requireLogin(t, auth0, login, "old")
 
-	m.publish(`["old","new"]`)
+	mounted.update(`["old","new"]`)
 	deadline := time.Now().Add(10 * time.Second)
 	for len(login.secrets.List()) != 2 {
 		if time.Now().After(deadline) {
-			t.Fatal("the pair was not read")
+			t.Fatal("the new list was not read within 10 s")
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	logsIn(t, tenant, login, "old")
+	requireLogin(t, auth0, login, "old")
 
-	tenant.accept("new")
-	logsIn(t, tenant, login, "old", "new")
-	logsIn(t, tenant, login, "new")
+	auth0.accept("new")
+	requireLogin(t, auth0, login, "old", "new")
+	requireLogin(t, auth0, login, "new")
 }
 
-func TestAFreshReadComesBeforeGivingUp(t *testing.T) {
-	m := newMount(t, `["old"]`)
-	tenant, login := newLogin(t, m)
-	m.publish(`["new","old"]`)
-	tenant.accept("new")
-	logsIn(t, tenant, login, "old", "new")
+func TestReadsListAgainBeforeGivingUp(t *testing.T) {
+	mounted := newMountedSecret(t, `["old"]`)
+	auth0, login := newLogin(t, mounted)
+	mounted.update(`["new","old"]`)
+	auth0.accept("new")
+	requireLogin(t, auth0, login, "old", "new")
 
-	tenant.accept("another")
-	if _, tries, err := login.Token(t.Context()); err != ErrRefused || tries != 4 {
+	auth0.accept("other")
+	if _, tries, err := login.Token(t.Context()); err != ErrAllSecretsRejected || tries != 4 {
 		t.Fatalf("%d tries, %v", tries, err)
 	}
 }
 
-func TestJunkLeavesTheListAsItWas(t *testing.T) {
-	m := newMount(t, `["good"]`)
-	tenant, login := newLogin(t, m)
-	tenant.accept("good")
-	for _, junk := range []string{"", "hunter2", `{"hunter2":1}`, "[]", `[""]`, `["hunter2",3]`, `["hunter2"`} {
-		m.publish(junk)
+func TestKeepsPreviousListWhenContentIsInvalid(t *testing.T) {
+	mounted := newMountedSecret(t, `["good"]`)
+	auth0, login := newLogin(t, mounted)
+	auth0.accept("good")
+	for _, invalid := range []string{
+		"", "hidden", `{"hidden":1}`, "[]", `[""]`, `["hidden",3]`, `["hidden"`,
+	} {
+		mounted.update(invalid)
 		err := login.secrets.Refresh()
-		if err == nil || !strings.Contains(err.Error(), "not a JSON list") {
-			t.Fatalf("%q was taken: %v", junk, err)
+		if err == nil || !strings.Contains(err.Error(), "not a JSON array") {
+			t.Fatalf("%q: %v", invalid, err)
 		}
-		if strings.Contains(err.Error(), "hunter2") {
-			t.Fatalf("the error shows the content: %v", err)
+		if strings.Contains(err.Error(), "hidden") {
+			t.Fatalf("the error contains the content: %v", err)
 		}
-		logsIn(t, tenant, login, "good")
+		requireLogin(t, auth0, login, "good")
 	}
-	if _, err := FromFolder(newMount(t, "junk").path); err == nil {
-		t.Fatal("a first list that is junk was taken")
+	if _, err := NewSecretsFromDir(newMountedSecret(t, "invalid").dir); err == nil {
+		t.Fatal("accepted an invalid first list")
 	}
 }
 
-func TestOtherAnswersAreNoReasonToTryAnotherSecret(t *testing.T) {
-	tenant, login := newLogin(t, newMount(t, `["a","b"]`))
+func TestTriesNextSecretOnlyAfter401(t *testing.T) {
+	auth0, login := newLogin(t, newMountedSecret(t, `["a","b"]`))
 	for _, status := range []int{403, 429, 500} {
-		tenant.status = status
+		auth0.status = status
 		if _, tries, err := login.Token(t.Context()); err == nil || tries != 1 {
-			t.Fatalf("%d: %d tries, %v", status, tries, err)
+			t.Fatalf("status %d: %d tries, %v", status, tries, err)
 		}
 	}
 }
 
-func TestAVariableHasTheListToo(t *testing.T) {
+func TestReadsListFromEnvironmentVariable(t *testing.T) {
 	t.Setenv("LIST", `["a","b"]`)
-	secrets, err := FromEnvironment("LIST")
+	secrets, err := NewSecretsFromEnv("LIST")
 	if err != nil || !slices.Equal(secrets.List(), []string{"a", "b"}) {
 		t.Fatal(err)
 	}
 	t.Setenv("LIST", "a")
-	if _, err := FromEnvironment("LIST"); err == nil {
-		t.Fatal("junk was taken")
+	if _, err := NewSecretsFromEnv("LIST"); err == nil {
+		t.Fatal("accepted an invalid list")
 	}
 }

@@ -14,24 +14,24 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 )
 
-// ErrRefused means that Auth0 accepts none of the secrets.
-var ErrRefused = errors.New("Auth0 refuses each secret of the list")
+// ErrAllSecretsRejected means that Auth0 rejected every secret in the list.
+var ErrAllSecretsRejected = errors.New("Auth0 rejected every secret in the list")
 
-// Login gets tokens for a client whose secret changes.
+// Login requests access tokens for a client whose secret is rotated.
 type Login struct {
 	config  clientcredentials.Config
 	secrets *Secrets
 	http    *http.Client
 
-	mu    sync.Mutex
-	works string
+	mu           sync.Mutex
+	lastAccepted string
 }
 
-// NewLogin takes its settings from the environment.
+// NewLogin returns a Login for the tenant and the audience in the environment.
 func NewLogin(secrets *Secrets, clientID string) (*Login, error) {
 	domain, audience := os.Getenv("AUTH0_DOMAIN"), os.Getenv("AUTH0_AUDIENCE")
 	if domain == "" || audience == "" || clientID == "" {
-		return nil, errors.New("AUTH0_DOMAIN, AUTH0_AUDIENCE and a client id are needed")
+		return nil, errors.New("AUTH0_DOMAIN, AUTH0_AUDIENCE and a client ID are required")
 	}
 	endpoint := cmp.Or(os.Getenv("AUTH0_ENDPOINT"), "https://"+domain)
 	return &Login{
@@ -46,8 +46,9 @@ func NewLogin(secrets *Secrets, clientID string) (*Login, error) {
 	}, nil
 }
 
-// Token logs in: with the secret that worked last, then with the list in its order, and once more
-// with what a fresh read of it has. It also returns how many secrets it tried.
+// Token returns a new access token and the number of secrets that it tried. It tries the secret
+// that Auth0 accepted last, then the list in order. If Auth0 rejects all of them, Token reads the
+// list again and tries the new one once.
 func (l *Login) Token(ctx context.Context) (*oauth2.Token, int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -60,35 +61,36 @@ func (l *Login) Token(ctx context.Context) (*oauth2.Token, int, error) {
 			config.ClientSecret = secret
 			token, err := config.Token(ctx)
 			if err == nil {
-				l.works = secret
+				l.lastAccepted = secret
 				return token, tries, nil
 			}
-			if !isRefused(err) {
+			if !isSecretRejected(err) {
 				return nil, tries, err
 			}
 		}
-		l.works = ""
-		l.secrets.refreshOrComplain()
+		l.lastAccepted = ""
+		l.secrets.refreshOrLog()
 	}
-	return nil, tries, ErrRefused
+	return nil, tries, ErrAllSecretsRejected
 }
 
+// candidates returns the secrets in the order in which to try them.
 func (l *Login) candidates() []string {
 	var candidates []string
-	if l.works != "" {
-		candidates = append(candidates, l.works)
+	if l.lastAccepted != "" {
+		candidates = append(candidates, l.lastAccepted)
 	}
 	for _, secret := range l.secrets.List() {
-		if secret != l.works {
+		if secret != l.lastAccepted {
 			candidates = append(candidates, secret)
 		}
 	}
 	return candidates
 }
 
-// isRefused says whether it was the secret that Auth0 didn't accept: 401, with invalid_client or
-// access_denied. Another secret is of no use against any other answer.
-func isRefused(err error) bool {
-	var answer *oauth2.RetrieveError
-	return errors.As(err, &answer) && answer.Response.StatusCode == http.StatusUnauthorized
+// isSecretRejected reports whether Auth0 rejected the secret itself: status 401, with
+// invalid_client or access_denied. After any other error, another secret would not help.
+func isSecretRejected(err error) bool {
+	var retrieveError *oauth2.RetrieveError
+	return errors.As(err, &retrieveError) && retrieveError.Response.StatusCode == http.StatusUnauthorized
 }

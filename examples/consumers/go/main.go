@@ -1,4 +1,4 @@
-// Command consumer logs in to Auth0 with the secrets of a mounted file.
+// Command consumer logs in to Auth0 with the client secrets of a mounted Secret.
 package main
 
 import (
@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 )
 
 func main() {
-	// The first process of a container isn't ended by a signal that it doesn't handle.
+	// The kernel ignores SIGTERM for the first process of a container unless it has a handler.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
@@ -23,7 +24,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	secrets, clientID, err := source()
+	secrets, clientID, err := loadCredentials()
 	if err != nil {
 		return err
 	}
@@ -39,48 +40,50 @@ func run(ctx context.Context) error {
 		_, _, err := login.Token(ctx)
 		return err
 	}
-	seconds, err := time.ParseDuration(every + "s")
-	if err != nil || seconds <= 0 {
-		return fmt.Errorf("LOGIN_EVERY is not a number of seconds: %q", every)
+	interval, err := time.ParseDuration(every + "s")
+	if err != nil || interval <= 0 {
+		return fmt.Errorf("LOGIN_EVERY is %q; set it to a positive number of seconds, such as 10", every)
 	}
-	repeat(ctx, login, seconds)
+	logInPeriodically(ctx, login, interval)
 	return nil
 }
 
-// source is the mounted folder, or the environment of a process that is restarted.
-func source() (*Secrets, string, error) {
+// loadCredentials returns the secrets and the client ID. They come from the environment if
+// AUTH0_CLIENT_SECRETS is set, and from the mounted directory otherwise.
+func loadCredentials() (*Secrets, string, error) {
 	if _, ok := os.LookupEnv("AUTH0_CLIENT_SECRETS"); ok {
-		secrets, err := FromEnvironment("AUTH0_CLIENT_SECRETS")
+		secrets, err := NewSecretsFromEnv("AUTH0_CLIENT_SECRETS")
 		return secrets, os.Getenv("AUTH0_CLIENT_ID"), err
 	}
 	dir := cmp.Or(os.Getenv("AUTH0_SECRET_DIR"), "/var/run/auth0")
-	secrets, err := FromFolder(dir)
+	secrets, err := NewSecretsFromDir(dir)
 	if err != nil {
 		return nil, "", err
 	}
-	clientID, err := os.ReadFile(dir + "/client_id")
+	clientID, err := os.ReadFile(filepath.Join(dir, "client_id"))
 	return secrets, string(clientID), err
 }
 
-// repeat logs in until it is told to end, and writes how it went. A service would keep each token
-// until shortly before its end (oauth2.ReuseTokenSource) and log in that often only.
-func repeat(ctx context.Context, login *Login, every time.Duration) {
-	ticker := time.NewTicker(every)
+// logInPeriodically logs in at each interval until ctx is done, and prints the outcome of each
+// login. A real service would keep each token until shortly before it expires
+// (oauth2.ReuseTokenSource) and log in only then.
+func logInPeriodically(ctx context.Context, login *Login, interval time.Duration) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	accepted := time.Now()
+	lastAccepted := time.Now()
 	for {
 		_, tries, err := login.Token(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		outcome, gap := "accepted", time.Since(accepted)
+		outcome, gap := "accepted", time.Since(lastAccepted)
 		if err != nil {
 			outcome = "failed"
 			fmt.Fprintln(os.Stderr, "consumer:", err)
 		} else {
-			accepted = time.Now()
+			lastAccepted = time.Now()
 		}
-		say(map[string]any{"login": outcome, "tries": tries, "gap": gap.Seconds()})
+		printJSON(map[string]any{"login": outcome, "tries": tries, "gap": gap.Seconds()})
 		select {
 		case <-ctx.Done():
 			return
@@ -89,7 +92,8 @@ func repeat(ctx context.Context, login *Login, every time.Duration) {
 	}
 }
 
-func say(line map[string]any) {
-	// It fails when nobody reads it any more.
+// printJSON prints a line of JSON to standard output.
+func printJSON(line map[string]any) {
+	// Encoding fails only if standard output is closed, and then there is no reader to inform.
 	_ = json.NewEncoder(os.Stdout).Encode(line)
 }

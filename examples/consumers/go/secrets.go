@@ -13,37 +13,37 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// Secrets are the values to try, in their order.
+// Secrets is the list of client secrets, in the order in which to try them.
 type Secrets struct {
-	folder string
-	read   func() ([]byte, error)
+	dir  string
+	read func() ([]byte, error)
 
 	mu   sync.RWMutex
 	list []string
 }
 
-// FromFolder reads client_secrets from a mounted Secret.
-func FromFolder(folder string) (*Secrets, error) {
-	path := filepath.Join(folder, "client_secrets")
-	secrets := &Secrets{folder: folder, read: func() ([]byte, error) { return os.ReadFile(path) }}
+// NewSecretsFromDir reads the file client_secrets in the directory of a mounted Secret.
+func NewSecretsFromDir(dir string) (*Secrets, error) {
+	path := filepath.Join(dir, "client_secrets")
+	secrets := &Secrets{dir: dir, read: func() ([]byte, error) { return os.ReadFile(path) }}
 	return secrets, secrets.Refresh()
 }
 
-// FromEnvironment reads the list from a variable. It never changes: the process has to be
-// restarted (consumers.restart) to see another one.
-func FromEnvironment(name string) (*Secrets, error) {
+// NewSecretsFromEnv reads the list from an environment variable. That list never changes: the
+// process must be restarted (spec.consumers.restart) to receive a new one.
+func NewSecretsFromEnv(name string) (*Secrets, error) {
 	secrets := &Secrets{read: func() ([]byte, error) { return []byte(os.Getenv(name)), nil }}
 	return secrets, secrets.Refresh()
 }
 
-// List returns the values that were read last.
+// List returns the list that was read last.
 func (s *Secrets) List() []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.list
 }
 
-// Refresh reads the list anew. What can't be read leaves the list as it was.
+// Refresh reads the list again. If it returns an error, it keeps the previous list.
 func (s *Secrets) Refresh() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,41 +51,41 @@ func (s *Secrets) Refresh() error {
 	if err != nil {
 		return fmt.Errorf("client_secrets: %w", err)
 	}
-	list, err := parse(text)
+	list, err := parseList(text)
 	if err != nil {
 		return err
 	}
 	if !slices.Equal(list, s.list) {
 		s.list = list
-		say(map[string]any{"list": len(list)})
+		printJSON(map[string]any{"list": len(list)})
 	}
 	return nil
 }
 
-// parse says nothing of the text: it has secrets.
-func parse(text []byte) ([]string, error) {
+// parseList parses a JSON array of secrets. Its error omits the text, which may contain secrets.
+func parseList(text []byte) ([]string, error) {
 	var list []string
 	if json.Unmarshal(text, &list) != nil || len(list) == 0 || slices.Contains(list, "") {
-		return nil, errors.New("client_secrets is not a JSON list of one or more secrets")
+		return nil, errors.New("client_secrets is not a JSON array of one or more secrets")
 	}
 	return list, nil
 }
 
-// Watch refreshes the list when the folder changes, until ctx ends. The folder is watched, not the
-// file: the kubelet replaces the link ..data in it.
+// Watch refreshes the list whenever the directory changes, until ctx is done. It watches the
+// directory, not the file, because the kubelet replaces the symbolic link ..data in it.
 func (s *Secrets) Watch(ctx context.Context) error {
-	if s.folder == "" {
+	if s.dir == "" {
 		return nil
 	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return err
 	}
-	if err := watcher.Add(s.folder); err != nil {
+	if err := watcher.Add(s.dir); err != nil {
 		return errors.Join(err, watcher.Close())
 	}
-	// What changed before it was watched.
-	s.refreshOrComplain()
+	// The file may have changed before the watch started.
+	s.refreshOrLog()
 	go func() {
 		defer watcher.Close()
 		for {
@@ -93,18 +93,18 @@ func (s *Secrets) Watch(ctx context.Context) error {
 			case <-ctx.Done():
 				return
 			case <-watcher.Events:
-				s.refreshOrComplain()
+				s.refreshOrLog()
 			case <-watcher.Errors:
-				// Events were lost, perhaps.
-				s.refreshOrComplain()
+				// Events may have been lost.
+				s.refreshOrLog()
 			}
 		}
 	}()
 	return nil
 }
 
-func (s *Secrets) refreshOrComplain() {
+func (s *Secrets) refreshOrLog() {
 	if err := s.Refresh(); err != nil {
-		fmt.Fprintln(os.Stderr, "consumer: the list stays as it was:", err)
+		fmt.Fprintln(os.Stderr, "consumer: keeping the previous list:", err)
 	}
 }

@@ -1,20 +1,26 @@
 import * as client from 'openid-client'
 
-/** Gets tokens for a client whose secret changes. */
+/** Requests access tokens for a client whose secret is rotated. */
 export class Login {
   #settings
   #secrets
-  #works
+  #lastAccepted
 
-  /** `settings`: domain, endpoint (optional), clientId, audience. */
+  /**
+   * @param {{domain: string, endpoint?: string, clientId: string, audience: string}} settings
+   * @param {import('./secrets.js').Secrets} secrets
+   */
   constructor(settings, secrets) {
     this.#settings = settings
     this.#secrets = secrets
   }
 
   /**
-   * Logs in: with the secret that worked last, then with the list in its order, and once more with
-   * what a fresh read of it has. An error, too, says how many secrets were tried.
+   * Logs in. Tries the secret that Auth0 accepted last, then the list in order. If Auth0 rejects all
+   * of them, reads the list again and tries the new one once.
+   *
+   * @returns the token, and in `tries` the number of secrets that were tried
+   * @throws {Error} with the same property `tries`
    */
   async token() {
     let tries = 0
@@ -22,40 +28,42 @@ export class Login {
       for (const secret of this.#candidates()) {
         tries++
         try {
-          const token = await this.#ask(secret)
-          this.#works = secret
+          const token = await this.#requestToken(secret)
+          this.#lastAccepted = secret
           return { token, tries }
         } catch (error) {
-          if (!isRefused(error)) throw Object.assign(error, { tries })
+          if (!isSecretRejected(error)) throw Object.assign(error, { tries })
         }
       }
-      this.#works = undefined
-      this.#secrets.refreshOrComplain()
+      this.#lastAccepted = undefined
+      this.#secrets.refreshOrLog()
     }
-    throw Object.assign(new Error('Auth0 refuses each secret of the list'), { tries })
+    throw Object.assign(new Error('Auth0 rejected every secret in the list'), { tries })
   }
 
+  /** Returns the secrets in the order in which to try them. */
   #candidates() {
     const { list } = this.#secrets
-    return this.#works ? [this.#works, ...list.filter((secret) => secret !== this.#works)] : list
+    if (!this.#lastAccepted) return list
+    return [this.#lastAccepted, ...list.filter((secret) => secret !== this.#lastAccepted)]
   }
 
-  #ask(secret) {
+  #requestToken(secret) {
     const { domain, endpoint = `https://${domain}`, clientId, audience } = this.#settings
     const server = { issuer: `https://${domain}/`, token_endpoint: `${endpoint}/oauth/token` }
     const method = client.ClientSecretPost(secret)
     const configuration = new client.Configuration(server, clientId, undefined, method)
     configuration.timeout = 10
-    // For tests: a real endpoint has https.
+    // Only tests use HTTP. Auth0 itself requires HTTPS.
     if (endpoint.startsWith('http:')) client.allowInsecureRequests(configuration)
     return client.clientCredentialsGrant(configuration, { audience })
   }
 }
 
 /**
- * Whether it was the secret that Auth0 didn't accept: 401, with invalid_client or access_denied.
- * Another secret is of no use against any other answer.
+ * Returns whether Auth0 rejected the secret itself: status 401, with invalid_client or access_denied.
+ * After any other error, another secret would not help.
  */
-function isRefused(error) {
+function isSecretRejected(error) {
   return error.status === 401
 }

@@ -4,40 +4,43 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Login } from './login.js'
 import { Secrets } from './secrets.js'
 
-function variable(name) {
+function requiredVariable(name) {
   const value = process.env[name]
   if (!value) throw new Error(`${name} is not set`)
   return value
 }
 
 async function main() {
-  const folder = process.env.AUTH0_SECRET_DIR || '/var/run/auth0'
+  const directory = process.env.AUTH0_SECRET_DIR || '/var/run/auth0'
   const settings = {
-    domain: variable('AUTH0_DOMAIN'),
+    domain: requiredVariable('AUTH0_DOMAIN'),
     endpoint: process.env.AUTH0_ENDPOINT || undefined,
-    audience: variable('AUTH0_AUDIENCE'),
-    clientId: readFileSync(join(folder, 'client_id'), 'utf8'),
+    audience: requiredVariable('AUTH0_AUDIENCE'),
+    clientId: readFileSync(join(directory, 'client_id'), 'utf8'),
   }
-  const secrets = new Secrets(folder)
+  const secrets = new Secrets(directory)
   const login = new Login(settings, secrets)
-  if (!process.env.LOGIN_EVERY) {
+  const every = process.env.LOGIN_EVERY
+  if (!every) {
     await login.token()
     return
   }
-  const every = Number(process.env.LOGIN_EVERY)
-  if (!(every > 0)) throw new Error('LOGIN_EVERY is not a number of seconds')
+  const seconds = Number(every)
+  if (!(seconds > 0)) {
+    throw new Error(`LOGIN_EVERY is "${every}"; set it to a positive number of seconds, such as 10`)
+  }
   secrets.watch()
-  await repeat(login, every)
+  await logInPeriodically(login, seconds)
 }
 
 /**
- * Logs in until it is ended, and writes how it went. A service would keep each token until shortly
- * before its end (expiresIn()) and log in that often only.
+ * Logs in every `seconds` until the process exits, and prints the outcome of each login. A real
+ * service would keep each token until shortly before it expires (expiresIn()) and log in only then.
  */
-async function repeat(login, every) {
-  let accepted = performance.now()
+async function logInPeriodically(login, seconds) {
+  let lastAccepted = performance.now()
   for (;;) {
-    const due = sleep(every * 1000)
+    const nextLogin = sleep(seconds * 1000)
     let outcome = 'accepted'
     let tries
     try {
@@ -47,14 +50,14 @@ async function repeat(login, every) {
       tries = error.tries
       console.error(`consumer: ${error.message}`)
     }
-    const gap = (performance.now() - accepted) / 1000
-    if (outcome === 'accepted') accepted = performance.now()
+    const gap = (performance.now() - lastAccepted) / 1000
+    if (outcome === 'accepted') lastAccepted = performance.now()
     console.log(JSON.stringify({ login: outcome, tries, gap }))
-    await due
+    await nextLogin
   }
 }
 
-// The first process of a container isn't ended by a signal that it doesn't handle.
+// The kernel ignores these signals for the first process of a container unless it has a handler.
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(0))
 
 try {

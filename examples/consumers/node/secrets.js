@@ -1,63 +1,80 @@
 import { readFileSync, watch } from 'node:fs'
 import { join } from 'node:path'
 
-/** The values to try, in their order, as a mounted Secret has them. */
+/** The list of client secrets in a mounted Secret, in the order in which to try them. */
 export class Secrets {
-  #folder
+  #directory
   #list = []
 
-  /** Throws when there is no list to begin with. */
-  constructor(folder) {
-    this.#folder = folder
+  /**
+   * Reads the list for the first time.
+   *
+   * @param {string} directory where the Secret is mounted
+   * @throws {Error} if there is no valid list
+   */
+  constructor(directory) {
+    this.#directory = directory
     this.refresh()
   }
 
-  /** What was read last. */
+  /** The list that was read last. */
   get list() {
     return this.#list
   }
 
-  /** Reads the list anew. What can't be read leaves it as it was. */
+  /**
+   * Reads the list again.
+   *
+   * @throws {Error} if there is no valid list; the previous list is kept
+   */
   refresh() {
-    const list = parse(readFileSync(join(this.#folder, 'client_secrets'), 'utf8'))
+    const list = parseList(readFileSync(join(this.#directory, 'client_secrets'), 'utf8'))
     if (JSON.stringify(list) !== JSON.stringify(this.#list)) {
       this.#list = list
       console.log(JSON.stringify({ list: list.length }))
     }
   }
 
-  refreshOrComplain() {
+  refreshOrLog() {
     try {
       this.refresh()
     } catch (error) {
-      console.error(`consumer: the list stays as it was: ${error.message}`)
+      console.error(`consumer: keeping the previous list: ${error.message}`)
     }
   }
 
   /**
-   * Refreshes the list when the folder changes, until the returned watcher is closed. The folder is
-   * watched, not the file: the kubelet replaces the link ..data in it.
+   * Refreshes the list whenever the directory changes, until the returned watcher is closed. Watches
+   * the directory, not the file, because the kubelet replaces the symbolic link ..data in it.
+   *
+   * @returns {import('node:fs').FSWatcher}
    */
   watch() {
-    const watcher = watch(this.#folder, () => this.refreshOrComplain())
-    watcher.on('error', (error) => console.error(`consumer: no longer watching: ${error.message}`))
-    // What changed before it was watched.
-    this.refreshOrComplain()
+    const watcher = watch(this.#directory, () => this.refreshOrLog())
+    watcher.on('error', (error) => console.error(`consumer: stopped watching: ${error.message}`))
+    // The file may have changed before the watch started.
+    this.refreshOrLog()
     return watcher
   }
 }
 
-/** Says nothing of the text, which has secrets: the message of JSON.parse would quote it. */
-function parse(text) {
+/**
+ * Parses a JSON array of secrets. The error omits the text, which may contain secrets. The message of
+ * JSON.parse would quote it.
+ */
+function parseList(text) {
   let list
   try {
     list = JSON.parse(text)
   } catch {
-    // Not a list.
+    // Reported below, like any other value that isn't a list.
   }
-  const isSecret = (value) => typeof value === 'string' && value !== ''
-  if (!Array.isArray(list) || list.length === 0 || !list.every(isSecret)) {
-    throw new Error('client_secrets is not a JSON list of one or more secrets')
+  if (!Array.isArray(list) || list.length === 0 || !list.every(isNonEmptyString)) {
+    throw new Error('client_secrets is not a JSON array of one or more secrets')
   }
   return list
+}
+
+function isNonEmptyString(value) {
+  return typeof value === 'string' && value !== ''
 }

@@ -1,4 +1,4 @@
-"""python -m unittest: a rotation as an application meets it."""
+"""Tests of the consumer during a rotation. Run them with python -m unittest."""
 
 import json
 import logging
@@ -12,37 +12,38 @@ from urllib.parse import parse_qs
 
 import httpx
 
-from consumer.login import Login, LoginFailed, Settings
-from consumer.secrets import BadList, Secrets
+from consumer.login import Login, LoginError, Settings
+from consumer.secrets import InvalidListError, Secrets
 
 
-class Mount:
-    """A folder as the kubelet makes it."""
+class MountedSecret:
+    """A directory laid out and updated the way the kubelet does it."""
 
     def __init__(self, test: unittest.TestCase, content: str) -> None:
-        folder = tempfile.TemporaryDirectory()
-        test.addCleanup(folder.cleanup)
-        self.path = Path(folder.name)
+        directory = tempfile.TemporaryDirectory()
+        test.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
         self._versions = 0
-        self.publish(content)
-        (self.path / "client_secrets").symlink_to("..data/client_secrets")
+        self.update(content)
+        (self.directory / "client_secrets").symlink_to("..data/client_secrets")
 
-    def publish(self, content: str) -> None:
+    def update(self, content: str) -> None:
+        """Replace the symbolic link ..data with one to a new version."""
         self._versions += 1
-        version = self.path / f"..{self._versions}"
+        version = self.directory / f"..{self._versions}"
         version.mkdir()
         (version / "client_secrets").write_text(content)
-        (self.path / "..data_tmp").symlink_to(version.name)
-        (self.path / "..data_tmp").rename(self.path / "..data")
+        (self.directory / "..data_tmp").symlink_to(version.name)
+        (self.directory / "..data_tmp").rename(self.directory / "..data")
 
 
-class Auth0(ThreadingHTTPServer):
-    """Accepts some secrets and keeps what it was asked."""
+class FakeAuth0(ThreadingHTTPServer):
+    """A token endpoint that accepts some secrets and records the secrets that it receives."""
 
     def __init__(self, test: unittest.TestCase) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), FakeAuth0Handler)
         self.accepted: list[str] = []
-        self.asked: list[str] = []
+        self.received: list[str] = []
         self.status: int | None = None
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
         test.addCleanup(self.server_close)
@@ -53,13 +54,13 @@ class Auth0(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Auth0
+class FakeAuth0Handler(BaseHTTPRequestHandler):
+    server: FakeAuth0
 
     def do_POST(self) -> None:
         form = parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())
         (secret,) = form["client_secret"]
-        self.server.asked.append(secret)
+        self.server.received.append(secret)
         is_accepted = (
             self.path == "/oauth/token"
             and form["grant_type"] == ["client_credentials"]
@@ -79,10 +80,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class ConsumerTest(unittest.TestCase):
-    def begin(self, content: str) -> None:
-        self.mount = Mount(self, content)
-        self.auth0 = Auth0(self)
-        self.secrets = Secrets(self.mount.path)
+    def start(self, content: str) -> None:
+        self.mounted = MountedSecret(self, content)
+        self.auth0 = FakeAuth0(self)
+        self.secrets = Secrets(self.mounted.directory)
         settings = Settings(
             domain="acme.eu.auth0.com",
             client_id="shop",
@@ -93,76 +94,76 @@ class ConsumerTest(unittest.TestCase):
         self.addCleanup(http.close)
         self.login = Login(settings, self.secrets, http)
 
-    def logs_in(self, *order: str) -> None:
-        """Expects the secrets to be tried in this order, and the last to be accepted."""
-        self.auth0.asked.clear()
+    def assert_login(self, *order: str) -> None:
+        """Assert that a login tries these secrets in this order and that the last is accepted."""
+        self.auth0.received.clear()
         token, tries = self.login.token()
         self.assertEqual(token["access_token"], "token")
-        self.assertEqual(self.auth0.asked, list(order))
+        self.assertEqual(self.auth0.received, list(order))
         self.assertEqual(tries, len(order))
 
-    def test_the_list_is_tried_in_its_order_and_what_works_is_remembered(self) -> None:
-        self.begin('["a","b","c"]')
+    def test_tries_list_in_order_and_remembers_accepted_secret(self) -> None:
+        self.start('["a","b","c"]')
         self.auth0.accepted = ["b"]
-        self.logs_in("a", "b")
-        self.logs_in("b")
-        self.mount.publish('["c","a","b"]')
+        self.assert_login("a", "b")
+        self.assert_login("b")
+        self.mounted.update('["c","a","b"]')
         self.secrets.refresh()
-        self.logs_in("b")
+        self.assert_login("b")
 
-    def test_a_staged_rotation_is_followed_by_watching(self) -> None:
-        self.begin('["old"]')
+    def test_follows_staged_rotation_by_watching(self) -> None:
+        self.start('["old"]')
         observer = self.secrets.watch()
         self.addCleanup(observer.join)
         self.addCleanup(observer.stop)
         self.auth0.accepted = ["old"]
-        self.logs_in("old")
+        self.assert_login("old")
 
-        self.mount.publish('["old","new"]')
+        self.mounted.update('["old","new"]')
         deadline = time.monotonic() + 10
         while len(self.secrets.list) != 2:
-            self.assertLess(time.monotonic(), deadline, "the pair was not read")
+            self.assertLess(time.monotonic(), deadline, "the new list was not read within 10 s")
             time.sleep(0.005)
-        self.logs_in("old")
+        self.assert_login("old")
 
         self.auth0.accepted = ["new"]
-        self.logs_in("old", "new")
-        self.logs_in("new")
+        self.assert_login("old", "new")
+        self.assert_login("new")
 
-    def test_a_fresh_read_comes_before_giving_up(self) -> None:
-        self.begin('["old"]')
-        self.mount.publish('["new","old"]')
+    def test_reads_list_again_before_giving_up(self) -> None:
+        self.start('["old"]')
+        self.mounted.update('["new","old"]')
         self.auth0.accepted = ["new"]
-        self.logs_in("old", "new")
+        self.assert_login("old", "new")
 
-        self.auth0.accepted = ["another"]
-        with self.assertRaisesRegex(LoginFailed, "refuses each secret") as caught:
+        self.auth0.accepted = ["other"]
+        with self.assertRaisesRegex(LoginError, "rejected every secret") as caught:
             self.login.token()
         self.assertEqual(caught.exception.tries, 4)
 
-    def test_junk_leaves_the_list_as_it_was_and_is_not_shown(self) -> None:
-        self.begin('["good"]')
+    def test_keeps_previous_list_when_content_is_invalid_and_never_logs_it(self) -> None:
+        self.start('["good"]')
         self.auth0.accepted = ["good"]
         with self.assertLogs("consumer", logging.WARNING) as logged:
-            for junk in ("", "hunter2", '{"hunter2":1}', "[]", '[""]', '["hunter2",3]', '["hunter2"'):
-                self.mount.publish(junk)
-                with self.assertRaises(BadList):
+            for invalid in ("", "hidden", '{"hidden":1}', "[]", '[""]', '["hidden",3]', '["hidden"'):
+                self.mounted.update(invalid)
+                with self.assertRaises(InvalidListError):
                     self.secrets.refresh()
-                self.secrets.refresh_or_complain()
-                self.logs_in("good")
-            (self.mount.path / "client_secrets").unlink()
-            self.secrets.refresh_or_complain()
-            self.logs_in("good")
+                self.secrets.refresh_or_log()
+                self.assert_login("good")
+            (self.mounted.directory / "client_secrets").unlink()
+            self.secrets.refresh_or_log()
+            self.assert_login("good")
         self.assertEqual(len(logged.output), 8)
-        self.assertNotRegex("\n".join(logged.output), "hunter2|good")
-        with self.assertRaisesRegex(BadList, "not a JSON list"):
-            Secrets(Mount(self, "junk").path)
+        self.assertNotRegex("\n".join(logged.output), "hidden|good")
+        with self.assertRaisesRegex(InvalidListError, "not a JSON array"):
+            Secrets(MountedSecret(self, "invalid").directory)
 
-    def test_other_answers_are_no_reason_to_try_another_secret(self) -> None:
-        self.begin('["a","b"]')
+    def test_tries_next_secret_only_after_401(self) -> None:
+        self.start('["a","b"]')
         for status in (403, 429, 500):
             self.auth0.status = status
-            with self.assertRaises(LoginFailed) as caught:
+            with self.assertRaises(LoginError) as caught:
                 self.login.token()
             self.assertEqual(caught.exception.tries, 1)
 

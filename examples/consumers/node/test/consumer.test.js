@@ -9,40 +9,41 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Login } from '../login.js'
 import { Secrets } from '../secrets.js'
 
-let written
+let output
 beforeEach((t) => {
-  written = []
+  output = []
   for (const method of ['log', 'error']) {
-    t.mock.method(console, method, (line) => written.push(line))
+    t.mock.method(console, method, (line) => output.push(line))
   }
 })
 
-/** A folder as the kubelet makes it. */
-class Mount {
+/** A directory laid out and updated the way the kubelet does it. */
+class MountedSecret {
   #versions = 0
 
   constructor(t, content) {
-    this.path = mkdtempSync(join(tmpdir(), 'consumer-'))
-    t.after(() => rmSync(this.path, { recursive: true }))
-    this.publish(content)
-    symlinkSync('..data/client_secrets', join(this.path, 'client_secrets'))
+    this.directory = mkdtempSync(join(tmpdir(), 'consumer-'))
+    t.after(() => rmSync(this.directory, { recursive: true }))
+    this.update(content)
+    symlinkSync('..data/client_secrets', join(this.directory, 'client_secrets'))
   }
 
-  publish(content) {
+  /** Replaces the symbolic link ..data with one to a new version. */
+  update(content) {
     const version = `..${++this.#versions}`
-    mkdirSync(join(this.path, version))
-    writeFileSync(join(this.path, version, 'client_secrets'), content)
-    symlinkSync(version, join(this.path, '..data_tmp'))
-    renameSync(join(this.path, '..data_tmp'), join(this.path, '..data'))
+    mkdirSync(join(this.directory, version))
+    writeFileSync(join(this.directory, version, 'client_secrets'), content)
+    symlinkSync(version, join(this.directory, '..data_tmp'))
+    renameSync(join(this.directory, '..data_tmp'), join(this.directory, '..data'))
   }
 }
 
-/** Accepts some secrets and keeps what it was asked. */
-async function startAuth0(t) {
-  const auth0 = { accepted: [], asked: [], status: undefined }
+/** Starts a token endpoint that accepts some secrets and records the secrets that it receives. */
+async function startFakeAuth0(t) {
+  const auth0 = { accepted: [], received: [], status: undefined }
   const server = createServer(async (request, response) => {
     const form = new URLSearchParams(await text(request))
-    auth0.asked.push(form.get('client_secret'))
+    auth0.received.push(form.get('client_secret'))
     const isAccepted =
       request.url === '/oauth/token' &&
       form.get('client_id') === 'shop' &&
@@ -61,90 +62,90 @@ async function startAuth0(t) {
   return auth0
 }
 
-async function start(t, content) {
-  const mount = new Mount(t, content)
-  const auth0 = await startAuth0(t)
-  const secrets = new Secrets(mount.path)
+async function setUp(t, content) {
+  const mounted = new MountedSecret(t, content)
+  const auth0 = await startFakeAuth0(t)
+  const secrets = new Secrets(mounted.directory)
   const settings = {
     domain: 'acme.eu.auth0.com',
     endpoint: auth0.url,
     clientId: 'shop',
     audience: 'https://api.example',
   }
-  return { mount, auth0, secrets, login: new Login(settings, secrets) }
+  return { mounted, auth0, secrets, login: new Login(settings, secrets) }
 }
 
-/** Expects the secrets to be tried in this order, and the last to be accepted. */
-async function logsIn({ auth0, login }, ...order) {
-  auth0.asked = []
+/** Asserts that a login tries exactly these secrets, in this order, and that the last is accepted. */
+async function assertLogin({ auth0, login }, ...order) {
+  auth0.received = []
   const { token, tries } = await login.token()
   assert.equal(token.access_token, 'token')
-  assert.deepEqual(auth0.asked, order)
+  assert.deepEqual(auth0.received, order)
   assert.equal(tries, order.length)
 }
 
-test('the list is tried in its order, and what works is remembered', async (t) => {
-  const it = await start(t, '["a","b","c"]')
-  it.auth0.accepted = ['b']
-  await logsIn(it, 'a', 'b')
-  await logsIn(it, 'b')
-  it.mount.publish('["c","a","b"]')
-  it.secrets.refresh()
-  await logsIn(it, 'b')
+test('tries the list in order and remembers the accepted secret', async (t) => {
+  const fixture = await setUp(t, '["a","b","c"]')
+  fixture.auth0.accepted = ['b']
+  await assertLogin(fixture, 'a', 'b')
+  await assertLogin(fixture, 'b')
+  fixture.mounted.update('["c","a","b"]')
+  fixture.secrets.refresh()
+  await assertLogin(fixture, 'b')
 })
 
-test('a staged rotation is followed by watching', async (t) => {
-  const it = await start(t, '["old"]')
-  const watcher = it.secrets.watch()
+test('follows a staged rotation by watching', async (t) => {
+  const fixture = await setUp(t, '["old"]')
+  const watcher = fixture.secrets.watch()
   t.after(() => watcher.close())
-  it.auth0.accepted = ['old']
-  await logsIn(it, 'old')
+  fixture.auth0.accepted = ['old']
+  await assertLogin(fixture, 'old')
 
-  it.mount.publish('["old","new"]')
+  fixture.mounted.update('["old","new"]')
   const deadline = Date.now() + 10_000
-  while (it.secrets.list.length !== 2) {
-    assert.ok(Date.now() < deadline, 'the pair was not read')
+  while (fixture.secrets.list.length !== 2) {
+    assert.ok(Date.now() < deadline, 'the new list was not read within 10 s')
     await sleep(5)
   }
-  await logsIn(it, 'old')
+  await assertLogin(fixture, 'old')
 
-  it.auth0.accepted = ['new']
-  await logsIn(it, 'old', 'new')
-  await logsIn(it, 'new')
+  fixture.auth0.accepted = ['new']
+  await assertLogin(fixture, 'old', 'new')
+  await assertLogin(fixture, 'new')
 })
 
-test('a fresh read comes before giving up', async (t) => {
-  const it = await start(t, '["old"]')
-  it.mount.publish('["new","old"]')
-  it.auth0.accepted = ['new']
-  await logsIn(it, 'old', 'new')
+test('reads the list again before giving up', async (t) => {
+  const fixture = await setUp(t, '["old"]')
+  fixture.mounted.update('["new","old"]')
+  fixture.auth0.accepted = ['new']
+  await assertLogin(fixture, 'old', 'new')
 
-  it.auth0.accepted = ['another']
-  await assert.rejects(it.login.token(), { message: /refuses each secret/, tries: 4 })
+  fixture.auth0.accepted = ['other']
+  await assert.rejects(fixture.login.token(), { message: /rejected every secret/, tries: 4 })
 })
 
-test('junk leaves the list as it was, and is not shown', async (t) => {
-  const it = await start(t, '["good"]')
-  it.auth0.accepted = ['good']
-  for (const junk of ['', 'hunter2', '{"hunter2":1}', '[]', '[""]', '["hunter2",3]', '["hunter2"']) {
-    it.mount.publish(junk)
-    assert.throws(() => it.secrets.refresh(), { message: /not a JSON list/ })
-    it.secrets.refreshOrComplain()
-    await logsIn(it, 'good')
+test('keeps the previous list when the content is invalid, and never logs it', async (t) => {
+  const fixture = await setUp(t, '["good"]')
+  fixture.auth0.accepted = ['good']
+  for (const invalid of ['', 'hidden', '{"hidden":1}', '[]', '[""]', '["hidden",3]', '["hidden"']) {
+    fixture.mounted.update(invalid)
+    assert.throws(() => fixture.secrets.refresh(), { message: /not a JSON array/ })
+    fixture.secrets.refreshOrLog()
+    await assertLogin(fixture, 'good')
   }
-  rmSync(join(it.mount.path, 'client_secrets'))
-  it.secrets.refreshOrComplain()
-  await logsIn(it, 'good')
-  assert.match(written.join('\n'), /the list stays as it was/)
-  assert.doesNotMatch(written.join('\n'), /hunter2|good/)
-  const other = new Mount(t, 'junk')
-  assert.throws(() => new Secrets(other.path), { message: /not a JSON list/ })
+  rmSync(join(fixture.mounted.directory, 'client_secrets'))
+  fixture.secrets.refreshOrLog()
+  await assertLogin(fixture, 'good')
+  assert.match(output.join('\n'), /keeping the previous list/)
+  assert.doesNotMatch(output.join('\n'), /hidden|good/)
+  const other = new MountedSecret(t, 'invalid')
+  assert.throws(() => new Secrets(other.directory), { message: /not a JSON array/ })
 })
 
-test('other answers are no reason to try another secret', async (t) => {
-  const it = await start(t, '["a","b"]')
+test('tries the next secret only after a 401', async (t) => {
+  const fixture = await setUp(t, '["a","b"]')
   for (const status of [403, 429, 500]) {
-    it.auth0.status = status
-    await assert.rejects(it.login.token(), { tries: 1 })
+    fixture.auth0.status = status
+    await assert.rejects(fixture.login.token(), { tries: 1 })
   }
 })

@@ -1,1 +1,1 @@
-"""Logs in to Auth0 with the secrets of a mounted file."""
+"""Log in to Auth0 with the client secrets of a mounted Secret."""

@@ -1,4 +1,4 @@
-"""Logins of a client whose secret changes."""
+"""Login of a client whose secret is rotated."""
 
 import threading
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from .secrets import Secrets
 
 @dataclass(frozen=True)
 class Settings:
+    """The client, and where it logs in."""
+
     domain: str
     client_id: str
     audience: str
@@ -22,48 +24,55 @@ class Settings:
         return f"{self.endpoint or f'https://{self.domain}'}/oauth/token"
 
 
-class LoginFailed(Exception):
-    def __init__(self, why: str, tries: int) -> None:
-        super().__init__(why)
+class LoginError(Exception):
+    """A failed login, with the number of secrets that were tried."""
+
+    def __init__(self, message: str, tries: int) -> None:
+        super().__init__(message)
         self.tries = tries
 
 
 class Login:
+    """Requests access tokens for a client whose secret is rotated."""
+
     def __init__(self, settings: Settings, secrets: Secrets, http: httpx.Client) -> None:
         self._settings = settings
         self._secrets = secrets
         self._http = http
         self._lock = threading.Lock()
-        self._works: str | None = None
+        self._last_accepted: str | None = None
 
     def token(self) -> tuple[dict[str, Any], int]:
-        """Returns a token, and how many secrets were tried for it.
+        """Return a new token and the number of secrets that were tried.
 
-        The secret that worked last is tried first, then the list in its order, and once more what
-        a fresh read of it has.
+        Try the secret that Auth0 accepted last, then the list in order. If Auth0 rejects all of
+        them, read the list again and try the new one once.
         """
         with self._lock:
             tries = 0
             for _ in range(2):
                 for secret in self._candidates():
                     tries += 1
-                    token = self._ask(secret, tries)
+                    token = self._request_token(secret, tries)
                     if token is not None:
-                        self._works = secret
+                        self._last_accepted = secret
                         return token, tries
-                self._works = None
-                self._secrets.refresh_or_complain()
-            raise LoginFailed("Auth0 refuses each secret of the list", tries)
+                self._last_accepted = None
+                self._secrets.refresh_or_log()
+            raise LoginError("Auth0 rejected every secret in the list", tries)
 
     def _candidates(self) -> list[str]:
-        first = [] if self._works is None else [self._works]
-        return first + [secret for secret in self._secrets.list if secret != self._works]
+        """Return the secrets in the order in which to try them."""
+        if self._last_accepted is None:
+            return list(self._secrets.list)
+        others = [secret for secret in self._secrets.list if secret != self._last_accepted]
+        return [self._last_accepted, *others]
 
-    def _ask(self, secret: str, tries: int) -> dict[str, Any] | None:
-        """Returns None when it was the secret that Auth0 didn't accept.
+    def _request_token(self, secret: str, tries: int) -> dict[str, Any] | None:
+        """Return a token, or None if Auth0 rejected the secret itself.
 
-        That is a 401, with invalid_client or access_denied. Another secret is of no use against
-        any other answer.
+        That is status 401, with invalid_client or access_denied. After any other error, another
+        secret would not help.
         """
         form = {
             "grant_type": "client_credentials",
@@ -72,10 +81,10 @@ class Login:
             "audience": self._settings.audience,
         }
         try:
-            answer = self._http.post(self._settings.token_url, data=form)
-            if answer.status_code == HTTPStatus.UNAUTHORIZED:
+            response = self._http.post(self._settings.token_url, data=form)
+            if response.status_code == HTTPStatus.UNAUTHORIZED:
                 return None
-            token: dict[str, Any] = answer.raise_for_status().json()
+            token: dict[str, Any] = response.raise_for_status().json()
             return token
         except (httpx.HTTPError, ValueError) as error:
-            raise LoginFailed(str(error), tries) from None
+            raise LoginError(str(error), tries) from None

@@ -1,4 +1,4 @@
-"""The list of a mounted Secret, read again when it changes."""
+"""List of client secrets in a mounted Secret, kept up to date."""
 
 import json
 import logging
@@ -13,75 +13,80 @@ from watchdog.observers.api import BaseObserver
 log = logging.getLogger("consumer")
 
 
-class BadList(Exception):
-    """What is in the file is no list. Says nothing of what it is: that has secrets."""
+class InvalidListError(Exception):
+    """The file isn't a valid list. The message omits its content, which may contain secrets."""
 
     def __init__(self) -> None:
-        super().__init__("client_secrets is not a JSON list of one or more secrets")
+        super().__init__("client_secrets is not a JSON array of one or more secrets")
 
 
 class Secrets:
-    """The values to try, in their order."""
+    """The list of client secrets, in the order in which to try them."""
 
-    def __init__(self, folder: Path, changed: Callable[[int], None] = lambda _: None) -> None:
-        """Raises when there is no list to begin with. `changed` is told the length of each new one."""
-        self._folder = folder
-        self._changed = changed
+    def __init__(self, directory: Path, on_change: Callable[[int], None] = lambda _: None) -> None:
+        """Read the list, and raise an error if there is no valid one.
+
+        `on_change` is called with the length of each new list, including the first.
+        """
+        self._directory = directory
+        self._on_change = on_change
         self._lock = threading.Lock()
         self._list: tuple[str, ...] = ()
         self.refresh()
 
     @property
     def list(self) -> tuple[str, ...]:
-        """What was read last."""
+        """The list that was read last."""
         return self._list
 
     def refresh(self) -> None:
-        """Reads the list anew. What can't be read leaves it as it was."""
+        """Read the list again, or raise an error and keep the previous list."""
         with self._lock:
-            values = _parse((self._folder / "client_secrets").read_bytes())
+            values = _parse_list((self._directory / "client_secrets").read_bytes())
             if values != self._list:
                 self._list = values
-                self._changed(len(values))
+                self._on_change(len(values))
 
-    def refresh_or_complain(self) -> None:
+    def refresh_or_log(self) -> None:
+        """Read the list again, or log why the previous list is kept."""
         try:
             self.refresh()
-        except (OSError, BadList) as error:
-            log.warning("the list stays as it was: %s", error)
+        except (OSError, InvalidListError) as error:
+            log.warning("keeping the previous list: %s", error)
 
     def watch(self) -> BaseObserver:
-        """Refreshes the list when the folder changes, until the returned observer is stopped.
+        """Refresh the list whenever the directory changes, until the returned observer is stopped.
 
-        The folder is watched, not the file: the kubelet replaces the link ..data in it.
+        Watch the directory, not the file, because the kubelet replaces the symbolic link ..data in
+        it.
         """
         observer = Observer()
-        observer.schedule(_Handler(self), str(self._folder))
+        observer.schedule(_RefreshHandler(self), str(self._directory))
         observer.daemon = True
         observer.start()
-        # What changed before it was watched.
-        self.refresh_or_complain()
+        # The file may have changed before the watch started.
+        self.refresh_or_log()
         return observer
 
 
-class _Handler(FileSystemEventHandler):
+class _RefreshHandler(FileSystemEventHandler):
     def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        # That a file is read is told, too.
+        # Reading a file causes events too, but changes nothing.
         if event.event_type not in ("opened", "closed_no_write"):
-            self._secrets.refresh_or_complain()
+            self._secrets.refresh_or_log()
 
 
-def _parse(text: bytes) -> tuple[str, ...]:
+def _parse_list(text: bytes) -> tuple[str, ...]:
     try:
         values = json.loads(text)
     except ValueError:
-        # The cause would have the text.
-        raise BadList from None
+        # Without the cause, because that contains the text.
+        raise InvalidListError from None
     if not isinstance(values, list) or not values:
-        raise BadList
+        raise InvalidListError
     if not all(isinstance(value, str) and value for value in values):
-        raise BadList
+        raise InvalidListError
     return tuple(values)

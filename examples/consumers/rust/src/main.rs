@@ -1,4 +1,4 @@
-//! Logs in to Auth0 with the secrets of a mounted file: see README.md.
+//! Logs in to Auth0 with the client secrets of a mounted Secret: see README.md.
 
 mod login;
 mod secrets;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use reqwest::Client;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,49 +21,60 @@ use crate::secrets::Secrets;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    // The first process of a container isn't ended by a signal that it doesn't handle.
+    // The kernel ignores SIGTERM for the first process of a container unless it has a handler.
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        ended = run() => ended,
+        result = run() => result,
         _ = terminate.recv() => Ok(()),
     }
 }
 
 async fn run() -> Result<()> {
-    let variable = |name| env::var(name).with_context(|| format!("{name} is not set"));
-    let domain = variable("AUTH0_DOMAIN")?;
-    let folder = PathBuf::from(env::var_os("AUTH0_SECRET_DIR").unwrap_or("/var/run/auth0".into()));
+    let domain = required_variable("AUTH0_DOMAIN")?;
+    let directory =
+        PathBuf::from(env::var_os("AUTH0_SECRET_DIR").unwrap_or("/var/run/auth0".into()));
     let settings = Settings {
         endpoint: env::var("AUTH0_ENDPOINT").unwrap_or_else(|_| format!("https://{domain}")),
-        client_id: fs::read_to_string(folder.join("client_id")).context("client_id")?,
-        audience: variable("AUTH0_AUDIENCE")?,
+        client_id: fs::read_to_string(directory.join("client_id")).context("client_id")?,
+        audience: required_variable("AUTH0_AUDIENCE")?,
     };
-    let secrets = Arc::new(Secrets::read(&folder, |list| println!("{}", json!({"list": list})))?);
+    let secrets = Secrets::load(&directory, |length| println!("{}", json!({"list": length})))?;
+    let secrets = Arc::new(secrets);
     let http = Client::builder().timeout(Duration::from_secs(10)).build()?;
     let login = Login::new(settings, Arc::clone(&secrets), http);
     let Ok(every) = env::var("LOGIN_EVERY") else {
         login.token().await.result?;
         return Ok(());
     };
-    let every = every.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let every = every.filter(|every| !every.is_zero());
+    let period = parse_period(&every)?;
     let _watcher = secrets.watch()?;
-    repeat(&login, every.context("LOGIN_EVERY is not a number of seconds")?).await
+    log_in_periodically(&login, period).await
 }
 
-/// Logs in until it is ended, and writes how it went. A service would keep each token until shortly
-/// before its end (`expires_in`) and log in that often only.
-async fn repeat(login: &Login, every: Duration) -> Result<()> {
-    let mut ticks = interval(every);
+fn required_variable(name: &str) -> Result<String> {
+    env::var(name).with_context(|| format!("{name} is not set"))
+}
+
+fn parse_period(every: &str) -> Result<Duration> {
+    match every.parse().map(Duration::try_from_secs_f64) {
+        Ok(Ok(period)) if !period.is_zero() => Ok(period),
+        _ => bail!("LOGIN_EVERY is {every:?}; set it to a positive number of seconds, such as 10"),
+    }
+}
+
+/// Logs in periodically until the process exits, and prints the outcome of each login. A real service
+/// would keep each token until shortly before it expires (`expires_in`) and log in only then.
+async fn log_in_periodically(login: &Login, period: Duration) -> Result<()> {
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut accepted_at = Instant::now();
+    let mut last_accepted = Instant::now();
     loop {
         ticks.tick().await;
         let outcome = login.token().await;
-        let gap = accepted_at.elapsed().as_secs_f64();
-        let word = match outcome.result {
+        let gap = last_accepted.elapsed().as_secs_f64();
+        let result = match outcome.result {
             Ok(_) => {
-                accepted_at = Instant::now();
+                last_accepted = Instant::now();
                 "accepted"
             }
             Err(error) => {
@@ -71,6 +82,6 @@ async fn repeat(login: &Login, every: Duration) -> Result<()> {
                 "failed"
             }
         };
-        println!("{}", json!({"login": word, "tries": outcome.tries, "gap": gap}));
+        println!("{}", json!({"login": result, "tries": outcome.tries, "gap": gap}));
     }
 }

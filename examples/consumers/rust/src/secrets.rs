@@ -1,4 +1,4 @@
-//! The list of a mounted Secret, read again when it changes.
+//! List of client secrets in a mounted Secret, kept up to date.
 
 use std::fs;
 use std::io;
@@ -8,86 +8,90 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// Why a list can't be used. It says nothing of what the file has: that is secret.
+/// Why there is no valid list. The error omits the content of the file, which may contain secrets.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
+pub enum ListError {
     #[error("client_secrets: {0}")]
-    Unreadable(#[from] io::Error),
-    #[error("client_secrets is not a JSON list of one or more secrets")]
-    NoList,
+    Io(#[from] io::Error),
+    #[error("client_secrets is not a JSON array of one or more secrets")]
+    Invalid,
 }
 
-/// The values to try, in their order.
+/// The list of client secrets, in the order in which to try them.
 pub struct Secrets {
     path: PathBuf,
     list: RwLock<Arc<[SecretString]>>,
-    /// Held while the file is read, so that an older reading never replaces a newer one.
-    reading: Mutex<()>,
-    changed: fn(usize),
+    /// Locked while the file is read, so that an older version never replaces a newer one.
+    refreshing: Mutex<()>,
+    on_change: fn(usize),
 }
 
 impl Secrets {
-    /// Reads `client_secrets` in `folder`. `changed` is told the length of each new list.
-    pub fn read(folder: &Path, changed: fn(usize)) -> Result<Self, Unusable> {
+    /// Reads the file `client_secrets` in the directory of a mounted Secret. `on_change` is called
+    /// with the length of each new list, including the first.
+    pub fn load(directory: &Path, on_change: fn(usize)) -> Result<Self, ListError> {
         let secrets = Self {
-            path: folder.join("client_secrets"),
+            path: directory.join("client_secrets"),
             list: RwLock::default(),
-            reading: Mutex::default(),
-            changed,
+            refreshing: Mutex::default(),
+            on_change,
         };
         secrets.refresh()?;
         Ok(secrets)
     }
 
-    /// What was read last.
+    /// Returns the list that was read last.
     pub fn list(&self) -> Arc<[SecretString]> {
         self.list.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the list anew. What can't be read leaves it as it was.
-    pub fn refresh(&self) -> Result<(), Unusable> {
-        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = parse(&fs::read(&self.path)?)?;
-        if !new
-            .iter()
-            .map(|it| it.expose_secret())
-            .eq(self.list().iter().map(|it| it.expose_secret()))
-        {
-            (self.changed)(new.len());
+    /// Reads the list again. If it returns an error, it keeps the previous list.
+    pub fn refresh(&self) -> Result<(), ListError> {
+        let _refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = parse_list(&fs::read(&self.path)?)?;
+        if !has_same_values(&new, &self.list()) {
+            (self.on_change)(new.len());
             *self.list.write().unwrap_or_else(PoisonError::into_inner) = new.into();
         }
         Ok(())
     }
 
-    pub fn refresh_or_complain(&self) {
+    pub fn refresh_or_log(&self) {
         if let Err(error) = self.refresh() {
-            eprintln!("consumer: the list stays as it was: {error}");
+            eprintln!("consumer: keeping the previous list: {error}");
         }
     }
 
-    /// Refreshes the list when the folder changes, until the returned watcher is dropped. The folder
-    /// is watched, not the file: the kubelet replaces the link `..data` in it.
+    /// Refreshes the list whenever the directory changes, until the returned watcher is dropped.
+    /// Watches the directory, not the file, because the kubelet replaces the symbolic link `..data`
+    /// in it.
     pub fn watch(self: &Arc<Self>) -> notify::Result<RecommendedWatcher> {
         let secrets = Arc::clone(self);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            // That a file is read is told, too; after an error, events may have been lost.
-            if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
-                secrets.refresh_or_complain();
+            match event {
+                // Reading a file causes events too, but changes nothing.
+                Ok(Event { kind: EventKind::Access(_), .. }) => {}
+                // After an error, events may have been lost.
+                Ok(_) | Err(_) => secrets.refresh_or_log(),
             }
         })?;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        // What changed before it was watched.
-        self.refresh_or_complain();
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        // The file may have changed before the watch started.
+        self.refresh_or_log();
         Ok(watcher)
     }
 }
 
-fn parse(text: &[u8]) -> Result<Vec<SecretString>, Unusable> {
-    // serde_json's message would quote the text.
-    let values: Vec<String> = serde_json::from_slice(text).map_err(|_| Unusable::NoList)?;
+fn parse_list(text: &[u8]) -> Result<Vec<SecretString>, ListError> {
+    // The error of serde_json is dropped, because it would quote the text.
+    let values: Vec<String> = serde_json::from_slice(text).map_err(|_| ListError::Invalid)?;
     if values.is_empty() || values.iter().any(String::is_empty) {
-        return Err(Unusable::NoList);
+        return Err(ListError::Invalid);
     }
     Ok(values.into_iter().map(SecretString::from).collect())
+}
+
+fn has_same_values(a: &[SecretString], b: &[SecretString]) -> bool {
+    a.iter().map(|secret| secret.expose_secret()).eq(b.iter().map(|secret| secret.expose_secret()))
 }

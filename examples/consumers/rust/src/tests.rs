@@ -1,4 +1,4 @@
-//! A rotation as an application meets it.
+//! Tests of the consumer during a rotation.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,48 +14,49 @@ use reqwest::Client;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::login::{Failure, Login, Settings};
-use crate::secrets::{Secrets, Unusable};
+use crate::login::{Login, LoginError, Settings};
+use crate::secrets::{ListError, Secrets};
 
-/// A folder as the kubelet makes it.
-struct Mount {
-    folder: TempDir,
+/// A directory laid out and updated the way the kubelet does it.
+struct MountedSecret {
+    directory: TempDir,
     versions: usize,
 }
 
-impl Mount {
+impl MountedSecret {
     fn new(content: &str) -> Self {
-        let mut mount = Self { folder: tempfile::tempdir().unwrap(), versions: 0 };
-        mount.publish(content);
-        symlink("..data/client_secrets", mount.folder.path().join("client_secrets")).unwrap();
-        mount
+        let mut mounted = Self { directory: tempfile::tempdir().unwrap(), versions: 0 };
+        mounted.update(content);
+        symlink("..data/client_secrets", mounted.directory.path().join("client_secrets")).unwrap();
+        mounted
     }
 
-    fn publish(&mut self, content: &str) {
+    /// Replaces the symbolic link `..data` with one to a new version.
+    fn update(&mut self, content: &str) {
         self.versions += 1;
-        let folder = self.folder.path();
+        let directory = self.directory.path();
         let version = format!("..{}", self.versions);
-        fs::create_dir(folder.join(&version)).unwrap();
-        fs::write(folder.join(&version).join("client_secrets"), content).unwrap();
-        symlink(version, folder.join("..data_tmp")).unwrap();
-        fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+        fs::create_dir(directory.join(&version)).unwrap();
+        fs::write(directory.join(&version).join("client_secrets"), content).unwrap();
+        symlink(version, directory.join("..data_tmp")).unwrap();
+        fs::rename(directory.join("..data_tmp"), directory.join("..data")).unwrap();
     }
 
-    fn secrets(&self) -> Result<Secrets, Unusable> {
-        Secrets::read(self.folder.path(), |_| ())
+    fn load(&self) -> Result<Secrets, ListError> {
+        Secrets::load(self.directory.path(), |_| ())
     }
 }
 
-/// Accepts some secrets and keeps what it was asked.
+/// A token endpoint that accepts some secrets and records the secrets that it receives.
 #[derive(Default)]
-struct Auth0 {
+struct FakeAuth0 {
     accepted: Vec<&'static str>,
-    asked: Vec<String>,
+    received: Vec<String>,
     status: Option<StatusCode>,
 }
 
 async fn token(
-    State(auth0): State<Arc<Mutex<Auth0>>>,
+    State(auth0): State<Arc<Mutex<FakeAuth0>>>,
     Form(form): Form<HashMap<String, String>>,
 ) -> (StatusCode, &'static str) {
     let mut auth0 = auth0.lock().unwrap();
@@ -63,7 +64,7 @@ async fn token(
     let is_accepted = form["client_id"] == "shop"
         && form["audience"] == "https://api.example"
         && auth0.accepted.contains(&secret.as_str());
-    auth0.asked.push(secret);
+    auth0.received.push(secret);
     match auth0.status {
         Some(status) => (status, r#"{"error":"access_denied"}"#),
         None if is_accepted => (StatusCode::OK, r#"{"access_token":"token","expires_in":60}"#),
@@ -71,17 +72,17 @@ async fn token(
     }
 }
 
-struct World {
-    mount: Mount,
-    auth0: Arc<Mutex<Auth0>>,
+struct Fixture {
+    mounted: MountedSecret,
+    auth0: Arc<Mutex<FakeAuth0>>,
     secrets: Arc<Secrets>,
     login: Login,
 }
 
-impl World {
+impl Fixture {
     async fn new(content: &str) -> Self {
-        let mount = Mount::new(content);
-        let auth0 = Arc::new(Mutex::new(Auth0::default()));
+        let mounted = MountedSecret::new(content);
+        let auth0 = Arc::new(Mutex::new(FakeAuth0::default()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let settings = Settings {
             endpoint: format!("http://{}", listener.local_addr().unwrap()),
@@ -90,96 +91,96 @@ impl World {
         };
         let router = Router::new().route("/oauth/token", post(token)).with_state(auth0.clone());
         tokio::spawn(async { axum::serve(listener, router).await });
-        let secrets = Arc::new(mount.secrets().unwrap());
+        let secrets = Arc::new(mounted.load().unwrap());
         let http = Client::builder().no_proxy().build().unwrap();
         let login = Login::new(settings, secrets.clone(), http);
-        Self { mount, auth0, secrets, login }
+        Self { mounted, auth0, secrets, login }
     }
 
     fn accept(&self, secret: &'static str) {
         self.auth0.lock().unwrap().accepted = vec![secret];
     }
 
-    /// Expects the secrets to be tried in this order, and the last to be accepted.
-    async fn logs_in(&self, order: &[&str]) {
-        self.auth0.lock().unwrap().asked.clear();
+    /// Asserts that a login tries these secrets in this order and that the last is accepted.
+    async fn assert_login(&self, order: &[&str]) {
+        self.auth0.lock().unwrap().received.clear();
         let outcome = self.login.token().await;
         outcome.result.unwrap();
-        assert_eq!(self.auth0.lock().unwrap().asked, order);
+        assert_eq!(self.auth0.lock().unwrap().received, order);
         assert_eq!(outcome.tries, order.len());
     }
 }
 
 #[tokio::test]
-async fn the_list_is_tried_in_its_order_and_what_works_is_remembered() {
-    let mut world = World::new(r#"["a","b","c"]"#).await;
-    world.accept("b");
-    world.logs_in(&["a", "b"]).await;
-    world.logs_in(&["b"]).await;
-    world.mount.publish(r#"["c","a","b"]"#);
-    world.secrets.refresh().unwrap();
-    world.logs_in(&["b"]).await;
+async fn tries_list_in_order_and_remembers_accepted_secret() {
+    let mut fixture = Fixture::new(r#"["a","b","c"]"#).await;
+    fixture.accept("b");
+    fixture.assert_login(&["a", "b"]).await;
+    fixture.assert_login(&["b"]).await;
+    fixture.mounted.update(r#"["c","a","b"]"#);
+    fixture.secrets.refresh().unwrap();
+    fixture.assert_login(&["b"]).await;
 }
 
 #[tokio::test]
-async fn a_staged_rotation_is_followed_by_watching() {
-    let mut world = World::new(r#"["old"]"#).await;
-    let _watcher = world.secrets.watch().unwrap();
-    world.accept("old");
-    world.logs_in(&["old"]).await;
+async fn follows_staged_rotation_by_watching() {
+    let mut fixture = Fixture::new(r#"["old"]"#).await;
+    let _watcher = fixture.secrets.watch().unwrap();
+    fixture.accept("old");
+    fixture.assert_login(&["old"]).await;
 
-    world.mount.publish(r#"["old","new"]"#);
+    fixture.mounted.update(r#"["old","new"]"#);
     let deadline = Instant::now() + Duration::from_secs(10);
-    while world.secrets.list().len() != 2 {
-        assert!(Instant::now() < deadline, "the pair was not read");
+    while fixture.secrets.list().len() != 2 {
+        assert!(Instant::now() < deadline, "the new list was not read within 10 s");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    world.logs_in(&["old"]).await;
+    fixture.assert_login(&["old"]).await;
 
-    world.accept("new");
-    world.logs_in(&["old", "new"]).await;
-    world.logs_in(&["new"]).await;
+    fixture.accept("new");
+    fixture.assert_login(&["old", "new"]).await;
+    fixture.assert_login(&["new"]).await;
 }
 
 #[tokio::test]
-async fn a_fresh_read_comes_before_giving_up() {
-    let mut world = World::new(r#"["old"]"#).await;
-    world.mount.publish(r#"["new","old"]"#);
-    world.accept("new");
-    world.logs_in(&["old", "new"]).await;
+async fn reads_list_again_before_giving_up() {
+    let mut fixture = Fixture::new(r#"["old"]"#).await;
+    fixture.mounted.update(r#"["new","old"]"#);
+    fixture.accept("new");
+    fixture.assert_login(&["old", "new"]).await;
 
-    world.accept("another");
-    let outcome = world.login.token().await;
-    assert!(matches!(outcome.result, Err(Failure::Refused)));
+    fixture.accept("other");
+    let outcome = fixture.login.token().await;
+    assert!(matches!(outcome.result, Err(LoginError::AllSecretsRejected)));
     assert_eq!(outcome.tries, 4);
 }
 
 #[tokio::test]
-async fn junk_leaves_the_list_as_it_was_and_is_not_shown() {
-    let mut world = World::new(r#"["good"]"#).await;
-    world.accept("good");
-    for junk in
-        ["", "hunter2", r#"{"hunter2":1}"#, "[]", r#"[""]"#, r#"["hunter2",3]"#, r#"["hunter2""#]
+async fn keeps_previous_list_when_content_is_invalid_and_never_shows_it() {
+    let mut fixture = Fixture::new(r#"["good"]"#).await;
+    fixture.accept("good");
+    for invalid in
+        ["", "hidden", r#"{"hidden":1}"#, "[]", r#"[""]"#, r#"["hidden",3]"#, r#"["hidden""#]
     {
-        world.mount.publish(junk);
-        let error = world.secrets.refresh().unwrap_err();
-        assert!(error.to_string().contains("not a JSON list"), "{error}");
-        assert!(!format!("{error} {error:?}").contains("hunter2"));
-        world.logs_in(&["good"]).await;
+        fixture.mounted.update(invalid);
+        let error = fixture.secrets.refresh().unwrap_err();
+        assert!(error.to_string().contains("not a JSON array"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("hidden"));
+        fixture.assert_login(&["good"]).await;
     }
-    fs::remove_file(world.mount.folder.path().join("client_secrets")).unwrap();
-    assert!(matches!(world.secrets.refresh(), Err(Unusable::Unreadable(_))));
-    world.logs_in(&["good"]).await;
-    assert!(Mount::new("junk").secrets().is_err());
+    fs::remove_file(fixture.mounted.directory.path().join("client_secrets")).unwrap();
+    assert!(matches!(fixture.secrets.refresh(), Err(ListError::Io(_))));
+    fixture.assert_login(&["good"]).await;
+    assert!(MountedSecret::new("invalid").load().is_err());
 }
 
 #[tokio::test]
-async fn other_answers_are_no_reason_to_try_another_secret() {
-    let world = World::new(r#"["a","b"]"#).await;
+async fn tries_next_secret_only_after_401() {
+    let fixture = Fixture::new(r#"["a","b"]"#).await;
     for status in [403, 429, 500] {
-        world.auth0.lock().unwrap().status = Some(StatusCode::from_u16(status).unwrap());
-        let outcome = world.login.token().await;
-        assert!(matches!(outcome.result, Err(Failure::Http(_))));
+        fixture.auth0.lock().unwrap().status = Some(StatusCode::from_u16(status).unwrap());
+        let outcome = fixture.login.token().await;
+        assert!(matches!(outcome.result, Err(LoginError::Http(_))));
         assert_eq!(outcome.tries, 1);
     }
 }
