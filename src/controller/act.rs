@@ -20,7 +20,7 @@ use super::{
     tenants::Usable,
     trouble,
 };
-use crate::failpoint::failpoint;
+use crate::{failpoint::failpoint, metrics::ProbeResult};
 use auth0_client::{Auth0Error, ClientInfo, ClientSecret, Priority};
 use leader_election::WriteFence;
 
@@ -78,7 +78,7 @@ impl Pass<'_> {
         let urgency = if is_underway { Priority::InProgress } else { Priority::New };
         let asked_at = now();
         let read = usable.tenant.client(&client_id, true, urgency).await;
-        usable.meter.called("read-client", &read);
+        usable.meter.count_operation("read-client", &read);
         self.client_read_at = Some(asked_at);
         if let Ok(facts) = &read {
             self.note_metadata(facts);
@@ -103,8 +103,12 @@ impl Pass<'_> {
         };
         trouble::check(self.context.right())?;
         let asked = usable.tenant.accepts(&self.resource.spec.client_id, current).await;
-        usable.meter.called("revoke", &asked);
-        self.context.metrics.asked_whether_accepted(asked.as_ref().ok().copied());
+        usable.meter.count_operation("revoke", &asked);
+        self.context.metrics.count_probe(match &asked {
+            Ok(true) => ProbeResult::Accepted,
+            Ok(false) => ProbeResult::Rejected,
+            Err(_) => ProbeResult::Unknown,
+        });
         let accepted = asked.map_err(|error| Failure::from(&error))?;
         self.accepted = Some(accepted);
         let rejected_at = (!accepted).then(now);
@@ -159,7 +163,7 @@ impl Pass<'_> {
             unchanged: false,
             ..trouble::conflict("the call ended without an answer")
         })?;
-        meter.called("rotate-secret", &answer);
+        meter.count_operation("rotate-secret", &answer);
         answer.map_err(|error| Failure::from(&error))
     }
 
@@ -181,7 +185,7 @@ impl Pass<'_> {
         failpoint!("before-set-secret");
         let set = usable.tenant.set_secret(&self.resource.spec.client_id, value, not_after).await;
         failpoint!("after-set-secret");
-        usable.meter.called("set-secret", &set);
+        usable.meter.count_operation("set-secret", &set);
         (self.client, self.accepted) = (None, None);
         set.map_err(|error| Failure::from(&error))?;
         self.secret_set = true;
@@ -196,7 +200,7 @@ impl Pass<'_> {
     /// while this process leads. It is looked at again just before the change is sent.
     fn last_moment(&self, since: Option<Instant>) -> Result<Instant, Failure> {
         let last = since.map(|since| since + self.patience());
-        let last = last.and_then(|last| self.context.leadership.no_later_than(last));
+        let last = last.and_then(|last| self.context.leadership.latest_start(last));
         last.filter(|last| Instant::now() < *last).ok_or_else(|| Failure {
             // The record stands, and what it stands for is read back.
             unchanged: false,
@@ -340,10 +344,10 @@ impl Pass<'_> {
         if purpose == Purpose::Response {
             let answer = self.context.memory.with(&self.uid, |known| known.answer.take());
             if let Some((_, since)) = answer {
-                self.context.metrics.answer_published(since.elapsed());
+                self.context.metrics.observe_publish_duration(since.elapsed());
             }
         }
-        self.context.metrics.secret_written(purpose);
+        self.context.metrics.count_secret_write(purpose);
         let name = self.resource.name_any();
         let (current, fallback) = (publication.current.number, publication.fallback);
         let fallback = fallback.map(|fallback| fallback.number);

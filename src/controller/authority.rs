@@ -94,7 +94,7 @@ impl Pass<'_> {
             return Ok((!known.has).then(|| self.other_client()));
         }
         let read = usable.tenant.client(&self.resource.spec.client_id, false, Priority::New).await;
-        usable.meter.called("read-metadata", &read);
+        usable.meter.count_operation("read-metadata", &read);
         match read {
             Ok(facts) => {
                 self.note_metadata(&facts);

@@ -25,7 +25,7 @@ use serde_json::json;
 
 use super::{KUBE_DEADLINE, trouble};
 use crate::{
-    api::{MANAGER, WorkloadKind, WorkloadRef},
+    api::{FIELD_MANAGER, WorkloadKind, WorkloadRef},
     telemetry,
 };
 use leader_election::WriteFence;
@@ -182,7 +182,8 @@ impl<'a> Consumers<'a> {
             + DeserializeOwned,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         let what = format!("restarting {}", named(reference));
         in_time(&what, api.patch(&reference.name, &params, &Patch::Merge(patch))).await.map(drop)
     }
@@ -383,7 +384,7 @@ async fn in_time<T>(
         CallError::Forbidden => "Forbidden",
         CallError::Failed(trouble) => trouble.reason.as_str(),
     };
-    telemetry::traced(telemetry::kubernetes(what), word, call).await
+    telemetry::trace_request(telemetry::kubernetes_span(what), word, call).await
 }
 
 #[cfg(test)]

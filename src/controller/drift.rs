@@ -106,7 +106,7 @@ async fn check(context: &Context, group: &Group) {
         .map(|resource| (resource.spec.client_id.as_str(), resource))
         .collect();
     let checked = Check { context, tenant: &usable.tenant, wanted }.run().await;
-    usable.meter.called("drift-check", &checked);
+    usable.meter.count_operation("drift-check", &checked);
     match checked {
         Ok(calls) => {
             let resources = group.resources.len();

@@ -12,7 +12,7 @@ use kube::{
 use rotation::EventRecord;
 
 use super::KUBE_DEADLINE;
-use crate::api::MANAGER;
+use crate::api::FIELD_MANAGER;
 use leader_election::{Leadership, WriteFence};
 
 /// Writes Events. Each is an object of its own: a series would keep the first note only.
@@ -34,7 +34,7 @@ impl Announcer {
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let params = PostParams::default();
         for notice in notices {
-            if !WriteFence::Leader(&self.leadership).holds() {
+            if !WriteFence::Leader(&self.leadership).allows_write() {
                 return;
             }
             let event = self.event(about, notice);
@@ -64,7 +64,7 @@ impl Announcer {
             action: Some("Reconcile".to_owned()),
             note: Some(notice.message.chars().take(1000).collect()),
             regarding: Some(about.clone()),
-            reporting_controller: Some(format!("auth0-rotator.dev/{MANAGER}")),
+            reporting_controller: Some(format!("auth0-rotator.dev/{FIELD_MANAGER}")),
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()
         }

@@ -14,7 +14,7 @@ use rotation::{Condition, ConditionStatus, Phase, Rotation, condition_types};
 use super::{context::Context, tenants::AnyTenant};
 use crate::{
     api::ClientSecretRotation,
-    metrics::{TENANT_LABELS, opts, phase_word},
+    metrics::{TENANT_LABELS, opts, phase_label},
 };
 
 /// A metric that is told here.
@@ -112,7 +112,7 @@ impl Collector for Gauges {
     fn collect(&self) -> Vec<MetricFamily> {
         let Some(context) = self.context.upgrade() else { return Vec::new() };
         // Whoever stands by would only say the same again.
-        if !context.metrics.is_leading() {
+        if !context.metrics.is_leader() {
             return Vec::new();
         }
         let mut families = Families::default();
@@ -147,7 +147,7 @@ impl Families {
         }
         if let Some(rotation) = &status.rotation {
             let deadline = deadline(rotation, resource, context.settings.propagation_window);
-            tell(&DEADLINE, &[phase_word(rotation.phase)], seconds(deadline));
+            tell(&DEADLINE, &[phase_label(rotation.phase)], seconds(deadline));
         }
         if let Some(ready) = rotation::find_condition(&status.conditions, condition_types::READY) {
             tell(&READY, &[], truth(ready));

@@ -7,7 +7,7 @@
 //!   for. If storing fails the step is not taken.
 //! - Values stay in a pass, in the module `memory` while they are not published, and in the target Secret.
 //! - Whether this process leads is asked just before each effect: whatever has one takes a
-//!   [`Right`](leader_election::Right). One that stands by keeps its caches, and makes no pass.
+//!   [`WriteFence`](leader_election::WriteFence). One that stands by keeps its caches, and makes no pass.
 //! - The caches of the watches tell when to look. Resource and Secret are read live in a pass.
 
 mod act;
@@ -114,12 +114,12 @@ pub async fn run(
         join_all(running.iter().map(watch::Running::sync)).await;
         join_all(cluster.iter().map(watch::RunningCluster::sync)).await;
     };
-    let mut standing = candidacy.standing();
+    let mut standing = candidacy.subscribe();
     let leads = async {
         all_synced.await;
         synced.send_replace(true);
         tracing::info!("watches are synced");
-        standing.wait_for(|standing| *standing == LeaderState::Leading).await.is_ok()
+        standing.wait_for(|standing| *standing == LeaderState::Leader).await.is_ok()
     };
     tokio::select! {
         leads = leads => if !leads { return false },
@@ -198,7 +198,7 @@ async fn prune_now_and_then(context: Arc<Context>) {
         context.memory.prune(|uid| uids.contains(uid));
         context.tenants.prune(|uid| uids.contains(uid));
         let tenants = context.watched.all_tenants();
-        context.metrics.keep_tenants(&tenants.iter().map(AnyTenant::name).collect());
+        context.metrics.retain_tenants(&tenants.iter().map(AnyTenant::name).collect());
         tracing::debug!(remembered = context.memory.len(), "forgot what is gone");
     }
 }

@@ -190,7 +190,8 @@ impl Pass<'_> {
         }
         let status = self.with_tenant_condition(status);
         let answers = |publication: &Publication| publication.purpose == Purpose::Response;
-        if !self.context.right().holds() && matches!(&step, Step::Publish(it) if answers(it)) {
+        if !self.context.right().allows_write() && matches!(&step, Step::Publish(it) if answers(it))
+        {
             // Nothing but the answer is left to be done, and its intent was stored before the call.
             return self.take(step).await.map(|()| None);
         }
@@ -213,13 +214,13 @@ impl Pass<'_> {
         failpoint!("after-store-status");
         self.recorded = Some(Instant::now());
         self.note_resource();
-        self.context.metrics.status_written();
+        self.context.metrics.count_status_write();
         let told = event_records(stored, &status);
         for notice in &told {
             self.log(notice);
         }
         let strategy = self.resource.spec.strategy;
-        self.context.metrics.went_on((stored, &status), strategy, now());
+        self.context.metrics.observe_status_change(stored, &status, strategy, now());
         self.told.extend(told);
         Ok(())
     }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     api::{ClientSecretRotation, REQUEST_ANNOTATION, TenantRef},
-    metrics::class_word,
+    metrics::ReconcileResult,
     telemetry,
 };
 use auth0_client::Priority;
@@ -53,7 +53,7 @@ pub(super) fn begin(resource: &Guarded, context: &Context) -> Result<Turn, Actio
     if begun.as_ref().is_err_and(|rest| !rest.waits) {
         context.places.leave(&key);
     }
-    context.metrics.waiting(context.places.waiting());
+    context.metrics.set_workqueue_depth(context.places.waiting());
     begun.map_err(|rest| rest.action)
 }
 
@@ -88,7 +88,7 @@ fn begin_with(resource: &Guarded, key: &Key, context: &Context) -> Result<Turn, 
         .or_else(|| still_closed(&uid, spoken, &wished, context))
         .or_else(|| still_settled(resource, &wished, context));
     if let Some(action) = rest {
-        context.metrics.passed("unchanged");
+        context.metrics.count_reconcile(ReconcileResult::Unchanged);
         return Err(action.into());
     }
     let urgency = urgency(spoken, now());
@@ -129,22 +129,22 @@ fn urgency(resource: &ClientSecretRotation, now: DateTime<Utc>) -> Priority {
 pub(super) async fn reconcile(turn: Turn, context: Arc<Context>) -> Result<Action, Infallible> {
     let Turn { key: Key { namespace, name }, uid, reference, wished, urgency, place } = turn;
     let started = Instant::now();
-    let span = telemetry::pass(&namespace, &name);
+    let span = telemetry::reconcile_span(&namespace, &name);
     let Report { end, about, told } =
         pass(&context, &namespace, &name).instrument(span.clone()).await;
-    telemetry::put_down(&span, end.as_ref().err().map(|trouble| trouble.reason.as_str()));
+    telemetry::record_result(&span, end.as_ref().err().map(|trouble| trouble.reason.as_str()));
     drop(place);
-    context.metrics.waiting(context.places.waiting());
-    context.metrics.pass_took(started.elapsed());
+    context.metrics.set_workqueue_depth(context.places.waiting());
+    context.metrics.observe_reconcile_duration(started.elapsed());
     tracing::debug!(namespace, name, elapsed = ?started.elapsed(), "made a pass");
     let action = match end {
         Ok(End::Gone) => {
             context.memory.forget(&uid);
-            context.metrics.passed("gone");
+            context.metrics.count_reconcile(ReconcileResult::Gone);
             Action::await_change()
         }
         Ok(End::Wait(wake)) => {
-            context.metrics.passed("ok");
+            context.metrics.count_reconcile(ReconcileResult::Ok);
             sleep_until(wake)
         }
         Err(trouble) => {
@@ -246,7 +246,7 @@ fn come_again(
         known.failed = Some(Failed { wishes: wished.wishes, not_before, closed });
         (known.failures, wait)
     });
-    context.metrics.passed(class_word(trouble.class));
+    context.metrics.count_reconcile(ReconcileResult::Error(trouble.class));
     let Failure { reason, message, .. } = trouble;
     if trouble.class == ErrorClass::Conflict {
         tracing::debug!(namespace, name, %reason, ?wait, "{message}");

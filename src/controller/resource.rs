@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{KUBE_DEADLINE, trouble};
 use crate::{
-    api::{ClientSecretRotation, INITIALIZED_ANNOTATION, MANAGER, ROTATION_FINALIZER},
+    api::{ClientSecretRotation, FIELD_MANAGER, INITIALIZED_ANNOTATION, ROTATION_FINALIZER},
     telemetry,
 };
 use leader_election::WriteFence;
@@ -43,7 +43,8 @@ impl Handle {
         let mut resource = resource.clone();
         resource.metadata.managed_fields = None;
         resource.status = Some(status);
-        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         trouble::check(right)?;
         let stored = self.api.replace_status(&self.name, &params, &resource);
         let stored = in_time("storing the status", stored).await?;
@@ -93,7 +94,8 @@ impl Handle {
         right: WriteFence<'_>,
     ) -> Result<ClientSecretRotation, Failure> {
         metadata["resourceVersion"] = json!(resource.resource_version());
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         trouble::check(right)?;
         in_time("marking the resource", self.api.patch(&self.name, &params, &patch)).await
@@ -121,6 +123,6 @@ async fn in_time<T>(
             Err(_) => Err(trouble::of_timeout(what)),
         }
     };
-    let span = telemetry::kubernetes(what);
-    telemetry::traced(span, |trouble: &Failure| trouble.reason.as_str(), call).await
+    let span = telemetry::kubernetes_span(what);
+    telemetry::trace_request(span, |trouble: &Failure| trouble.reason.as_str(), call).await
 }

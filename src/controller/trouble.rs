@@ -65,7 +65,7 @@ pub(super) fn not_leading() -> Failure {
 
 /// Just before something outside of this process is changed: whether it may be.
 pub(super) fn check(right: WriteFence<'_>) -> Result<(), Failure> {
-    if right.holds() { Ok(()) } else { Err(not_leading()) }
+    if right.allows_write() { Ok(()) } else { Err(not_leading()) }
 }
 
 /// What was read is out of date.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::api::{
-    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, KEYS_ANNOTATION, Keys, MANAGER, OWNER_ANNOTATION,
+    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, FIELD_MANAGER, KEYS_ANNOTATION, Keys, OWNER_ANNOTATION,
 };
 use auth0_client::ClientSecret;
 
@@ -150,7 +150,7 @@ impl Snapshot {
 }
 
 fn is_ours(entry: &ManagedFieldsEntry) -> bool {
-    entry.manager.as_deref() == Some(MANAGER)
+    entry.manager.as_deref() == Some(FIELD_MANAGER)
         && entry.subresource.as_deref().is_none_or(str::is_empty)
 }
 

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{read::Snapshot, render::Rendered};
 use crate::{
-    api::MANAGER,
+    api::{FIELD_MANAGER, PREPARE_FIELD_MANAGER},
     controller::{KUBE_DEADLINE, trouble},
     telemetry,
 };
@@ -54,7 +54,7 @@ impl SecretStore {
         right: WriteFence<'_>,
     ) -> Result<Snapshot, Failure> {
         let what = format!("creating the Secret {name}");
-        let query = format!("fieldManager={MANAGER}");
+        let query = format!("fieldManager={FIELD_MANAGER}");
         let body = rendered.json(None).to_vec();
         let request = self.request(Method::POST, namespace, None, &query, JSON, body, &what)?;
         trouble::check(right)?;
@@ -79,7 +79,7 @@ impl SecretStore {
             trouble::check(right)?;
             version = self.prepare(namespace, name, &version, preparation).await?;
         }
-        let query = format!("fieldManager={MANAGER}&force=true");
+        let query = format!("fieldManager={FIELD_MANAGER}&force=true");
         let body = rendered.json(Some(&version)).to_vec();
         let request =
             self.request(Method::PATCH, namespace, Some(name), &query, APPLY, body, &what)?;
@@ -99,12 +99,12 @@ impl SecretStore {
         let what = format!("rehearsing the write of the Secret {name}");
         let request = match over {
             None => {
-                let query = format!("fieldManager={MANAGER}&dryRun=All");
+                let query = format!("fieldManager={FIELD_MANAGER}&dryRun=All");
                 let body = rendered.json(None).to_vec();
                 self.request(Method::POST, namespace, None, &query, JSON, body, &what)?
             }
             Some(over) => {
-                let query = format!("fieldManager={MANAGER}&force=true&dryRun=All");
+                let query = format!("fieldManager={FIELD_MANAGER}&force=true&dryRun=All");
                 let body = rendered.json(Some(over.version())).to_vec();
                 self.request(Method::PATCH, namespace, Some(name), &query, APPLY, body, &what)?
             }
@@ -127,7 +127,7 @@ impl SecretStore {
         let patch: Vec<_> = std::iter::once(over).chain(changes).collect();
         let body = json!(patch).to_string().into_bytes();
         let kind = "application/json-patch+json";
-        let query = format!("fieldManager={MANAGER}-preparation");
+        let query = format!("fieldManager={PREPARE_FIELD_MANAGER}");
         let request =
             self.request(Method::PATCH, namespace, Some(name), &query, kind, body, &what)?;
         let text = self.send(request, &what).await.map_err(|failure| failure.trouble(&what))?;
@@ -173,7 +173,7 @@ impl SecretStore {
             CallError::Status(_) => "Refused",
             CallError::Failed(trouble) => trouble.reason.as_str(),
         };
-        telemetry::traced(telemetry::kubernetes(what), word, call).await
+        telemetry::trace_request(telemetry::kubernetes_span(what), word, call).await
     }
 }
 

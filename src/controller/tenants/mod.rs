@@ -20,7 +20,7 @@ use rotation::{ErrorClass, Failure, K8sDuration, Reason};
 use crate::controller::{KUBE_DEADLINE, cache::Watched, target::SecretStore, trouble};
 use crate::{
     api::{ClientSecretRotation, ClusterAuth0Tenant, TenantKind, TenantRef},
-    metrics::{Metrics, TenantMeter},
+    metrics::{Metrics, TenantMetrics},
 };
 use auth0_client::{Auth0Error, Endpoint, RateLimitStatus, TenantClient};
 use credentials::Seen;
@@ -57,7 +57,7 @@ struct Kept {
     /// The generation of the resource that it was made of.
     generation: Option<i64>,
     tenant: Arc<TenantClient>,
-    meter: Arc<TenantMeter>,
+    meter: Arc<TenantMetrics>,
     /// What was seen of its credentials.
     seen: Seen,
 }
@@ -67,7 +67,7 @@ struct Kept {
 pub(in crate::controller) struct Usable {
     pub(in crate::controller) tenant: Arc<TenantClient>,
     /// Counts what is asked of it.
-    pub(in crate::controller) meter: Arc<TenantMeter>,
+    pub(in crate::controller) meter: Arc<TenantMetrics>,
     pub(in crate::controller) domain: String,
     /// Namespace and name of the Secret with its credentials.
     pub(in crate::controller) credentials: (String, String),

@@ -12,7 +12,7 @@ use kube::{
 use rotation::{Condition, ConditionStatus, Failure, Reason, condition_types, set_condition};
 
 use super::{Usable, credentials_watch, kinds::TenantResource};
-use crate::api::{Auth0TenantStatus, MANAGER, RateLimitStatus, Scopes, TenantRef};
+use crate::api::{Auth0TenantStatus, FIELD_MANAGER, RateLimitStatus, Scopes, TenantRef};
 use crate::controller::{
     KUBE_DEADLINE,
     clock::now,
@@ -48,7 +48,8 @@ pub(in crate::controller) async fn reconcile<T: TenantResource>(
     let uid = tenant.uid().unwrap_or_default();
     let checked = check(tenant, &context).await;
     let failure = checked.as_ref().err().cloned();
-    let status = Auth0TenantStatus { budget: budget(tenant, &context), ..status(tenant, checked) };
+    let status =
+        Auth0TenantStatus { rate_limit: budget(tenant, &context), ..status(tenant, checked) };
     let stored = store(tenant, status, &context).await;
     credentials_watch::follow(tenant, failure.as_ref(), &context);
     let Some(trouble) = failure.or(stored.err()) else {
@@ -74,7 +75,7 @@ struct Found {
 async fn check<T: TenantResource>(tenant: &T, context: &Context) -> Result<Found, Failure> {
     let usable = context.tenants.usable(tenant)?;
     let scopes = usable.tenant.scopes(&SCOPES.map(|(scope, _)| scope)).await;
-    usable.meter.called("scopes", &scopes);
+    usable.meter.count_operation("scopes", &scopes);
     let scopes = scopes.map_err(|error| Failure::from(&error))?;
     Ok(Found { scopes, token_time: usable.tenant.token_time().await })
 }
@@ -82,7 +83,7 @@ async fn check<T: TenantResource>(tenant: &T, context: &Context) -> Result<Found
 /// What is left of the tenant's budget, for its status. It changes with every call, so it isn't told
 /// each time that the tenant is looked at.
 fn budget<T: TenantResource>(tenant: &T, context: &Context) -> Option<RateLimitStatus> {
-    let told = tenant.status().and_then(|status| status.budget);
+    let told = tenant.status().and_then(|status| status.rate_limit);
     let usable = context.tenants.usable(tenant).ok()?;
     let Some(left) = usable.tenant.budget() else { return told };
     let is_due = context.memory.with(&usable.uid, |known| {
@@ -207,7 +208,7 @@ async fn store<T: TenantResource>(
     tenant.set_status(status);
     let api = T::api(context.client.clone(), &tenant.namespace().unwrap_or_default());
     let name = tenant.name_any();
-    let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     let what = "storing the tenant's status";
     trouble::check(context.right())?;
     match tokio::time::timeout(KUBE_DEADLINE, api.replace_status(&name, &params, &tenant)).await {
