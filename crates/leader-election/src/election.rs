@@ -201,17 +201,15 @@ impl Election {
 
     /// Records that the Lease was read. `now` is a time after the response.
     pub(crate) fn record_read(&mut self, lease: Option<LeaseRecord>, now: BootInstant) {
-        match &self.observed {
-            Some(observed) if observed.record == lease => {}
-            previous => {
-                if let Some(Observed { record: Some(previous), .. }) = previous {
-                    self.deleted_lease_duration = match previous.holder_identity {
-                        Some(_) => previous.lease_duration.unwrap_or(self.config.lease_duration()),
-                        None => Duration::ZERO,
-                    };
-                }
-                self.observed = Some(Observed { record: lease, since: now });
+        let has_changed = self.observed.as_ref().is_none_or(|observed| observed.record != lease);
+        if has_changed {
+            if let Some(Observed { record: Some(previous), .. }) = &self.observed {
+                self.deleted_lease_duration = match previous.holder_identity {
+                    Some(_) => previous.lease_duration.unwrap_or(self.config.lease_duration()),
+                    None => Duration::ZERO,
+                };
             }
+            self.observed = Some(Observed { record: lease, since: now });
         }
         self.is_fresh = true;
         self.not_before = now;

@@ -10,10 +10,10 @@ use crate::{boot_instant::BootInstant, election::LossReason};
 ///
 /// It expires by the clock alone, so it is correct even if the task that renews the Lease hangs.
 #[derive(Clone, Debug)]
-pub struct Leadership(Term);
+pub struct Leadership(Validity);
 
 #[derive(Clone, Debug)]
-enum Term {
+enum Validity {
     /// Leader election is disabled.
     Unlimited,
     /// Ends at this time. `None` while this process is not the leader.
@@ -51,19 +51,19 @@ pub enum LeaderState {
 }
 
 impl Leadership {
-    /// Leadership that never ends, for a process that runs without leader election.
+    /// Returns leadership that never ends, for a process that runs without leader election.
     pub fn unlimited() -> Self {
-        Self(Term::Unlimited)
+        Self(Validity::Unlimited)
     }
 
-    /// Leadership of an elected process. It is not the leader yet.
+    /// Returns leadership of a process that takes part in an election. It is not the leader yet.
     pub(crate) fn elected() -> Self {
-        Self(Term::Until(Arc::default()))
+        Self(Validity::Until(Arc::default()))
     }
 
     /// Sets when leadership ends; `None` ends it now.
     pub(crate) fn set_end(&self, end: Option<BootInstant>) {
-        if let Term::Until(current) = &self.0 {
+        if let Validity::Until(current) = &self.0 {
             *current.lock() = end;
         }
     }
@@ -71,8 +71,8 @@ impl Leadership {
     /// Returns true if this process may act now.
     pub fn is_leader(&self) -> bool {
         match &self.0 {
-            Term::Unlimited => true,
-            Term::Until(end) => end.lock().is_some_and(|end| BootInstant::now() < end),
+            Validity::Unlimited => true,
+            Validity::Until(end) => end.lock().is_some_and(|end| BootInstant::now() < end),
         }
     }
 
@@ -80,8 +80,8 @@ impl Leadership {
     /// whichever is earlier. Returns `None` if this process is not the leader.
     pub fn latest_start(&self, not_after: Instant) -> Option<Instant> {
         let end = match &self.0 {
-            Term::Unlimited => return Some(not_after),
-            Term::Until(end) => (*end.lock())?,
+            Validity::Unlimited => return Some(not_after),
+            Validity::Until(end) => (*end.lock())?,
         };
         let remaining = end.saturating_duration_since(BootInstant::now());
         if remaining.is_zero() {
