@@ -1,51 +1,53 @@
-//! The command line: arguments as they are given, and what they are checked into.
+//! Arguments of the command line. [`config`](crate::config) validates those that depend on each
+//! other.
 
 use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand};
-use rotation::K8sDuration;
+use rotation::{K8sDuration, K8sDurationError};
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
-use crate::{controller::Settings, telemetry::LogFormat};
-use leader_election;
+use crate::telemetry::LogFormat;
 
-/// Rotates Auth0 client secrets and keeps Kubernetes Secrets in step.
+/// Rotates Auth0 client secrets and keeps Kubernetes Secrets in sync.
 #[derive(Debug, Parser)]
 #[command(name = "auth0-rotator", version, arg_required_else_help = true)]
 pub struct Cli {
-    /// What to do.
+    /// Subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What can be done.
+/// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the operator, on the cluster of KUBECONFIG or on the one that it runs in.
+    /// Run the operator on the cluster of KUBECONFIG, or on the cluster of its Pod.
     Run(Box<RunArgs>),
-    /// Print the custom resource definitions.
+    /// Print the CustomResourceDefinitions as YAML.
     Crds,
-    /// Ask an operator whether it is ready, until it is.
-    Check(CheckArgs),
+    /// Wait until an operator is ready.
+    WaitReady(WaitReadyArgs),
 }
 
-/// The flags of `check`.
+/// Arguments of `wait-ready`.
 #[derive(Args, Clone, Debug)]
-pub struct CheckArgs {
-    /// What to ask, such as http://auth0-rotator.auth0-rotator:8081/readyz.
+pub struct WaitReadyArgs {
+    /// Readiness endpoint of the operator, for example
+    /// http://auth0-rotator.auth0-rotator:8081/readyz.
     #[arg(value_name = "URL")]
     pub url: Url,
 
-    /// How long to ask.
-    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = span)]
+    /// How long to wait, for example 30s or 2m.
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
     pub timeout: K8sDuration,
 }
 
-/// The flags of `run`.
+/// Arguments of `run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// A namespace to work in; can be repeated. All namespaces when absent.
+    /// Namespace to watch, for example team-shop; repeat the flag for several. Default: all
+    /// namespaces.
     #[arg(
         long = "namespace",
         env = "AUTH0_ROTATOR_NAMESPACE",
@@ -55,7 +57,7 @@ pub struct RunArgs {
     )]
     pub namespaces: Vec<String>,
 
-    /// Where to serve /metrics.
+    /// Address on which to serve /metrics.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_METRICS_ADDR",
@@ -64,7 +66,7 @@ pub struct RunArgs {
     )]
     pub metrics_addr: SocketAddr,
 
-    /// Where to serve /livez and /readyz.
+    /// Address on which to serve /livez and /readyz.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_HEALTH_ADDR",
@@ -73,8 +75,8 @@ pub struct RunArgs {
     )]
     pub health_addr: SocketAddr,
 
-    /// How long Auth0 may take to accept a new secret and to refuse the old one. Shorter than
-    /// Auth0's 30s only for a simulator.
+    /// Time within which Auth0 accepts a new secret and rejects the old one everywhere. Auth0 needs
+    /// 30s; a shorter window is for a simulator.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_PROPAGATION_WINDOW",
@@ -84,12 +86,12 @@ pub struct RunArgs {
     )]
     pub propagation_window: K8sDuration,
 
-    /// Let tenants have endpoints with plain HTTP, for a simulator.
+    /// Accept tenants whose endpoint is plain HTTP, for a simulator.
     #[arg(long, env = "AUTH0_ROTATOR_ALLOW_HTTP_ENDPOINTS")]
     pub allow_http_endpoints: bool,
 
-    /// The operator's own namespace, where the credentials of ClusterAuth0Tenants are. That of its
-    /// service account, or of the context of KUBECONFIG, when absent.
+    /// Namespace of the operator, which holds the credentials of ClusterAuth0Tenants and the Lease.
+    /// Default: the namespace of the service account, or of the context of KUBECONFIG.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_OPERATOR_NAMESPACE",
@@ -98,8 +100,8 @@ pub struct RunArgs {
     )]
     pub operator_namespace: Option<String>,
 
-    /// Whether ClusterAuth0Tenants may be used. By default when no --namespace is given: it takes
-    /// permissions on the whole cluster.
+    /// Serve ClusterAuth0Tenants, which requires cluster-wide permissions. Default: true unless
+    /// --namespace is set.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_CLUSTER_TENANTS",
@@ -109,29 +111,29 @@ pub struct RunArgs {
     )]
     pub cluster_tenants: Option<bool>,
 
-    /// Which of several replicas acts.
+    /// Leader election.
     #[command(flatten)]
     pub leader: LeaderArgs,
 
-    /// How log lines are written.
+    /// Format of log lines.
     #[arg(long, env = "AUTH0_ROTATOR_LOG_FORMAT", default_value = "json", value_enum)]
     pub log_format: LogFormat,
 
-    /// The finest log lines to write: error, warn, info, debug or trace.
+    /// Most verbose level of log lines: error, warn, info, debug or trace.
     #[arg(long, env = "AUTH0_ROTATOR_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     pub log_level: LevelFilter,
 
-    /// Where to send traces: the base URL of a collector that takes OTLP over HTTP, such as
-    /// http://otel-collector:4318. None are made when absent.
+    /// Base URL of an OTLP collector to which to export traces over HTTP, for example
+    /// http://otel-collector:4318. Default: no traces.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_OTLP_ENDPOINT",
         value_name = "URL",
-        value_parser = collector
+        value_parser = otlp_endpoint
     )]
     pub otlp_endpoint: Option<Url>,
 
-    /// How many resources to work on at a time.
+    /// Maximum number of resources to reconcile concurrently, from 1 to 1024.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_CONCURRENCY",
@@ -142,12 +144,11 @@ pub struct RunArgs {
     pub concurrency: u16,
 }
 
-/// The flags of `run` that are about leader election. Their names are those of Kubernetes' own
-/// controllers.
+/// Flags of leader election, named as in the controllers of Kubernetes.
 #[derive(Args, Clone, Debug)]
 pub struct LeaderArgs {
-    /// Whether to act only while holding a Lease, so that several replicas can run. By default in a
-    /// pod, and not with a KUBECONFIG.
+    /// Act only while holding a Lease, so that several replicas can run. Default: true in a Pod,
+    /// false with KUBECONFIG.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_LEADER_ELECT",
@@ -157,8 +158,8 @@ pub struct LeaderArgs {
     )]
     pub leader_elect: Option<bool>,
 
-    /// The name of the Lease, in the operator's own namespace. Operators that share it share the
-    /// work: those with different settings each need one of their own.
+    /// Name of the Lease in the operator's namespace. Operators that watch different namespaces
+    /// need different Leases.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_LEADER_ELECT_RESOURCE_NAME",
@@ -168,133 +169,108 @@ pub struct LeaderArgs {
     )]
     pub leader_elect_resource_name: String,
 
-    /// How long the Lease of a leader that isn't heard of any more stays its own. Whole seconds.
+    /// How long a standby waits after the last observed renewal before it takes the Lease. Whole
+    /// seconds from 2s to 10m.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_LEADER_ELECT_LEASE_DURATION",
         default_value = "12s",
         value_name = "DURATION",
-        value_parser = span
+        value_parser = duration
     )]
     pub leader_elect_lease_duration: K8sDuration,
 
-    /// How long after it last renewed the Lease a leader may act. At most three quarters of the
-    /// lease duration: the rest is the margin in which nobody acts.
+    /// How long the leader acts after its last successful renewal. At most three quarters of the
+    /// lease duration; in the rest of it, no replica acts.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_LEADER_ELECT_RENEW_DEADLINE",
         default_value = "8s",
         value_name = "DURATION",
-        value_parser = span
+        value_parser = duration
     )]
     pub leader_elect_renew_deadline: K8sDuration,
 
-    /// How often a replica that isn't the leader looks at the Lease, and how soon a leader tries
-    /// again that could not renew it. At most a quarter of the renew deadline.
+    /// How often a standby reads the Lease, and how long the leader waits before it retries a
+    /// failed renewal. From 10ms to a quarter of the renew deadline.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_LEADER_ELECT_RETRY_PERIOD",
         default_value = "1s",
         value_name = "DURATION",
-        value_parser = span
+        value_parser = duration
     )]
     pub leader_elect_retry_period: K8sDuration,
 }
 
-impl LeaderArgs {
-    /// The times of the election.
-    ///
-    /// # Errors
-    /// When they don't fit together; the flag is named.
-    pub fn terms(&self) -> Result<leader_election::LeaderElectionConfig, String> {
-        let (duration, deadline, retry) = (
-            self.leader_elect_lease_duration.to_std(),
-            self.leader_elect_renew_deadline.to_std(),
-            self.leader_elect_retry_period.to_std(),
-        );
-        leader_election::LeaderElectionConfig::new(duration, deadline, retry)
-    }
-}
-
-impl RunArgs {
-    /// How the controller is to work.
-    pub fn settings(&self) -> Settings {
-        Settings {
-            namespaces: self.namespaces.clone(),
-            propagation_window: self.propagation_window,
-            allow_http: self.allow_http_endpoints,
-            concurrency: self.concurrency,
-            operator_namespace: self.operator_namespace.clone(),
-            cluster_tenants: self.cluster_tenants,
-        }
-    }
-}
-
-/// A namespace is a DNS label (RFC 1123).
 fn namespace(text: &str) -> Result<String, String> {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let well_formed = (1..=63).contains(&text.len())
-        && text.chars().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    if well_formed {
+    if is_dns_label(text) {
         Ok(text.to_owned())
     } else {
-        Err("a namespace has 1 to 63 lower-case letters, digits and '-', as in team-shop".into())
+        Err("a namespace is 1 to 63 lower-case letters, digits and '-', for example team-shop"
+            .into())
     }
-}
-
-/// Credentials in a URL would be seen wherever the command line is.
-fn collector(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    let plain = url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain {
-        Ok(url)
-    } else {
-        Err("it must begin with http:// or https:// and have no credentials and no query; headers \
-             are given in OTEL_EXPORTER_OTLP_HEADERS"
-            .to_owned())
-    }
-}
-
-fn span(text: &str) -> Result<K8sDuration, String> {
-    text.parse().map_err(|error: rotation::K8sDurationError| error.to_string())
 }
 
 /// The name of a Lease is a DNS subdomain (RFC 1123).
 fn lease_name(text: &str) -> Result<String, String> {
-    let label = |label: &str| namespace(label).is_ok();
-    if text.len() <= 253 && text.split('.').all(label) {
+    if text.len() <= 253 && text.split('.').all(is_dns_label) {
         Ok(text.to_owned())
     } else {
-        Err("a name has lower-case letters, digits, '-' and '.', as in auth0-rotator".into())
+        Err("the name of a Lease is lower-case letters, digits, '-' and '.', for example \
+             auth0-rotator"
+            .into())
     }
 }
 
+/// Whether the text is a DNS label (RFC 1123).
+fn is_dns_label(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&text.len())
+        && text.chars().all(is_allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Rejects credentials in the URL: everyone who can see the command line could read them.
+fn otlp_endpoint(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let is_http = matches!(url.scheme(), "http" | "https") && url.has_host();
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    if !is_http || has_credentials || url.query().is_some() || url.fragment().is_some() {
+        return Err("the endpoint is an http:// or https:// URL without credentials, query and \
+                    fragment, for example http://otel-collector:4318; set headers in \
+                    OTEL_EXPORTER_OTLP_HEADERS"
+            .to_owned());
+    }
+    Ok(url)
+}
+
+fn duration(text: &str) -> Result<K8sDuration, String> {
+    text.parse().map_err(|error: K8sDurationError| error.to_string())
+}
+
 fn propagation_window(text: &str) -> Result<K8sDuration, String> {
-    let span = span(text)?;
-    let (least, most) = (K8sDuration::from_millis(100), K8sDuration::from_secs(600));
-    if (least..=most).contains(&span) {
-        Ok(span)
+    let window = duration(text)?;
+    let (min, max) = (K8sDuration::from_millis(100), K8sDuration::from_secs(600));
+    if (min..=max).contains(&window) {
+        Ok(window)
     } else {
-        Err(format!("it must be between {least} and {most}; Auth0's is 30s"))
+        Err(format!("the window is between {min} and {max}, for example 30s, the window of Auth0"))
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
-        let all = ["auth0-rotator", "run"].iter().chain(arguments);
-        Cli::try_parse_from(all).map(|cli| match cli.command {
-            Command::Run(arguments) => *arguments,
-            Command::Crds | Command::Check(_) => unreachable!("run was given"),
+    pub(crate) fn parse(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        let command_line = ["auth0-rotator", "run"].iter().chain(args);
+        Cli::try_parse_from(command_line).map(|cli| match cli.command {
+            Command::Run(args) => *args,
+            Command::Crds | Command::WaitReady(_) => unreachable!("the subcommand is run"),
         })
     }
 
@@ -308,52 +284,40 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_can_be_repeated_and_are_checked() {
-        let arguments = parse(&["--namespace", "a", "--namespace", "b"]).unwrap();
-        assert_eq!(arguments.namespaces, ["a", "b"]);
-        for wrong in ["", "A", "-a", "a-", "a.b", &"x".repeat(64)] {
-            let error = parse(&["--namespace", wrong]).unwrap_err();
-            assert_eq!(error.exit_code(), 2, "{wrong:?}");
+    fn accepts_several_namespaces_and_rejects_invalid_ones() {
+        let args = parse(&["--namespace", "a", "--namespace", "b"]).unwrap();
+        assert_eq!(args.namespaces, ["a", "b"]);
+        for invalid in ["", "A", "-a", "a-", "a.b", &"x".repeat(64)] {
+            let error = parse(&["--namespace", invalid]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{invalid:?}");
         }
     }
 
     #[test]
-    fn a_collector_is_a_plain_url() {
-        let arguments = parse(&["--otlp-endpoint", "http://collector:4318"]).unwrap();
-        assert_eq!(arguments.otlp_endpoint.unwrap().as_str(), "http://collector:4318/");
+    fn rejects_an_otlp_endpoint_with_credentials_or_query() {
+        let args = parse(&["--otlp-endpoint", "http://collector:4318"]).unwrap();
+        assert_eq!(args.otlp_endpoint.unwrap().as_str(), "http://collector:4318/");
         assert!(parse(&[]).unwrap().otlp_endpoint.is_none());
-        for wrong in
+        for invalid in
             ["", "collector:4318", "grpc://c:1", "http://u:p@c:1", "https://c/?a=b", "http://"]
         {
-            assert!(parse(&["--otlp-endpoint", wrong]).is_err(), "{wrong:?}");
+            assert!(parse(&["--otlp-endpoint", invalid]).is_err(), "{invalid:?}");
         }
     }
 
     #[test]
-    fn the_times_of_the_election_have_to_fit_together() {
-        let terms = |arguments: &[&str]| parse(arguments).unwrap().leader.terms();
-        assert!(terms(&[]).is_ok());
-        for (wrong, flag) in [
-            ("--leader-elect-lease-duration=1s", "--leader-elect-lease-duration"),
-            ("--leader-elect-lease-duration=12500ms", "--leader-elect-lease-duration"),
-            ("--leader-elect-lease-duration=11m", "--leader-elect-lease-duration"),
-            ("--leader-elect-renew-deadline=9001ms", "--leader-elect-renew-deadline"),
-            ("--leader-elect-retry-period=2001ms", "--leader-elect-retry-period"),
-            ("--leader-elect-retry-period=0s", "--leader-elect-retry-period"),
-        ] {
-            assert!(terms(&[wrong]).unwrap_err().starts_with(flag), "{wrong}");
-        }
-        for wrong in ["", "A", "a..b", "-a", &"a.".repeat(127)] {
-            let wrong = format!("--leader-elect-resource-name={wrong}");
-            assert!(parse(&[&wrong]).is_err(), "{wrong}");
+    fn rejects_invalid_lease_names() {
+        for invalid in ["", "A", "a..b", "-a", &"a.".repeat(127)] {
+            let arg = format!("--leader-elect-resource-name={invalid}");
+            assert!(parse(&[&arg]).is_err(), "{invalid}");
         }
     }
 
     #[test]
-    fn the_propagation_window_is_bounded() {
+    fn rejects_a_propagation_window_out_of_bounds() {
         assert_eq!(parse(&[]).unwrap().propagation_window, K8sDuration::from_secs(30));
-        for wrong in ["0s", "", "-1s", "11m", "soon"] {
-            assert!(parse(&[&format!("--propagation-window={wrong}")]).is_err(), "{wrong:?}");
+        for invalid in ["0s", "", "-1s", "11m", "soon"] {
+            assert!(parse(&[&format!("--propagation-window={invalid}")]).is_err(), "{invalid:?}");
         }
     }
 }

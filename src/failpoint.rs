@@ -1,10 +1,10 @@
-//! Places at which a test can end the process, as a kill would: before and after each effect.
+//! Failpoints: places before and after each external effect where a test can kill the process.
 //!
-//! Compiled in with the feature `failpoints` only. Which place is meant, and which time of passing
-//! it, stands in the variable `FAILPOINTS` in the notation of the crate `fail`, as in
+//! Only compiled with the feature `failpoints`. The variable `FAILPOINTS` selects a failpoint, and
+//! on which of its executions to kill, in the notation of the crate `fail`: for example
 //! `after-publish=1*off->return`.
 
-/// All places.
+/// Names of all failpoints.
 pub const FAILPOINTS: [&str; 14] = [
     "before-store-status",
     "after-store-status",
@@ -22,29 +22,29 @@ pub const FAILPOINTS: [&str; 14] = [
     "after-restart",
 ];
 
-/// Ends the process here if a test asks for it.
+/// Kills the process here if `FAILPOINTS` selects this failpoint.
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]
-        fail::fail_point!($name, |_| $crate::failpoint::die($name));
+        fail::fail_point!($name, |_| $crate::failpoint::kill_process($name));
     };
 }
 
 pub(crate) use failpoint;
 
-/// Ends the process without any cleaning up.
+/// Kills the process without any cleanup.
 #[cfg(feature = "failpoints")]
-pub(crate) fn die(place: &str) -> ! {
-    tracing::info!(place, "killed here");
-    // An error leaves the process alive, which the test sees.
+pub(crate) fn kill_process(failpoint: &str) -> ! {
+    tracing::info!(failpoint, "killing the process");
+    // If this fails, the process stays alive, and the test notices that.
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     loop {
         std::thread::park();
     }
 }
 
-/// Reads `FAILPOINTS`. What it holds lasts until the process ends.
+/// Configures the failpoints from `FAILPOINTS`, until the process exits.
 #[cfg(feature = "failpoints")]
-pub fn start() {
+pub fn init() {
     std::mem::forget(fail::FailScenario::setup());
 }

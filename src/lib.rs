@@ -1,18 +1,29 @@
-//! Rotates Auth0 client secrets and keeps Kubernetes Secrets in step.
+//! Kubernetes operator that rotates Auth0 client secrets and keeps the Kubernetes Secrets that
+//! applications mount in sync.
 //!
-//! - [`api`]: the custom resources.
-//! - [`controller`]: observe, decide, act. What to do is decided in the crate `rotation`.
-//! - [`failpoint`]: where tests kill the process.
-//! - [`definitions`]: whether those that are installed are this version's.
-//! - `fuzzing`: what has to hold of every input, for the fuzz targets; a feature.
-//! - [`check`], [`cli`], [`run`], [`server`], [`metrics`], [`telemetry`], [`dumps`]: the process around it.
+//! | module | contents |
+//! | --- | --- |
+//! | [`api`] | custom resources; names of labels, annotations and the finalizer |
+//! | [`controller`] | reconcilers: observe, decide, execute |
+//! | [`metrics`] | counters and histograms |
+//! | [`cli`], [`config`] | arguments of the command line; validated configuration |
+//! | [`run`] | `run`: start, leader election, drain |
+//! | [`server`], [`telemetry`] | `/metrics`, `/livez` and `/readyz`; logs and traces |
+//! | [`crd_check`] | compatibility of the installed CRDs with this version |
+//! | [`wait_ready`] | `wait-ready`: waits until an operator is ready |
+//! | [`core_dumps`] | disables core dumps |
+//! | [`failpoint`] | places where tests kill the process |
+//! | `fuzzing` | properties of every external input, for the fuzz targets; feature `fuzzing` |
+//!
+//! The state machine of a rotation is the crate `rotation`, the client of Auth0's APIs is
+//! `auth0-client`, and leader election is `leader-election`.
 
 pub mod api;
-pub mod check;
 pub mod cli;
+pub mod config;
 pub mod controller;
-pub mod definitions;
-pub mod dumps;
+pub mod core_dumps;
+pub mod crd_check;
 pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -20,3 +31,4 @@ pub mod metrics;
 pub mod run;
 pub mod server;
 pub mod telemetry;
+pub mod wait_ready;

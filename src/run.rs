@@ -1,8 +1,9 @@
-//! The operator as a process: its client, its servers, its end.
+//! `run`: starts the operator, takes part in leader election, and drains at the end.
 
-use std::{fmt, path::Path, process::ExitCode, sync::Arc};
+use std::{io, net::SocketAddr, process::ExitCode, sync::Arc};
 
-use kube::{Client, Config, client::ClientBuilder};
+use kube::{Client, Config, client::ClientBuilder, config::InferConfigError};
+use leader_election::{LeaderElector, LeaderState, LeaseLock};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -10,186 +11,198 @@ use tokio::{
 };
 
 use crate::{
-    api::MANAGER,
-    cli::RunArgs,
+    api::FIELD_MANAGER,
+    config::RunConfig,
     controller::{self, KUBE_DEADLINE, ServerTimeLayer},
-    definitions,
+    crd_check,
     metrics::Metrics,
     server::{Readiness, Server},
 };
-use leader_election::{LeaderElectionConfig, LeaderElector, LeaderState, LeaseName};
 
 /// Why the operator can't start.
-#[derive(Debug)]
-pub struct StartError(String);
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no kubeconfig, and no service account of a Pod.
+    #[error("no cluster: {0}; set KUBECONFIG, or run in a Pod with a service account")]
+    NoCluster(#[source] Box<InferConfigError>),
+    /// The configuration of the cluster is not usable, for example because of its TLS settings.
+    #[error("can't use the configuration of the cluster: {0}")]
+    Client(#[source] Box<kube::Error>),
+    /// A defect of this program.
+    #[error("can't create the metrics: {0}")]
+    Metrics(#[source] prometheus::Error),
+    /// An address can't be bound, usually because it is in use.
+    #[error("{flag} {address}: {source}; choose another address, or free this one")]
+    Bind {
+        /// Flag that sets the address.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Error of the operating system.
+        source: io::Error,
+    },
 }
 
-impl std::error::Error for StartError {}
-
-/// Runs the operator until SIGTERM or SIGINT, or until it leads no more.
+/// Runs the operator until SIGTERM, SIGINT or the loss of leadership.
 ///
 /// # Errors
-/// When it can't start: no cluster, or an address that is taken.
-pub async fn run(arguments: &RunArgs, terms: LeaderElectionConfig) -> Result<ExitCode, StartError> {
-    let client = client().await?;
-    let metrics = Metrics::new()
-        .map_err(|error| StartError(format!("the metrics can't be made: {error}")))?;
-    let (synced, is_synced) = watch::channel(false);
-    let (stop, stopped) = watch::channel(false);
-    let addresses = bind(arguments).await?;
-    let (readiness, is_ready) = watch::channel(Readiness::default());
-    serve(addresses, &metrics, is_ready);
-    let settings = arguments.settings();
-    let mut asked_to_stop = Box::pin(asked_to_stop());
-    let waiting = |what: &str| drop(readiness.send_replace(Readiness::Waiting(what.to_owned())));
-    // Before the election: who can't work must not lead.
+///
+/// When it can't start.
+pub async fn run(config: RunConfig) -> Result<ExitCode, StartError> {
+    let client = connect().await?;
+    let metrics = Metrics::new().map_err(StartError::Metrics)?;
+    let listeners = Listeners::bind(&config).await?;
+    let (readiness, readiness_receiver) = watch::channel(Readiness::default());
+    listeners.serve(&metrics, readiness_receiver);
+    let mut shutdown = Box::pin(shutdown_signal());
+    let report = |problem: &str| {
+        readiness.send_replace(Readiness::Waiting(problem.to_owned()));
+    };
+    // Before the election: a replica that can't reconcile must not lead.
     tokio::select! {
-        () = definitions::wait(&client, settings.uses_cluster_tenants(), waiting) => {}
-        () = &mut asked_to_stop => {
+        () = crd_check::wait(&client, config.settings.uses_cluster_tenants(), report) => {}
+        () = &mut shutdown => {
             tracing::info!("stopped");
             return Ok(ExitCode::SUCCESS);
         }
     }
-    let candidacy = candidacy(arguments, terms, &client);
-    tokio::spawn(tell_of(candidacy.standing(), metrics.clone()));
-    let standing = candidacy.standing();
-    readiness.send_replace(Readiness::Begun { synced: is_synced, standing: standing.clone() });
+    let elector = start_elector(&config, &client);
+    tokio::spawn(export_leader_metric(elector.subscribe(), metrics.clone()));
+    let (synced, watches_synced) = watch::channel(false);
+    let leader_state = elector.subscribe();
+    readiness.send_replace(Readiness::Started { watches_synced, leader_state });
+    let (stop, stopped) = watch::channel(false);
+    let leader_state = elector.subscribe();
     tokio::spawn(async move {
         tokio::select! {
-            () = asked_to_stop => tracing::info!("stopping: what is under way is finished first"),
-            () = lost(standing) => {}
+            () = shutdown => tracing::info!("stopping: finishing reconciliations in progress"),
+            () = loss_of_leadership(leader_state) => {}
         }
         stop.send_replace(true);
     });
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(version, namespaces = ?arguments.namespaces, "started");
-    let asked = controller::run(controller::Runtime {
-        client,
-        settings,
-        metrics,
-        elector: &candidacy,
-        shutdown: stopped,
-        synced,
-    })
-    .await;
-    let standing = candidacy.standing().borrow().clone();
-    candidacy.resign().await;
-    match standing {
-        // Nothing of the term that is over may last: not what it remembered, nor what it waited for.
-        // A process that begins anew has nothing of it.
-        LeaderState::Lost(loss) => {
-            tracing::error!("the Lease was lost: {loss}; begin anew, to stand by");
-            Ok(ExitCode::FAILURE)
+    tracing::info!(version, namespaces = ?config.settings.namespaces, "started");
+    let was_requested =
+        controller::run(controller::Runtime {
+            client,
+            settings: config.settings,
+            metrics,
+            elector: &elector,
+            shutdown: stopped,
+            synced,
+        })
+        .await;
+    let leader_state = elector.subscribe().borrow().clone();
+    elector.release().await;
+    Ok(exit_code(leader_state, was_requested))
+}
+
+/// Logs why the operator stops, and returns its exit code.
+fn exit_code(leader_state: LeaderState, was_requested: bool) -> ExitCode {
+    match leader_state {
+        // A new process has no state, timer or task of the term that was lost.
+        LeaderState::Lost(reason) => {
+            tracing::error!(
+                %reason,
+                "lost leadership; exiting so that the Pod restarts as a standby"
+            );
+            ExitCode::FAILURE
         }
-        _ if asked => {
+        LeaderState::Leader | LeaderState::Standby { .. } if was_requested => {
             tracing::info!("stopped");
-            Ok(ExitCode::SUCCESS)
+            ExitCode::SUCCESS
         }
-        _ => {
-            tracing::error!("a watch, a reconciler or the election ended by itself");
-            Ok(ExitCode::FAILURE)
+        LeaderState::Leader | LeaderState::Standby { .. } => {
+            tracing::error!("a watch, a reconciler or the election ended unexpectedly");
+            ExitCode::FAILURE
         }
     }
 }
 
-/// This process as a candidate, if there is an election.
-fn candidacy(arguments: &RunArgs, terms: LeaderElectionConfig, client: &Client) -> LeaderElector {
-    if !arguments.leader.leader_elect.unwrap_or_else(is_in_pod) {
-        return LeaderElector::unopposed();
-    }
-    let here = || client.default_namespace().to_owned();
-    let place = LeaseName {
-        namespace: arguments.operator_namespace.clone().unwrap_or_else(here),
-        name: arguments.leader.leader_elect_resource_name.clone(),
-        field_manager: MANAGER.to_owned(),
+fn start_elector(config: &RunConfig, client: &Client) -> LeaderElector {
+    let Some(election) = &config.leader_election else { return LeaderElector::disabled() };
+    let namespace = config.settings.operator_namespace.clone();
+    let lock = LeaseLock {
+        namespace: namespace.unwrap_or_else(|| client.default_namespace().to_owned()),
+        name: election.lease_name.clone(),
+        // A container that restarts in the same Pod is another process, with another identity.
+        identity: format!("{}_{}", controller::instance(), uuid::Uuid::new_v4()),
+        field_manager: FIELD_MANAGER.to_owned(),
     };
-    // A container that is started again in the same pod is another process.
-    let identity = format!("{}_{}", controller::instance(), uuid::Uuid::new_v4());
-    LeaderElector::stand(client.clone(), place, identity, terms)
+    LeaderElector::start(client.clone(), lock, election.durations)
 }
 
-fn is_in_pod() -> bool {
-    let account = Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token");
-    std::env::var_os("KUBECONFIG").is_none() && account.exists()
-}
-
-/// Keeps the metric that tells who leads.
-async fn tell_of(mut standing: watch::Receiver<LeaderState>, metrics: Arc<Metrics>) {
+/// Keeps the metric `auth0_rotator_leader` up to date.
+async fn export_leader_metric(mut state: watch::Receiver<LeaderState>, metrics: Arc<Metrics>) {
     loop {
-        metrics.leads(*standing.borrow_and_update() == LeaderState::Leading);
-        if standing.changed().await.is_err() {
+        metrics.set_leader(*state.borrow_and_update() == LeaderState::Leader);
+        if state.changed().await.is_err() {
             return;
         }
     }
 }
 
-/// Waits until the Lease is lost. An election that ended by itself is as bad.
-async fn lost(mut standing: watch::Receiver<LeaderState>) {
-    let is_lost = |standing: &LeaderState| matches!(standing, LeaderState::Lost(_));
-    if standing.wait_for(is_lost).await.is_ok() {
-        tracing::error!("leads no more: nothing is changed from here on");
+/// Waits until leadership is lost, or the election has ended unexpectedly.
+async fn loss_of_leadership(mut state: watch::Receiver<LeaderState>) {
+    let is_lost = |state: &LeaderState| matches!(state, LeaderState::Lost(_));
+    if state.wait_for(is_lost).await.is_ok() {
+        tracing::error!("lost leadership; this replica makes no further changes");
     }
 }
 
-async fn client() -> Result<Client, StartError> {
-    let mut config = Config::infer().await.map_err(|error| {
-        StartError(format!(
-            "no cluster: {error}; set KUBECONFIG, or run in a pod with a service account"
-        ))
-    })?;
-    // Retries are ours to make: with our deadlines, and never of what is not known to have failed.
+async fn connect() -> Result<Client, StartError> {
+    let mut config =
+        Config::infer().await.map_err(|error| StartError::NoCluster(Box::new(error)))?;
+    // The callers retry, with their own deadlines, and only requests that are known to have failed.
     config.default_retry = false;
     config.connect_timeout = Some(KUBE_DEADLINE);
     config.write_timeout = Some(KUBE_DEADLINE);
-    let client =
-        ClientBuilder::try_from(config).map(|client| client.with_layer(&ServerTimeLayer).build());
-    client
-        .map_err(|error| StartError(format!("the cluster's configuration can't be used: {error}")))
+    let builder =
+        ClientBuilder::try_from(config).map_err(|error| StartError::Client(Box::new(error)))?;
+    Ok(builder.with_layer(&ServerTimeLayer).build())
 }
 
-/// Binds the addresses, first of all: one that is taken is told before anything is done.
-async fn bind(arguments: &RunArgs) -> Result<[TcpListener; 2], StartError> {
-    let taken = |flag: &str, address, error| {
-        StartError(format!("{flag} {address}: {error}; choose another address, or free this one"))
-    };
-    let address = arguments.metrics_addr;
-    let metrics = TcpListener::bind(address)
-        .await
-        .map_err(|error| taken("--metrics-addr", address, error))?;
-    let address = arguments.health_addr;
-    let health =
-        TcpListener::bind(address).await.map_err(|error| taken("--health-addr", address, error))?;
-    Ok([metrics, health])
+/// The bound addresses of the HTTP servers.
+struct Listeners {
+    metrics: TcpListener,
+    health: TcpListener,
 }
 
-fn serve(
-    [metrics, health]: [TcpListener; 2],
-    all: &Arc<Metrics>,
-    readiness: watch::Receiver<Readiness>,
-) {
-    let servers = [
-        (Server::metrics(metrics, all.clone()), "metrics"),
-        (Server::health(health, readiness), "health"),
-    ];
-    for (server, what) in servers {
-        let address = server.address().map(|address| address.to_string()).unwrap_or_default();
-        tracing::info!(what, address, "listening");
-        tokio::spawn(server.run());
+impl Listeners {
+    /// Binds the addresses before the operator does anything else, so that an address that is in
+    /// use is reported at once.
+    async fn bind(config: &RunConfig) -> Result<Self, StartError> {
+        Ok(Self {
+            metrics: bind("--metrics-addr", config.metrics_addr).await?,
+            health: bind("--health-addr", config.health_addr).await?,
+        })
+    }
+
+    fn serve(self, metrics: &Arc<Metrics>, readiness: watch::Receiver<Readiness>) {
+        serve("metrics", Server::metrics(self.metrics, metrics.clone()));
+        serve("health", Server::health(self.health, readiness));
     }
 }
 
-async fn asked_to_stop() {
+async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| StartError::Bind { flag, address, source })
+}
+
+fn serve(what: &'static str, server: Server) {
+    let address = server.address().map(|address| address.to_string()).unwrap_or_default();
+    tracing::info!(what, address, "listening");
+    tokio::spawn(server.run());
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn shutdown_signal() {
     let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     match (terminate, interrupt) {
         (Ok(mut terminate), Ok(mut interrupt)) => {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         }
-        // Without signals the process can only be killed, which it withstands.
+        // Without signal handlers, the signals kill the process, which is safe at any time.
         _ => std::future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP side of the operator: `/metrics`, `/livez` and `/readyz`.
+//! HTTP servers of the operator: `/metrics`, `/livez` and `/readyz`.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -9,80 +9,82 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use leader_election::LeaderState;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::metrics::Metrics;
-use leader_election::LeaderState;
 
-/// What `/readyz` goes by. A replica that stands by is as ready as the one that leads: its caches
-/// are filled, and it can lead at once.
+/// Readiness of this process, as `/readyz` reports it.
+///
+/// A standby is as ready as the leader: its watch caches are synced, and it can lead at once.
 pub enum Readiness {
-    /// The operator can't begin because of this.
+    /// The operator waits, for this reason, before it can start.
     Waiting(String),
-    /// It has begun.
-    Begun {
-        /// All watches have told what there is.
-        synced: watch::Receiver<bool>,
-        /// How this process stands in the election.
-        standing: watch::Receiver<LeaderState>,
+    /// The operator has started.
+    Started {
+        /// True once all watches have completed their initial list.
+        watches_synced: watch::Receiver<bool>,
+        /// State of this process in the election.
+        leader_state: watch::Receiver<LeaderState>,
     },
 }
 
 impl Default for Readiness {
-    fn default() -> Readiness {
-        Readiness::Waiting("the definitions have not been looked at yet".to_owned())
+    fn default() -> Self {
+        Self::Waiting("the CRDs have not been checked yet".to_owned())
     }
 }
 
 impl Readiness {
-    /// What is not so yet, or not any more.
-    fn lacks(&self) -> Option<String> {
-        let (synced, standing) = match self {
-            Readiness::Waiting(what) => return Some(what.clone()),
-            Readiness::Begun { synced, standing } => (synced, standing),
+    /// Returns why the process is not ready, or `None` if it is.
+    fn problem(&self) -> Option<String> {
+        let (watches_synced, leader_state) = match self {
+            Self::Waiting(reason) => return Some(reason.clone()),
+            Self::Started { watches_synced, leader_state } => (watches_synced, leader_state),
         };
-        if !*synced.borrow() {
+        if !*watches_synced.borrow() {
             return Some("the watches are not synced yet".to_owned());
         }
-        match &*standing.borrow() {
-            LeaderState::Leading => None,
-            LeaderState::Standby { trouble } => trouble.clone(),
-            LeaderState::Lost(loss) => Some(format!("the Lease was lost: {loss}")),
+        match &*leader_state.borrow() {
+            LeaderState::Leader => None,
+            LeaderState::Standby { problem } => problem.clone(),
+            LeaderState::Lost(reason) => Some(format!("lost leadership: {reason}")),
         }
     }
 }
 
-/// Something that is served where a listener is bound.
+/// An HTTP server on a bound address.
 pub struct Server {
     listener: TcpListener,
     router: Router,
 }
 
 impl Server {
-    /// Serves `/metrics`.
-    pub fn metrics(listener: TcpListener, metrics: Arc<Metrics>) -> Server {
-        let router = Router::new().route("/metrics", get(encode)).with_state(metrics);
-        Server { listener, router }
+    /// Creates the server of `/metrics`.
+    pub fn metrics(listener: TcpListener, metrics: Arc<Metrics>) -> Self {
+        let router = Router::new().route("/metrics", get(encode_metrics)).with_state(metrics);
+        Self { listener, router }
     }
 
-    /// Serves `/livez`, which is the process itself, and `/readyz`.
-    pub fn health(listener: TcpListener, readiness: watch::Receiver<Readiness>) -> Server {
+    /// Creates the server of `/livez`, which succeeds while the process runs, and `/readyz`.
+    pub fn health(listener: TcpListener, readiness: watch::Receiver<Readiness>) -> Self {
         let router = Router::new()
             .route("/livez", get(async || "ok"))
-            .route("/readyz", get(is_ready))
+            .route("/readyz", get(report_readiness))
             .with_state(readiness);
-        Server { listener, router }
+        Self { listener, router }
     }
 
-    /// The address that is bound.
+    /// Returns the bound address.
     ///
     /// # Errors
-    /// When the operating system doesn't tell.
+    ///
+    /// When the operating system doesn't report it.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until the process ends.
+    /// Serves until the process exits.
     pub async fn run(self) {
         if let Err(error) = axum::serve(self.listener, self.router).await {
             tracing::error!(%error, "an HTTP server ended");
@@ -90,8 +92,8 @@ impl Server {
     }
 }
 
-async fn encode(State(metrics): State<Arc<Metrics>>) -> Response {
-    // With many resources it takes some milliseconds, in which nothing else is to wait.
+async fn encode_metrics(State(metrics): State<Arc<Metrics>>) -> Response {
+    // Takes several milliseconds with many resources, which must not delay other tasks.
     match tokio::task::spawn_blocking(move || metrics.encode()).await {
         Ok(Ok(text)) => {
             ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
@@ -100,10 +102,12 @@ async fn encode(State(metrics): State<Arc<Metrics>>) -> Response {
     }
 }
 
-async fn is_ready(State(readiness): State<watch::Receiver<Readiness>>) -> (StatusCode, String) {
-    let lacks = readiness.borrow().lacks();
-    match lacks {
+async fn report_readiness(
+    State(readiness): State<watch::Receiver<Readiness>>,
+) -> (StatusCode, String) {
+    let problem = readiness.borrow().problem();
+    match problem {
         None => (StatusCode::OK, "ok".to_owned()),
-        Some(what) => (StatusCode::SERVICE_UNAVAILABLE, what),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, problem),
     }
 }

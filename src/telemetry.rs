@@ -1,7 +1,7 @@
-//! Logs: one line for what a person would want to know, on standard error. Traces: spans of passes and
-//! of the calls that they make, to a collector if one is named.
+//! Logs on standard error, and traces of reconciliations and their requests, exported to a
+//! collector if one is configured.
 //!
-//! A span has names, words from closed sets and numbers: nothing that was sent or received.
+//! Spans contain names, values from closed sets and numbers, and nothing that was sent or received.
 
 use std::{future::Future, io::IsTerminal as _, time::Duration};
 
@@ -16,45 +16,47 @@ use tracing_subscriber::{
 };
 use url::Url;
 
-/// How long the collector may take for what it is sent.
-const COLLECTOR_DEADLINE: Duration = Duration::from_secs(5);
+/// Timeout of an export to the collector.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// One JSON object per line.
     Json,
-    /// For people.
+    /// Human-readable text.
     Text,
 }
 
-/// Traces that are under way to a collector, if there is one.
+/// Export of traces. `None` if no collector is configured.
 pub struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// Sends what was not sent yet.
-    pub async fn finish(self) {
+    /// Exports the remaining spans.
+    pub async fn flush(self) {
         let Some(provider) = self.0 else { return };
-        let sent =
-            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(COLLECTOR_DEADLINE));
-        if !matches!(sent.await, Ok(Ok(()))) {
-            tracing::warn!("the last spans could not be sent");
+        let shutdown =
+            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(EXPORT_TIMEOUT));
+        if !matches!(shutdown.await, Ok(Ok(()))) {
+            tracing::warn!("could not export the last spans");
         }
     }
 }
 
-/// Starts logging, and traces where a `collector` takes them. Our own lines come at `level` and
-/// above; those of libraries only as warnings, whatever the level is: at finer levels some print
-/// what they send and receive.
+/// Initializes logging, and tracing if there is a `collector`.
+///
+/// Logs lines of this project up to `level`. Lines of libraries are logged as warnings and errors
+/// only, because some libraries log what they send and receive at more verbose levels.
 ///
 /// # Errors
-/// When no exporter can be made.
-pub fn start(
+///
+/// When the exporter can't be created.
+pub fn init(
     format: LogFormat,
     level: LevelFilter,
     collector: Option<&Url>,
 ) -> Result<Traces, ExporterBuildError> {
-    let provider = collector.map(provider).transpose()?;
+    let provider = collector.map(tracer_provider).transpose()?;
     let traces = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("auth0-rotator"))
@@ -62,34 +64,34 @@ pub fn start(
             .with_target(false)
             .with_threads(false)
             .with_tracked_inactivity(false)
-            // Not the lines of the log: they are written for people.
-            .with_filter(filter_fn(|what| what.is_span() && is_ours(what)))
+            // Spans only: log lines are not exported.
+            .with_filter(filter_fn(|metadata| metadata.is_span() && is_own(metadata)))
     });
-    let filter = filter_fn(move |what| what.is_event() && is_wanted(what, level));
+    let filter = filter_fn(move |metadata| metadata.is_event() && is_line_enabled(metadata, level));
     let writer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(traces);
-    let started = match format {
+    let initialized = match format {
         LogFormat::Json => registry
             .with(writer.json().flatten_event(true).with_span_list(false).with_filter(filter))
             .try_init(),
         LogFormat::Text => registry.with(writer.with_target(false).with_filter(filter)).try_init(),
     };
-    // Logging can be started once per process: in tests somebody else may have been faster.
-    drop(started);
+    // Fails if logging is already initialized, as by another test of the same process.
+    drop(initialized);
     Ok(Traces(provider))
 }
 
-/// Sends spans from a thread of its own: whoever makes them never waits. What the collector doesn't
-/// take in time is dropped.
-fn provider(collector: &Url) -> Result<SdkTracerProvider, ExporterBuildError> {
+/// Returns a provider that exports spans from a separate thread, so that creating a span never
+/// blocks. Spans that the collector doesn't accept in time are dropped.
+fn tracer_provider(collector: &Url) -> Result<SdkTracerProvider, ExporterBuildError> {
     let base = collector.as_str().trim_end_matches('/');
     let exporter = SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(format!("{base}/v1/traces"))
-        .with_timeout(COLLECTOR_DEADLINE)
+        .with_timeout(EXPORT_TIMEOUT)
         .build()?;
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource =
@@ -97,46 +99,54 @@ fn provider(collector: &Url) -> Result<SdkTracerProvider, ExporterBuildError> {
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
-fn is_ours(what: &Metadata<'_>) -> bool {
+/// Whether a span or a log line comes from this project.
+fn is_own(metadata: &Metadata<'_>) -> bool {
     ["auth0_rotator", "auth0_client", "leader_election", "rotation"]
         .iter()
-        .any(|name| what.target().starts_with(name))
+        .any(|name| metadata.target().starts_with(name))
 }
 
-fn is_wanted(line: &Metadata<'_>, level: LevelFilter) -> bool {
-    if is_ours(line) {
+fn is_line_enabled(line: &Metadata<'_>, level: LevelFilter) -> bool {
+    if is_own(line) {
         return *line.level() <= level;
     }
-    // kube's client logs the whole body of an answer that it can't parse, as a warning.
-    let bodies = line.target().starts_with("kube_client");
-    *line.level() <= if bodies { Level::ERROR } else { Level::WARN }
+    // kube-client logs the whole body of a response that it can't parse, as a warning.
+    let logs_bodies = line.target().starts_with("kube_client");
+    *line.level() <= if logs_bodies { Level::ERROR } else { Level::WARN }
 }
 
-/// The span of a pass over a resource.
-pub(crate) fn pass(namespace: &str, name: &str) -> Span {
-    info_span!("pass", namespace, name, result = Empty, otel.status_code = Empty)
+/// Returns the span of a reconciliation.
+pub(crate) fn reconcile_span(namespace: &str, name: &str) -> Span {
+    info_span!("reconcile", namespace, name, result = Empty, otel.status_code = Empty)
 }
 
-/// The span of a call to the API server.
-pub(crate) fn kubernetes(what: &str) -> Span {
-    info_span!("kubernetes", otel.kind = "client", what, result = Empty, otel.status_code = Empty,)
+/// Returns the span of a request to the API server.
+pub(crate) fn kubernetes_span(operation: &str) -> Span {
+    info_span!(
+        "kubernetes",
+        otel.kind = "client",
+        operation,
+        result = Empty,
+        otel.status_code = Empty,
+    )
 }
 
-/// Makes a call in its span, which tells in a word how it ended.
-pub(crate) async fn traced<T, E>(
+/// Sends a request in its span and records the result, for an error the reason that `reason`
+/// returns.
+pub(crate) async fn trace_request<T, E>(
     span: Span,
-    word: impl FnOnce(&E) -> &'static str,
-    call: impl Future<Output = Result<T, E>>,
+    reason: impl FnOnce(&E) -> &'static str,
+    request: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let ended = call.instrument(span.clone()).await;
-    put_down(&span, ended.as_ref().err().map(word));
-    ended
+    let result = request.instrument(span.clone()).await;
+    record_result(&span, result.as_ref().err().map(reason));
+    result
 }
 
-/// Puts down how the work of a span ended: well, or for that reason not.
-pub(crate) fn put_down(span: &Span, failed: Option<&'static str>) {
-    span.record("result", failed.unwrap_or("ok"));
-    if failed.is_some() {
+/// Records the result of a span: `ok`, or the reason of an error.
+pub(crate) fn record_result(span: &Span, error: Option<&'static str>) {
+    span.record("result", error.unwrap_or("ok"));
+    if error.is_some() {
         span.record("otel.status_code", "ERROR");
     }
 }

@@ -18,7 +18,7 @@ use rotation::{
 use super::tenant::TenantRegistry;
 use crate::{
     api::{AnyTenant, ClientSecretRotation},
-    metrics::{TENANT_LABELS, opts, phase_word},
+    metrics::{TENANT_LABELS, opts, phase_label},
 };
 
 /// Labels of a ClientSecretRotation.
@@ -61,7 +61,7 @@ impl Collector for StateCollector {
         let Some(tenants) = self.tenants.upgrade() else { return Vec::new() };
         let context = &tenants.context;
         // A standby would only repeat what the leader reports.
-        if !context.metrics.is_leading() {
+        if !context.metrics.is_leader() {
             return Vec::new();
         }
         let gauges = self.gauges.lock();
@@ -163,7 +163,7 @@ impl Gauges {
         }
         if let Some(rotation) = &status.rotation {
             let [namespace, name] = labels;
-            let phase = phase_word(rotation.phase);
+            let phase = phase_label(rotation.phase);
             self.phase_deadline
                 .with_label_values(&[namespace, name, phase])
                 .set(timestamp(deadline(rotation, resource, propagation_window)));

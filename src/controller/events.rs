@@ -13,7 +13,7 @@ use leader_election::{Leadership, WriteFence};
 use rotation::EventRecord;
 
 use super::kube_call::kube_call;
-use crate::api::MANAGER;
+use crate::api::FIELD_MANAGER;
 
 /// Longest note of an Event in characters; the API server takes 1,024 bytes.
 const NOTE_LIMIT: usize = 1000;
@@ -37,7 +37,7 @@ impl EventRecorder {
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let params = PostParams::default();
         for record in records {
-            if !WriteFence::Leader(&self.leadership).holds() {
+            if !WriteFence::Leader(&self.leadership).allows_write() {
                 return;
             }
             let event = self.event(regarding, record);
@@ -63,7 +63,7 @@ impl EventRecorder {
             action: Some("Reconcile".to_owned()),
             note: Some(record.message.chars().take(NOTE_LIMIT).collect()),
             regarding: Some(regarding.clone()),
-            reporting_controller: Some(format!("auth0-rotator.dev/{MANAGER}")),
+            reporting_controller: Some(format!("auth0-rotator.dev/{FIELD_MANAGER}")),
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()
         }

@@ -9,7 +9,7 @@ use super::{
     target_secret::{Contents, NumberedSecret, Rendering, Snapshot, check_templates},
     tenant::parse_list,
 };
-use crate::api::{Keys, ListFormat, MANAGER, TargetSpec};
+use crate::api::{FIELD_MANAGER, Keys, ListFormat, TargetSpec};
 use auth0_client::{
     ClientSecret,
     fuzzing::{MARK, PATIENCE},
@@ -61,7 +61,7 @@ fn stored(manifest: &[u8]) -> Value {
         },
     });
     secret["metadata"]["managedFields"] = json!([{
-        "manager": MANAGER, "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1",
+        "manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1",
         "fieldsV1": fields,
     }]);
     secret

@@ -26,7 +26,7 @@ pub(crate) async fn kube_call<T>(
         };
         Err(Error::Kube { action: action.to_owned(), failure })
     };
-    telemetry::traced(telemetry::kubernetes(action), |error| error.reason().as_str(), call).await
+    telemetry::trace_request(telemetry::kubernetes_span(action), |error| error.reason().as_str(), call).await
 }
 
 /// Checks that this process may still change something; to be called right before each change.
@@ -34,5 +34,5 @@ pub(crate) async fn kube_call<T>(
 /// # Errors
 /// [`Error::NotLeading`]
 pub(crate) fn check_fence(fence: WriteFence<'_>) -> Result<(), Error> {
-    if fence.holds() { Ok(()) } else { Err(Error::NotLeading) }
+    if fence.allows_write() { Ok(()) } else { Err(Error::NotLeading) }
 }

@@ -102,12 +102,12 @@ pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
     let (start, is_leading) = channel::channel(false);
     let mut tasks = JoinSet::new();
     let feeds = watches.start(&stores, &trigger, &is_leading, &mut tasks);
-    let mut leader_state = elector.standing();
+    let mut leader_state = elector.subscribe();
     let wait_to_lead = async {
         feeds.wait_synced().await;
         synced.send_replace(true);
         tracing::info!("watches are synced");
-        leader_state.wait_for(|state| *state == LeaderState::Leading).await.is_ok()
+        leader_state.wait_for(|state| *state == LeaderState::Leader).await.is_ok()
     };
     tokio::select! {
         leads = wait_to_lead => if !leads { return false },

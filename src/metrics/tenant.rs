@@ -1,102 +1,110 @@
-//! What is counted for each tenant: its series go when the tenant goes.
+//! Metrics of the requests to each tenant. The series of a tenant are removed with it.
 
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
 };
 
+use auth0_client::{Auth0Error, RequestObserver};
 use prometheus::{
     HistogramVec, IntCounterVec,
     core::{Collector, MetricVec, MetricVecBuilder},
     proto::{LabelPair, Metric},
 };
 
-use super::{CALL_BUCKETS, Metrics, Result, histogram, opts, words};
-use auth0_client::{Auth0Error, RequestObserver};
+use super::{Metrics, REQUEST_BUCKETS, Result, histogram, labels, opts};
 
-/// The labels that say which tenant it is.
+/// Labels that identify a tenant.
 pub(crate) const TENANT_LABELS: [&str; 3] = ["kind", "namespace", "tenant"];
 
-/// Kind, namespace and name of a tenant; a `ClusterAuth0Tenant` has an empty namespace.
+/// Values of [`TENANT_LABELS`]. The namespace of a `ClusterAuth0Tenant` is empty.
 pub(crate) type TenantName = [String; 3];
 
-pub(super) fn calls() -> Result<IntCounterVec> {
-    let help = "Operations at Auth0, by how they ended: class and result are ok, or the class of \
-                the error and its reason";
+pub(super) fn requests() -> Result<IntCounterVec> {
+    let help = "Operations at Auth0, by class and result: ok, or the class and the reason of the \
+                error";
     let [kind, namespace, tenant] = TENANT_LABELS;
     let labels = [kind, namespace, tenant, "operation", "class", "result"];
     IntCounterVec::new(opts("auth0_requests_total", help), &labels)
 }
 
-pub(super) fn call_seconds() -> Result<HistogramVec> {
-    let help = "How long HTTP requests to Auth0 took, without the wait for their turn, by the API \
-                that Auth0 counts them for";
+pub(super) fn request_duration() -> Result<HistogramVec> {
+    let help = "Duration of HTTP requests to Auth0, without the time that they waited for the rate \
+                limit, by the API whose limit they count against";
     let [kind, namespace, tenant] = TENANT_LABELS;
-    let histogram = histogram("auth0_request_duration_seconds", help, &CALL_BUCKETS);
+    let histogram = histogram("auth0_request_duration_seconds", help, &REQUEST_BUCKETS);
     HistogramVec::new(histogram, &[kind, namespace, tenant, "api"])
 }
 
-/// Counts what is asked of one tenant.
+/// Metrics of the requests to one tenant.
 #[derive(Clone)]
-pub(crate) struct TenantMeter {
+pub(crate) struct TenantMetrics {
     name: TenantName,
-    calls: IntCounterVec,
-    seconds: HistogramVec,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
 }
 
-impl TenantMeter {
-    /// An operation ended.
-    pub(crate) fn called<T>(
+impl TenantMetrics {
+    /// Counts an operation that ended.
+    pub(crate) fn count_operation<T>(
         &self,
         operation: &'static str,
-        called: &std::result::Result<T, Auth0Error>,
+        outcome: &std::result::Result<T, Auth0Error>,
     ) {
-        let (class, result) = match called {
+        let (class, result) = match outcome {
             Ok(_) => ("ok", "ok"),
-            Err(error) => (words::class(error.class()), error.reason().as_str()),
+            Err(error) => (labels::error_class(error.class()), error.reason().as_str()),
         };
         let [kind, namespace, tenant] = self.name.each_ref().map(String::as_str);
-        self.calls.with_label_values(&[kind, namespace, tenant, operation, class, result]).inc();
+        let labels = [kind, namespace, tenant, operation, class, result];
+        self.requests.with_label_values(&labels).inc();
     }
 }
 
-impl RequestObserver for TenantMeter {
+impl RequestObserver for TenantMetrics {
     fn answered(&self, api: &'static str, took: Duration) {
         let [kind, namespace, tenant] = self.name.each_ref().map(String::as_str);
         let labels = [kind, namespace, tenant, api];
-        self.seconds.with_label_values(&labels).observe(took.as_secs_f64());
+        self.request_duration.with_label_values(&labels).observe(took.as_secs_f64());
     }
 }
 
 impl Metrics {
-    /// What counts for a tenant.
-    pub(crate) fn tenant(&self, name: TenantName) -> TenantMeter {
-        TenantMeter { name, calls: self.calls.clone(), seconds: self.call_seconds.clone() }
+    /// Returns the metrics of a tenant.
+    pub(crate) fn tenant(&self, name: TenantName) -> TenantMetrics {
+        TenantMetrics {
+            name,
+            requests: self.auth0_requests.clone(),
+            request_duration: self.auth0_request_duration.clone(),
+        }
     }
 
-    /// Forgets the series of all other tenants.
-    pub(crate) fn keep_tenants(&self, present: &HashSet<TenantName>) {
-        forget(&self.calls, present);
-        forget(&self.call_seconds, present);
+    /// Removes the series of all tenants other than `existing`.
+    pub(crate) fn retain_tenants(&self, existing: &HashSet<TenantName>) {
+        retain(&self.auth0_requests, existing);
+        retain(&self.auth0_request_duration, existing);
     }
 }
 
-fn forget<T: MetricVecBuilder>(series: &MetricVec<T>, present: &HashSet<TenantName>) {
-    let is_gone = |metric: &&Metric| {
-        !present.contains(&TENANT_LABELS.map(|label| value(metric, label).to_owned()))
-    };
+fn retain<T: MetricVecBuilder>(series: &MetricVec<T>, existing: &HashSet<TenantName>) {
     for family in series.collect() {
-        for metric in family.get_metric().iter().filter(is_gone) {
+        for metric in family.get_metric() {
+            if existing.contains(&tenant_name(metric)) {
+                continue;
+            }
             let labels: HashMap<_, _> =
                 metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
-            // It may have been removed meanwhile, which is as good.
+            // Fails if the series was removed in the meantime.
             drop(series.remove(&labels));
         }
     }
 }
 
-fn value<'m>(metric: &'m Metric, label: &str) -> &'m str {
-    metric.get_label().iter().find(|pair| pair.name() == label).map_or("", LabelPair::value)
+fn tenant_name(metric: &Metric) -> TenantName {
+    TENANT_LABELS.map(|label| {
+        let pair = metric.get_label().iter().find(|pair| pair.name() == label);
+        pair.map_or("", LabelPair::value).to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -108,19 +116,19 @@ mod tests {
     }
 
     #[test]
-    fn the_series_of_a_tenant_go_with_it() {
+    fn removes_the_series_of_a_deleted_tenant() {
         let metrics = Metrics::new().unwrap();
-        for tenant in ["gone", "stays"] {
-            let meter = metrics.tenant(name(tenant));
-            meter.called("revoke", &Ok(()));
-            meter.called::<()>("revoke", &Err(Auth0Error::NoResponse));
-            meter.answered("management", Duration::from_millis(3));
+        for tenant in ["deleted", "existing"] {
+            let tenant = metrics.tenant(name(tenant));
+            tenant.count_operation("revoke", &Ok(()));
+            tenant.count_operation::<()>("revoke", &Err(Auth0Error::NoResponse));
+            tenant.answered("management", Duration::from_millis(3));
         }
         let text = || String::from_utf8(metrics.encode().unwrap()).unwrap();
-        assert!(text().contains("tenant=\"gone\""));
-        metrics.keep_tenants(&HashSet::from([name("stays")]));
-        assert!(!text().contains("tenant=\"gone\""));
-        let stays = text().lines().filter(|line| line.contains("tenant=\"stays\"")).count();
-        assert_eq!(stays, 2 + CALL_BUCKETS.len() + 3, "{}", text());
+        assert!(text().contains("tenant=\"deleted\""));
+        metrics.retain_tenants(&HashSet::from([name("existing")]));
+        assert!(!text().contains("tenant=\"deleted\""));
+        let existing = text().lines().filter(|line| line.contains("tenant=\"existing\"")).count();
+        assert_eq!(existing, 2 + REQUEST_BUCKETS.len() + 3, "{}", text());
     }
 }

@@ -54,7 +54,7 @@ async fn more_is_due_than_the_limit_lets_through_and_nothing_is_refused() {
     }
     assert_none_refused(&bench.simulator.audit_log(before));
     let metrics = bench.operator().metrics().await;
-    assert!(metrics.contains("auth0_rotator_auth0_budget_remaining{"), "{metrics}");
+    assert!(metrics.contains("auth0_rotator_auth0_rate_limit_remaining{"), "{metrics}");
     assert_eq!(bench.operator().metric("auth0_rotator_workqueue_depth").await, 0.0);
     bench.finish().await;
 }
@@ -120,8 +120,8 @@ async fn what_is_left_stands_in_the_tenants_status_and_is_no_reason_to_look_at_i
     let deadline = Instant::now() + Duration::from_secs(30);
     let told = loop {
         let tenant = bench.api::<Auth0Tenant>().get("acme").await.unwrap();
-        if let Some(budget) = tenant.status.as_ref().and_then(|status| status.budget) {
-            break budget;
+        if let Some(rate_limit) = tenant.status.as_ref().and_then(|status| status.rate_limit) {
+            break rate_limit;
         }
         assert!(Instant::now() < deadline, "never told: {:?}", tenant.status);
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -137,7 +137,7 @@ async fn what_is_left_stands_in_the_tenants_status_and_is_no_reason_to_look_at_i
             .await
     };
     let (made, spared) = (passes("ok").await, passes("unchanged").await);
-    let status = json!({ "status": { "budget": { "limit": 10, "remaining": 7 } } });
+    let status = json!({ "status": { "rateLimit": { "limit": 10, "remaining": 7 } } });
     let (api, params) = (bench.api::<Auth0Tenant>(), PatchParams::default());
     api.patch_status("acme", &params, &Patch::Merge(status)).await.unwrap();
     while passes("unchanged").await == spared {

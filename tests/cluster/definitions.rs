@@ -105,10 +105,10 @@ fn logged(operator: &Operator, wanted: &str) -> bool {
 async fn an_operator_without_definitions_says_so_and_waits_for_them() {
     let bare = Bare::start().await;
     let operator = bare.operator(&[]);
-    let said = says(&operator, "these definitions are not installed").await;
+    let said = says(&operator, "CRDs are not installed").await;
     assert!(said.contains(ROTATIONS) && said.contains("clusterauth0tenants"), "{said}");
     assert!(said.contains("kubectl apply -f crds/"), "{said}");
-    assert!(logged(&operator, "these definitions are not installed"));
+    assert!(logged(&operator, "CRDs are not installed"));
     let health = operator.address("health").await;
     let alive = reqwest::get(format!("http://{health}/livez")).await.unwrap();
     assert!(alive.status().is_success(), "it waits: it is not to be started again");
@@ -123,7 +123,7 @@ async fn an_operator_without_definitions_says_so_and_waits_for_them() {
 async fn an_operator_that_waits_for_definitions_can_be_stopped() {
     let bare = Bare::start().await;
     let operator = bare.operator(&["--namespace", "default"]);
-    let said = says(&operator, "these definitions are not installed").await;
+    let said = says(&operator, "CRDs are not installed").await;
     assert!(!said.contains("clusterauth0tenants"), "one namespace doesn't need them: {said}");
     assert!(operator.stop().await.success());
 }
@@ -167,7 +167,10 @@ async fn an_operator_with_later_definitions_works_and_leaves_what_it_does_not_kn
     bench.rotated("checkout", 1).await;
     bench.request("checkout", "rotate/now").await;
     bench.rotated("checkout", 2).await;
-    assert!(logged(bench.operator(), "doesn't know ClientSecretRotation.spec.futureWish"));
+    assert!(logged(
+        bench.operator(),
+        "ignores unknown fields: ClientSecretRotation.spec.futureWish"
+    ));
     let resource = ApiResource::erase::<ClientSecretRotation>(&());
     let api: Api<DynamicObject> =
         Api::namespaced_with(bench.client.clone(), &bench.namespace, &resource);
@@ -177,23 +180,23 @@ async fn an_operator_with_later_definitions_works_and_leaves_what_it_does_not_kn
 }
 
 #[tokio::test]
-async fn check_waits_for_the_answer() {
-    let check = |url: String, timeout: &str| {
+async fn wait_ready_polls_until_the_operator_is_ready() {
+    let wait_ready = |url: String, timeout: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_auth0-rotator"));
-        command.args(["check", "--timeout", timeout, &url]);
+        command.args(["wait-ready", "--timeout", timeout, &url]);
         tokio::task::spawn_blocking(move || command.output().unwrap())
     };
     let bare = Bare::start().await;
     let operator = bare.operator(&["--namespace", "default"]);
     let health = operator.address("health").await;
-    let alive = check(format!("http://{health}/livez"), "20s").await.unwrap();
+    let alive = wait_ready(format!("http://{health}/livez"), "20s").await.unwrap();
     assert!(alive.status.success(), "{}", String::from_utf8_lossy(&alive.stderr));
-    let ready = check(format!("http://{health}/readyz"), "2s").await.unwrap();
+    let ready = wait_ready(format!("http://{health}/readyz"), "2s").await.unwrap();
     assert_eq!(ready.status.code(), Some(1));
     let said = String::from_utf8(ready.stderr).unwrap();
-    assert!(said.contains("these definitions are not installed"), "{said}");
+    assert!(said.contains("CRDs are not installed"), "{said}");
     operator.stop().await;
-    let gone = check(format!("http://{health}/readyz"), "1s").await.unwrap();
+    let gone = wait_ready(format!("http://{health}/readyz"), "1s").await.unwrap();
     let said = String::from_utf8(gone.stderr).unwrap();
-    assert!(said.contains("doesn't answer that it is ready"), "{said}");
+    assert!(said.contains("is not ready after"), "{said}");
 }

@@ -52,7 +52,7 @@ async fn a_standby_takes_over_from_a_killed_leader_in_the_middle_of_a_rotation()
     let holder = bench.holder().await;
     bench.request("shop", "rotate/now").await;
     bench.wait("shop", "staged", is_in(Phase::Staging)).await;
-    assert!(second.says("stands by") && !second.says("leads"));
+    assert!(second.says("standing by") && !second.says("acquired leadership"));
     let metric = "auth0_rotator_leader";
     assert_eq!((first.metric(metric).await, second.metric(metric).await), (1.0, 0.0));
     first.kill();
@@ -189,7 +189,7 @@ async fn clocks_apart_by_a_minute_take_nothing_from_a_leader_nor_from_a_staging_
     second.eventually_says("the clock of this machine", DEADLINE).await;
     bench.rotation("shop", staged("20s")).await;
     bench.rotated("shop", 1).await;
-    assert!(!second.says("leads"));
+    assert!(!second.says("acquired leadership"));
     bench.request("shop", "rotate/now").await;
     let staged = bench.wait("shop", "staged", is_in(Phase::Staging)).await;
     let staged_at = staged.status.unwrap().rotation.unwrap().staged_at.unwrap();

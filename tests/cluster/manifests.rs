@@ -32,8 +32,8 @@ fn wrong_use_is_told_with_status_2() {
         vec!["run", "--propagation-window", "-5s"],
         vec!["run", "--leader-elect-renew-deadline", "12s"],
         vec!["run", "--leader-elect-resource-name", "My Lease"],
-        vec!["check"],
-        vec!["check", "here"],
+        vec!["wait-ready"],
+        vec!["wait-ready", "here"],
         vec!["walk"],
         vec![],
     ] {

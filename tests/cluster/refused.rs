@@ -217,7 +217,7 @@ async fn manifests_that_the_api_server_refuses() {
         (
             "two keys alike",
             json!({ "target": { "keys": { "current": "domain" } } }),
-            "name of its own",
+            "must be distinct",
         ),
         (
             "a template over a key",

@@ -61,7 +61,7 @@ impl Bench {
 impl Operator {
     /// Waits until it leads.
     pub(crate) async fn leads(&self) {
-        self.eventually_says("leads: holds the Lease", DEADLINE).await;
+        self.eventually_says("acquired leadership", DEADLINE).await;
     }
 
     pub(crate) async fn eventually_says(&self, text: &str, within: Duration) {

@@ -15,7 +15,7 @@ use crate::{
 async fn without_permission_for_leases_it_says_what_to_grant_and_waits_for_it() {
     let bench = Bench::without_operator().await;
     let operator = bench.replica(&SHORT);
-    let what = format!("is forbidden in the namespace {}", bench.namespace);
+    let what = format!("can't read the Lease {}/auth0-rotator: forbidden", bench.namespace);
     operator.eventually_says(&what, DEADLINE).await;
     operator.eventually_says("watches are synced", DEADLINE).await;
     assert_eq!(operator.health("/livez").await, (200, "ok".to_owned()));
@@ -24,7 +24,7 @@ async fn without_permission_for_leases_it_says_what_to_grant_and_waits_for_it() 
     for word in ["get and update on leases", "auth0-rotator", "deploy/operator.yaml", &what] {
         assert!(why.contains(word), "{word}: {why}");
     }
-    assert!(!operator.says("leads"));
+    assert!(!operator.says("acquired leadership"));
     // Nothing has to be started anew once it is granted.
     bench.allow_leases().await;
     operator.leads().await;
@@ -42,7 +42,7 @@ async fn it_waits_for_an_api_server_that_is_not_there_yet() {
     bench.own.as_ref().unwrap().stop_apiserver().await.unwrap();
     bench.start_cluster_operator_with(&["--leader-elect"]);
     let operator = bench.operator();
-    operator.eventually_says("the API server can't be reached", DEADLINE).await;
+    operator.eventually_says("can't reach the API server", DEADLINE).await;
     assert_eq!(operator.health("/livez").await, (200, "ok".to_owned()));
     assert_eq!(operator.health("/readyz").await.0, 503);
     tokio::time::sleep(Duration::from_secs(2)).await;

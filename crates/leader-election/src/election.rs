@@ -1,98 +1,113 @@
-//! What a replica does next about the Lease, given what it has seen of it and when.
+//! State machine of the election: decides the next step from this replica's observations of the
+//! Lease and their times.
 //!
-//! Pure: time is an argument, calls are made by someone else.
+//! Pure: time is an argument, and the caller sends the requests.
 
 use std::time::Duration;
 
-use super::{clock::BootInstant, terms::LeaderElectionConfig};
+use crate::{boot_instant::BootInstant, config::LeaderElectionConfig};
 
-/// The Lease as it was read.
+/// Content of the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    /// Different after every write: the object's UID and resourceVersion.
-    pub(super) version: String,
-    /// Who holds it; nobody after it was released.
-    pub(super) holder: Option<String>,
-    /// How long its holder wants it to be respected.
-    pub(super) duration: Option<Duration>,
-    /// How often it has changed hands.
-    pub(super) transitions: i32,
+pub(crate) struct LeaseRecord {
+    /// UID and resourceVersion of the object; changes with every write.
+    pub(crate) version: String,
+    /// Replica that holds the Lease; `None` after a release.
+    pub(crate) holder_identity: Option<String>,
+    /// How long the holder wants other replicas to respect the Lease.
+    pub(crate) lease_duration: Option<Duration>,
+    /// How many times the Lease changed its holder.
+    pub(crate) lease_transitions: i32,
 }
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Nothing before that moment.
+pub(crate) enum Step {
+    /// Wait until this time.
     Wait(BootInstant),
+    /// Read the Lease.
     Read,
-    /// Create the Lease, as its holder.
+    /// Create the Lease with this replica as its holder.
     Create,
-    /// Write the Lease over the version that was read, as its holder.
+    /// Write this replica as the holder over the version that was read last.
     Write {
-        transitions: i32,
-        /// It was another's, or nobody's.
-        takes: bool,
+        /// New value of `leaseTransitions`.
+        lease_transitions: i32,
+        /// True if this replica is not yet the holder.
+        acquires: bool,
     },
-    /// The Lease is lost, and so is this process's leadership for good.
-    Stop(Loss),
+    /// Stop for good: this replica lost leadership.
+    Stop(LossReason),
 }
 
-/// How a Lease was lost.
+/// Why a replica lost leadership.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Loss {
-    /// It could not be renewed in time.
-    #[error("it could not be renewed for {0:?}")]
-    Deadline(Duration),
-    /// Another replica holds it.
-    #[error("{0} holds it now")]
+pub enum LossReason {
+    /// The leader did not renew the Lease before its renew deadline.
+    #[error("could not renew the Lease within {0:?}")]
+    DeadlineExceeded(Duration),
+    /// Another replica holds the Lease.
+    #[error("{0} holds the Lease")]
     Taken(String),
-    /// Someone has emptied or deleted it.
-    #[error("someone has deleted it, or taken its holder out")]
-    Gone,
+    /// A user or another program deleted the Lease, or removed its holder.
+    #[error("the Lease was deleted, or its holder was removed")]
+    Removed,
 }
 
-/// What came of a write.
+/// Outcome of a write whose outcome is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Written {
-    Stored(Record),
-    /// The Lease was not as it was read; nothing was written.
+pub(crate) enum WriteOutcome {
+    /// The Lease has this content now.
+    Stored(LeaseRecord),
+    /// The Lease was changed since it was read; nothing was written.
     Conflict,
-    /// It may have been written, or not.
-    Unknown,
 }
 
-/// An election, as one replica sees it.
+/// The election from the point of view of one replica.
 #[derive(Debug)]
-pub(super) struct Election {
+pub(crate) struct Election {
     identity: String,
-    terms: LeaderElectionConfig,
-    /// The Lease as it was last seen (`None`: it wasn't there), and when it was first seen so.
-    seen: Option<(Option<Record>, BootInstant)>,
-    /// How long a Lease that has gone has to be respected.
-    respected: Duration,
-    /// What was seen last is what the next step goes by.
+    config: LeaderElectionConfig,
+    /// `None` before the first read.
+    observed: Option<Observed>,
+    /// How long to respect a Lease that was deleted.
+    deleted_lease_duration: Duration,
+    /// True if the next step may rely on `observed` without another read.
     is_fresh: bool,
+    /// No step other than `Wait` before this time.
     not_before: BootInstant,
+    /// Failed requests in a row.
     failures: u32,
+    /// `Some` while this replica is the leader.
     term: Option<Term>,
 }
 
-/// While this replica holds the Lease.
+/// The Lease as it was last observed.
+#[derive(Clone, Debug)]
+struct Observed {
+    /// `None` if the Lease didn't exist.
+    record: Option<LeaseRecord>,
+    /// When this content was first observed.
+    since: BootInstant,
+}
+
+/// The term of this replica as the leader.
 #[derive(Debug)]
 struct Term {
-    /// Before the last call that renewed it was sent.
-    renewed: BootInstant,
-    /// Someone else has written to the Lease: nothing is done until it is clear who holds it.
+    /// When the last successful renewal was sent.
+    renewed_at: BootInstant,
+    /// True after another party wrote to the Lease, until this replica has written it again. The
+    /// leader does not act in the meantime.
     is_disputed: bool,
 }
 
 impl Election {
-    pub(super) fn new(identity: String, terms: LeaderElectionConfig, now: BootInstant) -> Election {
-        Election {
+    pub(crate) fn new(identity: String, config: LeaderElectionConfig, now: BootInstant) -> Self {
+        Self {
             identity,
-            terms,
-            seen: None,
-            respected: Duration::ZERO,
+            config,
+            observed: None,
+            deleted_lease_duration: Duration::ZERO,
             is_fresh: false,
             not_before: now,
             failures: 0,
@@ -100,121 +115,143 @@ impl Election {
         }
     }
 
-    /// Until when this replica may act; `None` when it may not.
-    pub(super) fn may_act_until(&self) -> Option<BootInstant> {
-        let term = self.term.as_ref().filter(|term| !term.is_disputed)?;
-        Some(term.renewed.after(self.terms.renew_deadline()))
+    /// Returns until when this replica may act, or `None` if it may not.
+    pub(crate) fn may_act_until(&self) -> Option<BootInstant> {
+        match &self.term {
+            Some(Term { renewed_at, is_disputed: false }) => Some(self.deadline(*renewed_at)),
+            Some(Term { is_disputed: true, .. }) | None => None,
+        }
     }
 
-    pub(super) fn leads(&self) -> bool {
+    pub(crate) fn is_leader(&self) -> bool {
         self.term.is_some()
     }
 
-    /// The holder that was last seen.
-    pub(super) fn holder(&self) -> Option<&str> {
-        self.seen.as_ref()?.0.as_ref()?.holder.as_deref()
+    /// Returns the holder that was observed last.
+    pub(crate) fn holder(&self) -> Option<&str> {
+        self.observed.as_ref()?.record.as_ref()?.holder_identity.as_deref()
     }
 
-    pub(super) fn is_own(&self, record: &Record) -> bool {
-        record.holder.as_ref() == Some(&self.identity)
+    pub(crate) fn is_held_by_self(&self, record: &LeaseRecord) -> bool {
+        record.holder_identity.as_ref() == Some(&self.identity)
     }
 
-    pub(super) fn step(&mut self, now: BootInstant) -> Step {
-        let limit = self.terms.renew_deadline();
-        let deadline = self.term.as_ref().map(|term| term.renewed.after(limit));
+    pub(crate) fn next_step(&mut self, now: BootInstant) -> Step {
+        let deadline = self.term.as_ref().map(|term| self.deadline(term.renewed_at));
         if deadline.is_some_and(|deadline| now >= deadline) {
-            return Step::Stop(Loss::Deadline(limit));
+            return Step::Stop(LossReason::DeadlineExceeded(self.config.renew_deadline()));
         }
         if now < self.not_before {
-            return Step::Wait(deadline.map_or(self.not_before, |it| it.min(self.not_before)));
+            let until = deadline.map_or(self.not_before, |deadline| deadline.min(self.not_before));
+            return Step::Wait(until);
         }
-        let Some((lease, since)) = self.seen.clone().filter(|_| self.is_fresh) else {
-            return Step::Read;
-        };
-        if deadline.is_some() { self.renew(lease) } else { self.stand(lease, since, now) }
+        match self.observed.clone() {
+            Some(observed) if self.is_fresh && self.is_leader() => {
+                self.step_as_leader(observed.record)
+            }
+            Some(observed) if self.is_fresh => self.step_as_standby(observed, now),
+            Some(_) | None => Step::Read,
+        }
     }
 
-    /// What a leader does.
-    fn renew(&self, lease: Option<Record>) -> Step {
+    fn step_as_leader(&self, lease: Option<LeaseRecord>) -> Step {
         match lease {
-            Some(record) if self.is_own(&record) => {
-                Step::Write { transitions: record.transitions, takes: false }
+            Some(record) if self.is_held_by_self(&record) => {
+                Step::Write { lease_transitions: record.lease_transitions, acquires: false }
             }
-            Some(Record { holder: Some(holder), .. }) => Step::Stop(Loss::Taken(holder)),
-            Some(Record { holder: None, .. }) | None => Step::Stop(Loss::Gone),
+            Some(LeaseRecord { holder_identity: Some(holder), .. }) => {
+                Step::Stop(LossReason::Taken(holder))
+            }
+            Some(LeaseRecord { holder_identity: None, .. }) | None => {
+                Step::Stop(LossReason::Removed)
+            }
         }
     }
 
-    /// What the others do.
-    fn stand(&mut self, lease: Option<Record>, since: BootInstant, now: BootInstant) -> Step {
-        let Some(lease) = lease else {
-            // Whoever held it before it was deleted may not know yet.
-            return self.wait_out(since.after(self.respected), now).unwrap_or(Step::Create);
+    fn step_as_standby(&mut self, observed: Observed, now: BootInstant) -> Step {
+        let Observed { record, since } = observed;
+        let Some(record) = record else {
+            // The previous holder may not know yet that its Lease was deleted.
+            let expiry = since.saturating_add(self.deleted_lease_duration);
+            return if now < expiry { self.wait_and_read(expiry, now) } else { Step::Create };
         };
-        match &lease.holder {
-            // Written by a call of ours whose answer was lost. It counts from the next one.
-            Some(_) if self.is_own(&lease) => {
-                Step::Write { transitions: lease.transitions, takes: false }
-            }
-            Some(_) => {
-                let respected = lease.duration.unwrap_or(self.terms.duration());
-                let take =
-                    Step::Write { transitions: lease.transitions.saturating_add(1), takes: true };
-                self.wait_out(since.after(respected), now).unwrap_or(take)
-            }
-            None => Step::Write { transitions: lease.transitions.saturating_add(1), takes: true },
+        let acquire = Step::Write {
+            lease_transitions: record.lease_transitions.saturating_add(1),
+            acquires: true,
+        };
+        if record.holder_identity.is_none() {
+            return acquire;
         }
+        if self.is_held_by_self(&record) {
+            // An earlier write succeeded, but its response was lost. The term starts with the next
+            // write.
+            return Step::Write { lease_transitions: record.lease_transitions, acquires: false };
+        }
+        let lease_duration = record.lease_duration.unwrap_or(self.config.lease_duration());
+        let expiry = since.saturating_add(lease_duration);
+        if now < expiry { self.wait_and_read(expiry, now) } else { acquire }
     }
 
-    /// Rests, and then reads again, until a moment has come.
-    fn wait_out(&mut self, until: BootInstant, now: BootInstant) -> Option<Step> {
-        if now >= until {
-            return None;
-        }
+    /// Waits for the retry period, or until `expiry` if that is earlier; a read follows.
+    fn wait_and_read(&mut self, expiry: BootInstant, now: BootInstant) -> Step {
         self.is_fresh = false;
-        self.not_before = until.min(now.after(self.terms.retry_period()));
-        Some(Step::Wait(self.not_before))
+        self.not_before = expiry.min(now.saturating_add(self.config.retry_period()));
+        Step::Wait(self.not_before)
     }
 
-    /// The Lease was read. `now` is after the answer came.
-    pub(super) fn was_read(&mut self, lease: Option<Record>, now: BootInstant) {
-        let known = self.seen.as_ref().map(|(known, _)| known);
-        if known != Some(&lease) {
-            if let Some(before) = known.and_then(Option::as_ref) {
-                let respected = before.duration.unwrap_or(self.terms.duration());
-                self.respected = before.holder.as_ref().map_or(Duration::ZERO, |_| respected);
+    /// Records that the Lease was read. `now` is a time after the response.
+    pub(crate) fn record_read(&mut self, lease: Option<LeaseRecord>, now: BootInstant) {
+        let has_changed = self.observed.as_ref().is_none_or(|observed| observed.record != lease);
+        if has_changed {
+            if let Some(Observed { record: Some(previous), .. }) = &self.observed {
+                self.deleted_lease_duration = match previous.holder_identity {
+                    Some(_) => previous.lease_duration.unwrap_or(self.config.lease_duration()),
+                    None => Duration::ZERO,
+                };
             }
-            self.seen = Some((lease, now));
+            self.observed = Some(Observed { record: lease, since: now });
         }
-        (self.is_fresh, self.not_before, self.failures) = (true, now, 0);
+        self.is_fresh = true;
+        self.not_before = now;
+        self.failures = 0;
     }
 
-    /// The Lease could not be read, or perhaps not be written.
-    pub(super) fn failed(&mut self, now: BootInstant) {
+    /// Records that a read failed, or that the outcome of a write is unknown.
+    pub(crate) fn record_failure(&mut self, now: BootInstant) {
         self.is_fresh = false;
         self.failures = self.failures.saturating_add(1);
-        // A leader has no time to lose.
-        let doublings = if self.leads() { 0 } else { self.failures.saturating_sub(1).min(3) };
-        self.not_before = now.after(self.terms.retry_period() * 2u32.pow(doublings));
+        // A leader has to renew before its deadline, so it retries without backoff.
+        let doublings = if self.is_leader() { 0 } else { self.failures.saturating_sub(1).min(3) };
+        self.not_before = now.saturating_add(self.config.retry_period() * 2u32.pow(doublings));
     }
 
-    /// The Lease was written, or not. `sent` is before the call was sent, `now` after its answer.
-    pub(super) fn was_written(&mut self, written: Written, sent: BootInstant, now: BootInstant) {
-        match written {
-            Written::Stored(record) => {
-                self.term = Some(Term { renewed: sent, is_disputed: false });
-                self.seen = Some((Some(record), now));
-                (self.is_fresh, self.failures) = (true, 0);
-                self.not_before = sent.after(self.terms.renew_interval());
+    /// Records the outcome of a write. `sent` is a time before the request, `now` a time after the
+    /// response.
+    pub(crate) fn record_write(
+        &mut self,
+        outcome: WriteOutcome,
+        sent: BootInstant,
+        now: BootInstant,
+    ) {
+        match outcome {
+            WriteOutcome::Stored(record) => {
+                self.term = Some(Term { renewed_at: sent, is_disputed: false });
+                self.observed = Some(Observed { record: Some(record), since: now });
+                self.is_fresh = true;
+                self.failures = 0;
+                self.not_before = sent.saturating_add(self.config.renew_interval());
             }
-            Written::Conflict => {
+            WriteOutcome::Conflict => {
                 if let Some(term) = &mut self.term {
                     term.is_disputed = true;
                 }
                 self.is_fresh = false;
-                self.not_before = now.after(self.terms.retry_period() / 8);
+                self.not_before = now.saturating_add(self.config.retry_period() / 8);
             }
-            Written::Unknown => self.failed(now),
         }
+    }
+
+    fn deadline(&self, renewed_at: BootInstant) -> BootInstant {
+        renewed_at.saturating_add(self.config.renew_deadline())
     }
 }

@@ -1,4 +1,5 @@
-//! Carries out what the election decides.
+//! Runs the election: executes the steps of the state machine and publishes the state of this
+//! process.
 
 use std::time::{Duration, Instant};
 
@@ -8,214 +9,228 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{
-    clock::BootInstant,
-    election::{Election, Step, Written},
+use crate::{
+    boot_instant::BootInstant,
+    config::LeaderElectionConfig,
+    election::{Election, Step, WriteOutcome},
     leadership::{LeaderState, Leadership},
-    lease::{LeaseName, Stored},
-    terms::LeaderElectionConfig,
+    lease_lock::{LeaseClient, LeaseError, LeaseLock},
 };
 
-/// How often a trouble that lasts is told again.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// How often to log a problem that persists.
+const PROBLEM_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// This process as one of several that could lead.
+/// How often to try to release the Lease.
+const RELEASE_ATTEMPTS: u32 = 2;
+
+/// Takes part in the election for this process, in a background task.
 pub struct LeaderElector {
     leadership: Leadership,
-    standing: watch::Receiver<LeaderState>,
-    elector: Elected,
+    state: watch::Receiver<LeaderState>,
+    mode: Mode,
 }
 
-/// What decides on the standing.
-enum Elected {
-    /// Nothing: it stays as it is for as long as this is kept.
-    Unopposed {
-        _standing: watch::Sender<LeaderState>,
+enum Mode {
+    /// Keeps the sender: receivers would see a dropped sender as the end of the election.
+    Disabled {
+        _state: watch::Sender<LeaderState>,
     },
-    By {
+    Enabled {
         task: JoinHandle<()>,
-        resign: oneshot::Sender<()>,
+        release: oneshot::Sender<()>,
     },
 }
 
 impl LeaderElector {
-    /// There is no election: this process is the only one.
-    pub fn unopposed() -> LeaderElector {
-        let (keeper, standing) = watch::channel(LeaderState::Leading);
-        let elector = Elected::Unopposed { _standing: keeper };
-        LeaderElector { leadership: Leadership::undisputed(), standing, elector }
+    /// Returns an elector without an election: this process is always the leader.
+    pub fn disabled() -> Self {
+        let (sender, state) = watch::channel(LeaderState::Leader);
+        Self { leadership: Leadership::unlimited(), state, mode: Mode::Disabled { _state: sender } }
     }
 
-    /// Takes part in the election from now on, under a name that no other process has.
-    pub fn stand(
-        client: Client,
-        place: LeaseName,
-        identity: String,
-        terms: LeaderElectionConfig,
-    ) -> LeaderElector {
+    /// Starts to take part in the election.
+    pub fn start(client: Client, lock: LeaseLock, config: LeaderElectionConfig) -> Self {
         let leadership = Leadership::elected();
-        let trouble = Some("the Lease has not been read yet".to_owned());
-        let (standing, seen) = watch::channel(LeaderState::Standby { trouble });
-        let (resign, resigned) = oneshot::channel();
-        let (namespace, name) = (&place.namespace, &place.name);
-        tracing::info!(namespace, lease = name, identity, "takes part in the election of a leader");
-        let (duration, deadline) = (terms.duration(), terms.renew_interval());
-        let elector = Elector {
-            stored: Stored::new(client, place, identity.clone(), duration, deadline),
-            election: Election::new(identity, terms, BootInstant::now()),
+        let problem = Some("the Lease has not been read yet".to_owned());
+        let (sender, state) = watch::channel(LeaderState::Standby { problem });
+        let (release, released) = oneshot::channel();
+        let LeaseLock { namespace, name, identity, .. } = &lock;
+        tracing::info!(namespace, lease = name, identity, "started leader election");
+        let worker = Worker {
+            election: Election::new(identity.clone(), config, BootInstant::now()),
+            lease: LeaseClient::new(client, lock, config),
             leadership: leadership.clone(),
-            standing,
-            told: None,
+            state: sender,
+            last_logged: None,
         };
-        let task = tokio::spawn(elector.run(resigned));
-        LeaderElector { leadership, standing: seen, elector: Elected::By { task, resign } }
+        let task = tokio::spawn(worker.run(released));
+        Self { leadership, state, mode: Mode::Enabled { task, release } }
     }
 
-    /// Whether this process may act, for those who act.
+    /// Returns a handle to check whether this process may act.
     pub fn leadership(&self) -> Leadership {
         self.leadership.clone()
     }
 
-    /// How this process stands.
-    pub fn standing(&self) -> watch::Receiver<LeaderState> {
-        self.standing.clone()
+    /// Returns a receiver of the current state and its changes.
+    pub fn subscribe(&self) -> watch::Receiver<LeaderState> {
+        self.state.clone()
     }
 
-    /// Acts no more, and lets another one lead at once. Nothing may be under way any more.
-    pub async fn resign(self) {
-        if let Elected::By { task, resign } = self.elector {
-            // It has ended by itself when the Lease was lost.
-            let asked = resign.send(());
-            if asked.is_ok() {
+    /// Ends leadership and releases the Lease, so that another replica can lead at once. No effect
+    /// of this process may be in progress.
+    pub async fn release(self) {
+        if let Mode::Enabled { task, release } = self.mode {
+            // Fails if the task has already ended because leadership was lost.
+            let is_running = release.send(()).is_ok();
+            if is_running {
                 drop(task.await);
             }
         }
     }
 }
 
-struct Elector {
-    stored: Stored,
+/// The background task of an elector.
+struct Worker {
     election: Election,
+    lease: LeaseClient,
     leadership: Leadership,
-    standing: watch::Sender<LeaderState>,
-    /// The last trouble that was told, and when.
-    told: Option<(String, Instant)>,
+    state: watch::Sender<LeaderState>,
+    last_logged: Option<LoggedProblem>,
 }
 
-impl Elector {
-    /// Runs until the Lease is lost, or `resigned`.
-    async fn run(mut self, mut resigned: oneshot::Receiver<()>) {
+struct LoggedProblem {
+    problem: String,
+    at: Instant,
+}
+
+impl Worker {
+    /// Runs until leadership is lost or `released`.
+    async fn run(mut self, mut released: oneshot::Receiver<()>) {
         loop {
-            let goes_on = tokio::select! {
-                goes_on = self.turn() => goes_on,
-                // A call that is dropped here may be carried out: it is found out by reading.
-                _ = &mut resigned => {
-                    self.leadership.lasts_until(None);
+            let continues = tokio::select! {
+                continues = self.execute_next_step() => continues,
+                // The API server may still carry out a request that is dropped here; `release`
+                // reads the Lease first and finds its effect.
+                _ = &mut released => {
+                    self.leadership.set_end(None);
                     return self.release().await;
                 }
             };
-            if !goes_on {
+            if !continues {
                 return;
             }
         }
     }
 
-    /// One step. False when it was the last one.
-    async fn turn(&mut self) -> bool {
+    /// Executes one step. Returns false if it was the last one.
+    async fn execute_next_step(&mut self) -> bool {
         let sent = BootInstant::now();
-        match self.election.step(sent) {
+        match self.election.next_step(sent) {
             Step::Wait(until) => {
-                tokio::time::sleep(until.from(BootInstant::now())).await;
-                return true;
+                let wait = until.saturating_duration_since(BootInstant::now());
+                tokio::time::sleep(wait).await;
             }
-            Step::Read => match self.stored.read().await {
+            Step::Read => match self.lease.read().await {
                 Ok(record) => {
-                    self.election.was_read(record, BootInstant::now());
-                    self.well();
+                    self.election.record_read(record, BootInstant::now());
+                    self.clear_problem();
                 }
-                Err(trouble) => {
-                    self.election.failed(BootInstant::now());
-                    self.tell(trouble);
+                Err(error) => {
+                    self.election.record_failure(BootInstant::now());
+                    self.report_problem(&error);
                 }
             },
             Step::Create => {
-                let written = self.stored.create().await;
-                self.was_written(written, sent);
+                let written = self.lease.create().await;
+                self.handle_write(written, sent);
             }
-            Step::Write { transitions, takes } => {
-                let written = self.stored.write(transitions, takes).await;
-                self.was_written(written, sent);
+            Step::Write { lease_transitions, acquires } => {
+                let written = self.lease.update(lease_transitions, acquires).await;
+                self.handle_write(written, sent);
             }
-            Step::Stop(loss) => {
-                self.leadership.lasts_until(None);
-                self.standing.send_replace(LeaderState::Lost(loss));
+            Step::Stop(reason) => {
+                self.leadership.set_end(None);
+                self.state.send_replace(LeaderState::Lost(reason));
                 return false;
             }
         }
         true
     }
 
-    fn was_written(&mut self, (written, trouble): (Written, Option<String>), sent: BootInstant) {
-        let led = self.election.leads();
-        self.election.was_written(written, sent, BootInstant::now());
-        self.leadership.lasts_until(self.election.may_act_until());
-        if self.election.leads() && !led {
-            tracing::info!("leads: holds the Lease");
-            self.standing.send_replace(LeaderState::Leading);
+    fn handle_write(&mut self, written: Result<WriteOutcome, LeaseError>, sent: BootInstant) {
+        let was_leader = self.election.is_leader();
+        let now = BootInstant::now();
+        let problem = match written {
+            Ok(outcome) => {
+                self.election.record_write(outcome, sent, now);
+                None
+            }
+            Err(error) => {
+                self.election.record_failure(now);
+                Some(error)
+            }
+        };
+        self.leadership.set_end(self.election.may_act_until());
+        if self.election.is_leader() && !was_leader {
+            tracing::info!("acquired leadership");
+            self.state.send_replace(LeaderState::Leader);
         }
-        match trouble {
-            Some(trouble) => self.tell(trouble),
-            None => self.well(),
+        match problem {
+            Some(error) => self.report_problem(&error),
+            None => self.clear_problem(),
         }
     }
 
-    /// The API server has answered about the Lease.
-    fn well(&mut self) {
-        self.told = None;
-        if self.election.leads() {
+    /// Records that the API server accepted a request about the Lease.
+    fn clear_problem(&mut self) {
+        self.last_logged = None;
+        if self.election.is_leader() {
             return;
         }
-        let well = LeaderState::Standby { trouble: None };
-        let changed = self.standing.send_if_modified(|standing| {
-            let changed = *standing != well;
-            *standing = well;
+        let standby = LeaderState::Standby { problem: None };
+        let changed = self.state.send_if_modified(|state| {
+            let changed = *state != standby;
+            *state = standby;
             changed
         });
         if changed && let Some(holder) = self.election.holder() {
-            tracing::info!(holder, "stands by: another one holds the Lease");
+            tracing::info!(holder, "standing by: another replica is the leader");
         }
     }
 
-    /// Tells of a trouble once, and now and then while it lasts.
-    fn tell(&mut self, trouble: String) {
-        let known = self.told.as_ref();
-        if known.is_none_or(|(told, at)| *told != trouble || at.elapsed() > TELL_AGAIN) {
-            tracing::warn!(leads = self.election.leads(), "{trouble}");
-            self.told = Some((trouble.clone(), Instant::now()));
+    /// Logs a problem when it occurs, and repeats it periodically while it persists.
+    fn report_problem(&mut self, error: &LeaseError) {
+        let problem = error.to_string();
+        let is_due = match &self.last_logged {
+            Some(logged) => logged.problem != problem || logged.at.elapsed() > PROBLEM_LOG_INTERVAL,
+            None => true,
+        };
+        if is_due {
+            tracing::warn!(is_leader = self.election.is_leader(), "{problem}");
+            self.last_logged = Some(LoggedProblem { problem: problem.clone(), at: Instant::now() });
         }
-        if !self.election.leads() {
-            self.standing.send_replace(LeaderState::Standby { trouble: Some(trouble) });
+        if !self.election.is_leader() {
+            self.state.send_replace(LeaderState::Standby { problem: Some(problem) });
         }
     }
 
-    /// Empties the Lease, if it is ours. Whether it succeeds or not, others get it when it expires.
+    /// Removes this process as the holder, if it is. If that fails, the Lease expires.
     async fn release(&mut self) {
-        if !self.election.leads() {
+        if !self.election.is_leader() {
             return;
         }
-        // Twice: the call that was on its way may come in between.
-        for _ in 0..2 {
-            match self.stored.read().await {
-                Ok(Some(record)) if self.election.is_own(&record) => {}
+        // Retries a conflict: a renewal that was in flight may be carried out in between.
+        for _ in 0..RELEASE_ATTEMPTS {
+            match self.lease.read().await {
+                Ok(Some(record)) if self.election.is_held_by_self(&record) => {}
                 Ok(_) => return,
-                Err(trouble) => return tracing::warn!("{trouble}"),
+                Err(error) => return tracing::warn!("{error}"),
             }
-            match self.stored.release().await {
-                (Written::Stored(_), _) => return tracing::info!("released the Lease"),
-                (Written::Conflict, _) => {}
-                (Written::Unknown, trouble) => {
-                    return tracing::warn!("{}", trouble.unwrap_or_default());
-                }
+            match self.lease.release().await {
+                Ok(WriteOutcome::Stored(_)) => return tracing::info!("released the Lease"),
+                Ok(WriteOutcome::Conflict) => {}
+                Err(error) => return tracing::warn!("{error}"),
             }
         }
     }

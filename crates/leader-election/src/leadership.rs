@@ -1,84 +1,102 @@
-//! Whether this process may act, as those who act see it.
+//! How long this process may act, as the code that writes sees it.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
-use super::{clock::BootInstant, election::Loss};
+use parking_lot::Mutex;
 
-/// Whether this process may act. To be asked just before each effect on the outside.
+use crate::{boot_instant::BootInstant, election::LossReason};
+
+/// Shared view of whether this process is the leader.
+///
+/// It expires by the clock alone, so it is correct even if the task that renews the Lease hangs.
 #[derive(Clone, Debug)]
-pub struct Leadership(Option<Arc<Mutex<Option<BootInstant>>>>);
+pub struct Leadership(Validity);
 
-/// By what right something outside of this process is changed.
+#[derive(Clone, Debug)]
+enum Validity {
+    /// Leader election is disabled.
+    Unlimited,
+    /// Ends at this time. `None` while this process is not the leader.
+    Until(Arc<Mutex<Option<BootInstant>>>),
+}
+
+/// Condition of a write to Auth0 or the API server. Each write checks its fence immediately before
+/// it is sent.
 #[derive(Clone, Copy, Debug)]
 pub enum WriteFence<'a> {
-    /// This process leads.
+    /// This process must be the leader.
     Leader(&'a Leadership),
-    /// Auth0 has returned a secret to this process, and nobody else may ever see it: it is
-    /// published also when the Lease was lost meanwhile. That takes nothing from the new leader. The
-    /// write is a compare-and-swap over what was read, so that it either comes before the leader's
-    /// own, which then finds it and goes on from there; or it fails, is decided anew on live reads,
-    /// and is not repeated once the leader has published what it read back.
+    /// Requires nothing: publishes a secret that Auth0 returned to this process and that no other
+    /// process can read from the response.
+    ///
+    /// It doesn't harm the new leader, because the write is a compare-and-swap on the version that
+    /// was read. If it precedes the new leader's own write, the new leader finds the published
+    /// secret and continues from there. If it fails, this process decides again on live reads, and
+    /// does not repeat it once the new leader has published what it read back.
     UnpublishedResponse,
 }
 
-/// How a process stands in the election.
+/// State of this process in the election.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaderState {
-    /// Someone else leads, or nobody yet.
+    /// Another replica is the leader, or none is.
     Standby {
-        /// What keeps this process from taking part.
-        trouble: Option<String>,
+        /// Problem that prevents this process from taking part in the election.
+        problem: Option<String>,
     },
-    /// This process leads.
-    Leading,
-    /// It did, and never will again.
-    Lost(Loss),
+    /// This process is the leader.
+    Leader,
+    /// This process lost leadership, and never leads again.
+    Lost(LossReason),
 }
 
 impl Leadership {
-    /// There is no election: this process is the only one.
-    pub fn undisputed() -> Leadership {
-        Leadership(None)
+    /// Returns leadership that never ends, for a process that runs without leader election.
+    pub fn unlimited() -> Self {
+        Self(Validity::Unlimited)
     }
 
-    pub(super) fn elected() -> Leadership {
-        Leadership(Some(Arc::default()))
+    /// Returns leadership of a process that takes part in an election. It is not the leader yet.
+    pub(crate) fn elected() -> Self {
+        Self(Validity::Until(Arc::default()))
     }
 
-    pub(super) fn lasts_until(&self, until: Option<BootInstant>) {
-        if let Some(mut known) = self.lock() {
-            *known = until;
+    /// Sets when leadership ends; `None` ends it now.
+    pub(crate) fn set_end(&self, end: Option<BootInstant>) {
+        if let Validity::Until(current) = &self.0 {
+            *current.lock() = end;
         }
     }
 
-    /// Whether this process may act now.
-    pub fn holds(&self) -> bool {
-        let Some(until) = self.lock() else { return true };
-        until.is_some_and(|until| BootInstant::now() < until)
+    /// Returns true if this process may act now.
+    pub fn is_leader(&self) -> bool {
+        match &self.0 {
+            Validity::Unlimited => true,
+            Validity::Until(end) => end.lock().is_some_and(|end| BootInstant::now() < end),
+        }
     }
 
-    /// Until when an effect may begin that has to begin before `not_after`, if it may at all.
-    pub fn no_later_than(&self, not_after: Instant) -> Option<Instant> {
-        let Some(until) = self.lock() else { return Some(not_after) };
-        let left = until.map(|until| until.from(BootInstant::now())).unwrap_or_default();
-        (!left.is_zero()).then(|| not_after.min(Instant::now() + left))
-    }
-
-    fn lock(&self) -> Option<MutexGuard<'_, Option<BootInstant>>> {
-        let until = self.0.as_ref()?;
-        Some(until.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Returns the latest time at which an effect may start: `not_after` or the end of leadership,
+    /// whichever is earlier. Returns `None` if this process is not the leader.
+    pub fn latest_start(&self, not_after: Instant) -> Option<Instant> {
+        let end = match &self.0 {
+            Validity::Unlimited => return Some(not_after),
+            Validity::Until(end) => (*end.lock())?,
+        };
+        let remaining = end.saturating_duration_since(BootInstant::now());
+        if remaining.is_zero() {
+            return None;
+        }
+        Some(not_after.min(Instant::now() + remaining))
     }
 }
 
 impl WriteFence<'_> {
-    /// Whether it is there now.
-    pub fn holds(self) -> bool {
+    /// Returns true if the write may be sent now.
+    pub fn allows_write(self) -> bool {
         match self {
-            WriteFence::Leader(leadership) => leadership.holds(),
-            WriteFence::UnpublishedResponse => true,
+            Self::Leader(leadership) => leadership.is_leader(),
+            Self::UnpublishedResponse => true,
         }
     }
 }
@@ -90,27 +108,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_right_ends_by_the_clock_alone() {
+    fn leadership_expires_by_the_clock_alone() {
         let leadership = Leadership::elected();
-        assert!(!leadership.holds());
-        assert_eq!(leadership.no_later_than(Instant::now()), None);
+        assert!(!leadership.is_leader());
+        assert_eq!(leadership.latest_start(Instant::now()), None);
         let now = BootInstant::now();
-        leadership.lasts_until(Some(now.after(Duration::from_secs(60))));
-        assert!(leadership.holds() && WriteFence::Leader(&leadership).holds());
-        // What began the term, and has stood still since, tells nobody.
-        leadership.lasts_until(Some(now));
-        assert!(!leadership.holds() && !WriteFence::Leader(&leadership).holds());
-        assert!(WriteFence::UnpublishedResponse.holds());
+        leadership.set_end(Some(now.saturating_add(Duration::from_secs(60))));
+        assert!(leadership.is_leader() && WriteFence::Leader(&leadership).allows_write());
+        // As if the elector had hung since it set the end.
+        leadership.set_end(Some(now));
+        assert!(!leadership.is_leader() && !WriteFence::Leader(&leadership).allows_write());
+        assert!(WriteFence::UnpublishedResponse.allows_write());
     }
 
     #[test]
-    fn an_effect_begins_before_the_term_ends() {
+    fn effects_start_before_leadership_ends() {
         let leadership = Leadership::elected();
-        leadership.lasts_until(Some(BootInstant::now().after(Duration::from_secs(60))));
+        leadership.set_end(Some(BootInstant::now().saturating_add(Duration::from_secs(60))));
         let (now, hour) = (Instant::now(), Duration::from_secs(3600));
-        let last = leadership.no_later_than(now + hour).unwrap();
-        assert!(last <= Instant::now() + Duration::from_secs(60));
-        assert_eq!(leadership.no_later_than(now), Some(now));
-        assert_eq!(Leadership::undisputed().no_later_than(now + hour), Some(now + hour));
+        let latest = leadership.latest_start(now + hour).unwrap();
+        assert!(latest <= Instant::now() + Duration::from_secs(60));
+        assert_eq!(leadership.latest_start(now), Some(now));
+        assert_eq!(Leadership::unlimited().latest_start(now + hour), Some(now + hour));
     }
 }

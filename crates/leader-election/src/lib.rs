@@ -1,27 +1,43 @@
-//! Which of several replicas acts: the one that holds a Lease (`coordination.k8s.io/v1`).
+//! Leader election with a Kubernetes Lease (`coordination.k8s.io/v1`): of several replicas, the one
+//! that holds the Lease may act.
+//!
+//! [`LeaderElector`] runs the election in a background task. It publishes its [`LeaderState`] for
+//! logs, metrics and readiness, and hands out [`Leadership`], from which every write derives the
+//! [`WriteFence`] that it checks immediately before it is sent.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | `config` | validated durations, as in client-go's `LeaderElectionConfig` |
+//! | `elector` | the task that runs the election |
+//! | `election` | pure state machine: from observations of the Lease to the next step |
+//! | `lease_lock` | reads and writes the Lease on the API server |
+//! | `leadership` | how long this process may act, and the fence for writes |
+//! | `boot_instant` | monotonic clock that keeps running during suspend |
 //!
 //! # Architecture invariants
 //!
-//! - The Lease is written by compare-and-swap on its resourceVersion, and in no other way.
-//! - What another replica's clock says is never used. A Lease has expired when *this* process has
-//!   seen no change of it for its duration, by a clock that only goes on.
-//! - A leader counts its time from before it sent the call that renewed the Lease; the others count
-//!   theirs from after they read that. So the leader's time is over first.
-//! - Whoever has lost the Lease never leads again: the process ends. No timer, cache or task of one
+//! - The Lease is only written by compare-and-swap on its resourceVersion.
+//! - Timestamps of other replicas are never used. A Lease has expired when *this* process has
+//!   observed no change of it for the lease duration, measured by a monotonic clock.
+//! - A leader measures its time from before it sent the request that renewed the Lease. Standbys
+//!   measure theirs from after they read the renewed Lease, so the leader's time ends first.
+//! - A process that lost leadership never leads again; it exits. No timer, cache or task of one
 //!   term can act in the next one.
-//! - What to do next is decided in `election`, which is pure; `elector` carries it out.
+//! - `election` is pure: it makes every decision and performs no IO. `elector` executes its steps.
 
-mod clock;
+mod boot_instant;
+mod config;
 mod election;
+#[cfg(test)]
+mod election_simulation;
 #[cfg(test)]
 mod election_tests;
 mod elector;
 mod leadership;
-mod lease;
-mod terms;
+mod lease_lock;
 
-pub use election::Loss;
+pub use config::{ConfigError, LeaderElectionConfig};
+pub use election::LossReason;
 pub use elector::LeaderElector;
 pub use leadership::{LeaderState, Leadership, WriteFence};
-pub use lease::LeaseName;
-pub use terms::LeaderElectionConfig;
+pub use lease_lock::LeaseLock;

@@ -98,7 +98,7 @@ async fn check_metadata(
     }
     let client_id = &reconciliation.resource.spec.client_id;
     let read = tenant.client.client(client_id, false, Priority::New).await;
-    tenant.meter.called("read-metadata", &read);
+    tenant.meter.count_operation("read-metadata", &read);
     match read {
         Ok(client) => {
             update_metadata(reconciliation, &client);

@@ -101,7 +101,7 @@ async fn check_tenant(controller: &RotationController, group: &TenantGroup) {
         }
     }
     let checked = DriftCheck { controller, client: &handle.client, wanted }.run().await;
-    handle.meter.called("drift-check", &checked);
+    handle.meter.count_operation("drift-check", &checked);
     let namespace = first.namespace().unwrap_or_default();
     let tenant = &first.spec.tenant_ref.name;
     match checked {

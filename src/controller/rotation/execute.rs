@@ -83,7 +83,7 @@ async fn read_client(reconciliation: &mut Reconciliation<'_>) -> Result<(), Erro
     };
     let asked_at = now();
     let read = tenant.client.client(&client_id, true, priority).await;
-    tenant.meter.called("read-client", &read);
+    tenant.meter.count_operation("read-client", &read);
     reconciliation.readings.client_read_at = Some(asked_at);
     if let Ok(client) = &read {
         authorize::update_metadata(reconciliation, client);
@@ -115,7 +115,7 @@ async fn probe_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Err
     check_fence(context.fence())?;
     let client_id = &reconciliation.resource.spec.client_id;
     let probed = tenant.client.accepts(client_id, current).await;
-    tenant.meter.called("revoke", &probed);
+    tenant.meter.count_operation("revoke", &probed);
     context.metrics.asked_whether_accepted(probed.as_ref().ok().copied());
     let is_accepted = probed?;
     reconciliation.readings.probe_accepted = Some(is_accepted);
@@ -169,7 +169,7 @@ async fn rotate_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
     failpoint!("after-rotate-secret");
     reconciliation.enter_urgent_if_unpublished();
     let response = ended.map_err(|_| Error::OutcomeUnknown("the call ended without a response"))?;
-    meter.called("rotate-secret", &response);
+    meter.count_operation("rotate-secret", &response);
     response.map_err(Error::from)
 }
 
@@ -196,7 +196,7 @@ async fn set_secret(reconciliation: &mut Reconciliation<'_>, number: u64) -> Res
     failpoint!("before-set-secret");
     let set = tenant.client.set_secret(client_id, value, not_after).await;
     failpoint!("after-set-secret");
-    tenant.meter.called("set-secret", &set);
+    tenant.meter.count_operation("set-secret", &set);
     discard_client_readings(reconciliation);
     set?;
     reconciliation.readings.secret_set = true;
@@ -221,7 +221,7 @@ fn send_deadline(
     let context = &reconciliation.controller.context;
     let ttl = INTENT_TTL.min(context.settings.propagation_window.to_std() / 6);
     let Some(since) = since else { return Err(too_late) };
-    match context.leadership.no_later_than(since + ttl) {
+    match context.leadership.latest_start(since + ttl) {
         Some(deadline) if Instant::now() < deadline => Ok(deadline),
         _ => Err(too_late),
     }

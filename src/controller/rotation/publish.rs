@@ -111,9 +111,9 @@ fn record_publication(reconciliation: &mut Reconciliation<'_>, publication: &Pub
     if purpose == Purpose::Response
         && let Some(response) = reconciliation.with_state(|state| state.unpublished_response.take())
     {
-        metrics.answer_published(response.received_at.elapsed());
+        metrics.observe_publish_duration(response.received_at.elapsed());
     }
-    metrics.secret_written(purpose);
+    metrics.count_secret_write(purpose);
     let ObjectKey { namespace, name } = &reconciliation.key;
     let current = publication.current.number;
     let fallback = publication.fallback.map(|fallback| fallback.number);

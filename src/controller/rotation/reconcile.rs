@@ -177,7 +177,7 @@ impl Reconciliation<'_> {
             self.with_state(|state| state.attempted_number = number);
         }
         let status = self.with_tenant_condition(status);
-        if !self.controller.context.fence().holds() && is_response(&step) {
+        if !self.controller.context.fence().allows_write() && is_response(&step) {
             // After the leadership was lost only the response is published; its intent was stored
             // before the call.
             execute(self, step).await?;
@@ -203,9 +203,9 @@ impl Reconciliation<'_> {
             self.api.store_status(&self.resource, status.clone(), context.fence()).await?;
         failpoint!("after-store-status");
         self.readings.intent_stored_at = Some(Instant::now());
-        context.metrics.status_written();
+        context.metrics.count_status_write();
         let strategy = resource.spec.strategy;
-        context.metrics.went_on((stored, &status), strategy, now());
+        context.metrics.observe_status_change(stored, &status, strategy, now());
         self.set_resource(resource);
         let events = event_records(stored, &status);
         for event in &events {

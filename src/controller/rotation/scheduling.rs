@@ -25,7 +25,7 @@ use crate::{
         queue::Permit,
         server_time::now,
     },
-    metrics::class_word,
+    metrics::ReconcileResult,
     telemetry,
 };
 
@@ -68,7 +68,7 @@ pub(super) fn admit(
             Err(action)
         }
     };
-    controller.context.metrics.waiting(controller.work_queue.depth());
+    controller.context.metrics.set_workqueue_depth(controller.work_queue.depth());
     result
 }
 
@@ -94,7 +94,7 @@ fn try_admit(
         .or_else(|| throttled(&uid, resource, &inputs, controller))
         .or_else(|| unchanged(resource, &inputs, controller));
     if let Some(action) = wait {
-        controller.context.metrics.passed("unchanged");
+        controller.context.metrics.count_reconcile(ReconcileResult::Unchanged);
         return Err(NotAdmitted::NothingToDo(action));
     }
     let priority = priority(resource, now());
@@ -139,22 +139,22 @@ pub(super) async fn reconcile(
     let ObjectKey { namespace, name } = &key;
     let metrics = &controller.context.metrics;
     let started = Instant::now();
-    let span = telemetry::pass(namespace, name);
+    let span = telemetry::reconcile_span(namespace, name);
     let Report { outcome, regarding, events } =
         reconcile::reconcile(&controller, &key).instrument(span.clone()).await;
-    telemetry::put_down(&span, outcome.as_ref().err().map(|error| error.reason().as_str()));
+    telemetry::record_result(&span, outcome.as_ref().err().map(|error| error.reason().as_str()));
     drop(permit);
-    metrics.waiting(controller.work_queue.depth());
-    metrics.pass_took(started.elapsed());
+    metrics.set_workqueue_depth(controller.work_queue.depth());
+    metrics.observe_reconcile_duration(started.elapsed());
     tracing::debug!(namespace, name, elapsed = ?started.elapsed(), "reconciled");
     let action = match outcome {
         Ok(Outcome::Gone) => {
             controller.states.remove(&uid);
-            metrics.passed("gone");
+            metrics.count_reconcile(ReconcileResult::Gone);
             Action::await_change()
         }
         Ok(Outcome::Done(wake)) => {
-            metrics.passed("ok");
+            metrics.count_reconcile(ReconcileResult::Ok);
             requeue_at(wake)
         }
         Err(error) => {
@@ -273,7 +273,7 @@ fn error_policy(
         state.last_failure = Some(LastFailure { inputs, not_before, is_throttled });
         (state.failures, wait)
     });
-    controller.context.metrics.passed(class_word(class));
+    controller.context.metrics.count_reconcile(ReconcileResult::Error(class));
     let (ObjectKey { namespace, name }, reason) = (key, error.reason());
     if class == ErrorClass::Conflict {
         tracing::debug!(namespace, name, %reason, ?wait, "{error}");

@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{MANAGER, WorkloadKind, WorkloadRef},
+    api::{FIELD_MANAGER, WorkloadKind, WorkloadRef},
     controller::{
         error::{Error, KubeFailure},
         kube_call::{check_fence, kube_call},
@@ -140,7 +140,7 @@ impl<'a> Workloads<'a> {
             + DeserializeOwned,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         let action = format!("restarting {}", describe(reference));
         kube_call(&action, api.patch(&reference.name, &params, &Patch::Merge(patch))).await?;
         Ok(())

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::api::{
-    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, KEYS_ANNOTATION, Keys, MANAGER, OWNER_ANNOTATION,
+    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, KEYS_ANNOTATION, Keys, FIELD_MANAGER, OWNER_ANNOTATION,
 };
 
 /// Largest number that is accepted. At one rotation a second it lasts thirty thousand years.
@@ -168,7 +168,7 @@ impl Snapshot {
 }
 
 fn is_ours(entry: &ManagedFieldsEntry) -> bool {
-    entry.manager.as_deref() == Some(MANAGER)
+    entry.manager.as_deref() == Some(FIELD_MANAGER)
         && entry.subresource.as_deref().is_none_or(str::is_empty)
 }
 

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{render::Rendered, snapshot::Snapshot};
 use crate::{
-    api::MANAGER,
+    api::FIELD_MANAGER,
     controller::{
         error::{Error, KubeFailure},
         kube_call::{check_fence, kube_call},
@@ -121,7 +121,7 @@ impl SecretStore {
         let patch: Vec<Value> = std::iter::once(over).chain(operations).collect();
         let write = Write {
             method: Method::PATCH,
-            path: format!("{}?fieldManager={MANAGER}-prepare", secret_path(key)),
+            path: format!("{}?fieldManager={PREPARE_FIELD_MANAGER}", secret_path(key)),
             content_type: JSON_PATCH,
             body: json!(patch).to_string().into_bytes(),
         };
@@ -144,7 +144,7 @@ fn create(key: &ObjectKey, rendered: &Rendered, query: &str) -> Write {
     let collection = Secret::url_path(&(), Some(&key.namespace));
     Write {
         method: Method::POST,
-        path: format!("{collection}?fieldManager={MANAGER}{query}"),
+        path: format!("{collection}?fieldManager={FIELD_MANAGER}{query}"),
         content_type: JSON,
         body: rendered.json(None).to_vec(),
     }
@@ -153,7 +153,7 @@ fn create(key: &ObjectKey, rendered: &Rendered, query: &str) -> Write {
 fn apply(key: &ObjectKey, rendered: &Rendered, version: &str, query: &str) -> Write {
     Write {
         method: Method::PATCH,
-        path: format!("{}?fieldManager={MANAGER}&force=true{query}", secret_path(key)),
+        path: format!("{}?fieldManager={FIELD_MANAGER}&force=true{query}", secret_path(key)),
         content_type: APPLY_PATCH,
         body: rendered.json(Some(version)).to_vec(),
     }

@@ -24,7 +24,7 @@ use crate::{
         context::Context, error::Error, kube_call::kube_call, object_key::ObjectKey,
         state::StateMap,
     },
-    metrics::TenantMeter,
+    metrics::TenantMetrics,
 };
 
 /// The clients of all tenants, and what their reconciler remembers.
@@ -50,7 +50,7 @@ pub(crate) struct TenantParams {
 struct BuiltClient {
     generation: Option<i64>,
     client: Arc<TenantClient>,
-    meter: Arc<TenantMeter>,
+    meter: Arc<TenantMetrics>,
     credentials_read: LastRead,
 }
 
@@ -58,7 +58,7 @@ struct BuiltClient {
 #[derive(Clone)]
 pub(crate) struct TenantHandle {
     pub(crate) client: Arc<TenantClient>,
-    pub(crate) meter: Arc<TenantMeter>,
+    pub(crate) meter: Arc<TenantMetrics>,
     pub(crate) domain: String,
     /// The credentials Secret.
     pub(crate) credentials: ObjectKey,
@@ -213,7 +213,7 @@ impl TenantRegistry {
         self.clients.lock().retain(|uid, _| uids.contains(uid));
         self.states.retain(|uid| uids.contains(uid));
         let labels = tenants.iter().map(|tenant| tenant.id().labels()).collect();
-        self.context.metrics.keep_tenants(&labels);
+        self.context.metrics.retain_tenants(&labels);
     }
 
     /// Returns the credentials Secret: in the tenant's namespace, or in the operator's for a

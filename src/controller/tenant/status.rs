@@ -19,7 +19,7 @@ use super::{
     registry::{TenantHandle, TenantRegistry},
 };
 use crate::{
-    api::{Auth0TenantStatus, MANAGER, RateLimitStatus, Scopes, TenantRef, TenantResource},
+    api::{Auth0TenantStatus, FIELD_MANAGER, RateLimitStatus, Scopes, TenantRef, TenantResource},
     controller::{
         error::{Error, backoff},
         kube_call::{check_fence, kube_call},
@@ -72,7 +72,7 @@ pub(super) async fn reconcile<T: TenantResource>(
         Err(error) => (Err(error.clone()), Some(error)),
     };
     let rate_limit = rate_limit_to_report(tenant, &registry);
-    let status = Auth0TenantStatus { budget: rate_limit, ..status(tenant, token) };
+    let status = Auth0TenantStatus { rate_limit, ..status(tenant, token) };
     let stored = store_status(tenant, status, &registry).await;
     credentials_watch::update(tenant, failure.as_ref(), &registry);
     let Some(error) = failure.or(stored.err()) else {
@@ -95,7 +95,7 @@ async fn fetch_token<T: TenantResource>(
 ) -> Result<TokenInfo, Error> {
     let handle = registry.handle(tenant)?;
     let scopes = handle.client.scopes(&SCOPES.map(|needed| needed.scope)).await;
-    handle.meter.called("scopes", &scopes);
+    handle.meter.count_operation("scopes", &scopes);
     Ok(TokenInfo { scopes: scopes?, issued_at: handle.client.token_time().await })
 }
 
@@ -104,7 +104,7 @@ fn rate_limit_to_report<T: TenantResource>(
     tenant: &T,
     registry: &TenantRegistry,
 ) -> Option<RateLimitStatus> {
-    let reported = tenant.status().and_then(|status| status.budget);
+    let reported = tenant.status().and_then(|status| status.rate_limit);
     let handle = registry.handle(tenant).ok()?;
     let Some(observed) = handle.client.budget() else { return reported };
     let is_due = registry.states.with(&handle.uid, |state| {
@@ -235,7 +235,7 @@ async fn store_status<T: TenantResource>(
     let context = &registry.context;
     let api = T::api(context.client.clone(), &tenant.namespace().unwrap_or_default());
     let name = tenant.name_any();
-    let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     check_fence(context.fence())?;
     let stored = api.replace_status(&name, &params, &tenant);
     kube_call("storing the tenant's status", stored).await.map(drop)

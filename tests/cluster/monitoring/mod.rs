@@ -1,5 +1,5 @@
-//! Metrics, alerts and the dashboard: what people look at is there, and the tools that they use
-//! find nothing wrong with it.
+//! Metrics, traces, alerts and the dashboard agree with each other and with the documentation, and
+//! promtool and Prometheus accept them.
 
 mod prometheus;
 mod table;
@@ -26,7 +26,7 @@ fn read(path: &str) -> String {
 
 const RULES: &str = "charts/auth0-rotator/files/rules.yaml";
 
-/// The alerts, as they are written.
+/// Returns the alerts of the rules file.
 fn alerts() -> Vec<Value> {
     let rules: Value = serde_norway::from_str(&read(RULES)).unwrap();
     let groups = rules["groups"].as_array().unwrap();
@@ -37,8 +37,9 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer}: {value}"))
 }
 
-/// A resource that goes through rotations, one that can't, and a tenant that lacks a scope.
-async fn scene() -> Bench {
+/// Starts an operator with a resource that rotates, one whose client doesn't exist, a tenant that
+/// lacks a scope, and a tenant that is unreachable.
+async fn start_fixture() -> Bench {
     let reader = ClientSeed::new("reader").scopes(["read:clients", "update:client_keys"]);
     let simulator = Simulator::builder()
         .propagation(Duration::ZERO..=Duration::from_secs(1))
@@ -54,7 +55,7 @@ async fn scene() -> Bench {
     bench.write_secret("reader", &data).await;
     let tenant = json!({
         "apiVersion": "auth0-rotator.dev/v1alpha1", "kind": "Auth0Tenant",
-        "metadata": { "name": "poor" },
+        "metadata": { "name": "missing-scope" },
         "spec": {
             "domain": "acme.eu.auth0.com",
             "endpoint": bench.simulator.url(),
@@ -62,26 +63,32 @@ async fn scene() -> Bench {
         },
     });
     let tenants = bench.api::<Auth0Tenant>();
-    tenants.patch("poor", &PatchParams::apply("tests"), &Patch::Apply(tenant)).await.unwrap();
-    let down = json!({
+    tenants
+        .patch("missing-scope", &PatchParams::apply("tests"), &Patch::Apply(tenant))
+        .await
+        .unwrap();
+    let unreachable = json!({
         "apiVersion": "auth0-rotator.dev/v1alpha1", "kind": "Auth0Tenant",
-        "metadata": { "name": "down" },
+        "metadata": { "name": "unreachable" },
         "spec": {
             "domain": "acme.eu.auth0.com",
             "endpoint": "http://127.0.0.1:1",
             "credentials": { "clientSecret": { "secretRef": { "name": "reader" } } },
         },
     });
-    tenants.patch("down", &PatchParams::apply("tests"), &Patch::Apply(down)).await.unwrap();
+    tenants
+        .patch("unreachable", &PatchParams::apply("tests"), &Patch::Apply(unreachable))
+        .await
+        .unwrap();
     bench.start_operator();
     bench.rotation("shop", json!({ "schedule": { "every": "1h" } })).await;
     bench.rotated("shop", 1).await;
-    bench.try_rotation("nobody", json!({})).await.unwrap();
-    bench.reason("nobody", "Stalled", "ClientNotFound").await;
+    bench.try_rotation("missing", json!({})).await.unwrap();
+    bench.reason("missing", "Stalled", "ClientNotFound").await;
     bench
 }
 
-/// One rotation with each strategy; the second one is still in its grace period.
+/// Rotates once with each strategy. The second rotation is in its grace period afterwards.
 async fn rotate(bench: &Bench) {
     bench.request("shop", "rotate/one").await;
     bench.rotated("shop", 2).await;
@@ -100,34 +107,36 @@ async fn rotate(bench: &Bench) {
 }
 
 #[test]
-fn promtool_finds_the_rules_sound_and_each_alert_was_tried_both_ways() {
-    let said = promtool(&["check", "rules", file(RULES).to_str().unwrap()], "");
-    assert!(said.contains("SUCCESS"), "{said}");
+fn promtool_accepts_the_rules_and_each_alert_is_tested_firing_and_not_firing() {
+    let output = promtool(&["check", "rules", file(RULES).to_str().unwrap()], "");
+    assert!(output.contains("SUCCESS"), "{output}");
     let tests = file("tests/monitoring/rules_test.yaml");
-    let said = promtool(&["test", "rules", tests.to_str().unwrap()], "");
-    assert!(said.contains("SUCCESS"), "{said}");
+    let output = promtool(&["test", "rules", tests.to_str().unwrap()], "");
+    assert!(output.contains("SUCCESS"), "{output}");
     let tests: Value = serde_norway::from_str(&read("tests/monitoring/rules_test.yaml")).unwrap();
-    let expected = |alert: &str, fires: bool| {
-        let cases = tests["tests"].as_array().unwrap().iter();
-        cases.flat_map(|case| case["alert_rule_test"].as_array().unwrap()).any(|case| {
-            let empty = case["exp_alerts"].as_array().unwrap().is_empty();
-            case["alertname"] == alert && empty != fires
-        })
-    };
     for alert in alerts() {
         let name = text(&alert, "/alert");
-        assert!(expected(name, true), "{name} is never seen to fire");
-        assert!(expected(name, false), "{name} is never seen not to fire");
+        assert!(is_tested(&tests, name, true), "no test in which {name} fires");
+        assert!(is_tested(&tests, name, false), "no test in which {name} does not fire");
     }
 }
 
+/// Whether a test of the rules expects that an alert fires, or that it doesn't.
+fn is_tested(tests: &Value, alert: &str, fires: bool) -> bool {
+    let tests = tests["tests"].as_array().unwrap().iter();
+    tests.flat_map(|test| test["alert_rule_test"].as_array().unwrap()).any(|test| {
+        let expects_none = test["exp_alerts"].as_array().unwrap().is_empty();
+        test["alertname"] == alert && expects_none != fires
+    })
+}
+
 #[test]
-fn each_alert_has_a_runbook_that_its_annotation_leads_to() {
+fn each_alert_links_to_its_runbook() {
     let mut runbooks: Vec<_> = fs::read_dir(file("docs/runbooks"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    let mut wanted = Vec::new();
+    let mut expected = Vec::new();
     for alert in alerts() {
         let name = text(&alert, "/alert");
         let url = text(&alert, "/annotations/runbook_url");
@@ -148,68 +157,68 @@ fn each_alert_has_a_runbook_that_its_annotation_leads_to() {
             assert!(!text(&alert, &format!("/annotations/{part}")).is_empty(), "{name}: {part}");
         }
         assert!(["critical", "warning", "info"].contains(&text(&alert, "/labels/severity")));
-        wanted.push(format!("{name}.md"));
+        expected.push(format!("{name}.md"));
     }
     runbooks.sort();
-    wanted.sort();
-    assert_eq!(runbooks, wanted);
+    expected.sort();
+    assert_eq!(runbooks, expected);
 }
 
 #[tokio::test]
-async fn the_metrics_are_those_of_the_documentation_and_promtool_finds_them_sound() {
-    let bench = scene().await;
+async fn promtool_accepts_the_metrics_and_they_match_the_documentation() {
+    let bench = start_fixture().await;
     rotate(&bench).await;
     let metrics = bench.operator().metrics().await;
     assert_eq!(promtool(&["check", "metrics"], &metrics), "", "\n{metrics}");
-    table::compare(&read("docs/monitoring.md"), &metrics);
+    table::assert_documented(&read("docs/monitoring.md"), &metrics);
     bench.finish().await;
 }
 
 #[tokio::test]
-async fn the_series_of_a_resource_go_with_it() {
+async fn removes_the_series_of_a_deleted_resource() {
     let bench = Bench::start().await;
-    for name in ["goes", "stays"] {
+    for name in ["deleted", "existing"] {
         bench.rotation(name, json!({ "schedule": { "every": "1h" } })).await;
         bench.rotated(name, 1).await;
     }
-    let of = async |name: &str| {
+    let count_series = async |name: &str| {
         let metrics = bench.operator().metrics().await;
         metrics.lines().filter(|line| line.contains(&format!("name=\"{name}\""))).count()
     };
-    // Last and next rotation, and whether it is ready.
-    assert_eq!((of("goes").await, of("stays").await), (3, 3));
+    // Last rotation, next rotation, and readiness.
+    assert_eq!((count_series("deleted").await, count_series("existing").await), (3, 3));
     let resources = bench.api::<ClientSecretRotation>();
-    resources.delete("goes", &Default::default()).await.unwrap();
+    resources.delete("deleted", &Default::default()).await.unwrap();
     let deadline = std::time::Instant::now() + DEADLINE;
-    while of("goes").await > 0 {
+    while count_series("deleted").await > 0 {
         assert!(std::time::Instant::now() < deadline, "{}", bench.operator().metrics().await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(of("stays").await, 3);
+    assert_eq!(count_series("existing").await, 3);
     bench.finish().await;
 }
 
 #[tokio::test]
-async fn every_query_of_the_dashboard_and_of_the_alerts_works_on_what_prometheus_scraped() {
-    let bench = scene().await;
+async fn every_query_of_the_dashboard_and_the_alerts_works_on_scraped_metrics() {
+    let bench = start_fixture().await;
     let address = bench.operator().address("metrics").await;
     let prometheus = Prometheus::start(&address, &file(RULES));
     prometheus.until("auth0_rotator_build_info").await;
     rotate(&bench).await;
-    // Everything has been seen twice, so that there are rates.
+    // Rates need at least two samples of each series.
     prometheus
         .until("auth0_rotator_rotation_phase_deadline_timestamp_seconds{phase='grace'}")
         .await;
-    let seen = "count_over_time(auth0_rotator_rotation_phase_deadline_timestamp_seconds\
-                {phase='grace'}[1m]) > 2";
-    prometheus.until(seen).await;
+    let has_samples = "count_over_time(auth0_rotator_rotation_phase_deadline_timestamp_seconds\
+                       {phase='grace'}[1m]) > 2";
+    prometheus.until(has_samples).await;
 
     let queries = dashboard_queries();
     assert!(queries.len() > 30, "{}", queries.len());
     for (panel, query) in queries {
         let found = prometheus.query(&query).await;
         let has_number = found.iter().any(|sample| !sample.value().is_nan());
-        assert!(has_number, "{panel} shows nothing: {query}: {found:?}");
+        assert!(has_number, "{panel} is empty: {query}: {found:?}");
     }
     for alert in alerts() {
         prometheus.query(text(&alert, "/expr")).await;
@@ -219,7 +228,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_works_on_what_prometheus
     for rule in &rules {
         assert_eq!(rule["health"], "ok", "{rule}");
     }
-    // What is wrong in this scene is known to the alerts: they wait for their time to come.
+    // Alerts about the problems of the fixture are pending.
     let pending = prometheus.query("ALERTS").await;
     let is_pending = |name: &str| pending.iter().any(|alert| alert.metric["alertname"] == name);
     for alert in ["ResourceStalled", "TenantScopeMissing", "TenantUnreachable"] {
@@ -231,7 +240,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_works_on_what_prometheus
     bench.finish().await;
 }
 
-/// The queries of the dashboard with the titles of their panels, as Grafana sends them.
+/// Returns the queries of the dashboard, as Grafana sends them, with the titles of their panels.
 fn dashboard_queries() -> Vec<(String, String)> {
     let path = "charts/auth0-rotator/files/dashboard.json";
     let dashboard: Value = serde_json::from_str(&read(path)).unwrap();
@@ -240,11 +249,11 @@ fn dashboard_queries() -> Vec<(String, String)> {
         let targets = panel["targets"].as_array().into_iter().flatten();
         targets.map(|target| (text(panel, "/title").to_owned(), text(target, "/expr").to_owned()))
     });
-    let mut filled = Vec::new();
+    let mut resolved = Vec::new();
     for (title, query) in queries {
         let query = query.replace("$namespace", ".*").replace("$__rate_interval", "1m");
-        assert!(!query.contains('$'), "{title} has a variable that isn't known here: {query}");
-        filled.push((title, query));
+        assert!(!query.contains('$'), "{title} has an unknown variable: {query}");
+        resolved.push((title, query));
     }
-    filled
+    resolved
 }

@@ -1,4 +1,4 @@
-//! Prometheus and promtool, as Debian packages them.
+//! Prometheus and promtool, as packaged by Debian.
 
 use std::{
     collections::HashMap,
@@ -13,45 +13,64 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Where tests/monitoring/install.sh puts programs; those in PATH otherwise.
+const HOW_TO_INSTALL: &str = "\
+    The tests of metrics, alerts and the dashboard need prometheus and promtool, which the package \
+    prometheus of Debian and Ubuntu contains. Run sh tests/monitoring/install.sh, which unpacks it \
+    without starting a service, or add both to PATH";
+
+/// Returns the path of a program that tests/monitoring/install.sh has unpacked, or its name if it
+/// must be in PATH.
 fn program(name: &str) -> PathBuf {
-    let given = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = given("XDG_CACHE_HOME").or_else(|| given("HOME").map(|home| home.join(".cache")));
-    let cache = given("AUTH0_ROTATOR_CACHE").or(cache.map(|cache| cache.join("auth0-rotator")));
-    let unpacked = cache.map(|cache| cache.join("tools/prometheus/usr/bin").join(name));
-    unpacked.filter(|path| path.exists()).unwrap_or_else(|| name.into())
+    if let Some(cache) = cache_dir() {
+        let unpacked = cache.join("tools/prometheus/usr/bin").join(name);
+        if unpacked.exists() {
+            return unpacked;
+        }
+    }
+    name.into()
 }
 
-const NEEDED: &str = "The tests of metrics, alerts and the dashboard need prometheus and promtool. \
-                      On Debian and Ubuntu they are in the package prometheus: run sh \
-                      tests/monitoring/install.sh, which unpacks it without starting a service, or \
-                      have both in PATH";
+fn cache_dir() -> Option<PathBuf> {
+    if let Some(cache) = absolute_path("AUTH0_ROTATOR_CACHE") {
+        return Some(cache);
+    }
+    let cache = match absolute_path("XDG_CACHE_HOME") {
+        Some(cache) => cache,
+        None => absolute_path("HOME")?.join(".cache"),
+    };
+    Some(cache.join("auth0-rotator"))
+}
 
-/// Runs promtool to its end, with text on its standard input. What it says, when it found nothing
-/// wrong.
+fn absolute_path(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Runs promtool with a text on its standard input, and returns its output. Panics if promtool
+/// reports a problem.
 pub(super) fn promtool(arguments: &[&str], input: &str) -> String {
     let mut command = Command::new(program("promtool"));
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child =
-        command.spawn().unwrap_or_else(|error| panic!("promtool can't be run: {error}. {NEEDED}"));
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("can't run promtool: {error}. {HOW_TO_INSTALL}"));
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {text}");
     writer.join().unwrap().unwrap();
-    said.into_owned()
+    text.into_owned()
 }
 
-/// A running Prometheus. It is killed when this is dropped.
+/// A running Prometheus, which is killed on drop.
 pub(super) struct Prometheus {
     child: Child,
     folder: TempDir,
     log: PathBuf,
 }
 
-/// A series of an instant query's result.
+/// A series in the result of an instant query.
 #[derive(Debug, Deserialize)]
 pub(super) struct Sample {
     pub(super) metric: HashMap<String, String>,
@@ -65,8 +84,8 @@ impl Sample {
 }
 
 impl Prometheus {
-    /// Scrapes that address each second, as the chart's ServiceMonitor has it scraped, and evaluates
-    /// those rules.
+    /// Starts a Prometheus that scrapes `target` every second, with the settings of the
+    /// ServiceMonitor of the chart, and evaluates `rules`.
     pub(super) fn start(target: &str, rules: &Path) -> Prometheus {
         let folder = TempDir::with_prefix("auth0-rotator-prometheus-").unwrap();
         let config = json!({
@@ -91,11 +110,11 @@ impl Prometheus {
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .spawn()
-            .unwrap_or_else(|error| panic!("prometheus can't be run: {error}. {NEEDED}"));
+            .unwrap_or_else(|error| panic!("can't run prometheus: {error}. {HOW_TO_INSTALL}"));
         Prometheus { child, folder, log }
     }
 
-    /// The address that it was given, as its log tells.
+    /// Returns the address on which Prometheus listens, from its log.
     async fn address(&self) -> String {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -110,30 +129,30 @@ impl Prometheus {
         }
     }
 
-    async fn ask(&self, path: &str, form: &[(&str, &str)]) -> Value {
+    async fn get(&self, path: &str, form: &[(&str, &str)]) -> Value {
         let url = format!("http://{}/api/v1/{path}", self.address().await);
         let client = reqwest::Client::new();
         let request = if form.is_empty() { client.get(url) } else { client.post(url).form(form) };
-        let answer: Value = request.send().await.unwrap().json().await.unwrap();
-        assert_eq!(answer["status"], "success", "{form:?}: {answer}");
-        answer["data"].clone()
+        let response: Value = request.send().await.unwrap().json().await.unwrap();
+        assert_eq!(response["status"], "success", "{form:?}: {response}");
+        response["data"].clone()
     }
 
-    /// The series that an expression gives now.
+    /// Evaluates an expression, and returns the series of the result.
     pub(super) async fn query(&self, expression: &str) -> Vec<Sample> {
-        let data = self.ask("query", &[("query", expression)]).await;
+        let data = self.get("query", &[("query", expression)]).await;
         assert_eq!(data["resultType"], "vector", "{expression}");
         serde_json::from_value(data["result"].clone()).unwrap()
     }
 
-    /// The rules as Prometheus has evaluated them.
+    /// Returns the rules with the state of their last evaluation.
     pub(super) async fn rules(&self) -> Vec<Value> {
-        let data = self.ask("rules", &[]).await;
+        let data = self.get("rules", &[]).await;
         let groups = data["groups"].as_array().unwrap().clone();
         groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
     }
 
-    /// Waits until an expression gives something.
+    /// Waits until the result of an expression is not empty.
     pub(super) async fn until(&self, expression: &str) -> Vec<Sample> {
         let deadline = Instant::now() + Duration::from_secs(40);
         loop {
@@ -141,7 +160,7 @@ impl Prometheus {
             if !found.is_empty() {
                 return found;
             }
-            assert!(Instant::now() < deadline, "never anything: {expression}");
+            assert!(Instant::now() < deadline, "always empty: {expression}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
@@ -149,7 +168,7 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // It may have ended already, which is as good.
+        // Fails if the process has exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,7 +1,8 @@
-//! Traces, as a collector gets them.
+//! Traces, as a collector receives them.
 
 use std::{
     fs,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -9,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, body::Bytes, extract::State, http::header::CONTENT_TYPE, routing::post};
+use axum::{
+    Router, body::Bytes, extract::State, http::header::CONTENT_TYPE, response::IntoResponse,
+    routing::post,
+};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
     common::v1::any_value::Value,
@@ -21,11 +25,11 @@ use tokio::net::TcpListener;
 
 use crate::bench::{Bench, DEADLINE};
 
-/// What a collector has got.
+/// Requests that a collector has received.
 #[derive(Clone, Default)]
-struct Got(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+struct Received(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
-impl Got {
+impl Received {
     fn spans(&self) -> Vec<Span> {
         let requests = self.0.lock().unwrap();
         let resources = requests.iter().flat_map(|request| &request.resource_spans);
@@ -34,29 +38,41 @@ impl Got {
     }
 }
 
-/// Puts what was got where it is searched.
-type Keep = Arc<dyn Fn(&str) + Send + Sync>;
+/// A collector that accepts OTLP over HTTP.
+#[derive(Clone)]
+struct Collector {
+    received: Received,
+    /// Where to write what was received. The leak scan at the end of the test searches it for
+    /// secrets.
+    folder: PathBuf,
+    written: Arc<AtomicUsize>,
+}
 
-/// A collector that takes OTLP over HTTP, and its URL. What it gets is also put into `folder`, where
-/// the end of the test searches for secrets.
-async fn collector(folder: &std::path::Path) -> (Got, String) {
-    let (got, folder, count) = (Got::default(), folder.to_owned(), AtomicUsize::new(0));
-    let take = async |State((got, keep)): State<(Got, Keep)>, body: Bytes| {
-        let request = ExportTraceServiceRequest::decode(body.clone()).unwrap();
-        keep(&format!("{request:?}\n{}", String::from_utf8_lossy(&body)));
-        got.0.lock().unwrap().push(request);
-        let answer = ExportTraceServiceResponse::default().encode_to_vec();
-        ([(CONTENT_TYPE, "application/x-protobuf")], answer)
-    };
-    let keep: Keep = Arc::new(move |text| {
-        let number = count.fetch_add(1, Ordering::Relaxed);
-        fs::write(folder.join(format!("traces-{number}")), text).unwrap();
-    });
-    let router = Router::new().route("/v1/traces", post(take)).with_state((got.clone(), keep));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    (got, url)
+impl Collector {
+    /// Starts a collector. Returns its requests and its URL.
+    async fn start(folder: &Path) -> (Received, String) {
+        let received = Received::default();
+        let collector =
+            Self { received: received.clone(), folder: folder.to_owned(), written: Arc::default() };
+        let router = Router::new().route("/v1/traces", post(receive)).with_state(collector);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        (received, url)
+    }
+
+    fn write(&self, text: &str) {
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        fs::write(self.folder.join(format!("traces-{number}")), text).unwrap();
+    }
+}
+
+async fn receive(State(collector): State<Collector>, body: Bytes) -> impl IntoResponse {
+    let request = ExportTraceServiceRequest::decode(body.clone()).unwrap();
+    collector.write(&format!("{request:?}\n{}", String::from_utf8_lossy(&body)));
+    collector.received.0.lock().unwrap().push(request);
+    let response = ExportTraceServiceResponse::default().encode_to_vec();
+    ([(CONTENT_TYPE, "application/x-protobuf")], response)
 }
 
 fn attribute<'s>(span: &'s Span, key: &str) -> &'s str {
@@ -67,54 +83,56 @@ fn attribute<'s>(span: &'s Span, key: &str) -> &'s str {
     }
 }
 
+fn status_code(span: &Span) -> Option<Value> {
+    let found = span.attributes.iter().find(|found| found.key == "http.response.status_code");
+    found.and_then(|found| found.value.as_ref()?.value.clone())
+}
+
 #[tokio::test]
-async fn a_rotation_is_told_to_a_collector_without_its_secrets() {
+async fn exports_the_spans_of_a_rotation_without_secrets() {
     let mut bench = Bench::without_operator().await;
-    let (got, url) = collector(bench.folder.path()).await;
+    let (received, url) = Collector::start(bench.folder.path()).await;
     bench.start_operator_with(&["--allow-http-endpoints", "--otlp-endpoint", &url]);
     bench.rotation("shop", json!({})).await;
     bench.rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
     bench.rotated("shop", 2).await;
-    bench.try_rotation("nobody", json!({})).await.unwrap();
-    bench.reason("nobody", "Stalled", "ClientNotFound").await;
-    // What was not sent yet is sent at the end.
+    bench.try_rotation("missing", json!({})).await.unwrap();
+    bench.reason("missing", "Stalled", "ClientNotFound").await;
+    // The operator exports the remaining spans before it exits.
     bench.operator().ready().await;
     assert!(bench.take_operator().stop().await.success());
 
-    let spans = got.spans();
+    let spans = received.spans();
     let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
-    let passes = named("pass");
     let [rotate] = named("rotate-secret")[..] else { panic!("{spans:#?}") };
     assert_eq!((rotate.kind(), attribute(rotate, "api")), (SpanKind::Client, "management"));
     assert_eq!(attribute(rotate, "result"), "ok");
-    let pass = passes.iter().find(|pass| pass.span_id == rotate.parent_span_id);
-    let pass = pass.unwrap_or_else(|| panic!("the call is in no pass: {spans:#?}"));
-    assert_eq!(attribute(pass, "name"), "shop");
-    assert_eq!(attribute(pass, "namespace"), bench.namespace);
-    let in_pass = |what: &str| {
-        let calls = named("kubernetes").into_iter();
-        calls.filter(|call| call.parent_span_id == pass.span_id).any(|call| {
-            attribute(call, "what").starts_with(what) && attribute(call, "result") == "ok"
+    let reconciles = named("reconcile");
+    let reconcile = reconciles.iter().find(|span| span.span_id == rotate.parent_span_id);
+    let reconcile = reconcile.unwrap_or_else(|| panic!("rotate-secret has no parent: {spans:#?}"));
+    assert_eq!(attribute(reconcile, "name"), "shop");
+    assert_eq!(attribute(reconcile, "namespace"), bench.namespace);
+    let has_request = |operation: &str| {
+        named("kubernetes").iter().any(|request| {
+            request.parent_span_id == reconcile.span_id
+                && attribute(request, "operation").starts_with(operation)
+                && attribute(request, "result") == "ok"
         })
     };
-    assert!(in_pass("storing the status") && in_pass("writing the Secret"), "{spans:#?}");
+    assert!(has_request("storing the status") && has_request("writing the Secret"), "{spans:#?}");
     for operation in ["token", "read-client", "revoke"] {
         assert!(!named(operation).is_empty(), "{operation}: {spans:#?}");
     }
-    let status = |call: &Span| {
-        let found = call.attributes.iter().find(|found| found.key == "http.response.status_code");
-        found.and_then(|found| found.value.as_ref()?.value.clone())
-    };
-    let statuses: Vec<_> = named("read-client").into_iter().filter_map(status).collect();
+    let statuses: Vec<_> = named("read-client").into_iter().filter_map(status_code).collect();
     assert!(statuses.contains(&Value::IntValue(404)), "{statuses:?}");
-    let service = got.0.lock().unwrap()[0].resource_spans[0].resource.clone().unwrap();
+    let service = received.0.lock().unwrap()[0].resource_spans[0].resource.clone().unwrap();
     assert!(format!("{service:?}").contains("auth0-rotator"), "{service:?}");
     bench.finish().await;
 }
 
 #[tokio::test]
-async fn a_collector_that_is_not_there_holds_up_nothing() {
+async fn an_unavailable_collector_delays_nothing() {
     let mut bench = Bench::without_operator().await;
     bench.start_operator_with(&["--allow-http-endpoints", "--otlp-endpoint", "http://127.0.0.1:1"]);
     bench.rotation("shop", json!({})).await;

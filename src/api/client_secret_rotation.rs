@@ -1,9 +1,10 @@
-//! `ClientSecretRotation`: which client's secret is rotated, when, how, and into which Secret.
+//! `ClientSecretRotation`: rotates the secret of one client on a schedule, and publishes it in a
+//! Secret.
 
 #![expect(
     unreachable_pub,
     clippy::duplicated_attributes,
-    reason = "KubeSchema's helper types; printcolumn is repeated"
+    reason = "KubeSchema generates helper types; printcolumn is repeated"
 )]
 
 use std::collections::BTreeMap;
@@ -13,7 +14,9 @@ use rotation::{K8sDuration, Status, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Rotates the client secret of one Auth0 application and keeps a Secret in step.
+use super::patterns::{DNS_SUBDOMAIN, OBJECT_NAME, SECRET_DATA_KEY};
+
+/// Desired rotation of the client secret of one Auth0 application.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug)]
 #[kube(
     group = "auth0-rotator.dev",
@@ -24,13 +27,13 @@ use serde::{Deserialize, Serialize};
     status = "Status",
     shortname = "csrot",
     category = "auth0",
-    doc = "Rotates the client secret of one Auth0 application and keeps a Secret in step, so that \
-           no login fails while it happens.",
+    doc = "Rotates the client secret of one Auth0 application and keeps a Secret in sync with it, \
+           so that no login fails during a rotation.",
     printcolumn(name = "Client", type_ = "string", json_path = ".spec.clientId"),
     printcolumn(name = "Strategy", type_ = "string", json_path = ".spec.strategy"),
     printcolumn(name = "Current", type_ = "integer", json_path = ".status.current"),
     printcolumn(name = "Last", type_ = "date", json_path = ".status.lastRotationTime"),
-    // A date column counts from the past; what is to come is shown as it is.
+    // kubectl shows a date column as an age, which doesn't work for a time in the future.
     printcolumn(name = "Next", type_ = "string", json_path = ".status.nextRotationTime"),
     printcolumn(
         name = "Ready",
@@ -52,76 +55,77 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClientSecretRotationSpec {
-    /// The client ID of the application at Auth0. It can't be changed: it is what this resource is
-    /// about.
+    /// Client ID of the Auth0 application whose secret is rotated. Immutable.
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^[!-~]+$"))]
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("clientId can't be changed: create another ClientSecretRotation"))]
     pub client_id: String,
-    /// The Auth0 tenant that the application belongs to.
+    /// Auth0 tenant of the application.
     pub tenant_ref: TenantRef,
-    /// When to rotate. Without it, only on request.
+    /// When to rotate. If absent, the operator rotates on request only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleSpec>,
-    /// When a scheduled rotation may start; at any time when there are none. What comes due outside
-    /// waits for the next one. Requests don't wait.
+    /// Windows in which scheduled rotations may start. A rotation that is due outside of all
+    /// windows starts in the next one. Requests are not restricted. If empty, rotations may start
+    /// at any time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub windows: Vec<WindowSpec>,
-    /// How to rotate. Rotate: call Auth0's rotate-secret and publish what comes back. Staged:
-    /// publish a new value as a fallback first, wait until consumers have it, then activate it.
+    /// How to rotate. `Rotate` calls Auth0's rotate-secret endpoint and publishes the secret that
+    /// it returns. `Staged` publishes a new secret as the fallback first, waits for the staging
+    /// period until consumers have it, and then activates it at Auth0.
     #[serde(default)]
     pub strategy: Strategy,
-    /// For the strategy Staged.
+    /// Settings of the strategy `Staged`.
     #[serde(default)]
     pub staging: StagingSpec,
-    /// How long the previous secret stays in the Secret as a fallback after activation; at least
-    /// Auth0's propagation window of 30s.
+    /// How long the previous secret stays in the Secret as a fallback after the new one is
+    /// activated. Must not be shorter than Auth0's propagation window of 30s.
     #[serde(default = "default_grace_period")]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('8760h')")
         .message("gracePeriod must be longer than 0s and at most 8760h"))]
     pub grace_period: K8sDuration,
-    /// What to do with a new resource. Import: publish the client's present secret without
-    /// rotating. Rotate: rotate once at the start.
+    /// What to do when the resource is created. `Import` publishes the current secret of the client
+    /// without rotating it. `Rotate` starts a rotation.
     #[serde(default)]
     pub initial: Initial,
-    /// The Secret that is kept in step.
+    /// Secret in which the client secret is published.
     #[x_kube(validation = Rule::new("self.name == oldSelf.name")
-        .message("target.name can't be changed: pods mount the Secret by it; create another ClientSecretRotation"))]
+        .message("target.name can't be changed, because Pods mount the Secret by it: create another ClientSecretRotation"))]
     pub target: TargetSpec,
-    /// The applications that use the Secret.
+    /// Applications that read the Secret.
     #[serde(default)]
     pub consumers: ConsumersSpec,
-    /// How often it is looked whether someone else has changed the secret at Auth0.
+    /// How often to check Auth0 for out-of-band changes of the secret.
     #[serde(default)]
     pub drift_check: DriftCheckSpec,
-    /// Start no rotation. One that is in progress is finished.
+    /// If true, no rotation starts. A rotation in progress is completed.
     #[serde(default)]
     pub suspend: bool,
 }
 
-/// A reference to an Auth0 tenant.
+/// Reference to an Auth0 tenant.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 pub struct TenantRef {
-    /// The kind of the tenant resource.
+    /// Kind of the tenant resource.
     #[serde(default)]
     pub kind: TenantKind,
-    /// The name of the tenant resource. An Auth0Tenant is looked up in this resource's namespace.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    /// Name of the tenant resource. An `Auth0Tenant` must be in the same namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
 }
 
-/// The kinds of tenant resources.
+/// Kind of a tenant resource.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TenantKind {
-    /// A tenant of this namespace.
+    /// Tenant in the same namespace.
     #[default]
     Auth0Tenant,
-    /// A tenant of the cluster, which says what this namespace may use.
+    /// Cluster-scoped tenant, which declares which clients this namespace may use.
     ClusterAuth0Tenant,
 }
 
-/// When to rotate: exactly one of cron and every.
+/// Schedule of rotations. Exactly one of `cron` and `every` must be set.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -131,73 +135,77 @@ pub enum TenantKind {
         .message("schedule.timeZone has no meaning without cron: remove it, or use cron")
 )]
 pub struct ScheduleSpec {
-    /// A cron expression of five fields, such as "0 3 1 * *": at 3:00 on the first of each month.
+    /// Cron expression with five fields, for example "0 3 1 * *": at 3:00 on the first day of each
+    /// month.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 9, max = 128))]
     pub cron: Option<String>,
-    /// The IANA time zone of the cron expression, such as Europe/Berlin. UTC when absent. A time
-    /// that spring skips comes right after the gap; one that autumn repeats comes once.
+    /// IANA time zone of the cron expression, for example Europe/Berlin. Defaults to UTC. A time
+    /// that daylight saving time skips is due right after the gap; a time that it repeats is due
+    /// once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
-    /// An interval, such as 720h, counted from the last change of the secret.
+    /// Interval, counted from the last change of the secret, for example 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('87600h')")
         .message("schedule.every must be longer than 0s and at most 87600h"))]
     pub every: Option<K8sDuration>,
-    /// Delays each due time by up to this much, by an amount that is fixed for a resource and a due
-    /// time, so that many resources don't rotate at once.
+    /// Maximum delay of each due time, so that many resources don't rotate at once. The delay is
+    /// fixed for a resource and a due time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')")
         .message("schedule.jitter must be at most 24h"))]
     pub jitter: Option<K8sDuration>,
 }
 
-/// A time in which scheduled rotations may start.
+/// Window in which scheduled rotations may start.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct WindowSpec {
-    /// When the window opens: a cron expression of five fields.
+    /// When the window opens: a cron expression with five fields, for example "0 2 * * 1-5".
     #[schemars(length(min = 9, max = 128))]
     pub cron: String,
-    /// The IANA time zone of the cron expression. UTC when absent.
+    /// IANA time zone of the cron expression, for example Europe/Berlin. Defaults to UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
-    /// How long the window is open.
+    /// How long the window is open, for example 3h.
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('168h')")
         .message("windows: duration must be longer than 0s and at most 168h"))]
     pub duration: K8sDuration,
 }
 
-/// The applications that use the Secret.
+/// Applications that read the Secret.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumersSpec {
-    /// Workloads that are restarted once in each rotation, as kubectl rollout restart does: those
-    /// that take the Secret through environment variables or subPath, which are never updated.
+    /// Workloads to restart once in each rotation, as `kubectl rollout restart` does. Needed for
+    /// workloads that read the Secret from environment variables or a subPath mount, which
+    /// Kubernetes doesn't update in running containers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub restart: Vec<WorkloadRef>,
-    /// How long their rollouts may take, before it is said who holds a Staged rotation up. The next
-    /// secret is not activated before they are done.
+    /// How long the rollouts of these workloads may take before the condition `ConsumersReached`
+    /// reports which of them delay the rotation. With the strategy `Staged`, the next secret is not
+    /// activated before the rollouts are complete.
     #[serde(default = "default_rollout_timeout")]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('24h')")
         .message("consumers.rolloutTimeout must be longer than 0s and at most 24h"))]
     pub rollout_timeout: K8sDuration,
 }
 
-/// A workload of this namespace.
+/// Workload in the same namespace.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadRef {
-    /// The kind of the workload.
+    /// Kind of the workload.
     pub kind: WorkloadKind,
-    /// The name of the workload.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    /// Name of the workload.
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
 }
 
-/// The kinds of workloads that can be restarted.
+/// Kind of a workload that the operator can restart.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkloadKind {
     /// A Deployment.
@@ -208,76 +216,76 @@ pub enum WorkloadKind {
     DaemonSet,
 }
 
-/// How often it is looked whether someone else has changed the secret at Auth0.
+/// Check of Auth0 for out-of-band changes of the secret.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 pub struct DriftCheckSpec {
-    /// The interval. One look serves all resources of a tenant, at the shortest of their intervals.
+    /// Interval of the check. One check covers all resources of a tenant, at the shortest of their
+    /// intervals.
     #[serde(default = "default_drift_interval")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')")
         .message("driftCheck.every must be at least 1s and at most 8760h"))]
     pub every: K8sDuration,
 }
 
-/// For the strategy Staged.
+/// Settings of the strategy `Staged`.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 pub struct StagingSpec {
-    /// How long current and next secret are published together before the next one is activated:
-    /// the time that a kubelet may take to update a mounted Secret.
+    /// How long the current and the next secret are published together before the next one is
+    /// activated. Must cover the time that a kubelet needs to update a mounted Secret.
     #[serde(default = "default_staging_period")]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('24h')")
         .message("staging.period must be longer than 0s and at most 24h"))]
     pub period: K8sDuration,
 }
 
-/// What to do with a new resource.
+/// What to do when a resource is created.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Initial {
-    /// Publish the client's present secret without rotating.
+    /// Publish the current secret of the client without rotating it.
     #[default]
     Import,
-    /// Rotate once at the start.
+    /// Start a rotation.
     Rotate,
 }
 
-/// The Secret that is kept in step.
+/// Secret in which the client secret is published.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[self.keys.clientId, self.keys.domain, self.keys.current, self.keys.fallback, self.keys.list].all(key, [self.keys.clientId, self.keys.domain, self.keys.current, self.keys.fallback, self.keys.list].exists_one(other, other == key))")
-        .message("target.keys: each key needs a name of its own"),
+        .message("target.keys: the keys must be distinct"),
     validation = Rule::new("self.template.all(key, !(key in [self.keys.clientId, self.keys.domain, self.keys.current, self.keys.fallback, self.keys.list]))")
-        .message("target.template: a key is already used by target.keys: rename one of them"),
+        .message("target.template: a key is already used by target.keys; rename one of them"),
     validation = Rule::new("!has(self.labels) || self.labels.all(key, key.size() <= 317 && key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$') && self.labels[key].matches('^([A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?)?$'))")
-        .message("target.labels: a name or a value is not one of a Kubernetes label"),
+        .message("target.labels: keys and values must be valid Kubernetes labels"),
     validation = Rule::new("!has(self.annotations) || self.annotations.all(key, key.size() <= 317 && key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$'))")
-        .message("target.annotations: a name is not one of a Kubernetes annotation"),
+        .message("target.annotations: keys must be valid Kubernetes annotation keys"),
     validation = Rule::new("self.template.all(key, key.matches('^([-_a-zA-Z0-9]|\\\\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]{0,251}$'))")
-        .message("target.template: keys may have letters, digits, '-', '_' and '.' only")
+        .message("target.template: a key may contain only letters, digits, '-', '_' and '.'")
 )]
 pub struct TargetSpec {
-    /// The name of the Secret, in this resource's namespace.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
+    /// Name of the Secret, in the same namespace. Immutable.
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
     pub name: String,
-    /// Take over a Secret of that name that exists already. Only this resource's own keys are
-    /// written in it.
+    /// Whether to adopt an existing Secret of this name. The operator then writes only the keys
+    /// that this resource declares, and keeps the other ones.
     #[serde(default)]
     pub adopt: bool,
-    /// What becomes of the Secret when this resource is deleted. Retain: it stays. Delete: it goes
-    /// too.
+    /// What happens to the Secret when this resource is deleted. `Retain` keeps it. `Delete`
+    /// deletes it, by an owner reference.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// The keys of the Secret's data.
+    /// Keys of the data of the Secret.
     #[serde(default)]
     pub keys: Keys,
-    /// How the list of secrets is written. JSON: an array of strings. Lines: one per line.
+    /// Format of the list of secrets. `JSON` is an array of strings. `Lines` has one secret per
+    /// line.
     #[serde(default)]
     pub list_format: ListFormat,
-    /// Further keys, rendered as Jinja templates of client_id, domain, client_secret,
-    /// client_secret_fallback (empty when there is none) and client_secrets (the list in the order
-    /// to try). They have filters, if and for, and nothing that calculates or makes lists.
+    /// Additional keys with Jinja templates of their values. Variables: client_id, domain,
+    /// client_secret, client_secret_fallback (empty if there is none) and client_secrets (the list
+    /// in the order to try). Templates may use filters, if and for, but can't calculate or create
+    /// lists.
     #[serde(default)]
     #[schemars(extend(
         "maxProperties" = 16,
@@ -294,84 +302,70 @@ pub struct TargetSpec {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// What becomes of the target Secret when its resource is deleted.
+/// What happens to the target Secret when its resource is deleted.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeletionPolicy {
-    /// It stays.
+    /// Keep the Secret.
     #[default]
     Retain,
-    /// It goes too, by an owner reference.
+    /// Delete the Secret, by an owner reference.
     Delete,
 }
 
-/// The keys of the target Secret's data.
+/// Keys of the data of the target Secret.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Keys {
-    /// The client ID.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$")
-    )]
+    /// Key of the client ID.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_DATA_KEY))]
     pub client_id: String,
-    /// The tenant's domain.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$")
-    )]
+    /// Key of the domain of the tenant.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_DATA_KEY))]
     pub domain: String,
-    /// The secret to try first.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$")
-    )]
+    /// Key of the secret to try first.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_DATA_KEY))]
     pub current: String,
-    /// The secret to try second; the key is absent when there is none.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$")
-    )]
+    /// Key of the secret to try second. The Secret doesn't have this key if there is no such
+    /// secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_DATA_KEY))]
     pub fallback: String,
-    /// All secrets in the order to try.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$")
-    )]
+    /// Key of the list of all secrets in the order to try.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_DATA_KEY))]
     pub list: String,
 }
 
-/// How the list of secrets is written.
+/// Format of the list of secrets.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListFormat {
-    /// A JSON array of strings.
+    /// JSON array of strings.
     #[default]
     #[serde(rename = "JSON")]
     Json,
-    /// One per line, each with a line feed at its end.
+    /// One secret per line; each line ends with a line feed.
     Lines,
 }
 
 impl Default for StagingSpec {
     fn default() -> Self {
-        StagingSpec { period: default_staging_period() }
+        Self { period: default_staging_period() }
     }
 }
 
 impl Default for ConsumersSpec {
     fn default() -> Self {
-        ConsumersSpec { restart: Vec::new(), rollout_timeout: default_rollout_timeout() }
+        Self { restart: Vec::new(), rollout_timeout: default_rollout_timeout() }
     }
 }
 
 impl Default for DriftCheckSpec {
     fn default() -> Self {
-        DriftCheckSpec { every: default_drift_interval() }
+        Self { every: default_drift_interval() }
     }
 }
 
 impl Default for Keys {
     fn default() -> Self {
-        Keys {
+        Self {
             client_id: "client_id".into(),
             domain: "domain".into(),
             current: "client_secret".into(),

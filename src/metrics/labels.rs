@@ -1,10 +1,45 @@
-//! The words that labels have, and no others.
+//! Values of labels. Each label has a fixed set of values.
 
+use chrono::DateTime;
 use rotation::{Cause, ErrorClass, Outcome, Phase, Purpose, Strategy};
 
-/// How passes end.
-pub(super) const PASSES: [&str; 8] =
-    ["ok", "unchanged", "gone", "retry", "throttled", "invalid", "conflict", "fatal"];
+/// Result of a reconciliation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReconcileResult {
+    /// The state machine ran, and has nothing more to do for now.
+    Ok,
+    /// Nothing changed since the last reconciliation, so no request was sent.
+    Unchanged,
+    /// The resource was deleted.
+    Gone,
+    /// An error of this class.
+    Error(ErrorClass),
+}
+
+pub(super) const RECONCILE_RESULTS: [ReconcileResult; 8] = [
+    ReconcileResult::Ok,
+    ReconcileResult::Unchanged,
+    ReconcileResult::Gone,
+    ReconcileResult::Error(ErrorClass::Retry),
+    ReconcileResult::Error(ErrorClass::Throttled { until: DateTime::UNIX_EPOCH }),
+    ReconcileResult::Error(ErrorClass::Invalid),
+    ReconcileResult::Error(ErrorClass::Conflict),
+    ReconcileResult::Error(ErrorClass::Fatal),
+];
+
+/// Result of asking Auth0 whether it accepts a secret.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ProbeResult {
+    /// Auth0 accepts the secret.
+    Accepted,
+    /// Auth0 rejects the secret.
+    Rejected,
+    /// The response showed neither, or there was none.
+    Unknown,
+}
+
+pub(super) const PROBE_RESULTS: [ProbeResult; 3] =
+    [ProbeResult::Accepted, ProbeResult::Rejected, ProbeResult::Unknown];
 
 pub(super) const STRATEGIES: [Strategy; 2] = [Strategy::Rotate, Strategy::Staged];
 
@@ -14,7 +49,7 @@ pub(super) const CAUSES: [Cause; 5] =
 pub(super) const OUTCOMES: [Outcome; 4] =
     [Outcome::Completed, Outcome::Superseded, Outcome::Aborted, Outcome::Rejected];
 
-/// The phases whose beginning a record has.
+/// Phases whose start the status records.
 pub(super) const PHASES: [Phase; 5] =
     [Phase::Started, Phase::Staging, Phase::Activating, Phase::Confirming, Phase::Grace];
 
@@ -30,13 +65,30 @@ pub(super) const PURPOSES: [Purpose; 9] = [
     Purpose::Render,
 ];
 
-pub(crate) fn class(class: ErrorClass) -> &'static str {
+pub(super) fn reconcile_result(result: ReconcileResult) -> &'static str {
+    match result {
+        ReconcileResult::Ok => "ok",
+        ReconcileResult::Unchanged => "unchanged",
+        ReconcileResult::Gone => "gone",
+        ReconcileResult::Error(class) => error_class(class),
+    }
+}
+
+pub(super) fn error_class(class: ErrorClass) -> &'static str {
     match class {
         ErrorClass::Retry => "retry",
         ErrorClass::Throttled { .. } => "throttled",
         ErrorClass::Invalid => "invalid",
         ErrorClass::Conflict => "conflict",
         ErrorClass::Fatal => "fatal",
+    }
+}
+
+pub(super) fn probe_result(result: ProbeResult) -> &'static str {
+    match result {
+        ProbeResult::Accepted => "accepted",
+        ProbeResult::Rejected => "rejected",
+        ProbeResult::Unknown => "unknown",
     }
 }
 
@@ -62,7 +114,7 @@ pub(super) fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Completed => "completed",
         Outcome::Superseded => "superseded",
         Outcome::Aborted => "aborted",
-        Outcome::Rejected => "refused",
+        Outcome::Rejected => "rejected",
     }
 }
 
@@ -80,7 +132,7 @@ pub(crate) fn phase(phase: Phase) -> &'static str {
 pub(super) fn purpose(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Import => "import",
-        Purpose::Response => "answer",
+        Purpose::Response => "response",
         Purpose::ReadBack => "read-back",
         Purpose::Stage => "stage",
         Purpose::Promote => "promote",
