@@ -2,4 +2,4 @@
 //! the fuzz targets in `fuzz/` try it, each with inputs of their own.
 
 pub use crate::controller::fuzzing::{list, secret, template};
-pub use auth0_client::fuzzing::{MARK, answer, headers};
+pub use auth0_client::fuzzing::{MARKER, headers, response};

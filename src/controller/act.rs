@@ -21,7 +21,7 @@ use super::{
     trouble,
 };
 use crate::failpoint::failpoint;
-use auth0_client::{Auth0Error, ClientInfo, ClientSecret, Priority};
+use auth0_client::{ClientInfo, ClientSecret, Priority};
 use leader_election::WriteFence;
 
 /// How long after its intent was stored a change may still be sent to Auth0. Whoever was stopped
@@ -77,7 +77,7 @@ impl Pass<'_> {
         let is_underway = status.is_some_and(|status| status.rotation.is_some());
         let urgency = if is_underway { Priority::InProgress } else { Priority::New };
         let asked_at = now();
-        let read = usable.tenant.client(&client_id, true, urgency).await;
+        let read = usable.tenant.read_client(&client_id, true, urgency).await;
         usable.meter.called("read-client", &read);
         self.client_read_at = Some(asked_at);
         if let Ok(facts) = &read {
@@ -86,8 +86,10 @@ impl Pass<'_> {
         self.client = Some(match read {
             Ok(facts) => refuse_client(&facts).map_or(Ok(facts), Err),
             // A tenant that doesn't let clients be read lets them be rotated all the same.
-            Err(Auth0Error::MissingScope(_)) => Ok(ClientInfo::unreadable(&client_id)),
-            Err(error @ Auth0Error::ClientNotFound) => {
+            Err(auth0_client::Error::MissingScope(_)) => {
+                Ok(ClientInfo::assume_confidential(&client_id))
+            }
+            Err(error @ auth0_client::Error::ClientNotFound) => {
                 Err(Rejection::new(error.reason(), error.to_string()))
             }
             Err(error) => return Err(Failure::from(&error)),
@@ -102,7 +104,7 @@ impl Pass<'_> {
             return Err(trouble::conflict("the target Secret has no value to ask about"));
         };
         trouble::check(self.context.right())?;
-        let asked = usable.tenant.accepts(&self.resource.spec.client_id, current).await;
+        let asked = usable.tenant.probe_secret(&self.resource.spec.client_id, current).await;
         usable.meter.called("revoke", &asked);
         self.context.metrics.asked_whether_accepted(asked.as_ref().ok().copied());
         let accepted = asked.map_err(|error| Failure::from(&error))?;

@@ -15,7 +15,7 @@ use super::{
     tenants::{Permission, Usable, permission},
 };
 use crate::api::{ClientMetadata, DeletionPolicy, Keys};
-use auth0_client::{Auth0Error, ClientInfo, Priority};
+use auth0_client::{ClientInfo, Priority};
 
 /// How long an answer about a client's metadata is relied on. It is asked anew with each reading of
 /// the client, so also before each rotation.
@@ -93,16 +93,18 @@ impl Pass<'_> {
         if let Some(known) = known {
             return Ok((!known.has).then(|| self.other_client()));
         }
-        let read = usable.tenant.client(&self.resource.spec.client_id, false, Priority::New).await;
+        let read =
+            usable.tenant.read_client(&self.resource.spec.client_id, false, Priority::New).await;
         usable.meter.called("read-metadata", &read);
         match read {
             Ok(facts) => {
                 self.note_metadata(&facts);
                 Ok(self.authority.denied.clone())
             }
-            Err(error @ (Auth0Error::ClientNotFound | Auth0Error::MissingScope(_))) => {
-                Ok(Some(Rejection::new(error.reason(), error.to_string())))
-            }
+            Err(
+                error
+                @ (auth0_client::Error::ClientNotFound | auth0_client::Error::MissingScope(_)),
+            ) => Ok(Some(Rejection::new(error.reason(), error.to_string()))),
             Err(error) => Err(Failure::from(&error)),
         }
     }
@@ -117,7 +119,7 @@ impl Pass<'_> {
         let spec = &self.resource.spec;
         let (namespace, name) = &usable.credentials;
         let is_credentials = namespace == self.namespace() && *name == spec.target.name;
-        let manager = match usable.tenant.management_client().await {
+        let manager = match usable.tenant.management_client_id().await {
             Ok(manager) => manager,
             // The tenant can't be used, as whatever needs it will say.
             Err(_) if !is_credentials => return Ok(()),

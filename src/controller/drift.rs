@@ -20,7 +20,7 @@ use super::{
 };
 use crate::api::ClientSecretRotation;
 use auth0_client::{
-    Auth0Error, ClientInfo, ClientPage, ClientSecret, Priority, READ_KEYS, TenantClient,
+    ClientInfo, ClientPage, ClientSecret, Priority, READ_CLIENT_KEYS, TenantClient,
 };
 
 /// How often it is looked which tenants are to be checked; what is due is due by then.
@@ -119,7 +119,7 @@ async fn check(context: &Context, group: &Group) {
             );
         }
         // Without the scope there is no drift check, which the tenant's status says.
-        Err(Auth0Error::MissingScope(_)) => {}
+        Err(auth0_client::Error::MissingScope(_)) => {}
         Err(error) => {
             tracing::warn!(namespace, tenant = reference.name, %error, "no check for drift")
         }
@@ -136,16 +136,16 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Returns the number of calls.
-    async fn run(mut self) -> Result<usize, Auth0Error> {
-        if !self.tenant.shows_secrets().await? {
-            return Err(Auth0Error::MissingScope(READ_KEYS));
+    async fn run(mut self) -> Result<usize, auth0_client::Error> {
+        if !self.tenant.can_read_secrets().await? {
+            return Err(auth0_client::Error::MissingScope(READ_CLIENT_KEYS));
         }
         let mut calls = self.list().await?;
         for (client_id, resource) in std::mem::take(&mut self.wanted) {
             calls += 1;
             match self.client(client_id).await {
                 Ok(facts) => self.seen(resource, facts.secret),
-                Err(Auth0Error::ClientNotFound) => suspect(self.context, resource, None),
+                Err(auth0_client::Error::ClientNotFound) => suspect(self.context, resource, None),
                 Err(error) => return Err(error),
             }
         }
@@ -153,7 +153,7 @@ impl Check<'_> {
     }
 
     /// Pages, as long as they are cheaper than single readings of what is still wanted.
-    async fn list(&mut self) -> Result<usize, Auth0Error> {
+    async fn list(&mut self) -> Result<usize, auth0_client::Error> {
         let mut pages = 0;
         let mut left = 1;
         while left < self.wanted.len() {
@@ -185,19 +185,19 @@ impl Check<'_> {
         }
     }
 
-    async fn page(&self, page: u32) -> Result<ClientPage, Auth0Error> {
+    async fn page(&self, page: u32) -> Result<ClientPage, auth0_client::Error> {
         loop {
-            match self.tenant.clients(page, true, Priority::Background).await {
-                Err(Auth0Error::Throttled { until }) => wait(until).await,
+            match self.tenant.list_clients(page, true, Priority::Background).await {
+                Err(auth0_client::Error::Throttled { until }) => wait(until).await,
                 listed => return listed,
             }
         }
     }
 
-    async fn client(&self, client_id: &str) -> Result<ClientInfo, Auth0Error> {
+    async fn client(&self, client_id: &str) -> Result<ClientInfo, auth0_client::Error> {
         loop {
-            match self.tenant.client(client_id, true, Priority::Background).await {
-                Err(Auth0Error::Throttled { until }) => wait(until).await,
+            match self.tenant.read_client(client_id, true, Priority::Background).await {
+                Err(auth0_client::Error::Throttled { until }) => wait(until).await,
                 read => return read,
             }
         }

@@ -12,7 +12,7 @@ use super::{
 use crate::api::{Keys, ListFormat, MANAGER, TargetSpec};
 use auth0_client::{
     ClientSecret,
-    fuzzing::{MARK, PATIENCE},
+    fuzzing::{MARKER, TIME_LIMIT},
 };
 
 /// The key that templates are rendered into.
@@ -77,9 +77,9 @@ pub fn template(text: &str) {
     let spec = spec(ListFormat::Json, Some(text));
     let refusal = check_template(&spec);
     if let Some(refusal) = &refusal {
-        assert!(!format!("{refusal:?}").contains(MARK));
+        assert!(!format!("{refusal:?}").contains(MARKER));
     }
-    let Some(secret) = taken(MARK) else { return };
+    let Some(secret) = taken(MARKER) else { return };
     for fallback in [None, Some((1, secret.clone()))] {
         let contents = Contents { current: (2, secret.clone()), fallback };
         let once = rendering(&spec).render(&contents, None);
@@ -90,7 +90,7 @@ pub fn template(text: &str) {
         let length = snapshot.text(KEY).map(|text| text.len());
         assert!(length.is_none_or(|length| length <= LONGEST), "{length:?} bytes");
     }
-    assert!(started.elapsed() < PATIENCE, "it takes {:?}", started.elapsed());
+    assert!(started.elapsed() < TIME_LIMIT, "it takes {:?}", started.elapsed());
 }
 
 fn taken(value: &str) -> Option<ClientSecret> {

@@ -198,7 +198,7 @@ fn still_closed(
         context.memory.with(uid, |known| (known.failed.clone(), known.answer.is_some()));
     failed.filter(|failed| failed.closed && failed.wishes == wished.wishes && !in_hand)?;
     let found = context.tenants.find(resource, &context.watched);
-    let class = found.ok()?.tenant.check_open().err()?.class();
+    let class = found.ok()?.tenant.blocked_by()?.class();
     Some(Action::requeue(backoff(class, 1, Utc::now(), rand::random())))
 }
 

@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 use super::{CALL_BUCKETS, Metrics, Result, histogram, opts, words};
-use auth0_client::{Auth0Error, RequestObserver};
+use auth0_client::RequestObserver;
 
 /// The labels that say which tenant it is.
 pub(crate) const TENANT_LABELS: [&str; 3] = ["kind", "namespace", "tenant"];
@@ -49,7 +49,7 @@ impl TenantMeter {
     pub(crate) fn called<T>(
         &self,
         operation: &'static str,
-        called: &std::result::Result<T, Auth0Error>,
+        called: &std::result::Result<T, auth0_client::Error>,
     ) {
         let (class, result) = match called {
             Ok(_) => ("ok", "ok"),
@@ -61,7 +61,7 @@ impl TenantMeter {
 }
 
 impl RequestObserver for TenantMeter {
-    fn answered(&self, api: &'static str, took: Duration) {
+    fn request_finished(&self, api: &'static str, took: Duration) {
         let [kind, namespace, tenant] = self.name.each_ref().map(String::as_str);
         let labels = [kind, namespace, tenant, api];
         self.seconds.with_label_values(&labels).observe(took.as_secs_f64());
@@ -113,8 +113,8 @@ mod tests {
         for tenant in ["gone", "stays"] {
             let meter = metrics.tenant(name(tenant));
             meter.called("revoke", &Ok(()));
-            meter.called::<()>("revoke", &Err(Auth0Error::NoResponse));
-            meter.answered("management", Duration::from_millis(3));
+            meter.called::<()>("revoke", &Err(auth0_client::Error::NoResponse));
+            meter.request_finished("management", Duration::from_millis(3));
         }
         let text = || String::from_utf8(metrics.encode().unwrap()).unwrap();
         assert!(text().contains("tenant=\"gone\""));

@@ -102,7 +102,7 @@ async fn wrong_credentials() {
     bench.start_operator();
     bench.rotation("shop", json!({})).await;
     let message = reason_of_tenant(&bench, "CredentialsRejected").await;
-    assert!(message.contains("its present secret"), "{message}");
+    assert!(message.contains("its current secret"), "{message}");
     bench.reason("shop", "Stalled", "CredentialsRejected").await;
     let asked = bench.simulator.counters().requests(Operation::Token);
     assert!(asked < 10, "no storm of refused log-ins: {asked}");

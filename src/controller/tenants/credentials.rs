@@ -9,8 +9,7 @@ use super::destination::Destination;
 use crate::api::{AssertionAlgorithm, CredentialsSpec, PrivateKeyJwtCredentials, TenantAccess};
 use crate::controller::target::{SecretStore, Snapshot};
 use auth0_client::{
-    Auth0Error, ClientSecret, Credentials, CredentialsSource, KeyCredentials, SigningAlgorithm,
-    SigningKey,
+    ClientSecret, Credentials, CredentialsSource, KeyCredentials, SigningAlgorithm, SigningKey,
 };
 
 /// Where the credentials of a tenant come from, and where they would be sent.
@@ -39,7 +38,7 @@ impl Seen {
 pub(in crate::controller) fn source(
     access: &TenantAccess,
     place: Place,
-) -> Result<Box<dyn CredentialsSource>, Auth0Error> {
+) -> Result<Box<dyn CredentialsSource>, auth0_client::Error> {
     match &access.credentials {
         CredentialsSpec { client_secret: Some(secret), private_key_jwt: None } => {
             let name = secret.secret_ref.name.clone();
@@ -49,7 +48,7 @@ pub(in crate::controller) fn source(
             let (spec, domain) = (key.clone(), access.domain.clone());
             Ok(Box::new(PrivateKeyCredentials { place, domain, spec }))
         }
-        _ => Err(Auth0Error::Configuration(
+        _ => Err(auth0_client::Error::InvalidConfiguration(
             "spec.credentials must have exactly one of clientSecret and privateKeyJwt".into(),
         )),
     }
@@ -61,14 +60,14 @@ pub(in crate::controller) fn secret_name(spec: &CredentialsSpec) -> Option<&str>
     secret.or_else(|| spec.private_key_jwt.as_ref().map(|key| key.key_ref.name.as_str()))
 }
 
-fn unreadable<T>(name: &str, what: &str) -> Result<T, Auth0Error> {
-    Err(Auth0Error::Credentials(format!("the credentials Secret {name} {what}")))
+fn unreadable<T>(name: &str, what: &str) -> Result<T, auth0_client::Error> {
+    Err(auth0_client::Error::CredentialsUnreadable(format!("the credentials Secret {name} {what}")))
 }
 
 impl Place {
     /// Reads the Secret, if it may be sent there: also what a key signs could be used by whoever
     /// receives it.
-    async fn read(&self, name: &str, keys: &str) -> Result<Snapshot, Auth0Error> {
+    async fn read(&self, name: &str, keys: &str) -> Result<Snapshot, auth0_client::Error> {
         let secret = match self.secrets.get(&self.namespace, name).await {
             Ok(Some(secret)) => secret,
             Ok(None) => {
@@ -94,7 +93,7 @@ struct SecretCredentials {
 }
 
 impl CredentialsSource for SecretCredentials {
-    fn load(&self) -> BoxFuture<'_, Result<Credentials, Auth0Error>> {
+    fn load(&self) -> BoxFuture<'_, Result<Credentials, auth0_client::Error>> {
         Box::pin(async {
             let name = &self.name;
             let unreadable = |what: &str| unreadable(name, what);
@@ -141,7 +140,7 @@ struct PrivateKeyCredentials {
 }
 
 impl CredentialsSource for PrivateKeyCredentials {
-    fn load(&self) -> BoxFuture<'_, Result<Credentials, Auth0Error>> {
+    fn load(&self) -> BoxFuture<'_, Result<Credentials, auth0_client::Error>> {
         Box::pin(async {
             let (name, key) = (&self.spec.key_ref.name, &self.spec.key_ref.key);
             let wanted = format!("private key, in PEM, under the key {key}");

@@ -63,7 +63,7 @@ pub(in crate::controller) fn follow<T: TenantResource>(
         let task = Watching(tokio::spawn(async move {
             let mut changes = std::pin::pin!(changes(api, &name, seen));
             while changes.next().await.is_some() {
-                tenant.forget_failure().await;
+                tenant.clear_token_failure();
                 pokes.poke_tenant(&namespace, &reference);
                 tokio::time::sleep(PAUSE).await;
             }

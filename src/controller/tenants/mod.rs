@@ -22,7 +22,7 @@ use crate::{
     api::{ClientSecretRotation, ClusterAuth0Tenant, TenantKind, TenantRef},
     metrics::{Metrics, TenantMeter},
 };
-use auth0_client::{Auth0Error, Endpoint, RateLimitStatus, TenantClient};
+use auth0_client::{Endpoint, RateLimit, RateLimitStatus, TenantClient};
 use credentials::Seen;
 use kinds::{describe, not_ready};
 
@@ -147,7 +147,7 @@ impl Tenants {
         resource: &T,
     ) -> Result<Usable, Failure> {
         let destination = Destination::of(resource.access())
-            .map_err(|what| Failure::from(&Auth0Error::Configuration(what)))?;
+            .map_err(|what| Failure::from(&auth0_client::Error::InvalidConfiguration(what)))?;
         let uid = resource.uid().unwrap_or_default();
         let generation = resource.meta().generation;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -233,7 +233,7 @@ impl Tenants {
     /// What Auth0 said last of the rate limit of the tenant with that UID.
     pub(in crate::controller) fn budget(&self, uid: &str) -> Option<RateLimitStatus> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(uid)?.tenant.budget()
+        kept.get(uid)?.tenant.rate_limit_status()
     }
 
     /// Forgets tenants whose resource is gone.
@@ -255,15 +255,15 @@ impl Tenants {
         &self,
         resource: &T,
         destination: &Destination,
-    ) -> Result<Kept, Auth0Error> {
+    ) -> Result<Kept, auth0_client::Error> {
         let access = resource.access();
         permission::check(resource.rules().unwrap_or_default())
-            .map_err(Auth0Error::Configuration)?;
+            .map_err(auth0_client::Error::InvalidConfiguration)?;
         let endpoint = Endpoint {
             url: destination.url.clone(),
             ca_bundle: access.ca_bundle.clone().filter(|bundle| !bundle.trim().is_empty()),
             allow_http: self.terms.allow_http,
-            deadline: call_deadline(self.terms.propagation_window),
+            timeout: call_deadline(self.terms.propagation_window),
         };
         let audience =
             access.audience.clone().unwrap_or_else(|| format!("https://{}/api/v2/", access.domain));
@@ -272,9 +272,13 @@ impl Tenants {
         let seen = Seen::default();
         let place = credentials::Place { secrets, namespace, destination, seen: seen.clone() };
         let credentials = credentials::source(access, place)?;
-        let pace = (access.rate_limit.requests_per_second, access.rate_limit.burst);
+        let rate_limit = RateLimit {
+            requests_per_second: access.rate_limit.requests_per_second,
+            burst: access.rate_limit.burst,
+        };
         let meter = Arc::new(self.metrics.tenant(kinds::name::<T>(resource)));
-        let tenant = TenantClient::new(&endpoint, audience, credentials, pace, meter.clone())?;
+        let tenant =
+            TenantClient::new(&endpoint, audience, credentials, rate_limit, meter.clone())?;
         let generation = resource.meta().generation;
         Ok(Kept { generation, tenant: Arc::new(tenant), meter, seen })
     }

@@ -19,7 +19,7 @@ use crate::controller::{
     context::Context,
     trouble::{self, backoff},
 };
-use auth0_client::{READ_CLIENTS, READ_KEYS, UPDATE_KEYS};
+use auth0_client::{READ_CLIENT_KEYS, READ_CLIENTS, UPDATE_CLIENT_KEYS};
 
 /// How often a tenant that works is looked at. The token is kept, so that this costs no call
 /// unless it is about to expire.
@@ -30,9 +30,9 @@ const BUDGET_KEPT: Duration = Duration::from_secs(60);
 
 /// What works only with a scope.
 const SCOPES: [(&str, &str); 3] = [
-    (UPDATE_KEYS, "rotations"),
+    (UPDATE_CLIENT_KEYS, "rotations"),
     (READ_CLIENTS, "checking clients"),
-    (READ_KEYS, "import, read-back and drift"),
+    (READ_CLIENT_KEYS, "import, read-back and drift"),
 ];
 
 /// Brings a tenant's status up to date.
@@ -73,10 +73,10 @@ struct Found {
 
 async fn check<T: TenantResource>(tenant: &T, context: &Context) -> Result<Found, Failure> {
     let usable = context.tenants.usable(tenant)?;
-    let scopes = usable.tenant.scopes(&SCOPES.map(|(scope, _)| scope)).await;
+    let scopes = usable.tenant.granted_scopes(&SCOPES.map(|(scope, _)| scope)).await;
     usable.meter.called("scopes", &scopes);
     let scopes = scopes.map_err(|error| Failure::from(&error))?;
-    Ok(Found { scopes, token_time: usable.tenant.token_time().await })
+    Ok(Found { scopes, token_time: usable.tenant.token_fetched_at().await })
 }
 
 /// What is left of the tenant's budget, for its status. It changes with every call, so it isn't told
@@ -84,7 +84,7 @@ async fn check<T: TenantResource>(tenant: &T, context: &Context) -> Result<Found
 fn budget<T: TenantResource>(tenant: &T, context: &Context) -> Option<RateLimitStatus> {
     let told = tenant.status().and_then(|status| status.budget);
     let usable = context.tenants.usable(tenant).ok()?;
-    let Some(left) = usable.tenant.budget() else { return told };
+    let Some(left) = usable.tenant.rate_limit_status() else { return told };
     let is_due = context.memory.with(&usable.uid, |known| {
         let is_due = known.budget_told.is_none_or(|at| at.elapsed() >= BUDGET_KEPT);
         if is_due {
@@ -103,7 +103,7 @@ pub(in crate::controller) fn tell_budget(
     usable: &Usable,
     context: &Context,
 ) {
-    let Some(left) = usable.tenant.budget() else { return };
+    let Some(left) = usable.tenant.rate_limit_status() else { return };
     let told = context.memory.with(&usable.uid, |known| known.budget_told);
     let kept = if left.remaining == 0 { BUDGET_KEPT } else { RECHECK };
     if told.is_none_or(|at| at.elapsed() >= kept) {
@@ -190,7 +190,7 @@ fn tell_scopes(scopes: &Scopes) -> (bool, Reason, String) {
          Auth0's dashboard",
         missing.join(", ")
     );
-    let usable = !scopes.missing.iter().any(|scope| scope == UPDATE_KEYS);
+    let usable = !scopes.missing.iter().any(|scope| scope == UPDATE_CLIENT_KEYS);
     (usable, if usable { Reason::PartiallyUsable } else { Reason::MissingScope }, message)
 }
 

@@ -225,8 +225,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_works_on_what_prometheus
     for alert in ["ResourceStalled", "TenantScopeMissing", "TenantUnreachable"] {
         assert!(is_pending(&format!("Auth0Rotator{alert}")), "{alert}: {pending:?}");
     }
-    for alert in ["Down", "NoLeader", "MultipleLeaders", "ProbeRejected", "TenantUnauthorized"]
-    {
+    for alert in ["Down", "NoLeader", "MultipleLeaders", "ProbeRejected", "TenantUnauthorized"] {
         assert!(!is_pending(&format!("Auth0Rotator{alert}")), "{alert}: {pending:?}");
     }
     bench.finish().await;
