@@ -1,5 +1,5 @@
-//! What has to hold of everything that is read from outside, whatever it is. The property tests and
-//! the fuzz targets in `fuzz/` try it, each with inputs of their own.
+//! Properties that hold for every external input. The property tests and the fuzz targets in `fuzz/`
+//! check them with different inputs.
 
 pub use crate::controller::fuzzing::{list, secret, template};
 pub use auth0_client::fuzzing::{MARKER, headers, response};

@@ -1,4 +1,4 @@
-//! The errors of this crate, and what each means for the caller.
+//! The errors of this crate and their classification.
 
 use chrono::{DateTime, Utc};
 use rotation::{ErrorClass, Failure, Reason};

@@ -74,9 +74,12 @@ impl TenantClient {
     /// # Errors
     /// Fails if no token can be fetched.
     pub async fn granted_scopes(&self, required: &[&str]) -> Result<Vec<String>, Error> {
-        let has_required =
-            |token: &AccessToken| required.iter().all(|scope| token.has_scope(scope));
-        let token = self.tokens.get_preferring(has_required, &self.transport, Utc::now()).await?;
+        let token = self
+            .tokens
+            .get_preferring(&self.transport, Utc::now(), |token| {
+                required.iter().all(|scope| token.has_scope(scope))
+            })
+            .await?;
         Ok(token.scopes().to_vec())
     }
 
@@ -99,8 +102,7 @@ impl TenantClient {
     /// # Errors
     /// Fails if no token can be fetched.
     pub async fn can_read_secrets(&self) -> Result<bool, Error> {
-        let condition = AccessToken::can_read_secrets;
-        let token = self.tokens.get_preferring(condition, &self.transport, Utc::now()).await?;
+        let token = self.token_preferring_secrets(Utc::now()).await?;
         Ok(token.can_read_secrets())
     }
 
@@ -119,7 +121,7 @@ impl TenantClient {
         if let Some(error) = self.blocked_by() {
             return Err(error);
         }
-        self.tokens.get_with_scope(UPDATE_CLIENT_KEYS, &self.transport, Utc::now()).await?;
+        self.tokens.get_with_scope(&self.transport, Utc::now(), UPDATE_CLIENT_KEYS).await?;
         Ok(())
     }
 
@@ -129,7 +131,7 @@ impl TenantClient {
     /// Returns `None` if Auth0 rotated the secret but did not return the new one.
     ///
     /// # Errors
-    /// [`Error::had_no_effect`] tells whether the secret may have changed.
+    /// After a failure, the secret may have changed unless [`Error::had_no_effect`] is true.
     pub async fn rotate_secret(
         &self,
         client_id: &str,
@@ -249,17 +251,21 @@ impl TenantClient {
     }
 
     async fn token_for_change(&self) -> Result<AccessToken, Error> {
-        self.tokens.get_with_scope(UPDATE_CLIENT_KEYS, &self.transport, Utc::now()).await
+        self.tokens.get_with_scope(&self.transport, Utc::now(), UPDATE_CLIENT_KEYS).await
+    }
+
+    /// Returns a token that can read secrets, if Auth0 grants one.
+    async fn token_preferring_secrets(&self, now: DateTime<Utc>) -> Result<AccessToken, Error> {
+        self.tokens.get_preferring(&self.transport, now, AccessToken::can_read_secrets).await
     }
 
     /// Sends a read request. If Auth0 rejects the token, retries once with a new one, which is safe
     /// because a read has no effect.
     async fn read(&self, request: ReadRequest<'_>) -> Result<HttpResponse, Error> {
         let now = Utc::now();
-        let mut token = self.tokens.get_with_scope(READ_CLIENTS, &self.transport, now).await?;
+        let mut token = self.tokens.get_with_scope(&self.transport, now, READ_CLIENTS).await?;
         if request.with_secrets {
-            let condition = AccessToken::can_read_secrets;
-            token = self.tokens.get_preferring(condition, &self.transport, now).await?;
+            token = self.token_preferring_secrets(now).await?;
         }
         match self.read_with_token(&request, &token).await {
             Err(Error::TokenRejected) => {

@@ -84,9 +84,9 @@ impl TokenCache {
     /// a new one might. The condition may still be false for the returned token.
     pub(crate) async fn get_preferring(
         &self,
-        condition: impl Fn(&AccessToken) -> bool,
         transport: &Transport,
         now: DateTime<Utc>,
+        condition: impl Fn(&AccessToken) -> bool,
     ) -> Result<AccessToken, Error> {
         let token = self.get(transport, now).await?;
         if condition(&token) || !token.has_outdated_scopes(now) {
@@ -100,11 +100,11 @@ impl TokenCache {
     /// API if the scope is missing.
     pub(crate) async fn get_with_scope(
         &self,
-        scope: &'static str,
         transport: &Transport,
         now: DateTime<Utc>,
+        scope: &'static str,
     ) -> Result<AccessToken, Error> {
-        let token = self.get_preferring(|token| token.allows(scope), transport, now).await?;
+        let token = self.get_preferring(transport, now, |token| token.allows(scope)).await?;
         if token.allows(scope) { Ok(token) } else { Err(Error::MissingScope(scope)) }
     }
 

@@ -99,7 +99,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Records a response of Auth0, whatever it says. Returns true if the response closes the
+    /// Records a response of Auth0, which may be an error response. Returns true if it closes the
     /// circuit.
     pub(super) fn record_response(&mut self) -> bool {
         self.consecutive_failures = 0;

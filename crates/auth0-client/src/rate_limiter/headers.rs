@@ -3,8 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::HeaderMap;
 
-/// Maximum time that calls are blocked, whatever the headers say. Auth0's windows last seconds to
-/// minutes.
+/// Upper bound for the time that calls are blocked. Auth0's windows last seconds to minutes.
 pub(crate) const MAX_BLOCK: TimeDelta = TimeDelta::hours(1);
 
 /// How long calls are blocked after a 429 without a usable time in its headers.

@@ -201,7 +201,7 @@ impl Permit<'_> {
         }
     }
 
-    /// Records that Auth0 responded, whatever the response says.
+    /// Records that Auth0 responded, even with an error.
     pub(crate) fn record_response(&self) {
         if self.limiter.state.lock().record_response() {
             tracing::info!("closed circuit: Auth0 responds again");

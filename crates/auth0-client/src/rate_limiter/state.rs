@@ -162,7 +162,7 @@ impl State {
         Ok(NextAction::Proceed { is_trial })
     }
 
-    /// Lowers the count of available calls to what Auth0 reports.
+    /// Lowers the count of available calls to the number that Auth0 reports.
     pub(super) fn record_status(&mut self, api: Api, status: RateLimitStatus, now: Instant) {
         if api == Api::Management {
             self.rate_limit_status = Some(status);

@@ -63,7 +63,7 @@ impl TokenBucket {
         self.full_at = self.full_at.max(at + self.interval.saturating_mul(missing));
     }
 
-    /// Limits the burst to what Auth0 allows. A limit above the configured burst has no effect.
+    /// Limits the burst to the limit that Auth0 reports. A limit above the configured burst has no effect.
     pub(super) fn cap_burst(&mut self, limit: u32, now: Instant) {
         let limit = limit.max(1);
         let reserve = reserve(limit);
