@@ -54,7 +54,7 @@ async fn more_is_due_than_the_limit_lets_through_and_nothing_is_refused() {
     }
     assert_none_refused(&bench.simulator.audit_log(before));
     let metrics = bench.operator().metrics().await;
-    assert!(metrics.contains("auth0_rotator_auth0_budget_remaining{"), "{metrics}");
+    assert!(metrics.contains("auth0_rotator_auth0_rate_limit_remaining{"), "{metrics}");
     assert_eq!(bench.operator().metric("auth0_rotator_workqueue_depth").await, 0.0);
     bench.finish().await;
 }

@@ -154,7 +154,7 @@ async fn without_reading_secrets_everything_but_import_and_read_back_works() {
     let mut bench = Bench::without_operator().await;
     bench.simulator.set_scopes(MANAGER, ["read:clients", "update:client_keys"]).unwrap();
     bench.start_operator();
-    let message = reason_of_tenant(&bench, "UsableInPart").await;
+    let message = reason_of_tenant(&bench, "PartiallyUsable").await;
     assert!(message.contains("read:client_keys (import, read-back and drift)"), "{message}");
     bench.rotation("shop", json!({})).await;
     let message = bench.reason("shop", "Stalled", "SecretUnreadable").await;
