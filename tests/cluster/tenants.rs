@@ -192,8 +192,8 @@ async fn an_endpoint_without_tls_is_not_called() {
 async fn endpoints_and_bundles_that_can_not_be_used() {
     let bench = Bench::start().await;
     for (over, says) in [
-        (json!({ "endpoint": "http://user:password@127.0.0.1:1" }), "no user or password"),
-        (json!({ "endpoint": "http://127.0.0.1:1/?a=b" }), "no query"),
+        (json!({ "endpoint": "http://user:password@127.0.0.1:1" }), "no user name or password"),
+        (json!({ "endpoint": "http://127.0.0.1:1/?a=b" }), "must not have a query"),
         (json!({ "endpoint": "ftp://127.0.0.1" }), "https://"),
         (json!({ "endpoint": "https://127.0.0.1:1", "caBundle": "no certificate" }), "PEM"),
     ] {

@@ -121,7 +121,7 @@ impl TenantClient {
         if let Some(error) = self.blocked_by() {
             return Err(error);
         }
-        self.tokens.get_with_scope(&self.transport, Utc::now(), UPDATE_CLIENT_KEYS).await?;
+        self.token_for_change().await?;
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl TenantClient {
     /// Calls `GET /api/v2/clients` for one page of at most 100 clients. Pages are numbered from 0.
     ///
     /// # Errors
-    /// Fails if the call fails or if the token may not read clients.
+    /// Fails with [`Error::MissingScope`] if the token may not read clients.
     pub async fn list_clients(
         &self,
         page: u32,

@@ -69,7 +69,7 @@ impl TokenCache {
                 Ok(token)
             }
             Err(error) => {
-                // Throttled calls fail without a request, so there is nothing to save by caching.
+                // While calls are throttled, the rate limiter already fails them at once.
                 if !matches!(error.class(), ErrorClass::Throttled { .. }) {
                     let expires_at = now + FAILURE_CACHED_FOR;
                     *self.last_failure.lock() =
@@ -96,8 +96,8 @@ impl TokenCache {
         self.get(transport, now).await
     }
 
-    /// Returns a token that allows what the scope allows. Fails without a call to the Management
-    /// API if the scope is missing.
+    /// Returns a token that has the scope or one that includes it. Fails with
+    /// [`Error::MissingScope`] otherwise, which saves a call that Auth0 would reject.
     pub(crate) async fn get_with_scope(
         &self,
         transport: &Transport,
