@@ -105,7 +105,7 @@ e2e:
 # Fuzzes the parsers of external input: see fuzz/README.md.
 #
 #   make fuzz SECONDS=600 TARGETS='cron headers'
-FUZZ = cron durations templates lists answers headers
+FUZZ = cron durations templates lists responses headers
 .PHONY: fuzz
 fuzz:
 	for target in $(or $(TARGETS),$(FUZZ)); do \

@@ -2,4 +2,4 @@
 //! `fuzz/` check them, each with its own inputs.
 
 pub use crate::controller::fuzzing::{list, secret, template};
-pub use auth0_client::fuzzing::{MARK, answer, headers};
+pub use auth0_client::fuzzing::{MARKER, headers, response};

@@ -82,16 +82,15 @@ pub async fn run(config: RunConfig) -> Result<ExitCode, StartError> {
     });
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, namespaces = ?config.settings.namespaces, "started");
-    let was_requested =
-        controller::run(controller::Runtime {
-            client,
-            settings: config.settings,
-            metrics,
-            elector: &elector,
-            shutdown: stopped,
-            synced,
-        })
-        .await;
+    let was_requested = controller::run(controller::Runtime {
+        client,
+        settings: config.settings,
+        metrics,
+        elector: &elector,
+        shutdown: stopped,
+        synced,
+    })
+    .await;
     let leader_state = elector.subscribe().borrow().clone();
     elector.release().await;
     Ok(exit_code(leader_state, was_requested))

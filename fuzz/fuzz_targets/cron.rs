@@ -1,4 +1,4 @@
-//! Schedules and windows: cron expressions, time zones, jitter, and any moment.
+//! Schedules and windows: cron expressions, time zones, jitter and any time.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ struct Input<'a> {
     cron: &'a str,
 }
 
-/// Zones with and without summer time, with odd offsets, and none.
+/// Time zones with and without daylight saving time, with unusual offsets, and an unknown one.
 const ZONES: [&str; 8] = [
     "UTC",
     "Europe/Berlin",

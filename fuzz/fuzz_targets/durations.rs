@@ -1,4 +1,4 @@
-//! Durations as people write them in a manifest.
+//! Durations in manifests.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The headers that tell of rate limits.
+//! Rate limit headers of Auth0's responses.
 
 #![no_main]
 
@@ -8,9 +8,9 @@ use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
-    refused: bool,
+    is_throttled: bool,
     now: i64,
     values: [&'a [u8]; 4],
 }
 
-fuzz_target!(|input: Input<'_>| headers(input.values, input.refused, input.now));
+fuzz_target!(|input: Input<'_>| headers(input.values, input.is_throttled, input.now));

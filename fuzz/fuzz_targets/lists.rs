@@ -1,4 +1,4 @@
-//! Lists of secrets, written and read back, and whatever else stands in a Secret.
+//! Lists of secrets that are written and read back, and Secrets with arbitrary content.
 
 #![no_main]
 

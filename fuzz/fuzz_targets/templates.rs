@@ -1,4 +1,4 @@
-//! Templates of further keys of a target Secret.
+//! Templates for additional keys of a target Secret.
 
 #![no_main]
 

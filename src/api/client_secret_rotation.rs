@@ -282,10 +282,10 @@ pub struct TargetSpec {
     /// line.
     #[serde(default)]
     pub list_format: ListFormat,
-    /// Additional keys with Jinja templates of their values. Variables: client_id, domain,
-    /// client_secret, client_secret_fallback (empty if there is none) and client_secrets (the list
-    /// in the order to try). Templates may use filters, if and for, but can't calculate or create
-    /// lists.
+    /// Additional keys whose values are rendered from templates. Variables: {{ client_id }},
+    /// {{ domain }}, {{ client_secret }} and {{ client_secret_fallback }} (empty if there is none),
+    /// each also with | json; {{ client_secrets | json }} and {{ client_secrets | lines }} are the
+    /// list in the order in which to try it.
     #[serde(default)]
     #[schemars(extend(
         "maxProperties" = 16,

@@ -39,4 +39,3 @@ pub(crate) type ParsedClusterTenant = DeserializeGuard<ClusterAuth0Tenant>;
 
 /// The labels of a namespace.
 pub(crate) type Labels = BTreeMap<String, String>;
-

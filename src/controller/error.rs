@@ -15,10 +15,10 @@ const QUOTE_LIMIT: usize = 300;
 pub(crate) enum Error {
     /// A call to Auth0 failed.
     #[error(transparent)]
-    Auth0(#[from] auth0_client::Auth0Error),
+    Auth0(#[from] auth0_client::Error),
     /// A check before a change at Auth0 failed, so the change was not sent.
     #[error(transparent)]
-    NotSent(auth0_client::Auth0Error),
+    NotSent(auth0_client::Error),
     /// A call to the API server failed.
     #[error("{action}: {failure}")]
     Kube {
@@ -161,7 +161,7 @@ impl Error {
     /// Whether the step that failed certainly changed nothing at Auth0.
     fn is_not_applied(&self) -> bool {
         match self {
-            Self::Auth0(error) => error.unchanged(),
+            Self::Auth0(error) => error.had_no_effect(),
             Self::Kube { .. } | Self::OutcomeUnknown(_) => false,
             _ => true,
         }
@@ -170,7 +170,7 @@ impl Error {
     /// Whether the tenant fails, and not this resource.
     fn concerns_tenant(&self) -> bool {
         match self {
-            Self::Auth0(error) | Self::NotSent(error) => error.is_of_tenant(),
+            Self::Auth0(error) | Self::NotSent(error) => error.concerns_tenant(),
             Self::TenantMissing(_) => true,
             _ => false,
         }

@@ -12,7 +12,7 @@ use super::{
 use crate::api::{FIELD_MANAGER, Keys, ListFormat, TargetSpec};
 use auth0_client::{
     ClientSecret,
-    fuzzing::{MARK, PATIENCE},
+    fuzzing::{MARKER, TIME_LIMIT},
 };
 
 /// The key that templates are rendered into.
@@ -76,9 +76,9 @@ pub fn template(text: &str) {
     let started = Instant::now();
     let spec = spec(ListFormat::Json, Some(text));
     if let Some(rejection) = check_templates(&spec) {
-        assert!(!format!("{rejection:?}").contains(MARK));
+        assert!(!format!("{rejection:?}").contains(MARKER));
     }
-    let Some(secret) = client_secret(MARK) else { return };
+    let Some(secret) = client_secret(MARKER) else { return };
     for fallback in [None, Some(numbered(1, &secret))] {
         let contents = Contents { current: numbered(2, &secret), fallback };
         let once = rendering(&spec).render(&contents, None);
@@ -91,7 +91,7 @@ pub fn template(text: &str) {
         let length = snapshot.text(KEY).map(|text| text.len());
         assert!(length.is_none_or(|length| length <= TEXT_LIMIT), "{length:?} bytes");
     }
-    assert!(started.elapsed() < PATIENCE, "it takes {:?}", started.elapsed());
+    assert!(started.elapsed() < TIME_LIMIT, "it takes {:?}", started.elapsed());
 }
 
 fn client_secret(value: &str) -> Option<ClientSecret> {

@@ -26,7 +26,12 @@ pub(crate) async fn kube_call<T>(
         };
         Err(Error::Kube { action: action.to_owned(), failure })
     };
-    telemetry::trace_request(telemetry::kubernetes_span(action), |error| error.reason().as_str(), call).await
+    telemetry::trace_request(
+        telemetry::kubernetes_span(action),
+        |error| error.reason().as_str(),
+        call,
+    )
+    .await
 }
 
 /// Checks that this process may still change something; to be called right before each change.

@@ -18,7 +18,7 @@ use rotation::{HistoryEntry, Phase, Purpose, Rotation, Status, Strategy};
 
 use labels::{CAUSES, OUTCOMES, PHASES, PROBE_RESULTS, PURPOSES, RECONCILE_RESULTS, STRATEGIES};
 pub(crate) use labels::{ProbeResult, ReconcileResult, phase as phase_label};
-pub(crate) use tenant::{TENANT_LABELS, TenantMetrics, TenantName};
+pub(crate) use tenant::{TENANT_LABELS, TenantMetrics};
 
 /// Prefix of the names of all metrics.
 const PREFIX: &str = "auth0_rotator";

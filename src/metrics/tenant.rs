@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use auth0_client::{Auth0Error, RequestObserver};
+use auth0_client::RequestObserver;
 use prometheus::{
     HistogramVec, IntCounterVec,
     core::{Collector, MetricVec, MetricVecBuilder},
@@ -49,7 +49,7 @@ impl TenantMetrics {
     pub(crate) fn count_operation<T>(
         &self,
         operation: &'static str,
-        outcome: &std::result::Result<T, Auth0Error>,
+        outcome: &std::result::Result<T, auth0_client::Error>,
     ) {
         let (class, result) = match outcome {
             Ok(_) => ("ok", "ok"),
@@ -62,7 +62,7 @@ impl TenantMetrics {
 }
 
 impl RequestObserver for TenantMetrics {
-    fn answered(&self, api: &'static str, took: Duration) {
+    fn request_finished(&self, api: &'static str, took: Duration) {
         let [kind, namespace, tenant] = self.name.each_ref().map(String::as_str);
         let labels = [kind, namespace, tenant, api];
         self.request_duration.with_label_values(&labels).observe(took.as_secs_f64());
@@ -121,8 +121,8 @@ mod tests {
         for tenant in ["deleted", "existing"] {
             let tenant = metrics.tenant(name(tenant));
             tenant.count_operation("revoke", &Ok(()));
-            tenant.count_operation::<()>("revoke", &Err(Auth0Error::NoResponse));
-            tenant.answered("management", Duration::from_millis(3));
+            tenant.count_operation::<()>("revoke", &Err(auth0_client::Error::NoResponse));
+            tenant.request_finished("management", Duration::from_millis(3));
         }
         let text = || String::from_utf8(metrics.encode().unwrap()).unwrap();
         assert!(text().contains("tenant=\"deleted\""));

@@ -93,7 +93,7 @@ async fn a_rollback_that_auth0_refuses_changes_nothing() {
     };
     let resource = bench.wait("shop", "refused", refused).await;
     let entry = resource.status.unwrap().history[0].clone();
-    assert!(entry.message.contains("refuses the new value"), "{}", entry.message);
+    assert!(entry.message.contains("rejected the new value"), "{}", entry.message);
     assert_eq!(bench.list("shop").await, before);
     bench.assert_published("shop").await;
     bench.finish().await;
@@ -151,7 +151,7 @@ async fn a_value_that_auth0_refuses_is_withdrawn() {
     let entry = resource.status.unwrap().history[0].clone();
     assert_eq!(entry.outcome, Outcome::Rejected);
     assert_eq!(bench.list("shop").await, before);
-    bench.event("Refused").await;
+    bench.event("RotationRejected").await;
     bench.assert_published("shop").await;
     bench.finish().await;
 }

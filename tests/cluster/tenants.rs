@@ -102,7 +102,7 @@ async fn wrong_credentials() {
     bench.start_operator();
     bench.rotation("shop", json!({})).await;
     let message = reason_of_tenant(&bench, "CredentialsRejected").await;
-    assert!(message.contains("its present secret"), "{message}");
+    assert!(message.contains("its current secret"), "{message}");
     bench.reason("shop", "Stalled", "CredentialsRejected").await;
     let asked = bench.simulator.counters().requests(Operation::Token);
     assert!(asked < 10, "no storm of refused log-ins: {asked}");
@@ -154,7 +154,7 @@ async fn without_reading_secrets_everything_but_import_and_read_back_works() {
     let mut bench = Bench::without_operator().await;
     bench.simulator.set_scopes(MANAGER, ["read:clients", "update:client_keys"]).unwrap();
     bench.start_operator();
-    let message = reason_of_tenant(&bench, "UsableInPart").await;
+    let message = reason_of_tenant(&bench, "PartiallyUsable").await;
     assert!(message.contains("read:client_keys (import, read-back and drift)"), "{message}");
     bench.rotation("shop", json!({})).await;
     let message = bench.reason("shop", "Stalled", "SecretUnreadable").await;
@@ -192,8 +192,8 @@ async fn an_endpoint_without_tls_is_not_called() {
 async fn endpoints_and_bundles_that_can_not_be_used() {
     let bench = Bench::start().await;
     for (over, says) in [
-        (json!({ "endpoint": "http://user:password@127.0.0.1:1" }), "no user or password"),
-        (json!({ "endpoint": "http://127.0.0.1:1/?a=b" }), "no query"),
+        (json!({ "endpoint": "http://user:password@127.0.0.1:1" }), "no user name or password"),
+        (json!({ "endpoint": "http://127.0.0.1:1/?a=b" }), "must not have a query"),
         (json!({ "endpoint": "ftp://127.0.0.1" }), "https://"),
         (json!({ "endpoint": "https://127.0.0.1:1", "caBundle": "no certificate" }), "PEM"),
     ] {

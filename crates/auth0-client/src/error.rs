@@ -1,220 +1,235 @@
-//! What can go wrong with Auth0, closed and classified.
+//! The errors of this crate and their classification.
 
 use chrono::{DateTime, Utc};
 use rotation::{ErrorClass, Failure, Reason};
 
-use super::pacer::Outage;
+use crate::rate_limiter::Outage;
 
 /// A failed call to Auth0.
 ///
-/// No variant carries text that came from Auth0, from a response or from a request: what is shown
-/// to people is written here.
+/// The messages end up in conditions that users read. No variant contains text from a request or a
+/// response, so every message is written here.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Auth0Error {
-    /// The tenant's configuration can't be used; the text says what to change.
+pub enum Error {
+    /// The configuration of the tenant is unusable. The text says what to change.
     #[error("{0}")]
-    Configuration(String),
-    /// The credentials can't be read; the text says what to change.
+    InvalidConfiguration(String),
+    /// The credentials cannot be read or used. The text says what to change.
     #[error("{0}")]
-    Credentials(String),
-    /// No connection was made: nothing was sent.
-    #[error("Auth0 can't be reached: check the tenant's endpoint, the network and the CA bundle")]
-    Unreachable,
-    /// The call was sent, and its answer did not come whole or in time.
-    #[error("Auth0 did not answer in time, or its answer was cut off")]
-    NoResponse,
-    /// The tenant's rate limit is used up, by us or others, or our own pace is.
-    #[error("the tenant's rate limit, or the pace of the Auth0Tenant's spec.rateLimit, is used up")]
-    Throttled {
-        /// When calls may be made again.
-        until: DateTime<Utc>,
-    },
-    /// Calls failed one after the other, the last one like that: this one was not made. It is told
-    /// as that failure is, so that a status doesn't change with every attempt.
-    #[error("{}", Auth0Error::from(*outage))]
-    Paused {
-        /// How calls fail.
-        outage: Outage,
-        /// When calls may be made again.
-        until: DateTime<Utc>,
-    },
-    /// Auth0, or what stands before it, failed.
-    #[error("Auth0 answered with status {0}")]
-    Unavailable(u16),
-    /// The answer is none that Auth0 documents.
+    CredentialsUnreadable(String),
+    /// The connection failed, so nothing was sent.
     #[error(
-        "Auth0's answer can't be understood ({0}): check that the endpoint is Auth0's, or a proxy for it"
+        "Auth0 is unreachable: check the tenant's endpoint, the network and the CA bundle; the \
+         operator retries automatically"
+    )]
+    Unreachable,
+    /// The request was sent, but the response was incomplete or did not arrive in time.
+    #[error(
+        "Auth0 did not respond in time, or its response was cut off; the operator recovers \
+         automatically"
+    )]
+    NoResponse,
+    /// A rate limit is exhausted: Auth0's own, which the tenant shares with other callers, or the
+    /// configured one.
+    #[error(
+        "the tenant's rate limit (Auth0's or spec.rateLimit) is exhausted; the operator retries \
+         when it resets"
+    )]
+    Throttled {
+        /// When calls are allowed again.
+        until: DateTime<Utc>,
+    },
+    /// The circuit breaker is open after consecutive failures, so nothing was sent.
+    ///
+    /// Message and reason are those of the outage, so that a status does not change with every
+    /// attempt.
+    #[error("{}", Self::from(*outage))]
+    CircuitOpen {
+        /// How the last call failed.
+        outage: Outage,
+        /// When calls are allowed again.
+        until: DateTime<Utc>,
+    },
+    /// Auth0, or a proxy in front of it, failed with this status.
+    #[error("Auth0 responded with status {0}; the operator recovers automatically")]
+    Unavailable(u16),
+    /// The response does not match Auth0's documentation.
+    #[error(
+        "Auth0 sent an invalid response ({0}): check that the tenant's endpoint is Auth0 or a proxy \
+         for it"
     )]
     InvalidResponse(InvalidResponse),
-    /// Auth0 refused all secrets of the tenant's management client.
+    /// Auth0 rejected every client secret of the management client.
     #[error(
-        "Auth0 refuses the credentials of the tenant's management client: put its client ID and its \
-         present secret into the credentials Secret"
+        "Auth0 rejected the credentials of the tenant's management client: put its client ID and \
+         its current secret into the credentials Secret"
     )]
     CredentialsRejected,
-    /// Auth0 refused the assertion that the tenant's key signed.
+    /// Auth0 rejected the client assertion.
     #[error(
-        "Auth0 refuses what the tenant's private key signed: check in Auth0's dashboard that the \
-         client's credentials have its public key with the algorithm of spec.credentials, and check \
-         clientId, keyId, spec.domain and the clock"
+        "Auth0 rejected the assertion signed with the tenant's private key: in the Auth0 dashboard, \
+         check that the management client's credentials contain the public key with the algorithm \
+         of spec.credentials; also check clientId, keyId, spec.domain and the clock"
     )]
     KeyRejected,
-    /// Auth0 knows the management client and gives it no token.
+    /// Auth0 authenticated the management client but issues no token to it.
     #[error(
-        "Auth0 gives the tenant's management client no token (status 403): authorize it for the \
-         Management API, and check the tenant's audience"
+        "Auth0 issues no token to the tenant's management client (status 403): authorize the client \
+         for the Management API, and check the tenant's audience"
     )]
     TokenForbidden,
-    /// The token was refused although it is not expired.
-    #[error("Auth0 refused the Management API token")]
+    /// The Management API rejected a token that has not expired.
+    #[error("Auth0 rejected the Management API token; the operator requests a new one")]
     TokenRejected,
-    /// No token could be got: nothing was asked of the Management API.
-    #[error("Auth0 gave no Management API token: it can't be reached, or failed to answer")]
+    /// The token request failed, so nothing was sent to the Management API.
+    #[error(
+        "Auth0 issued no Management API token: it is unreachable or failed to respond; the operator \
+         retries automatically"
+    )]
     TokenUnavailable,
-    /// There was no time left to make the call in: it was not made.
-    #[error("there was no time left for the call; it was not made")]
+    /// The deadline passed before the request could start, so nothing was sent.
+    #[error(
+        "the request to Auth0 was not sent because its deadline had passed; the operator retries \
+         automatically"
+    )]
     DeadlinePassed,
-    /// Auth0 doesn't take the value as a client secret.
-    #[error("Auth0 refuses the new value of the client secret (status 400)")]
+    /// Auth0 rejected the value as a client secret.
+    #[error("Auth0 rejected the new value of the client secret (status 400)")]
     ValueRejected,
-    /// The token lacks a scope.
-    #[error("the tenant's management client lacks the scope {0}: grant it in Auth0's dashboard")]
+    /// The token lacks this scope.
+    #[error(
+        "the tenant's management client lacks the scope {0}: grant the scope in the Auth0 dashboard"
+    )]
     MissingScope(&'static str),
-    /// There is no such client.
+    /// The client does not exist.
     #[error("Auth0 has no client with this ID: check spec.clientId and the tenant")]
     ClientNotFound,
-    /// Auth0 refused the request as such.
-    #[error("Auth0 refused the request with status {0}")]
+    /// Auth0 rejected the request with this status.
+    #[error("Auth0 rejected the request with status {0}")]
     Rejected(u16),
 }
 
-/// How an answer fails to be one.
+/// Why a response is invalid.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidResponse {
-    /// The body is longer than is read.
-    #[error("it is too long")]
-    TooLong,
-    /// The body isn't the JSON that is documented.
-    #[error("it is not the JSON that was expected")]
-    NotJson,
-    /// The answer is a page for people.
-    #[error("it is HTML")]
+    /// The body exceeds the size limit.
+    #[error("its body is too large")]
+    BodyTooLarge,
+    /// The body is not the documented JSON.
+    #[error("its body is not the expected JSON")]
+    UnexpectedBody,
+    /// The body is a web page.
+    #[error("its body is HTML")]
     Html,
-    /// The answer speaks of another client.
-    #[error("it is about another client")]
-    OtherClient,
-    /// The secret in it can't be one.
+    /// The body describes another client.
+    #[error("it describes another client")]
+    WrongClient,
+    /// The client secret in the body is malformed.
     #[error("its client secret is malformed")]
-    Secret,
+    MalformedSecret,
     /// The status is neither success nor error.
     #[error("unexpected status {0}")]
-    Status(u16),
+    UnexpectedStatus(u16),
 }
 
-impl Auth0Error {
-    /// What the failure means for what happens next.
+impl Error {
+    /// Returns the class of the error, which decides what the caller does next.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Auth0Error::Throttled { until } | Auth0Error::Paused { until, .. } => {
+            Self::Throttled { until } | Self::CircuitOpen { until, .. } => {
                 ErrorClass::Throttled { until: *until }
             }
-            Auth0Error::Unreachable
-            | Auth0Error::NoResponse
-            | Auth0Error::Unavailable(_)
-            | Auth0Error::InvalidResponse(_)
-            | Auth0Error::TokenUnavailable
-            | Auth0Error::DeadlinePassed
-            | Auth0Error::TokenRejected => ErrorClass::Retry,
-            Auth0Error::Configuration(_)
-            | Auth0Error::Credentials(_)
-            | Auth0Error::CredentialsRejected
-            | Auth0Error::KeyRejected
-            | Auth0Error::TokenForbidden
-            | Auth0Error::MissingScope(_)
-            | Auth0Error::ClientNotFound
-            | Auth0Error::ValueRejected
-            | Auth0Error::Rejected(_) => ErrorClass::Invalid,
+            Self::Unreachable
+            | Self::NoResponse
+            | Self::Unavailable(_)
+            | Self::InvalidResponse(_)
+            | Self::TokenUnavailable
+            | Self::DeadlinePassed
+            | Self::TokenRejected => ErrorClass::Retry,
+            Self::InvalidConfiguration(_)
+            | Self::CredentialsUnreadable(_)
+            | Self::CredentialsRejected
+            | Self::KeyRejected
+            | Self::TokenForbidden
+            | Self::MissingScope(_)
+            | Self::ClientNotFound
+            | Self::ValueRejected
+            | Self::Rejected(_) => ErrorClass::Invalid,
         }
     }
 
-    /// A word for programs.
+    /// Returns the machine-readable reason for conditions, logs and metrics.
     pub fn reason(&self) -> Reason {
         match self {
-            Auth0Error::Configuration(_) => Reason::InvalidTenant,
-            Auth0Error::Credentials(_) => Reason::CredentialsUnreadable,
-            Auth0Error::Unreachable => Reason::Unreachable,
-            Auth0Error::NoResponse => Reason::NoResponse,
-            Auth0Error::Throttled { .. } => Reason::Throttled,
-            Auth0Error::Paused { outage, .. } => Auth0Error::from(*outage).reason(),
-            Auth0Error::Unavailable(_) => Reason::Unavailable,
-            Auth0Error::InvalidResponse(_) => Reason::InvalidResponse,
-            Auth0Error::CredentialsRejected | Auth0Error::KeyRejected => {
-                Reason::CredentialsRejected
-            }
-            Auth0Error::TokenForbidden => Reason::TokenForbidden,
-            Auth0Error::TokenRejected => Reason::TokenRejected,
-            Auth0Error::TokenUnavailable => Reason::TokenUnavailable,
-            Auth0Error::DeadlinePassed => Reason::DeadlinePassed,
-            Auth0Error::ValueRejected => Reason::ValueRejected,
-            Auth0Error::MissingScope(_) => Reason::MissingScope,
-            Auth0Error::ClientNotFound => Reason::ClientNotFound,
-            Auth0Error::Rejected(_) => Reason::Rejected,
+            Self::InvalidConfiguration(_) => Reason::InvalidTenant,
+            Self::CredentialsUnreadable(_) => Reason::CredentialsUnreadable,
+            Self::Unreachable => Reason::Unreachable,
+            Self::NoResponse => Reason::NoResponse,
+            Self::Throttled { .. } => Reason::Throttled,
+            Self::CircuitOpen { outage, .. } => Self::from(*outage).reason(),
+            Self::Unavailable(_) => Reason::Unavailable,
+            Self::InvalidResponse(_) => Reason::InvalidResponse,
+            Self::CredentialsRejected | Self::KeyRejected => Reason::CredentialsRejected,
+            Self::TokenForbidden => Reason::TokenForbidden,
+            Self::TokenRejected => Reason::TokenRejected,
+            Self::TokenUnavailable => Reason::TokenUnavailable,
+            Self::DeadlinePassed => Reason::DeadlinePassed,
+            Self::ValueRejected => Reason::ValueRejected,
+            Self::MissingScope(_) => Reason::MissingScope,
+            Self::ClientNotFound => Reason::ClientNotFound,
+            Self::Rejected(_) => Reason::Rejected,
         }
     }
 
-    /// Whether the call certainly changed nothing at Auth0. A server that failed, an answer that
-    /// can't be understood, or a status that something on the way makes up (408, 499), says nothing
-    /// about that.
-    pub fn unchanged(&self) -> bool {
+    /// Returns true if the failed call certainly had no effect at Auth0.
+    ///
+    /// The effect is unknown after a server error, an invalid response, or a status that a proxy
+    /// may have generated (such as 408 or 499).
+    pub fn had_no_effect(&self) -> bool {
         match self {
-            Auth0Error::NoResponse
-            | Auth0Error::Unavailable(_)
-            | Auth0Error::InvalidResponse(_) => false,
-            Auth0Error::Rejected(status) => matches!(status, 400 | 401 | 403 | 404 | 409),
+            Self::NoResponse | Self::Unavailable(_) | Self::InvalidResponse(_) => false,
+            Self::Rejected(status) => matches!(status, 400 | 401 | 403 | 404 | 409),
             _ => true,
         }
     }
 
-    /// Whether the tenant fails, and not one client of it.
-    pub fn is_of_tenant(&self) -> bool {
-        !matches!(
-            self,
-            Auth0Error::ClientNotFound | Auth0Error::Rejected(_) | Auth0Error::ValueRejected
-        )
+    /// Returns true if the error concerns the whole tenant, and false if it concerns one client.
+    pub fn concerns_tenant(&self) -> bool {
+        !matches!(self, Self::ClientNotFound | Self::Rejected(_) | Self::ValueRejected)
     }
 }
 
-impl From<Outage> for Auth0Error {
-    fn from(outage: Outage) -> Auth0Error {
+impl From<Outage> for Error {
+    fn from(outage: Outage) -> Self {
         match outage {
-            Outage::Unreachable => Auth0Error::Unreachable,
-            Outage::NoResponse => Auth0Error::NoResponse,
-            Outage::Unavailable(status) => Auth0Error::Unavailable(status),
+            Outage::Unreachable => Self::Unreachable,
+            Outage::NoResponse => Self::NoResponse,
+            Outage::Unavailable(status) => Self::Unavailable(status),
         }
     }
 }
 
 impl Outage {
-    /// The outage that an error of a call that was made tells of, if any. A credential that is
-    /// refused, or a limit that is used up, is none.
-    pub(super) fn of(error: &Auth0Error) -> Option<Outage> {
+    /// Returns the outage that the error of a sent request indicates, if any. Rejected credentials
+    /// and exhausted rate limits are not outages.
+    pub(crate) fn from_error(error: &Error) -> Option<Self> {
         match error {
-            Auth0Error::Unreachable => Some(Outage::Unreachable),
-            Auth0Error::NoResponse => Some(Outage::NoResponse),
-            Auth0Error::Unavailable(status) => Some(Outage::Unavailable(*status)),
+            Error::Unreachable => Some(Self::Unreachable),
+            Error::NoResponse => Some(Self::NoResponse),
+            Error::Unavailable(status) => Some(Self::Unavailable(*status)),
             _ => None,
         }
     }
 }
 
-impl From<&Auth0Error> for Failure {
-    fn from(error: &Auth0Error) -> Failure {
-        Failure {
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self {
             class: error.class(),
             reason: error.reason(),
             message: error.to_string(),
-            unchanged: error.unchanged(),
-            tenant: error.is_of_tenant(),
+            unchanged: error.had_no_effect(),
+            tenant: error.concerns_tenant(),
         }
     }
 }

@@ -1,4 +1,6 @@
-//! What has to hold of Auth0's answers and their headers, whatever bytes they are.
+//! Properties that hold for every input: responses of Auth0 and their rate limit headers.
+//!
+//! The fuzz targets in `fuzz/` and the property tests below check them with different inputs.
 
 use std::{fmt, time::Duration};
 
@@ -10,110 +12,107 @@ use reqwest::{
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::{
-    answers,
-    error::Auth0Error,
-    pacer::headers::{FURTHEST, budget, closed_for},
-    secret::ClientSecret,
-    token,
-    transport::Answer,
+use crate::{
+    access_token::{AccessToken, is_credential_rejection},
+    client_info::ClientInfo,
+    client_secret::ClientSecret,
+    error::Error,
+    rate_limiter::headers::{MAX_BLOCK, block_duration, rate_limit_status},
+    responses,
+    transport::HttpResponse,
 };
 
-/// A secret that stands in what is tried. It may appear nowhere.
-pub const MARK: &str = "kT9x_Qw83hFz-LpA0vbn";
+/// A secret that inputs contain. It must not appear in any output.
+pub const MARKER: &str = "kT9x_Qw83hFz-LpA0vbn";
 
-const NAMES: [&str; 4] =
+/// Time limit for one input.
+pub const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+const RATE_LIMIT_HEADERS: [&str; 4] =
     ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after"];
 
-/// However the rate limit is told, no wait is negative, and none is longer than an hour.
+/// Checks that rate limit headers block calls for more than zero seconds and at most one hour. The
+/// order of `values` is limit, remaining, reset, retry-after.
 ///
 /// # Panics
-/// When one is.
-pub fn headers(values: [&[u8]; 4], refused: bool, now: i64) {
+/// Panics if the property does not hold.
+pub fn headers(values: [&[u8]; 4], is_throttled: bool, now: i64) {
     let now = DateTime::from_timestamp(now.clamp(0, 250_000_000_000), 0).unwrap_or_default();
-    let values = NAMES.into_iter().zip(values).filter_map(|(name, value)| {
-        Some((HeaderName::from_static(name), HeaderValue::from_bytes(value).ok()?))
-    });
-    let headers: HeaderMap = values.collect();
-    let closed = closed_for(&headers, refused, now);
-    assert!(closed.is_none_or(|closed| closed > TimeDelta::zero() && closed <= FURTHEST));
-    assert!(!refused || closed.is_some(), "a refusal closes");
-    if let Some(budget) = budget(&headers, now) {
-        let reset = budget.reset_time;
-        assert!(reset.is_none_or(|reset| reset > now && reset <= now + FURTHEST));
-        assert!(budget.remaining > 0 || refused || closed == reset.map(|reset| reset - now));
+    let mut headers = HeaderMap::new();
+    for (name, value) in RATE_LIMIT_HEADERS.into_iter().zip(values) {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    let block = block_duration(&headers, is_throttled, now);
+    assert!(block.is_none_or(|block| block > TimeDelta::zero() && block <= MAX_BLOCK));
+    assert!(!is_throttled || block.is_some(), "a 429 does not block calls");
+    if let Some(status) = rate_limit_status(&headers, now) {
+        let reset = status.reset_time;
+        assert!(reset.is_none_or(|reset| reset > now && reset <= now + MAX_BLOCK));
+        assert!(status.remaining > 0 || is_throttled || block == reset.map(|reset| reset - now));
     }
 }
 
-/// Whatever Auth0 answers: it is taken, or refused without a word of what it said. What is taken is
-/// a client secret or a token by its form, and isn't printed.
+/// Checks that a response is either parsed or rejected with an error that contains no part of it.
+/// Parsed secrets and tokens are well-formed and are not printed.
 ///
 /// # Panics
-/// When something else is so.
-pub fn answer(status: u16, is_html: bool, body: &[u8], wanted: &str) {
+/// Panics if the property does not hold.
+pub fn response(status: u16, is_html: bool, body: &[u8], client_id: &str) {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    let answer = Answer { status, is_html, body: Zeroizing::new(body.to_vec()) };
-    let client = answers::client(&answer, Some(wanted));
-    if let Ok(client) = &client {
-        assert_eq!(client.client_id, wanted);
-        secret(client.secret.as_ref());
-    }
-    kept_back(client);
-    if let Ok(page) = answers::page(&answer) {
-        page.clients.into_iter().for_each(|client| {
-            secret(client.secret.as_ref());
-            kept_back(Ok(client));
-        });
-    }
-    token(&answer);
-    untold(&answer.unexpected());
-    let _ = (token::refuses_proof(&answer), answer.is_plain_success());
-}
-
-/// What is taken as a secret could be taken again.
-fn secret(secret: Option<&ClientSecret>) {
-    if let Some(secret) = secret {
-        let again = ClientSecret::new(SecretString::from(secret.expose()));
-        assert!(again.as_ref() == Ok(secret), "it would not be taken again");
-        untold(secret);
-    }
-}
-
-/// What is public of a client may be printed; in what is tried it can have the mark as well.
-fn kept_back(client: Result<super::ClientInfo, Auth0Error>) {
-    match client {
-        Ok(mut client) => {
-            client.client_id.clear();
-            client.metadata.clear();
-            untold(&client);
+    let response = HttpResponse { status, is_html, body: Zeroizing::new(body.to_vec()) };
+    match responses::parse_client(&response, client_id) {
+        Ok(client) => {
+            assert_eq!(client.client_id, client_id);
+            check_client(client);
         }
-        Err(error) => {
-            untold(&error);
-            assert!(!error.to_string().contains(MARK));
-        }
+        Err(error) => check_error(&error),
     }
+    if let Ok(page) = responses::parse_page(&response) {
+        page.clients.into_iter().for_each(check_client);
+    }
+    check_token(&response);
+    assert_not_printed(&response.unexpected());
+    let _ = (is_credential_rejection(&response), response.is_success_from_auth0());
 }
 
-/// A token is renewed within a month, can stand in a header, and isn't printed.
-fn token(answer: &Answer) {
+/// Checks that the secret of a parsed client is valid and is not printed.
+fn check_client(mut client: ClientInfo) {
+    if let Some(secret) = &client.secret {
+        let copy = ClientSecret::new(SecretString::from(secret.expose()));
+        assert!(copy.as_ref() == Ok(secret), "the parsed secret is invalid");
+        assert_not_printed(secret);
+    }
+    // Public properties are printed, and the input may contain the marker in them as well.
+    client.client_id.clear();
+    client.metadata.clear();
+    assert_not_printed(&client);
+}
+
+fn check_error(error: &Error) {
+    assert_not_printed(error);
+    assert!(!error.to_string().contains(MARKER), "the message contains the secret");
+}
+
+/// Checks that a parsed token is renewed within a month, is a valid header value and is not
+/// printed.
+fn check_token(response: &HttpResponse) {
     let now = DateTime::<Utc>::default();
-    match token::read(answer, now) {
+    match AccessToken::from_response(response, now) {
         Ok(token) => {
             assert!(!token.is_fresh(now + TimeDelta::days(31)));
             assert!(HeaderValue::from_str(&format!("Bearer {}", token.expose())).is_ok());
-            let scopes = token.scopes().iter().any(|scope| scope.contains(MARK));
-            assert!(scopes || !format!("{token:?}").contains(MARK));
+            let is_in_scopes = token.scopes().iter().any(|scope| scope.contains(MARKER));
+            assert!(is_in_scopes || !format!("{token:?}").contains(MARKER));
         }
-        Err(error) => untold(&error),
+        Err(error) => assert_not_printed(&error),
     }
 }
 
-fn untold(what: &impl fmt::Debug) {
-    assert!(!format!("{what:?} {what:#?}").contains(MARK), "it is told");
+fn assert_not_printed(value: &impl fmt::Debug) {
+    assert!(!format!("{value:?} {value:#?}").contains(MARKER), "the secret is printed");
 }
-
-/// How long the trial of one input may take.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -129,27 +128,28 @@ mod tests {
             any::<i64>().prop_map(Value::from),
             any::<f64>().prop_map(Value::from),
             "\\PC{0,12}".prop_map(Value::from),
-            Just(Value::from(MARK)),
+            Just(Value::from(MARKER)),
             Just(json!({ "alg": "HS256" })),
-            Just(json!([MARK, { "k": MARK }])),
+            Just(json!([MARKER, { "k": MARKER }])),
         ];
         leaf.boxed()
     }
 
     prop_compose! {
-        /// An object with the fields that are looked at, any of them missing or of another type.
+        /// An object with the fields that the parsers read. Fields are missing or have another type
+        /// at random.
         fn objects()(
             fields in prop::collection::btree_map(prop::sample::select(vec![
                 "client_id", "client_secret", "token_endpoint_auth_method", "jwt_configuration",
                 "client_authentication_methods", "client_metadata", "total", "access_token",
                 "expires_in", "scope", "error", "errorCode", "message",
             ]), values(), 0..8),
-            client: bool,
+            is_client: bool,
         ) -> Value {
             let mut object = json!(fields);
-            if client {
+            if is_client {
                 object["client_id"] = "shop".into();
-                object["client_secret"] = MARK.into();
+                object["client_secret"] = MARKER.into();
             }
             object
         }
@@ -157,16 +157,17 @@ mod tests {
 
     prop_compose! {
         fn bodies()(
-            objects in prop::collection::vec(objects(), 1..4), page: bool, cut in 0usize..4000,
-            is_cut: bool,
+            objects in prop::collection::vec(objects(), 1..4), is_page: bool, length in 0usize..4000,
+            is_truncated: bool,
         ) -> Vec<u8> {
-            let whole = match page {
-                true => json!({ "total": objects.len(), "clients": objects }),
-                false => objects[0].clone(),
+            let body = if is_page {
+                json!({ "total": objects.len(), "clients": objects })
+            } else {
+                objects[0].clone()
             };
-            let mut text = whole.to_string().into_bytes();
-            if is_cut {
-                text.truncate(cut);
+            let mut text = body.to_string().into_bytes();
+            if is_truncated {
+                text.truncate(length);
             }
             text
         }
@@ -174,20 +175,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn answers_are_taken_or_refused_without_a_word(
+        fn responses_are_parsed_or_rejected_without_leaking_secrets(
             status in prop::sample::select(vec![200u16, 201, 302, 400, 401, 403, 404, 418, 429]),
             is_html: bool,
             body in prop_oneof![bodies(), prop::collection::vec(any::<u8>(), 0..200)],
         ) {
-            answer(status, is_html, &body, "shop");
+            response(status, is_html, &body, "shop");
         }
 
         #[test]
-        fn any_headers_make_bounded_waits(
+        fn any_headers_block_calls_for_a_bounded_time(
             values in prop::array::uniform4("[ -~]{0,6}|[0-9]{1,20}|18000[0-9]{5}"),
-            refused: bool, now in 1_799_990_000i64..1_800_100_000,
+            is_throttled: bool, now in 1_799_990_000i64..1_800_100_000,
         ) {
-            headers(values.each_ref().map(|value| value.as_bytes()), refused, now);
+            headers(values.each_ref().map(|value| value.as_bytes()), is_throttled, now);
         }
     }
 }

@@ -1,31 +1,37 @@
-//! Auth0 as the operator meets it: the Management API and the authentication of one tenant.
+//! Client for one Auth0 tenant: its Management API and its Authentication API.
 //!
 //! # Architecture invariants
 //!
-//! - `rotate-secret` is called once per call of [`TenantClient::rotate_secret`], whatever happens.
-//! - No error carries text from a request or a response, so none can carry a secret.
-//! - Every call is admitted by the tenant's pacer.
-//! - Nothing here knows Kubernetes.
+//! - [`TenantClient::rotate_secret`] sends at most one request per call and never retries it.
+//! - No error contains text from a request or a response, so no error can contain a secret.
+//! - Every request waits for a permit of the tenant's rate limiter.
+//! - This crate knows nothing about Kubernetes.
 
-mod answers;
-mod assertion;
-mod error;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
-mod pacer;
-mod secret;
-mod tenant;
-mod token;
+mod tenant_client;
+
+mod client_info;
+mod client_secret;
+mod responses;
+
+mod access_token;
+mod credentials;
+mod private_key_jwt;
+mod token_cache;
+
+mod rate_limiter;
 mod trace;
 mod transport;
 
-pub use assertion::{InvalidKey, KeyCredentials, SigningAlgorithm, SigningKey};
-pub use error::{Auth0Error, InvalidResponse};
-pub use pacer::{Outage, Priority, RateLimitStatus};
-pub use secret::{ClientSecret, InvalidSecret};
-pub use tenant::{
-    ClientInfo, ClientKind, ClientPage, Metadata, READ_CLIENTS, READ_KEYS, TenantClient,
-    UPDATE_KEYS,
-};
-pub use token::{Credentials, CredentialsSource};
+mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
+pub use access_token::{READ_CLIENT_KEYS, READ_CLIENTS, UPDATE_CLIENT_KEYS};
+pub use client_info::{ClientInfo, ClientKind, ClientMetadata, ClientPage};
+pub use client_secret::{ClientSecret, InvalidSecret};
+pub use credentials::{Credentials, CredentialsSource};
+pub use error::{Error, InvalidResponse};
+pub use private_key_jwt::{InvalidKey, KeyCredentials, SigningAlgorithm, SigningKey};
+pub use rate_limiter::{Outage, Priority, RateLimit, RateLimitStatus};
+pub use tenant_client::TenantClient;
 pub use transport::{Endpoint, RequestObserver};

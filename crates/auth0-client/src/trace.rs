@@ -3,7 +3,7 @@
 
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-use super::error::Auth0Error;
+use crate::error::Error;
 
 /// Returns the span of one call, including the wait for the rate limiter.
 pub(crate) fn span(operation: &'static str, api: &'static str) -> Span {
@@ -21,8 +21,8 @@ pub(crate) fn span(operation: &'static str, api: &'static str) -> Span {
 /// Makes a call in its span and records how it ended.
 pub(crate) async fn record<T>(
     span: Span,
-    call: impl Future<Output = Result<T, Auth0Error>>,
-) -> Result<T, Auth0Error> {
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let result = call.instrument(span.clone()).await;
     match &result {
         Ok(_) => span.record("result", "ok"),

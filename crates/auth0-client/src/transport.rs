@@ -1,4 +1,5 @@
-//! One HTTP call: bounded in time and size, never redirected, never repeated.
+//! HTTP transport to one tenant. Requests are bounded in time and size, rate-limited, never
+//! redirected and never retried.
 
 use std::{
     sync::Arc,
@@ -16,79 +17,100 @@ use serde::de::DeserializeOwned;
 use tracing::Span;
 use zeroize::Zeroizing;
 
-use super::{
-    error::{Auth0Error, InvalidResponse},
-    pacer::{Admitted, Caller, Outage},
+use crate::{
+    error::{Error, InvalidResponse},
+    rate_limiter::{Api, Outage, Permit, Priority, RateLimit, RateLimiter},
     trace,
 };
 
-/// The longest body that is read, in bytes. A page of 100 clients with long callback lists stays
-/// well below.
-const BODY_LIMIT: usize = 2 * 1024 * 1024;
+/// Size limit for a response body in bytes. A page of 100 clients with long lists of callback URLs
+/// is well below it.
+const MAX_BODY_SIZE: usize = 2 * 1024 * 1024;
 
-/// How to call a tenant.
+/// How to connect to a tenant.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// The base URL, such as `https://acme.eu.auth0.com`.
     pub url: Url,
-    /// Certificate authorities in PEM; those of the system when absent.
+    /// Certificate authorities in PEM format. The system's are used if absent.
     pub ca_bundle: Option<String>,
-    /// Plain HTTP is allowed, for a simulator.
+    /// Allows plain HTTP, for a simulator.
     pub allow_http: bool,
-    /// How long a call may take. It must be shorter than Auth0's propagation window: whoever
-    /// waits out the window must not meet a call that is still on its way.
-    pub deadline: Duration,
+    /// Time limit for one request. It must be shorter than Auth0's propagation window, so that no
+    /// request is still in flight when a caller has waited for the window to pass.
+    pub timeout: Duration,
 }
 
-/// Is told of each HTTP request that was made.
+/// Observer of the HTTP requests to a tenant.
 pub trait RequestObserver: Send + Sync {
-    /// It was answered, or failed, after that time; `api` says which of Auth0's limits it counts
-    /// for: `management` or `authentication`.
-    fn answered(&self, api: &'static str, took: Duration);
+    /// Called when a request has received a response or failed after `elapsed`. `api` names the
+    /// rate limit that the request counts against: `management` or `authentication`.
+    fn request_finished(&self, api: &'static str, elapsed: Duration);
 }
 
-pub(super) struct Transport {
+pub(crate) struct Transport {
     client: Client,
+    rate_limiter: RateLimiter,
     observer: Arc<dyn RequestObserver>,
     base: Url,
-    deadline: Duration,
+    timeout: Duration,
 }
 
-/// An answer that arrived whole.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) is_html: bool,
-    pub(super) body: Zeroizing<Vec<u8>>,
+/// How to send a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    /// Name of the operation in traces.
+    pub(crate) operation: &'static str,
+    pub(crate) api: Api,
+    pub(crate) priority: Priority,
+    /// The request fails with [`Error::DeadlinePassed`] if it cannot start before this time.
+    pub(crate) not_after: Option<Instant>,
+}
+
+/// A complete HTTP response.
+pub(crate) struct HttpResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) is_html: bool,
+    pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
 impl Transport {
-    pub(super) fn new(
+    pub(crate) fn new(
         endpoint: &Endpoint,
+        rate_limit: RateLimit,
         observer: Arc<dyn RequestObserver>,
-    ) -> Result<Transport, Auth0Error> {
+    ) -> Result<Self, Error> {
         check_url(endpoint)?;
         let mut builder = Client::builder()
             .user_agent(concat!("auth0-rotator/", env!("CARGO_PKG_VERSION")))
             .default_headers(telemetry_header())
             .redirect(redirect::Policy::none())
             .retry(retry::never())
-            .connect_timeout(endpoint.deadline.min(Duration::from_secs(5)))
-            .timeout(endpoint.deadline)
+            .connect_timeout(endpoint.timeout.min(Duration::from_secs(5)))
+            .timeout(endpoint.timeout)
             .pool_idle_timeout(Duration::from_secs(30))
             .tls_version_min(tls::Version::TLS_1_2)
             .https_only(!endpoint.allow_http)
             .referer(false);
         if let Some(bundle) = &endpoint.ca_bundle {
-            builder = builder.tls_certs_only(read_bundle(bundle)?);
+            builder = builder.tls_certs_only(parse_ca_bundle(bundle)?);
         }
         let client = builder.build().map_err(|_| {
-            Auth0Error::Configuration("the tenant's TLS settings can't be used".into())
+            Error::InvalidConfiguration(
+                "the tenant's TLS settings are unusable: check spec.caBundle".into(),
+            )
         })?;
-        Ok(Transport { client, observer, base: endpoint.url.clone(), deadline: endpoint.deadline })
+        Ok(Self {
+            client,
+            rate_limiter: RateLimiter::new(rate_limit),
+            observer,
+            base: endpoint.url.clone(),
+            timeout: endpoint.timeout,
+        })
     }
 
-    /// The URL of a path given in segments, each percent-encoded as needed.
-    pub(super) fn url(&self, segments: &[&str]) -> Url {
+    /// Returns the URL of a path. Each segment is percent-encoded as needed.
+    pub(crate) fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
@@ -96,146 +118,133 @@ impl Transport {
         url
     }
 
-    pub(super) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Makes a call. The `operation` is its name in traces.
-    pub(super) async fn send(
-        &self,
-        operation: &'static str,
-        request: RequestBuilder,
-        caller: Caller<'_>,
-    ) -> Result<Answer, Auth0Error> {
-        self.send_before(operation, request, caller, Instant::now() + self.deadline).await
+    pub(crate) fn rate_limiter(&self) -> &RateLimiter {
+        &self.rate_limiter
     }
 
-    /// The same for a call that must have begun before `not_after`.
-    pub(super) async fn send_before(
+    /// Waits for a permit of the rate limiter and sends the request.
+    pub(crate) async fn send(
         &self,
-        operation: &'static str,
         request: RequestBuilder,
-        caller: Caller<'_>,
-        not_after: Instant,
-    ) -> Result<Answer, Auth0Error> {
-        let span = trace::span(operation, caller.lane.name());
-        let call = self.admitted(request, caller, not_after);
-        trace::record(span, call).await
+        call: Call,
+    ) -> Result<HttpResponse, Error> {
+        let span = trace::span(call.operation, call.api.as_str());
+        trace::record(span, self.send_with_permit(request, call)).await
     }
 
-    async fn admitted(
+    async fn send_with_permit(
         &self,
         request: RequestBuilder,
-        caller: Caller<'_>,
-        not_after: Instant,
-    ) -> Result<Answer, Auth0Error> {
-        let admitted = caller.admit(self.deadline / 4).await?;
+        call: Call,
+    ) -> Result<HttpResponse, Error> {
+        let not_after = call.not_after.unwrap_or_else(|| Instant::now() + self.timeout);
+        let permit = self.rate_limiter.acquire(call.api, call.priority, self.timeout / 4).await?;
         if Instant::now() > not_after {
-            return Err(Auth0Error::DeadlinePassed);
+            return Err(Error::DeadlinePassed);
         }
-        let begun = Instant::now();
-        let called = call(request, &admitted).await;
-        self.observer.answered(caller.lane.name(), begun.elapsed());
-        match called.as_ref().map_err(Outage::of) {
-            Err(Some(outage)) => admitted.failed(outage),
-            Ok(_) | Err(None) => admitted.succeeded(),
+        let started_at = Instant::now();
+        let result = execute(request, &permit).await;
+        self.observer.request_finished(call.api.as_str(), started_at.elapsed());
+        match result.as_ref().err().and_then(Outage::from_error) {
+            Some(outage) => permit.record_outage(outage),
+            None => permit.record_response(),
         }
-        called
+        result
     }
 }
 
-/// Makes the call. Errors are those of the transport, and the two that any call can meet.
-async fn call(request: RequestBuilder, admitted: &Admitted<'_>) -> Result<Answer, Auth0Error> {
+/// Executes the request and reads the whole response. Returns the errors of the transport and the
+/// two that every call can meet: 429 and 5xx.
+async fn execute(request: RequestBuilder, permit: &Permit<'_>) -> Result<HttpResponse, Error> {
     let mut response = request.send().await.map_err(|error| {
-        // Only a connection that was never made is sure not to have carried the request.
-        if error.is_connect() { Auth0Error::Unreachable } else { Auth0Error::NoResponse }
+        // Only a connection that was never established certainly carried no request.
+        if error.is_connect() { Error::Unreachable } else { Error::NoResponse }
     })?;
     let status = response.status();
     Span::current().record("http.response.status_code", i64::from(status.as_u16()));
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let is_html = kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
-    let refused = status == StatusCode::TOO_MANY_REQUESTS;
-    if let Some(until) = admitted.answered(response.headers(), refused, Utc::now()) {
-        return Err(Auth0Error::Throttled { until });
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_html = content_type.is_some_and(|value| value.to_ascii_lowercase().contains("html"));
+    let is_throttled = status == StatusCode::TOO_MANY_REQUESTS;
+    if let Some(until) = permit.record_headers(response.headers(), is_throttled, Utc::now()) {
+        return Err(Error::Throttled { until });
     }
     let mut body = Zeroizing::new(Vec::with_capacity(16 * 1024));
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
-                return Err(Auth0Error::InvalidResponse(InvalidResponse::TooLong));
+            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY_SIZE => {
+                return Err(Error::InvalidResponse(InvalidResponse::BodyTooLarge));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
-            Err(_) => return Err(Auth0Error::NoResponse),
+            Err(_) => return Err(Error::NoResponse),
         }
     }
     if status.is_server_error() {
-        return Err(Auth0Error::Unavailable(status.as_u16()));
+        return Err(Error::Unavailable(status.as_u16()));
     }
-    Ok(Answer { status, is_html, body })
+    Ok(HttpResponse { status, is_html, body })
 }
 
-impl Answer {
-    /// The body as JSON. What is wrong with it is not told: it may have a secret in it.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Auth0Error> {
+impl HttpResponse {
+    /// Parses the body as JSON. The error does not say what is wrong, because the body may contain
+    /// a secret.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body)
-            .map_err(|_| Auth0Error::InvalidResponse(InvalidResponse::NotJson))
+            .map_err(|_| Error::InvalidResponse(InvalidResponse::UnexpectedBody))
     }
 
-    /// The status is that of success, and Auth0's: what stands before it answers in HTML.
-    pub(super) fn is_plain_success(&self) -> bool {
+    /// Returns true if Auth0 itself sent the success status. Proxies in front of it respond with
+    /// HTML.
+    pub(crate) fn is_success_from_auth0(&self) -> bool {
         self.status == StatusCode::OK && !self.is_html
     }
 
-    /// An error for a status that the operation doesn't expect.
-    pub(super) fn unexpected(&self) -> Auth0Error {
+    /// Returns the error for a status that the operation does not expect.
+    pub(crate) fn unexpected(&self) -> Error {
         let status = self.status.as_u16();
         if self.is_html && self.status.is_success() {
-            Auth0Error::InvalidResponse(InvalidResponse::Html)
+            Error::InvalidResponse(InvalidResponse::Html)
         } else if self.status.is_client_error() {
-            Auth0Error::Rejected(status)
+            Error::Rejected(status)
         } else {
-            Auth0Error::InvalidResponse(InvalidResponse::Status(status))
+            Error::InvalidResponse(InvalidResponse::UnexpectedStatus(status))
         }
     }
 }
 
-fn check_url(endpoint: &Endpoint) -> Result<(), Auth0Error> {
+fn check_url(endpoint: &Endpoint) -> Result<(), Error> {
     let url = &endpoint.url;
-    let wrong = |what: &str| Err(Auth0Error::Configuration(what.to_owned()));
-    match url.scheme() {
-        "https" => {}
-        "http" if endpoint.allow_http => {}
-        "http" => {
-            return wrong(
-                "spec.endpoint is not HTTPS: use https://, or start the operator with \
-                 --allow-http-endpoints if the endpoint is a simulator",
-            );
-        }
-        _ => return wrong("spec.endpoint must start with https://"),
-    }
-    if url.host().is_none() || !url.username().is_empty() || url.password().is_some() {
-        return wrong("spec.endpoint must have a host and no user or password");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return wrong("spec.endpoint must have no query and no fragment");
-    }
-    Ok(())
-}
-
-fn read_bundle(bundle: &str) -> Result<Vec<reqwest::Certificate>, Auth0Error> {
-    let wrong = || {
-        Auth0Error::Configuration(
-            "spec.caBundle holds no usable certificate: it must be PEM, with BEGIN CERTIFICATE lines"
-                .into(),
-        )
+    let message = if url.scheme() == "http" && !endpoint.allow_http {
+        "spec.endpoint is not HTTPS: use https://, or start the operator with \
+         --allow-http-endpoints if the endpoint is a simulator"
+    } else if !matches!(url.scheme(), "https" | "http") {
+        "spec.endpoint must start with https://"
+    } else if url.host().is_none() || !url.username().is_empty() || url.password().is_some() {
+        "spec.endpoint must have a host, and no user name or password"
+    } else if url.query().is_some() || url.fragment().is_some() {
+        "spec.endpoint must not have a query or a fragment"
+    } else {
+        return Ok(());
     };
-    let certificates =
-        reqwest::Certificate::from_pem_bundle(bundle.as_bytes()).map_err(|_| wrong())?;
-    if certificates.is_empty() { Err(wrong()) } else { Ok(certificates) }
+    Err(Error::InvalidConfiguration(message.to_owned()))
 }
 
-/// `Auth0-Client`: what calls, for the tenant's log (Auth0 documentation, "Auth0 SDK telemetry").
+fn parse_ca_bundle(bundle: &str) -> Result<Vec<reqwest::Certificate>, Error> {
+    match reqwest::Certificate::from_pem_bundle(bundle.as_bytes()) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(Error::InvalidConfiguration(
+            "spec.caBundle contains no usable certificate: use PEM with its BEGIN CERTIFICATE lines"
+                .into(),
+        )),
+    }
+}
+
+/// Returns the `Auth0-Client` header, which identifies the caller in the tenant's log (Auth0
+/// documentation, "Auth0 SDK telemetry").
 fn telemetry_header() -> HeaderMap {
     let description = serde_json::json!({
         "name": "auth0-rotator",

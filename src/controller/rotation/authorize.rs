@@ -97,7 +97,7 @@ async fn check_metadata(
         return Ok((!cached.matches).then(|| not_allowed(reconciliation)));
     }
     let client_id = &reconciliation.resource.spec.client_id;
-    let read = tenant.client.client(client_id, false, Priority::New).await;
+    let read = tenant.client.read_client(client_id, false, Priority::New).await;
     tenant.meter.count_operation("read-metadata", &read);
     match read {
         Ok(client) => {
@@ -105,8 +105,7 @@ async fn check_metadata(
             Ok(reconciliation.authorization.denied.clone())
         }
         Err(
-            error @ (auth0_client::Auth0Error::ClientNotFound
-            | auth0_client::Auth0Error::MissingScope(_)),
+            error @ (auth0_client::Error::ClientNotFound | auth0_client::Error::MissingScope(_)),
         ) => Ok(Some(Rejection::new(error.reason(), error.to_string()))),
         Err(error) => Err(error.into()),
     }
@@ -127,7 +126,7 @@ async fn check_own_credentials(
     let credentials = &tenant.credentials;
     let is_credentials = credentials.namespace == reconciliation.key.namespace
         && credentials.name == spec.target.name;
-    let management_client = match tenant.client.management_client().await {
+    let management_client = match tenant.client.management_client_id().await {
         Ok(client_id) => client_id,
         // The tenant cannot be used, which each step that needs it reports.
         Err(_) if !is_credentials => return Ok(()),

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_client::{ClientInfo, ClientPage, Priority, READ_KEYS, TenantClient};
+use auth0_client::{ClientInfo, ClientPage, Priority, READ_CLIENT_KEYS, TenantClient};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 
@@ -110,7 +110,7 @@ async fn check_tenant(controller: &RotationController, group: &TenantGroup) {
             tracing::debug!(namespace, tenant, resources, requests, "checked for drift");
         }
         // The tenant's status reports a missing scope.
-        Err(auth0_client::Auth0Error::MissingScope(_)) => {}
+        Err(auth0_client::Error::MissingScope(_)) => {}
         Err(error) => tracing::warn!(namespace, tenant, %error, "drift check failed"),
     }
 }
@@ -125,9 +125,9 @@ struct DriftCheck<'a> {
 
 impl DriftCheck<'_> {
     /// Returns the number of requests.
-    async fn run(mut self) -> Result<usize, auth0_client::Auth0Error> {
-        if !self.client.shows_secrets().await? {
-            return Err(auth0_client::Auth0Error::MissingScope(READ_KEYS));
+    async fn run(mut self) -> Result<usize, auth0_client::Error> {
+        if !self.client.can_read_secrets().await? {
+            return Err(auth0_client::Error::MissingScope(READ_CLIENT_KEYS));
         }
         let mut requests = self.compare_pages().await?;
         for (client_id, resource) in std::mem::take(&mut self.wanted) {
@@ -138,7 +138,7 @@ impl DriftCheck<'_> {
                         self.suspect(resource, ListedSecret::Present(secret));
                     }
                 }
-                Err(auth0_client::Auth0Error::ClientNotFound) => {
+                Err(auth0_client::Error::ClientNotFound) => {
                     self.suspect(resource, ListedSecret::ClientAbsent);
                 }
                 Err(error) => return Err(error),
@@ -148,7 +148,7 @@ impl DriftCheck<'_> {
     }
 
     /// Lists pages of clients, as long as fewer of them are left than clients to compare.
-    async fn compare_pages(&mut self) -> Result<usize, auth0_client::Auth0Error> {
+    async fn compare_pages(&mut self) -> Result<usize, auth0_client::Error> {
         let mut pages = 0;
         let mut pages_left = 1;
         while pages_left < self.wanted.len() {
@@ -176,19 +176,19 @@ impl DriftCheck<'_> {
         Ok(pages as usize)
     }
 
-    async fn list_page(&self, page: u32) -> Result<ClientPage, auth0_client::Auth0Error> {
+    async fn list_page(&self, page: u32) -> Result<ClientPage, auth0_client::Error> {
         loop {
-            match self.client.clients(page, true, Priority::Background).await {
-                Err(auth0_client::Auth0Error::Throttled { until }) => wait_until(until).await,
+            match self.client.list_clients(page, true, Priority::Background).await {
+                Err(auth0_client::Error::Throttled { until }) => wait_until(until).await,
                 listed => return listed,
             }
         }
     }
 
-    async fn read_client(&self, client_id: &str) -> Result<ClientInfo, auth0_client::Auth0Error> {
+    async fn read_client(&self, client_id: &str) -> Result<ClientInfo, auth0_client::Error> {
         loop {
-            match self.client.client(client_id, true, Priority::Background).await {
-                Err(auth0_client::Auth0Error::Throttled { until }) => wait_until(until).await,
+            match self.client.read_client(client_id, true, Priority::Background).await {
+                Err(auth0_client::Error::Throttled { until }) => wait_until(until).await,
                 read => return read,
             }
         }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     controller::{error::Error, kube_call::check_fence, server_time::now, state::AbortOnDrop},
     failpoint::failpoint,
+    metrics::ProbeResult,
 };
 
 /// How long after its intent was stored a change may still be sent to Auth0. After a longer pause the
@@ -82,7 +83,7 @@ async fn read_client(reconciliation: &mut Reconciliation<'_>) -> Result<(), Erro
         None => Priority::New,
     };
     let asked_at = now();
-    let read = tenant.client.client(&client_id, true, priority).await;
+    let read = tenant.client.read_client(&client_id, true, priority).await;
     tenant.meter.count_operation("read-client", &read);
     reconciliation.readings.client_read_at = Some(asked_at);
     if let Ok(client) = &read {
@@ -94,10 +95,10 @@ async fn read_client(reconciliation: &mut Reconciliation<'_>) -> Result<(), Erro
             None => ClientReading::Read(client),
         },
         // A client that may not be read can be rotated all the same.
-        Err(auth0_client::Auth0Error::MissingScope(_)) => {
-            ClientReading::Read(ClientInfo::unreadable(&client_id))
+        Err(auth0_client::Error::MissingScope(_)) => {
+            ClientReading::Read(ClientInfo::assume_confidential(&client_id))
         }
-        Err(error @ auth0_client::Auth0Error::ClientNotFound) => {
+        Err(error @ auth0_client::Error::ClientNotFound) => {
             ClientReading::Rejected(Rejection::new(error.reason(), error.to_string()))
         }
         Err(error) => return Err(error.into()),
@@ -114,9 +115,13 @@ async fn probe_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Err
     let context = &reconciliation.controller.context;
     check_fence(context.fence())?;
     let client_id = &reconciliation.resource.spec.client_id;
-    let probed = tenant.client.accepts(client_id, current).await;
+    let probed = tenant.client.probe_secret(client_id, current).await;
     tenant.meter.count_operation("revoke", &probed);
-    context.metrics.asked_whether_accepted(probed.as_ref().ok().copied());
+    context.metrics.count_probe(match probed {
+        Ok(true) => ProbeResult::Accepted,
+        Ok(false) => ProbeResult::Rejected,
+        Err(_) => ProbeResult::Unknown,
+    });
     let is_accepted = probed?;
     reconciliation.readings.probe_accepted = Some(is_accepted);
     let rejected_at = (!is_accepted).then(now);

@@ -10,7 +10,7 @@ use rotation::Status;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{ClientSecretRotation, INITIALIZED_ANNOTATION, FIELD_MANAGER, ROTATION_FINALIZER},
+    api::{ClientSecretRotation, FIELD_MANAGER, INITIALIZED_ANNOTATION, ROTATION_FINALIZER},
     controller::{
         error::Error,
         kube_call::{check_fence, kube_call},
@@ -48,7 +48,8 @@ impl ResourceApi {
         let mut resource = resource.clone();
         resource.metadata.managed_fields = None;
         resource.status = Some(status);
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         check_fence(fence)?;
         let stored = self.api.replace_status(&self.name, &params, &resource);
         let stored = kube_call("storing the status", stored).await?;
@@ -88,7 +89,8 @@ impl ResourceApi {
         fence: WriteFence<'_>,
     ) -> Result<ClientSecretRotation, Error> {
         metadata["resourceVersion"] = json!(resource.resource_version());
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         check_fence(fence)?;
         let patched = self.api.patch(&self.name, &params, &patch);

@@ -209,7 +209,7 @@ fn throttled(
         return None;
     }
     let tenant = controller.tenants.find(resource).ok()?;
-    let class = tenant.client.check_open().err()?.class();
+    let class = tenant.client.blocked_by()?.class();
     Some(Action::requeue(backoff(class, 1, Utc::now(), rand::random())))
 }
 

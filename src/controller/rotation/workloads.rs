@@ -140,7 +140,8 @@ impl<'a> Workloads<'a> {
             + DeserializeOwned,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         let action = format!("restarting {}", describe(reference));
         kube_call(&action, api.patch(&reference.name, &params, &Patch::Merge(patch))).await?;
         Ok(())

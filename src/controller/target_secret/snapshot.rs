@@ -10,7 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::api::{
-    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, KEYS_ANNOTATION, Keys, FIELD_MANAGER, OWNER_ANNOTATION,
+    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, FIELD_MANAGER, KEYS_ANNOTATION, Keys, OWNER_ANNOTATION,
 };
 
 /// Largest number that is accepted. At one rotation a second it lasts thirty thousand years.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{render::Rendered, snapshot::Snapshot};
 use crate::{
-    api::FIELD_MANAGER,
+    api::{FIELD_MANAGER, PREPARE_FIELD_MANAGER},
     controller::{
         error::{Error, KubeFailure},
         kube_call::{check_fence, kube_call},

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use auth0_client::{
-    Auth0Error as Error, ClientSecret, Credentials, CredentialsSource, KeyCredentials,
-    SigningAlgorithm, SigningKey,
+    ClientSecret, Credentials, CredentialsSource, Error, KeyCredentials, SigningAlgorithm,
+    SigningKey,
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -69,7 +69,7 @@ pub(super) fn source(
             let (spec, domain) = (key.clone(), access.domain.clone());
             Ok(Box::new(PrivateKeyCredentials { secret, domain, spec }))
         }
-        _ => Err(Error::Configuration(
+        _ => Err(Error::InvalidConfiguration(
             "spec.credentials must have exactly one of clientSecret and privateKeyJwt".into(),
         )),
     }
@@ -106,7 +106,7 @@ impl CredentialsSecret {
 
     /// Returns the error of a Secret that cannot be used; `why` continues the sentence.
     fn unusable(&self, why: &str) -> Error {
-        Error::Credentials(format!("the credentials Secret {} {why}", self.key.name))
+        Error::CredentialsUnreadable(format!("the credentials Secret {} {why}", self.key.name))
     }
 }
 

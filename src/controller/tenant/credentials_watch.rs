@@ -74,7 +74,7 @@ pub(super) fn update<T: TenantResource>(
         let task = AbortOnDrop::spawn(async move {
             let mut changes = std::pin::pin!(changes);
             while changes.next().await.is_some() {
-                client.forget_failure().await;
+                client.clear_token_failure();
                 trigger.tenant(&namespace, &reference);
                 tokio::time::sleep(MIN_INTERVAL).await;
             }

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use auth0_client::{Endpoint, RateLimitStatus, TenantClient};
+use auth0_client::{Endpoint, RateLimit, RateLimitStatus, TenantClient};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt as _};
 use parking_lot::Mutex;
@@ -133,7 +133,7 @@ impl TenantRegistry {
     /// Returns the tenant of a tenant resource. Permission is for the caller to check.
     pub(super) fn handle<T: TenantResource>(&self, tenant: &T) -> Result<TenantHandle, Error> {
         let endpoint = TenantEndpoint::of(tenant.access())
-            .map_err(|message| Error::Auth0(auth0_client::Auth0Error::Configuration(message)))?;
+            .map_err(|message| Error::Auth0(auth0_client::Error::InvalidConfiguration(message)))?;
         let uid = tenant.uid().unwrap_or_default();
         let generation = tenant.meta().generation;
         let mut clients = self.clients.lock();
@@ -202,7 +202,7 @@ impl TenantRegistry {
 
     /// Returns the last rate limit that Auth0 reported to the tenant with this UID.
     pub(crate) fn rate_limit(&self, uid: &str) -> Option<RateLimitStatus> {
-        self.clients.lock().get(uid)?.client.budget()
+        self.clients.lock().get(uid)?.client.rate_limit_status()
     }
 
     /// Drops the clients, the state and the metrics of tenants whose resource is gone.
@@ -231,15 +231,15 @@ impl TenantRegistry {
         &self,
         tenant: &T,
         endpoint: TenantEndpoint,
-    ) -> Result<BuiltClient, auth0_client::Auth0Error> {
+    ) -> Result<BuiltClient, auth0_client::Error> {
         let access = tenant.access();
         permission::check_rules(tenant.allow_rules().unwrap_or_default())
-            .map_err(auth0_client::Auth0Error::Configuration)?;
+            .map_err(auth0_client::Error::InvalidConfiguration)?;
         let connection = Endpoint {
             url: endpoint.url.clone(),
             ca_bundle: access.ca_bundle.clone().filter(|bundle| !bundle.trim().is_empty()),
             allow_http: self.params.allow_http,
-            deadline: call_deadline(self.params.propagation_window),
+            timeout: call_deadline(self.params.propagation_window),
         };
         let audience =
             access.audience.clone().unwrap_or_else(|| format!("https://{}/api/v2/", access.domain));
@@ -251,7 +251,10 @@ impl TenantRegistry {
             last_read: credentials_read.clone(),
         };
         let credentials = credentials::source(access, secret)?;
-        let rate_limit = (access.rate_limit.requests_per_second, access.rate_limit.burst);
+        let rate_limit = RateLimit {
+            requests_per_second: access.rate_limit.requests_per_second,
+            burst: access.rate_limit.burst,
+        };
         let meter = Arc::new(self.context.metrics.tenant(TenantId::of::<T>(tenant).labels()));
         let client =
             TenantClient::new(&connection, audience, credentials, rate_limit, meter.clone())?;

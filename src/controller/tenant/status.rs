@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_client::{READ_CLIENTS, READ_KEYS, UPDATE_KEYS};
+use auth0_client::{READ_CLIENT_KEYS, READ_CLIENTS, UPDATE_CLIENT_KEYS};
 use chrono::{DateTime, Utc};
 use kube::{
     ResourceExt as _, api::PostParams, core::DeserializeGuard, runtime::controller::Action,
@@ -45,9 +45,9 @@ struct ScopeUse {
 }
 
 const SCOPES: [ScopeUse; 3] = [
-    ScopeUse { scope: UPDATE_KEYS, needed_for: "rotations" },
+    ScopeUse { scope: UPDATE_CLIENT_KEYS, needed_for: "rotations" },
     ScopeUse { scope: READ_CLIENTS, needed_for: "checking clients" },
-    ScopeUse { scope: READ_KEYS, needed_for: "import, read-back and drift" },
+    ScopeUse { scope: READ_CLIENT_KEYS, needed_for: "import, read-back and drift" },
 ];
 
 /// The token that a check found.
@@ -94,9 +94,9 @@ async fn fetch_token<T: TenantResource>(
     registry: &TenantRegistry,
 ) -> Result<TokenInfo, Error> {
     let handle = registry.handle(tenant)?;
-    let scopes = handle.client.scopes(&SCOPES.map(|needed| needed.scope)).await;
+    let scopes = handle.client.granted_scopes(&SCOPES.map(|needed| needed.scope)).await;
     handle.meter.count_operation("scopes", &scopes);
-    Ok(TokenInfo { scopes: scopes?, issued_at: handle.client.token_time().await })
+    Ok(TokenInfo { scopes: scopes?, issued_at: handle.client.token_fetched_at().await })
 }
 
 /// Returns the rate limit for the status: the one that it has, until the interval is over.
@@ -106,7 +106,7 @@ fn rate_limit_to_report<T: TenantResource>(
 ) -> Option<RateLimitStatus> {
     let reported = tenant.status().and_then(|status| status.rate_limit);
     let handle = registry.handle(tenant).ok()?;
-    let Some(observed) = handle.client.budget() else { return reported };
+    let Some(observed) = handle.client.rate_limit_status() else { return reported };
     let is_due = registry.states.with(&handle.uid, |state| {
         let last = state.rate_limit_reported_at;
         let is_due = last.is_none_or(|at| at.elapsed() >= RATE_LIMIT_INTERVAL);
@@ -131,7 +131,7 @@ impl TenantRegistry {
         reference: &TenantRef,
         handle: &TenantHandle,
     ) {
-        let Some(observed) = handle.client.budget() else { return };
+        let Some(observed) = handle.client.rate_limit_status() else { return };
         let reported_at = self.states.with(&handle.uid, |state| state.rate_limit_reported_at);
         let valid_for = if observed.remaining == 0 { RATE_LIMIT_INTERVAL } else { RECHECK };
         if reported_at.is_none_or(|at| at.elapsed() >= valid_for) {
@@ -214,7 +214,7 @@ fn readiness(scopes: &Scopes) -> (bool, Reason, String) {
         "the management client lacks scopes: {}. Grant them in Auth0's dashboard",
         missing.join(", ")
     );
-    if is_missing(UPDATE_KEYS) {
+    if is_missing(UPDATE_CLIENT_KEYS) {
         (false, Reason::MissingScope, message)
     } else {
         (true, Reason::PartiallyUsable, message)

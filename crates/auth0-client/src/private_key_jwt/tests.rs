@@ -1,3 +1,5 @@
+//! Client assertions, verified by another library, and the parsing of keys.
+
 use std::collections::HashSet;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
@@ -7,17 +9,17 @@ use serde_json::Value;
 
 use super::*;
 
-const PKCS1: &str = include_str!("../tests/keys/rsa.pkcs1.pem");
-const PKCS8: &str = include_str!("../tests/keys/rsa.pkcs8.pem");
-const PUBLIC: &str = include_str!("../tests/keys/rsa.public.pem");
-const CERTIFICATE: &str = include_str!("../tests/keys/rsa.certificate.pem");
-const OTHER_PUBLIC: &str = include_str!("../tests/keys/other.public.pem");
+const PKCS1: &str = include_str!("../../tests/keys/rsa.pkcs1.pem");
+const PKCS8: &str = include_str!("../../tests/keys/rsa.pkcs8.pem");
+const PUBLIC: &str = include_str!("../../tests/keys/rsa.public.pem");
+const CERTIFICATE: &str = include_str!("../../tests/keys/rsa.certificate.pem");
+const OTHER_PUBLIC: &str = include_str!("../../tests/keys/other.public.pem");
 
 const NOW: i64 = 1_800_000_000;
 
 fn credentials(pem: &str, algorithm: SigningAlgorithm, key_id: Option<&str>) -> KeyCredentials {
     KeyCredentials {
-        client_id: "manager".into(),
+        client_id: "management".into(),
         domain: "acme.eu.auth0.com".into(),
         algorithm,
         key_id: key_id.map(Into::into),
@@ -25,13 +27,13 @@ fn credentials(pem: &str, algorithm: SigningAlgorithm, key_id: Option<&str>) -> 
     }
 }
 
-fn assertion(credentials: &KeyCredentials) -> String {
+fn sign_assertion(credentials: &KeyCredentials) -> String {
     let now = DateTime::from_timestamp(NOW, 0).unwrap();
-    credentials.assertion(now).unwrap().expose_secret().to_owned()
+    credentials.sign_assertion(now).unwrap().expose_secret().to_owned()
 }
 
-/// The claims, if another library finds the signature good.
-fn claims(assertion: &str, public: &str, algorithm: Algorithm) -> Option<Value> {
+/// Returns the claims if another library verifies the signature.
+fn verify(assertion: &str, public: &str, algorithm: Algorithm) -> Option<Value> {
     let mut validation = Validation::new(algorithm);
     validation.validate_exp = false;
     validation.set_audience(&["https://acme.eu.auth0.com/"]);
@@ -40,20 +42,20 @@ fn claims(assertion: &str, public: &str, algorithm: Algorithm) -> Option<Value> 
 }
 
 #[test]
-fn an_assertion_says_what_auth0_asks_for() {
-    let all = [
+fn assertion_has_required_header_and_claims() {
+    let algorithms = [
         (SigningAlgorithm::Rs256, Algorithm::RS256),
         (SigningAlgorithm::Rs384, Algorithm::RS384),
         (SigningAlgorithm::Ps256, Algorithm::PS256),
     ];
-    for (algorithm, expected) in all {
+    for (algorithm, expected) in algorithms {
         for pem in [PKCS1, PKCS8] {
-            let made = assertion(&credentials(pem, algorithm, None));
-            let header = decode_header(&made).unwrap();
+            let signed = sign_assertion(&credentials(pem, algorithm, None));
+            let header = decode_header(&signed).unwrap();
             assert_eq!((header.alg, header.kid), (expected, None));
-            let claims = claims(&made, PUBLIC, expected).unwrap();
-            assert_eq!(claims["iss"], "manager");
-            assert_eq!(claims["sub"], "manager");
+            let claims = verify(&signed, PUBLIC, expected).unwrap();
+            assert_eq!(claims["iss"], "management");
+            assert_eq!(claims["sub"], "management");
             assert_eq!(claims["aud"], "https://acme.eu.auth0.com/");
             assert_eq!((&claims["iat"], &claims["exp"]), (&NOW.into(), &(NOW + 60).into()));
             assert!((1..=64).contains(&claims["jti"].as_str().unwrap().len()));
@@ -63,52 +65,56 @@ fn an_assertion_says_what_auth0_asks_for() {
 }
 
 #[test]
-fn a_key_id_is_said_when_it_is_given() {
-    let made = assertion(&credentials(PKCS8, SigningAlgorithm::Rs256, Some("kid-1")));
-    assert_eq!(decode_header(&made).unwrap().kid.as_deref(), Some("kid-1"));
+fn assertion_names_configured_key_id() {
+    let signed = sign_assertion(&credentials(PKCS8, SigningAlgorithm::Rs256, Some("kid-1")));
+    assert_eq!(decode_header(&signed).unwrap().kid.as_deref(), Some("kid-1"));
 }
 
 #[test]
-fn no_other_key_has_signed_and_no_two_assertions_are_the_same() {
+fn assertion_is_signed_with_the_key_and_unique() {
     let credentials = credentials(PKCS8, SigningAlgorithm::Rs256, None);
-    let made = assertion(&credentials);
-    assert_eq!(claims(&made, OTHER_PUBLIC, Algorithm::RS256), None);
+    let signed = sign_assertion(&credentials);
+    assert_eq!(verify(&signed, OTHER_PUBLIC, Algorithm::RS256), None);
     let ids: HashSet<_> = (0..20)
-        .map(|_| claims(&assertion(&credentials), PUBLIC, Algorithm::RS256).unwrap())
+        .map(|_| verify(&sign_assertion(&credentials), PUBLIC, Algorithm::RS256).unwrap())
         .map(|claims| claims["jti"].to_string())
         .collect();
     assert_eq!(ids.len(), 20);
 }
 
 #[test]
-fn what_is_no_key_is_told_with_what_to_do() {
+fn rejects_unusable_key_with_advice() {
     let cut = PKCS8.split_at(PKCS8.len() / 2).0;
     let scrambled = PKCS8.replace("\nMII", "\nmii");
-    let refused = [
+    let rejected = [
         ("", InvalidKey::NotPem, "BEGIN and END lines"),
         ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", InvalidKey::NotPem, "BEGIN"),
-        (include_str!("../tests/keys/encrypted.pkcs8.pem"), InvalidKey::Encrypted, "openssl pkey"),
-        (include_str!("../tests/keys/encrypted.pkcs1.pem"), InvalidKey::Encrypted, "decrypt it"),
+        (
+            include_str!("../../tests/keys/encrypted.pkcs8.pem"),
+            InvalidKey::Encrypted,
+            "openssl pkey",
+        ),
+        (include_str!("../../tests/keys/encrypted.pkcs1.pem"), InvalidKey::Encrypted, "decrypt it"),
         (PUBLIC, InvalidKey::Public, "the private key"),
         (CERTIFICATE, InvalidKey::Certificate, "its private key"),
-        (include_str!("../tests/keys/ec.sec1.pem"), InvalidKey::NotRsa, "RSA only"),
-        (include_str!("../tests/keys/ec.pkcs8.pem"), InvalidKey::NotRsa, "openssl genrsa"),
-        (include_str!("../tests/keys/ed25519.pkcs8.pem"), InvalidKey::NotRsa, "RSA only"),
-        (include_str!("../tests/keys/openssh.pem"), InvalidKey::OpenSsh, "ssh-keygen"),
-        (include_str!("../tests/keys/short.pkcs1.pem"), InvalidKey::TooShort, "2048"),
-        (include_str!("../tests/keys/short.pkcs8.pem"), InvalidKey::TooShort, "2048"),
+        (include_str!("../../tests/keys/ec.sec1.pem"), InvalidKey::NotRsa, "RSA keys only"),
+        (include_str!("../../tests/keys/ec.pkcs8.pem"), InvalidKey::NotRsa, "openssl genrsa"),
+        (include_str!("../../tests/keys/ed25519.pkcs8.pem"), InvalidKey::NotRsa, "RSA keys only"),
+        (include_str!("../../tests/keys/openssh.pem"), InvalidKey::OpenSsh, "ssh-keygen"),
+        (include_str!("../../tests/keys/short.pkcs1.pem"), InvalidKey::TooShort, "2048"),
+        (include_str!("../../tests/keys/short.pkcs8.pem"), InvalidKey::TooShort, "2048"),
         (cut, InvalidKey::Damaged, "whole file"),
         (&scrambled, InvalidKey::Damaged, "whole file"),
     ];
-    for (text, expected, says) in refused {
+    for (text, expected, advice) in rejected {
         let error = SigningKey::from_pem(text).unwrap_err();
         assert_eq!(error, expected, "{text}");
-        assert!(error.to_string().contains(says), "{error}");
+        assert!(error.to_string().contains(advice), "{error}");
     }
 }
 
 #[test]
-fn what_stands_around_a_key_is_passed_over() {
+fn ignores_text_around_key() {
     let windows = PKCS8.replace('\n', "\r\n");
     let indented = PKCS8.replace('\n', "\n    ");
     let chained = format!("a comment\n{CERTIFICATE}{PUBLIC}\n{PKCS1}\n");
@@ -119,7 +125,7 @@ fn what_stands_around_a_key_is_passed_over() {
 }
 
 #[test]
-fn a_key_prints_nothing_of_itself() {
+fn debug_prints_no_part_of_key() {
     let credentials = credentials(PKCS8, SigningAlgorithm::Ps256, None);
     let key = "SigningKey([REDACTED])";
     assert_eq!(format!("{:?}", credentials.key), key);
@@ -128,7 +134,7 @@ fn a_key_prints_nothing_of_itself() {
 
 proptest! {
     #[test]
-    fn any_text_is_refused(label in "[A-Z ]{0,20}", body in "[A-Za-z0-9+/=\n: -]{0,300}") {
+    fn rejects_random_text(label in "[A-Z ]{0,20}", body in "[A-Za-z0-9+/=\n: -]{0,300}") {
         let text = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
         prop_assert!(SigningKey::from_pem(&text).is_err());
         prop_assert!(SigningKey::from_pem(&body).is_err());

@@ -1,8 +1,8 @@
-//! Auth0's answers: a client, a list, a token, an error. Where `~` stands, a secret stands.
+//! Responses of Auth0: a client, a list, a token, an error. `~` in the input is replaced by a secret.
 
 #![no_main]
 
-use auth0_rotator::fuzzing::{MARK, answer};
+use auth0_rotator::fuzzing::{MARKER, response};
 use libfuzzer_sys::fuzz_target;
 
 const STATUSES: [u16; 8] = [200, 201, 302, 400, 401, 403, 404, 500];
@@ -12,9 +12,9 @@ fuzz_target!(|input: &[u8]| {
     let mut body = Vec::with_capacity(rest.len());
     for byte in rest {
         match byte {
-            b'~' => body.extend_from_slice(MARK.as_bytes()),
+            b'~' => body.extend_from_slice(MARKER.as_bytes()),
             byte => body.push(*byte),
         }
     }
-    answer(STATUSES[usize::from(first % 8)], first & 8 != 0, &body, "shop");
+    response(STATUSES[usize::from(first % 8)], first & 8 != 0, &body, "shop");
 });

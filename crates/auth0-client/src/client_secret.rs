@@ -1,4 +1,4 @@
-//! The value of a client secret: it can't be printed, and it is wiped when it goes.
+//! Client secrets that are never printed and are wiped from memory on drop.
 
 use std::fmt;
 
@@ -7,64 +7,64 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-/// The longest value that is taken, in bytes. Auth0's own are 64 characters.
-const LIMIT: usize = 4096;
+/// Maximum length in bytes. Secrets that Auth0 generates have 64 characters.
+const MAX_LENGTH: usize = 4096;
 
-/// The value of a client secret.
+/// A client secret.
 ///
-/// `Debug` prints no part of it, there is no `Display`, comparison takes the same time wherever
-/// two values differ, and the memory is wiped on drop.
+/// `Debug` prints no part of the value, there is no `Display`, comparison takes constant time, and
+/// the memory is wiped on drop.
 #[derive(Clone)]
 pub struct ClientSecret(SecretString);
 
-/// A text that can't be a client secret.
+/// Why a text cannot be a client secret.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidSecret {
-    /// There is nothing in it.
+    /// The text is empty.
     #[error("the client secret is empty")]
     Empty,
-    /// It has control characters, or is longer than 4096 bytes.
-    #[error("the client secret has control characters or more than {LIMIT} bytes")]
-    Unprintable,
+    /// The text contains control characters or is longer than 4096 bytes.
+    #[error("the client secret contains control characters or more than {MAX_LENGTH} bytes")]
+    Malformed,
 }
 
 impl ClientSecret {
-    /// Takes a value that came from outside.
+    /// Validates a value from an external source.
     ///
     /// # Errors
-    /// When it is empty, longer than 4096 bytes, or has control characters (which a list of lines
-    /// couldn't hold).
-    pub fn new(value: SecretString) -> Result<ClientSecret, InvalidSecret> {
+    /// Fails if the value is empty, longer than 4096 bytes, or contains control characters (which
+    /// a list with one secret per line cannot represent).
+    pub fn new(value: SecretString) -> Result<Self, InvalidSecret> {
         let text = value.expose_secret();
         if text.is_empty() {
             return Err(InvalidSecret::Empty);
         }
-        if text.len() > LIMIT || text.chars().any(char::is_control) {
-            return Err(InvalidSecret::Unprintable);
+        if text.len() > MAX_LENGTH || text.chars().any(char::is_control) {
+            return Err(InvalidSecret::Malformed);
         }
-        Ok(ClientSecret(value))
+        Ok(Self(value))
     }
 
-    /// A new value of 64 characters of `[A-Za-z0-9_-]`, 384 bits, from the operating system's
-    /// generator. `None` when it gives none.
-    pub fn generate() -> Option<ClientSecret> {
+    /// Generates a value of 64 characters from `[A-Za-z0-9_-]` (384 bits). Returns `None` if the
+    /// operating system's random number generator fails.
+    pub fn generate() -> Option<Self> {
         const ALPHABET: &[u8; 64] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
         let mut bytes = Zeroizing::new([0u8; 64]);
         SysRng.try_fill_bytes(bytes.as_mut()).ok()?;
-        // 64 divides 256: no character is likelier than another.
+        // 64 divides 256, so every character is equally likely.
         let characters = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)]));
-        ClientSecret::new(SecretString::from(characters.collect::<String>())).ok()
+        Self::new(SecretString::from(characters.collect::<String>())).ok()
     }
 
-    /// The value itself: for a request to Auth0 or the target Secret, and nowhere else.
+    /// Returns the value. Use it only in a request to Auth0 or in the target Secret.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 }
 
 impl PartialEq for ClientSecret {
-    fn eq(&self, other: &ClientSecret) -> bool {
+    fn eq(&self, other: &Self) -> bool {
         self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
     }
 }
@@ -86,20 +86,20 @@ mod tests {
     }
 
     #[test]
-    fn it_does_not_print_its_value() {
+    fn debug_prints_no_part_of_value() {
         let secret = secret("s3cr3t-value").unwrap();
         assert!(!format!("{secret:?} {secret:#?}").contains("s3cr"));
     }
 
     #[test]
-    fn it_compares_by_value() {
+    fn compares_by_value() {
         assert_eq!(secret("abc"), secret("abc"));
         assert_ne!(secret("abc"), secret("abd"));
         assert_ne!(secret("abc"), secret("abcd"));
     }
 
     #[test]
-    fn a_generated_value_is_long_and_safe_in_every_place() {
+    fn generated_value_is_long_and_needs_no_escaping() {
         let (one, two) = (ClientSecret::generate().unwrap(), ClientSecret::generate().unwrap());
         assert_ne!(one, two);
         assert_eq!(one.expose().len(), 64);
@@ -108,11 +108,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_list_could_not_hold_is_refused() {
+    fn rejects_value_that_a_list_cannot_represent() {
         assert_eq!(secret(""), Err(InvalidSecret::Empty));
-        for text in ["a\nb", "a\0", "\u{7f}", &"x".repeat(LIMIT + 1)] {
-            assert_eq!(secret(text), Err(InvalidSecret::Unprintable));
+        for text in ["a\nb", "a\0", "\u{7f}", &"x".repeat(MAX_LENGTH + 1)] {
+            assert_eq!(secret(text), Err(InvalidSecret::Malformed));
         }
-        assert!(secret(&"x".repeat(LIMIT)).is_ok());
+        assert!(secret(&"x".repeat(MAX_LENGTH)).is_ok());
     }
 }

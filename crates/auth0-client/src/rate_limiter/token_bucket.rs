@@ -1,0 +1,177 @@
+//! Token bucket: decides whether a call may be made now, or when.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::RateLimit;
+
+/// Fraction by which the interval between two calls is lengthened if the reserve is small. Without
+/// it, a call with a lower latency than its predecessor could arrive too early.
+const INTERVAL_MARGIN: f64 = 0.02;
+
+/// Token bucket, represented by the time at which it is full.
+///
+/// It holds a few calls less than the configured burst, so that Auth0's own bucket is never quite
+/// empty when calls arrive closer together than they were sent.
+#[derive(Debug)]
+pub(super) struct TokenBucket {
+    /// How long the bucket takes to regain one call.
+    interval: Duration,
+    /// The configured burst, less the reserve.
+    max_burst: u32,
+    /// The current burst: `max_burst`, or less if Auth0 reports a lower limit.
+    burst: u32,
+    /// Number of calls that are left at Auth0 when this bucket is empty.
+    reserve: u32,
+    full_at: Instant,
+}
+
+impl TokenBucket {
+    /// Creates a full bucket.
+    pub(super) fn new(rate_limit: RateLimit, now: Instant) -> Self {
+        let requests_per_second = u64::from(rate_limit.requests_per_second.max(1));
+        let interval = Duration::from_nanos(1_000_000_000u64.div_ceil(requests_per_second));
+        let burst = rate_limit.burst.max(1);
+        let reserve = reserve(burst);
+        let margin = if reserve < 3 { interval.mul_f64(INTERVAL_MARGIN) } else { Duration::ZERO };
+        let burst = burst - reserve;
+        Self { interval: interval + margin, max_burst: burst, burst, reserve, full_at: now }
+    }
+
+    /// Returns how long a call waits that has `ahead` other calls before it.
+    pub(super) fn wait(&self, now: Instant, ahead: u32) -> Duration {
+        let until_full = self.full_at.saturating_duration_since(now);
+        let used = until_full + self.interval.saturating_mul(ahead.saturating_add(1));
+        used.saturating_sub(self.interval.saturating_mul(self.burst))
+    }
+
+    /// Takes one call out of the bucket. Returns false if the bucket is empty.
+    pub(super) fn try_take(&mut self, now: Instant) -> bool {
+        let is_available = self.wait(now, 0).is_zero();
+        if is_available {
+            self.full_at = self.full_at.max(now) + self.interval;
+        }
+        is_available
+    }
+
+    /// Lowers the number of calls that are available `at` that time. Never raises it.
+    pub(super) fn lower_to(&mut self, calls: i64, at: Instant) {
+        let burst = i64::from(self.burst);
+        let missing = burst.saturating_sub(calls).clamp(0, 2 * burst);
+        let missing = u32::try_from(missing).unwrap_or_default();
+        self.full_at = self.full_at.max(at + self.interval.saturating_mul(missing));
+    }
+
+    /// Limits the burst to the limit that Auth0 reports. A limit above the configured burst has no effect.
+    pub(super) fn cap_burst(&mut self, limit: u32, now: Instant) {
+        let limit = limit.max(1);
+        let reserve = reserve(limit);
+        let burst = (limit - reserve).min(self.max_burst);
+        // The bucket keeps the calls that it holds, up to its new size.
+        let until_full = self.full_at.saturating_duration_since(now);
+        let shrinkage = self.interval.saturating_mul(self.burst.saturating_sub(burst));
+        let growth = self.interval.saturating_mul(burst.saturating_sub(self.burst));
+        self.full_at = now + until_full.saturating_sub(shrinkage) + growth;
+        self.burst = burst;
+        self.reserve = reserve;
+    }
+
+    /// Returns the number of calls that are left at Auth0 when this bucket is empty.
+    pub(super) fn reserve(&self) -> u32 {
+        self.reserve
+    }
+}
+
+/// Returns a tenth of the burst, between one and five, but never the whole burst.
+fn reserve(burst: u32) -> u32 {
+    (burst / 10).clamp(1, 5).min(burst.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn millis(number: u64) -> Duration {
+        Duration::from_millis(number)
+    }
+
+    fn full_bucket(requests_per_second: u32, burst: u32, now: Instant) -> TokenBucket {
+        TokenBucket::new(RateLimit { requests_per_second, burst }, now)
+    }
+
+    #[test]
+    fn reserves_a_tenth_but_never_all() {
+        let reserves = [1, 2, 3, 10, 20, 29, 30, 50, 1000].map(reserve);
+        assert_eq!(reserves, [0, 1, 1, 1, 2, 2, 3, 5, 5]);
+    }
+
+    #[test]
+    fn allows_burst_at_once_and_then_the_rate() {
+        let start = Instant::now();
+        let mut bucket = full_bucket(16, 50, start);
+        let at_once = (0..100).filter(|_| bucket.try_take(start)).count();
+        assert_eq!(at_once, 45);
+        assert!(bucket.wait(start, 0) > millis(62) && bucket.wait(start, 0) <= millis(63));
+        assert!(!bucket.try_take(start + millis(62)));
+        let in_a_minute = (1..=60_000).filter(|at| bucket.try_take(start + millis(*at))).count();
+        assert!((959..=960).contains(&in_a_minute), "{in_a_minute}");
+    }
+
+    #[test]
+    fn lower_to_never_raises_available_calls() {
+        let start = Instant::now();
+        let mut bucket = full_bucket(10, 30, start);
+        bucket.lower_to(1_000, start);
+        bucket.lower_to(3, start);
+        bucket.lower_to(20, start);
+        assert_eq!((0..30).filter(|_| bucket.try_take(start)).count(), 3);
+        bucket.lower_to(-2, start);
+        assert_eq!(bucket.wait(start, 0), millis(300));
+        bucket.lower_to(i64::MIN, start);
+        assert!(bucket.wait(start, 0) <= millis(2_900), "the debt is bounded");
+    }
+
+    #[test]
+    fn burst_follows_reported_limit_up_to_configured_burst() {
+        let start = Instant::now();
+        let mut bucket = full_bucket(10, 50, start);
+        bucket.cap_burst(4, start);
+        assert_eq!((0..50).filter(|_| bucket.try_take(start)).count(), 3);
+        bucket.cap_burst(5_000, start);
+        let available = (0..50).filter(|_| bucket.try_take(start)).count();
+        assert_eq!(available, 0, "a larger limit makes no calls available");
+        let later = start + Duration::from_secs(60);
+        assert_eq!((0..100).filter(|_| bucket.try_take(later)).count(), 45);
+    }
+
+    proptest! {
+        /// Holds for any sequence of reports from Auth0.
+        #[test]
+        fn no_period_exceeds_burst_plus_rate(
+            rate in 1u32..40, burst in 1u32..60,
+            steps in prop::collection::vec((0u64..400, 0u8..12, -5i64..60), 1..300),
+        ) {
+            let start = Instant::now();
+            let mut bucket = full_bucket(rate, burst, start);
+            let (mut now, mut taken) = (0, Vec::new());
+            for (gap, action, number) in steps {
+                now += gap;
+                let at = start + millis(now);
+                match action {
+                    0 => bucket.lower_to(number, at),
+                    1 => bucket.cap_burst(number.unsigned_abs() as u32, at),
+                    _ => if bucket.try_take(at) { taken.push(now) },
+                }
+            }
+            for (first, from) in taken.iter().enumerate() {
+                for (last, to) in taken.iter().enumerate().skip(first) {
+                    let most = f64::from(burst) + (to - from) as f64 * f64::from(rate) / 1000.0;
+                    prop_assert!((last - first + 1) as f64 <= most + 1e-6);
+                }
+            }
+        }
+    }
+}

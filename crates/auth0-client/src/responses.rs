@@ -1,0 +1,84 @@
+//! Parsing of Management API responses. Parse errors never include any part of the response body.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
+
+use crate::{
+    client_info::{ClientInfo, ClientKind, ClientPage},
+    client_secret::{ClientSecret, InvalidSecret},
+    error::{Error, InvalidResponse},
+    transport::HttpResponse,
+};
+
+#[derive(Deserialize)]
+struct ClientBody {
+    client_id: String,
+    client_secret: Option<SecretString>,
+    token_endpoint_auth_method: Option<String>,
+    client_authentication_methods: Option<IgnoredAny>,
+    jwt_configuration: Option<JwtConfiguration>,
+    client_metadata: Option<BTreeMap<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct JwtConfiguration {
+    alg: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PageBody {
+    total: usize,
+    clients: Vec<ClientBody>,
+}
+
+/// Parses the client with the given ID.
+pub(crate) fn parse_client(response: &HttpResponse, client_id: &str) -> Result<ClientInfo, Error> {
+    let body: ClientBody = response.json()?;
+    if body.client_id != client_id {
+        return Err(Error::InvalidResponse(InvalidResponse::WrongClient));
+    }
+    body.into_client_info()
+}
+
+/// Parses a page of clients.
+pub(crate) fn parse_page(response: &HttpResponse) -> Result<ClientPage, Error> {
+    let body: PageBody = response.json()?;
+    let clients = body.clients.into_iter().map(ClientBody::into_client_info);
+    Ok(ClientPage { clients: clients.collect::<Result<_, _>>()?, total: body.total })
+}
+
+impl ClientBody {
+    fn into_client_info(self) -> Result<ClientInfo, Error> {
+        let secret = match self.client_secret.map(ClientSecret::new) {
+            None | Some(Err(InvalidSecret::Empty)) => None,
+            Some(Ok(secret)) => Some(secret),
+            Some(Err(InvalidSecret::Malformed)) => {
+                return Err(Error::InvalidResponse(InvalidResponse::MalformedSecret));
+            }
+        };
+        let kind = if self.client_authentication_methods.is_some() {
+            ClientKind::KeyBased
+        } else if self.token_endpoint_auth_method.as_deref() == Some("none") {
+            ClientKind::Public
+        } else {
+            ClientKind::Confidential
+        };
+        let algorithm = self.jwt_configuration.and_then(|configuration| configuration.alg);
+        let mut metadata = BTreeMap::new();
+        for (key, value) in self.client_metadata.into_iter().flatten() {
+            if let Value::String(text) = value {
+                metadata.insert(key, text);
+            }
+        }
+        Ok(ClientInfo {
+            client_id: self.client_id,
+            kind,
+            signs_with_secret: algorithm.as_deref() == Some("HS256"),
+            metadata,
+            secret,
+        })
+    }
+}

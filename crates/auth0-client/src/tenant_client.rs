@@ -1,0 +1,346 @@
+//! The operations of one tenant.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use chrono::{DateTime, Utc};
+use reqwest::StatusCode;
+use serde::Deserialize;
+
+use crate::{
+    access_token::{AccessToken, READ_CLIENTS, UPDATE_CLIENT_KEYS},
+    client_info::{ClientInfo, ClientPage},
+    client_secret::ClientSecret,
+    credentials::CredentialsSource,
+    error::Error,
+    rate_limiter::{Api, Priority, RateLimit, RateLimitStatus},
+    responses,
+    token_cache::TokenCache,
+    transport::{Call, Endpoint, HttpResponse, RequestObserver, Transport},
+};
+
+const FIELDS: &str = "client_id,token_endpoint_auth_method,jwt_configuration,client_metadata";
+const FIELDS_WITH_SECRET: &str = "client_id,token_endpoint_auth_method,jwt_configuration,\
+                                  client_metadata,client_secret,client_authentication_methods";
+
+/// Client for the Management API and the Authentication API of one tenant.
+pub struct TenantClient {
+    transport: Transport,
+    tokens: TokenCache,
+}
+
+/// A `GET` request to the Management API.
+struct ReadRequest<'a> {
+    operation: &'static str,
+    path: &'a [&'a str],
+    query: &'a [(&'a str, &'a str)],
+    with_secrets: bool,
+    priority: Priority,
+}
+
+impl TenantClient {
+    /// Creates a client that calls `endpoint` with tokens for `audience` and reports each request
+    /// to the `observer`.
+    ///
+    /// # Errors
+    /// Fails if the endpoint or its CA bundle is invalid.
+    pub fn new(
+        endpoint: &Endpoint,
+        audience: String,
+        credentials: Box<dyn CredentialsSource>,
+        rate_limit: RateLimit,
+        observer: Arc<dyn RequestObserver>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            transport: Transport::new(endpoint, rate_limit, observer)?,
+            tokens: TokenCache::new(audience, credentials),
+        })
+    }
+
+    /// Returns the rate limit of the Management API as Auth0 last reported it, or `None` before the
+    /// first report.
+    pub fn rate_limit_status(&self) -> Option<RateLimitStatus> {
+        self.transport.rate_limiter().rate_limit_status()
+    }
+
+    /// Returns the error that blocks calls to the Management API at this moment, if any: an
+    /// exhausted rate limit or an open circuit.
+    pub fn blocked_by(&self) -> Option<Error> {
+        self.transport.rate_limiter().blocked_by(Api::Management)
+    }
+
+    /// Returns the scopes of the cached token. Fetches a token if there is none, or if a required
+    /// scope is missing and may have been granted since.
+    ///
+    /// # Errors
+    /// Fails if no token can be fetched.
+    pub async fn granted_scopes(&self, required: &[&str]) -> Result<Vec<String>, Error> {
+        let token = self
+            .tokens
+            .get_preferring(&self.transport, Utc::now(), |token| {
+                required.iter().all(|scope| token.has_scope(scope))
+            })
+            .await?;
+        Ok(token.scopes().to_vec())
+    }
+
+    /// Returns the client ID with which the operator authenticates. Does not call Auth0.
+    ///
+    /// # Errors
+    /// Fails if the credentials cannot be loaded.
+    pub async fn management_client_id(&self) -> Result<String, Error> {
+        self.tokens.client_id().await
+    }
+
+    /// Returns when the cached token was fetched, or `None` if there is none.
+    pub async fn token_fetched_at(&self) -> Option<DateTime<Utc>> {
+        self.tokens.fetched_at().await
+    }
+
+    /// Returns true if the Management API includes secrets in its responses. Fetches a new token if
+    /// the scope may have been granted since.
+    ///
+    /// # Errors
+    /// Fails if no token can be fetched.
+    pub async fn can_read_secrets(&self) -> Result<bool, Error> {
+        let token = self.token_preferring_secrets(Utc::now()).await?;
+        Ok(token.can_read_secrets())
+    }
+
+    /// Discards the cached failure of the last token request, because the credentials may have been
+    /// corrected. The next call then requests a token, however recent the failure is.
+    pub fn clear_token_failure(&self) {
+        self.tokens.clear_failure();
+    }
+
+    /// Checks all preconditions of a change and fetches the token for it, so that the change itself
+    /// is a single request.
+    ///
+    /// # Errors
+    /// Fails if calls are blocked or if no token allows changes. Nothing was changed.
+    pub async fn prepare_change(&self) -> Result<(), Error> {
+        if let Some(error) = self.blocked_by() {
+            return Err(error);
+        }
+        self.token_for_change().await?;
+        Ok(())
+    }
+
+    /// Calls `POST /api/v2/clients/{id}/rotate-secret`. Sends one request and never retries it;
+    /// sends none if it cannot start before `not_after`.
+    ///
+    /// Returns `None` if Auth0 rotated the secret but did not return the new one.
+    ///
+    /// # Errors
+    /// After a failure, the secret may have changed unless [`Error::had_no_effect`] is true.
+    pub async fn rotate_secret(
+        &self,
+        client_id: &str,
+        not_after: Instant,
+    ) -> Result<Option<ClientSecret>, Error> {
+        let token = self.token_for_change().await?;
+        let url = self.transport.url(&["api", "v2", "clients", client_id, "rotate-secret"]);
+        let request = self.transport.client().post(url).bearer_auth(token.expose());
+        let response =
+            self.transport.send(request, change_call("rotate-secret", not_after)).await?;
+        self.check_status(&response, &token, UPDATE_CLIENT_KEYS).await?;
+        Ok(responses::parse_client(&response, client_id)?.secret)
+    }
+
+    /// Calls `PATCH /api/v2/clients/{id}` with a secret. It is safe to repeat the call. Sends no
+    /// request if it cannot start before `not_after`.
+    ///
+    /// # Errors
+    /// Fails with [`Error::ValueRejected`] if Auth0 rejects the value.
+    pub async fn set_secret(
+        &self,
+        client_id: &str,
+        secret: &ClientSecret,
+        not_after: Instant,
+    ) -> Result<(), Error> {
+        let token = self.token_for_change().await?;
+        let url = self.transport.url(&["api", "v2", "clients", client_id]);
+        // Borrowed, because a copy would not be wiped.
+        let body = BTreeMap::from([("client_secret", secret.expose())]);
+        let request = self.transport.client().patch(url).bearer_auth(token.expose()).json(&body);
+        let response = self.transport.send(request, change_call("set-secret", not_after)).await?;
+        if response.status == StatusCode::BAD_REQUEST {
+            return Err(Error::ValueRejected);
+        }
+        self.check_status(&response, &token, UPDATE_CLIENT_KEYS).await
+    }
+
+    /// Calls `GET /api/v2/clients/{id}`. Includes the secret if `with_secret` is true and the
+    /// token's scopes allow it. Auth0 logs each read of a secret.
+    ///
+    /// # Errors
+    /// Fails with [`Error::ClientNotFound`] if the client does not exist.
+    pub async fn read_client(
+        &self,
+        client_id: &str,
+        with_secret: bool,
+        priority: Priority,
+    ) -> Result<ClientInfo, Error> {
+        let request = ReadRequest {
+            operation: "read-client",
+            path: &["api", "v2", "clients", client_id],
+            query: &[],
+            with_secrets: with_secret,
+            priority,
+        };
+        responses::parse_client(&self.read(request).await?, client_id)
+    }
+
+    /// Calls `GET /api/v2/clients` for one page of at most 100 clients. Pages are numbered from 0.
+    ///
+    /// # Errors
+    /// Fails with [`Error::MissingScope`] if the token may not read clients.
+    pub async fn list_clients(
+        &self,
+        page: u32,
+        with_secrets: bool,
+        priority: Priority,
+    ) -> Result<ClientPage, Error> {
+        let request = ReadRequest {
+            operation: "list-clients",
+            path: &["api", "v2", "clients"],
+            query: &[
+                ("page", &page.to_string()),
+                ("per_page", "100"),
+                ("include_totals", "true"),
+                // Every tenant has a global client, which must not be rotated.
+                ("is_global", "false"),
+            ],
+            with_secrets,
+            priority,
+        };
+        responses::parse_page(&self.read(request).await?)
+    }
+
+    /// Returns true if Auth0 accepts the secret at this moment.
+    ///
+    /// Calls `POST /oauth/revoke` with a random token, which authenticates the client and has no
+    /// other effect. A rejected secret leaves an entry in the tenant's log.
+    ///
+    /// # Errors
+    /// Fails if Auth0 neither accepts nor rejects the secret.
+    pub async fn probe_secret(
+        &self,
+        client_id: &str,
+        secret: &ClientSecret,
+    ) -> Result<bool, Error> {
+        let random_token = uuid::Uuid::new_v4().to_string();
+        let form = [
+            ("client_id", client_id),
+            ("client_secret", secret.expose()),
+            ("token", random_token.as_str()),
+        ];
+        let url = self.transport.url(&["oauth", "revoke"]);
+        let request = self.transport.client().post(url).form(&form);
+        let call = Call {
+            operation: "revoke",
+            api: Api::Authentication,
+            priority: Priority::InProgress,
+            not_after: None,
+        };
+        let response = self.transport.send(request, call).await?;
+        match response.status {
+            StatusCode::OK if response.is_success_from_auth0() => Ok(true),
+            StatusCode::UNAUTHORIZED => Ok(false),
+            _ => Err(response.unexpected()),
+        }
+    }
+
+    async fn token_for_change(&self) -> Result<AccessToken, Error> {
+        self.tokens.get_with_scope(&self.transport, Utc::now(), UPDATE_CLIENT_KEYS).await
+    }
+
+    /// Returns a token that can read secrets, if Auth0 grants one.
+    async fn token_preferring_secrets(&self, now: DateTime<Utc>) -> Result<AccessToken, Error> {
+        self.tokens.get_preferring(&self.transport, now, AccessToken::can_read_secrets).await
+    }
+
+    /// Sends a read request. If Auth0 rejects the token, retries once with a new one, which is safe
+    /// because a read has no effect.
+    async fn read(&self, request: ReadRequest<'_>) -> Result<HttpResponse, Error> {
+        let now = Utc::now();
+        let mut token = self.tokens.get_with_scope(&self.transport, now, READ_CLIENTS).await?;
+        if request.with_secrets {
+            token = self.token_preferring_secrets(now).await?;
+        }
+        match self.read_with_token(&request, &token).await {
+            Err(Error::TokenRejected) => {
+                token = self.tokens.get(&self.transport, now).await?;
+                self.read_with_token(&request, &token).await
+            }
+            result => result,
+        }
+    }
+
+    async fn read_with_token(
+        &self,
+        request: &ReadRequest<'_>,
+        token: &AccessToken,
+    ) -> Result<HttpResponse, Error> {
+        let with_secrets = request.with_secrets && token.can_read_secrets();
+        let fields = if with_secrets { FIELDS_WITH_SECRET } else { FIELDS };
+        let mut url = self.transport.url(request.path);
+        url.query_pairs_mut()
+            .extend_pairs(request.query)
+            .append_pair("fields", fields)
+            .append_pair("include_fields", "true");
+        let http_request = self.transport.client().get(url).bearer_auth(token.expose());
+        let call = Call {
+            operation: request.operation,
+            api: Api::Management,
+            priority: request.priority,
+            not_after: None,
+        };
+        let response = self.transport.send(http_request, call).await?;
+        self.check_status(&response, token, READ_CLIENTS).await?;
+        Ok(response)
+    }
+
+    /// Maps the error statuses that every Management API call can return. Drops a rejected token
+    /// from the cache.
+    async fn check_status(
+        &self,
+        response: &HttpResponse,
+        token: &AccessToken,
+        scope: &'static str,
+    ) -> Result<(), Error> {
+        match response.status {
+            StatusCode::OK => Ok(()),
+            StatusCode::UNAUTHORIZED => {
+                self.tokens.invalidate(token).await;
+                Err(Error::TokenRejected)
+            }
+            // A 403 may also come from an access control list in front of the API.
+            StatusCode::FORBIDDEN if is_insufficient_scope(response) => {
+                Err(Error::MissingScope(scope))
+            }
+            StatusCode::FORBIDDEN => Err(Error::Rejected(403)),
+            StatusCode::NOT_FOUND => Err(Error::ClientNotFound),
+            _ => Err(response.unexpected()),
+        }
+    }
+}
+
+/// Describes a request that changes a client's secret.
+fn change_call(operation: &'static str, not_after: Instant) -> Call {
+    Call {
+        operation,
+        api: Api::Management,
+        priority: Priority::InProgress,
+        not_after: Some(not_after),
+    }
+}
+
+fn is_insufficient_scope(response: &HttpResponse) -> bool {
+    #[derive(Deserialize, Default)]
+    struct ErrorBody {
+        #[serde(rename = "errorCode", default)]
+        code: String,
+    }
+    let body: ErrorBody = response.json().unwrap_or_default();
+    body.code == "insufficient_scope"
+}
