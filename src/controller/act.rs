@@ -126,7 +126,7 @@ impl Pass<'_> {
         let reference = &self.resource.spec.tenant_ref;
         self.context.tenants.check_live(self.namespace(), reference, &usable).await?;
         let prepared = usable.tenant.prepare_change().await;
-        prepared.map_err(|error| Failure { unchanged: true, ..Failure::from(&error) })
+        prepared.map_err(|error| Failure { not_applied: true, ..Failure::from(&error) })
     }
 
     /// The one effect that can't be repeated. The call runs on by itself if this pass is dropped,
@@ -156,7 +156,7 @@ impl Pass<'_> {
         failpoint!("after-rotate-secret");
         self.hurry_if_in_hand();
         let answer = ended.map_err(|_| Failure {
-            unchanged: false,
+            not_applied: false,
             ..trouble::conflict("the call ended without an answer")
         })?;
         meter.called("rotate-secret", &answer);
@@ -199,7 +199,7 @@ impl Pass<'_> {
         let last = last.and_then(|last| self.context.leadership.no_later_than(last));
         last.filter(|last| Instant::now() < *last).ok_or_else(|| Failure {
             // The record stands, and what it stands for is read back.
-            unchanged: false,
+            not_applied: false,
             ..trouble::conflict("too much time went by since the intent was read or stored")
         })
     }

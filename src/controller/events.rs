@@ -49,7 +49,7 @@ impl Announcer {
     }
 
     fn event(&self, about: &ObjectReference, notice: &EventRecord) -> Event {
-        let kind = if notice.warning { "Warning" } else { "Normal" };
+        let kind = if notice.is_warning { "Warning" } else { "Normal" };
         let name = about.name.as_deref().unwrap_or_default();
         Event {
             metadata: ObjectMeta {

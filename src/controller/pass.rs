@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use rotation::{
     Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Publication,
-    Purpose, Reason, Rejection, Rollout, Status, Step, UnreachedPods, decide, event_records, fail,
-    set_condition,
+    Purpose, Reason, Rejection, Rollout, Status, Step, UnreachedPods, decide, event_records,
+    record_failure, set_condition,
 };
 
 use super::{
@@ -238,7 +238,7 @@ impl Pass<'_> {
         };
         // The status may have been stored since: what failed is the step after it.
         let seen = Observation { status: self.status(), ..seen };
-        let status = fail(&seen, step.as_ref(), &trouble, now, &policy);
+        let status = record_failure(&seen, step.as_ref(), &trouble, now, &policy);
         let status = self.with_tenant_condition(status);
         if let Err(second) = self.store(&seen.status, status).await {
             tracing::debug!(name = self.resource.name_any(), %second, "a failure was not put down");
@@ -260,7 +260,7 @@ impl Pass<'_> {
             }
         };
         let Authority { denied, blocked, .. } = &self.authority;
-        policy.refuse(blocked.clone()).forbid(denied.clone())
+        policy.with_rejection(blocked.clone()).with_forbidden(denied.clone())
     }
 
     fn remember_domain(&self) {
@@ -329,8 +329,8 @@ impl Pass<'_> {
     fn log(&self, notice: &EventRecord) {
         let name = self.resource.name_any();
         let namespace = self.namespace();
-        let EventRecord { reason, message, warning } = notice;
-        if *warning {
+        let EventRecord { reason, message, is_warning } = notice;
+        if *is_warning {
             tracing::warn!(namespace, name, %reason, "{message}");
         } else {
             tracing::info!(namespace, name, %reason, "{message}");

@@ -47,5 +47,6 @@ pub(super) fn policy(
         Window::new(&window.cron, window.time_zone.as_deref(), window.duration, now)
     };
     let windows = spec.windows.iter().map(window).collect();
-    Policy::new(terms, schedule.transpose(), windows, now).refuse(check_template(&spec.target))
+    Policy::new(terms, schedule.transpose(), windows, now)
+        .with_rejection(check_template(&spec.target))
 }

@@ -27,7 +27,13 @@ pub(super) fn of_kube(what: &str, error: &kube::Error) -> Failure {
         ),
         _ => (ErrorClass::Retry, format!("{what}: the API server can't be reached")),
     };
-    Failure { class, reason: Reason::KubernetesError, message, unchanged: false, tenant: false }
+    Failure {
+        class,
+        reason: Reason::KubernetesError,
+        message,
+        not_applied: false,
+        concerns_tenant: false,
+    }
 }
 
 /// The API server did not answer in time.
@@ -36,8 +42,8 @@ pub(super) fn of_timeout(what: &str) -> Failure {
         class: ErrorClass::Retry,
         reason: Reason::KubernetesError,
         message: format!("{what}: the API server did not answer in time"),
-        unchanged: false,
-        tenant: false,
+        not_applied: false,
+        concerns_tenant: false,
     }
 }
 
@@ -47,8 +53,8 @@ pub(super) fn stopping() -> Failure {
         class: ErrorClass::Retry,
         reason: Reason::Stopping,
         message: "the operator is stopping; another one goes on".to_owned(),
-        unchanged: true,
-        tenant: false,
+        not_applied: true,
+        concerns_tenant: false,
     }
 }
 
@@ -58,8 +64,8 @@ pub(super) fn not_leading() -> Failure {
         class: ErrorClass::Retry,
         reason: Reason::NotLeading,
         message: "this replica doesn't lead any more; another one goes on".to_owned(),
-        unchanged: true,
-        tenant: false,
+        not_applied: true,
+        concerns_tenant: false,
     }
 }
 
@@ -74,8 +80,8 @@ pub(super) fn conflict(what: &str) -> Failure {
         class: ErrorClass::Conflict,
         reason: Reason::Conflict,
         message: what.to_owned(),
-        unchanged: true,
-        tenant: false,
+        not_applied: true,
+        concerns_tenant: false,
     }
 }
 
@@ -85,8 +91,8 @@ pub(super) fn invalid(reason: Reason, message: impl Into<String>) -> Failure {
         class: ErrorClass::Invalid,
         reason,
         message: message.into(),
-        unchanged: true,
-        tenant: false,
+        not_applied: true,
+        concerns_tenant: false,
     }
 }
 

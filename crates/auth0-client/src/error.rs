@@ -213,8 +213,8 @@ impl From<&Auth0Error> for Failure {
             class: error.class(),
             reason: error.reason(),
             message: error.to_string(),
-            unchanged: error.unchanged(),
-            tenant: error.is_of_tenant(),
+            not_applied: error.unchanged(),
+            concerns_tenant: error.is_of_tenant(),
         }
     }
 }

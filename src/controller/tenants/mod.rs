@@ -290,7 +290,7 @@ fn call_deadline(propagation_window: K8sDuration) -> Duration {
 fn missing(message: String) -> Failure {
     Failure {
         class: ErrorClass::Retry,
-        tenant: true,
+        concerns_tenant: true,
         ..trouble::invalid(Reason::TenantMissing, message)
     }
 }
