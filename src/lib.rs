@@ -18,17 +18,17 @@
 //! The state machine of a rotation is the crate `rotation`, the client of Auth0's APIs is
 //! `auth0-client`, and leader election is `leader-election`.
 
-pub mod api;
 pub mod cli;
 pub mod config;
+pub mod run;
 pub mod controller;
-pub mod core_dumps;
+pub mod api;
+pub mod metrics;
+pub mod server;
+pub mod telemetry;
 pub mod crd_check;
+pub mod wait_ready;
+pub mod core_dumps;
 pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-pub mod metrics;
-pub mod run;
-pub mod server;
-pub mod telemetry;
-pub mod wait_ready;

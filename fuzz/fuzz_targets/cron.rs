@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use rotation::fuzzing::{Calendar, cron, interval, window};
+use rotation::fuzzing::{ScheduleInput, check_cron, check_interval, check_window};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -32,8 +32,8 @@ fuzz_target!(|input: Input<'_>| {
     let seed = input.seed.to_string();
     let zone = ZONES[usize::from(input.zone) % ZONES.len()];
     let Input { seconds, now, cron: text, .. } = input;
-    let calendar = Calendar { cron: text, zone, seconds, now, seed: &seed };
-    cron(&calendar);
-    window(&calendar);
-    interval(seconds.rotate_left(13), input.last, &calendar);
+    let schedule = ScheduleInput { cron: text, zone, seconds, now, seed: &seed };
+    check_cron(&schedule);
+    check_window(&schedule);
+    check_interval(seconds.rotate_left(13), input.last, &schedule);
 });

@@ -4,4 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| rotation::fuzzing::duration(text));
+fuzz_target!(|text: &str| rotation::fuzzing::check_duration(text));

@@ -183,8 +183,8 @@ impl From<&Error> for Failure {
             class: error.class(),
             reason: error.reason(),
             message: error.to_string(),
-            unchanged: error.is_not_applied(),
-            tenant: error.concerns_tenant(),
+            not_applied: error.is_not_applied(),
+            concerns_tenant: error.concerns_tenant(),
         }
     }
 }

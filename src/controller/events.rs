@@ -48,7 +48,7 @@ impl EventRecorder {
     }
 
     fn event(&self, regarding: &ObjectReference, record: &EventRecord) -> Event {
-        let type_ = if record.warning { "Warning" } else { "Normal" };
+        let type_ = if record.is_warning { "Warning" } else { "Normal" };
         let name = regarding.name.as_deref().unwrap_or_default();
         Event {
             metadata: ObjectMeta {

@@ -1,9 +1,9 @@
 //! The controller: two reconcilers over shared services.
 //!
-//! The modules are layered; each imports only what is listed before it, with few exceptions:
-//! [`object_key`], [`error`], [`kube_call`], [`server_time`], [`state`] and [`events`] at the bottom,
-//! then [`target_secret`], [`queue`], [`watch`], the shared [`context`], the reconciler of tenants
-//! ([`tenant`]), and the reconciler of ClientSecretRotations ([`rotation`](self::rotation)).
+//! The modules are layered, and imports point downwards: the reconciler of ClientSecretRotations
+//! ([`rotation`](self::rotation)) on top, then the reconciler of tenants ([`tenant`]), the shared
+//! [`context`], [`target_secret`], [`watch`] and [`queue`], and at the bottom [`events`], [`state`],
+//! [`server_time`], [`kube_call`], [`error`] and [`object_key`].
 //!
 //! # Architecture invariants
 //!
@@ -12,21 +12,21 @@
 //!   nothing.
 //! - A panic in a reconcile ends the process: state that may be inconsistent must not be used.
 
-mod collector;
 mod context;
-mod error;
+mod rotation;
+mod tenant;
+mod target_secret;
+mod watch;
+mod queue;
 mod events;
+mod collector;
+mod state;
+mod server_time;
+mod kube_call;
+mod error;
+mod object_key;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
-mod kube_call;
-mod object_key;
-mod queue;
-mod rotation;
-mod server_time;
-mod state;
-mod target_secret;
-mod tenant;
-mod watch;
 
 use std::{sync::Arc, time::Duration};
 

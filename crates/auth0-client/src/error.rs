@@ -1,7 +1,7 @@
 //! The errors of this crate and their classification.
 
 use chrono::{DateTime, Utc};
-use rotation::{ErrorClass, Failure, Reason};
+use rotation::{ErrorClass, Reason};
 
 use crate::rate_limiter::Outage;
 
@@ -218,18 +218,6 @@ impl Outage {
             Error::NoResponse => Some(Self::NoResponse),
             Error::Unavailable(status) => Some(Self::Unavailable(*status)),
             _ => None,
-        }
-    }
-}
-
-impl From<&Error> for Failure {
-    fn from(error: &Error) -> Self {
-        Self {
-            class: error.class(),
-            reason: error.reason(),
-            message: error.to_string(),
-            unchanged: error.had_no_effect(),
-            tenant: error.concerns_tenant(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Conditions of a resource, after the Kubernetes API conventions and kstatus.
+//! Conditions of a resource, which follow the Kubernetes API conventions and kstatus.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -6,62 +6,62 @@ use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
 
-/// The names of the conditions.
+/// Condition types.
 pub mod condition_types {
-    /// The target Secret holds a secret that Auth0 accepts, as far as is known. It stays `True`
-    /// through a healthy rotation.
+    /// The target Secret holds a secret that Auth0 accepts, as far as the operator knows. Stays
+    /// `True` through a healthy rotation.
     pub const READY: &str = "Ready";
-    /// Work is in progress, or is being retried.
+    /// A rotation is in progress, or the operator retries after a failure.
     pub const RECONCILING: &str = "Reconciling";
-    /// Nothing will happen until a person changes something; the message says what.
+    /// Nothing happens until a user acts; the message says how.
     pub const STALLED: &str = "Stalled";
-    /// No pod takes the target Secret in a way that is never updated and that no restart covers.
+    /// Updates of the target Secret reach every Pod that uses it, directly or by a restart.
     pub const CONSUMERS_REACHED: &str = "ConsumersReached";
-    /// The client signs ID tokens with its secret: whoever validates them with the secret needs the
-    /// new one at once. A warning.
+    /// The client signs ID tokens with its secret, so applications that validate them need the new
+    /// secret at once. A warning.
     pub const SIGNS_WITH_SECRET: &str = "SignsWithSecret";
-    /// The tenant can be used.
+    /// The operator can use the tenant.
     pub const TENANT_READY: &str = "TenantReady";
 }
 
-/// `metav1.Condition`.
+/// One aspect of the current state of the resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// The name of the condition.
+    /// Type of the condition, such as Ready.
     #[serde(rename = "type")]
     pub type_: String,
-    /// `True`, `False` or `Unknown`.
+    /// True, False or Unknown.
     pub status: ConditionStatus,
-    /// A word for programs that says why.
+    /// Machine-readable reason for the status.
     pub reason: String,
-    /// A sentence for people that says why and what to do.
+    /// Human-readable explanation, with the remedy if you must act.
     pub message: String,
-    /// The generation of the spec that this condition speaks of.
+    /// Generation of the spec that the condition was set for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When `status` last changed.
+    /// When the status of the condition last changed.
     pub last_transition_time: DateTime<Utc>,
 }
 
-/// The status of a condition.
+/// Status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
-    /// It is so.
+    /// The condition holds.
     True,
-    /// It isn't so.
+    /// The condition does not hold.
     False,
-    /// Nobody knows yet.
+    /// The operator does not know.
     Unknown,
 }
 
 impl From<bool> for ConditionStatus {
-    fn from(holds: bool) -> ConditionStatus {
-        if holds { ConditionStatus::True } else { ConditionStatus::False }
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
     }
 }
 
-/// Longest message in characters; text from outside is bounded.
+/// Maximum length of a message in characters, because messages can quote other systems.
 pub const MESSAGE_LIMIT: usize = 1024;
 
 impl Condition {
@@ -96,8 +96,8 @@ pub fn is_condition_true(conditions: &[Condition], type_: &str) -> bool {
         .is_some_and(|condition| condition.status == ConditionStatus::True)
 }
 
-/// Adds or replaces a condition. Its transition time moves only when its status flips, so that
-/// setting the same condition again changes nothing.
+/// Adds or replaces a condition. The transition time moves only when the status flips, so setting
+/// the same condition again changes nothing.
 pub fn set_condition(conditions: &mut Vec<Condition>, mut new: Condition) {
     match conditions.iter_mut().find(|present| present.type_ == new.type_) {
         Some(present) => {

@@ -1,123 +1,124 @@
-//! What the machine answers.
+//! Output of [`crate::decide()`]: the status to store, and the next step.
 
 use chrono::{DateTime, Utc};
 
 use crate::status::Status;
 
-/// What to do now.
+/// Next step of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The status to store before the step, when it differs from the stored one. For a step that
-    /// changes something at Auth0 it is the durable record of the intent.
+    /// Status to store before the step, if it differs from the stored one. For a step that changes
+    /// something at Auth0, it is the durable record of the intent.
     pub status: Status,
-    /// What to do once the status is stored.
+    /// Step to execute once the status is stored.
     pub step: Step,
-    /// When to look again if nothing happens before. Only a decision to rest has one.
+    /// When to reconcile again if nothing happens before. Set only with [`Step::Wait`].
     pub wake: Option<DateTime<Utc>>,
 }
 
-/// The one thing to do before looking again.
+/// The one effect to execute before observing again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing; the pass is over.
+    /// Do nothing; the reconcile is over.
     Wait,
-    /// Nothing but storing the status, then decide again.
+    /// Store the status and decide again.
     StoreStatus,
-    /// Read the client at Auth0.
+    /// Read the client from Auth0.
     ReadClient,
-    /// Ask Auth0 whether it accepts the target Secret's current value.
+    /// Ask Auth0 whether it accepts the current value of the target Secret.
     ProbeSecret,
-    /// Ask the API server whether it would take a new pair of values in the target Secret: before
-    /// Auth0 is asked for a value that can't be had twice.
+    /// Ask the API server, with a dry run, whether it would accept a new pair of values in the
+    /// target Secret. This precedes `rotate-secret`, whose response cannot be fetched twice.
     DryRun,
-    /// Put our finalizer on the resource, and mark it as initialized.
+    /// Add the finalizer to the resource and mark the resource as initialized.
     AddFinalizer,
-    /// Take our finalizer off the resource.
+    /// Remove the finalizer from the resource.
     RemoveFinalizer,
-    /// Look for the pods that will never see what is written into the target Secret.
+    /// Find Pods that never see updates of the target Secret.
     FindUnreachedPods,
-    /// See how far the restarts of consumers have come.
+    /// Read the progress of the workload rollouts.
     ReadRollouts,
-    /// Restart the consumers that haven't been, by stamping their pod templates with the time in
-    /// the record.
+    /// Restart the workloads that were not restarted yet, by writing the restart time of the
+    /// rotation to their Pod templates.
     RestartWorkloads,
-    /// Call `rotate-secret` and keep the answer in hand; never repeated by itself.
+    /// Call `rotate-secret` and keep the response in memory. The executor never retries this call.
     RotateSecret,
-    /// Set the client's secret to the value of that number in the target Secret.
+    /// Set the client's secret to the value with this number in the target Secret.
     SetSecret(u64),
     /// Write the target Secret.
     Publish(Publication),
 }
 
-/// The contents of the target Secret, in symbols.
+/// Contents of the target Secret, described without the values themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// What it is for.
+    /// Why it is written.
     pub purpose: Purpose,
-    /// The value to try first.
+    /// Value that applications try first.
     pub current: NumberedValue,
-    /// The value to try second.
+    /// Value that applications try second.
     pub fallback: Option<NumberedValue>,
 }
 
 /// A value and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NumberedValue {
-    /// The number it has, or is given.
+    /// Number that the value has, or gets with this publication.
     pub number: u64,
     /// Where the value comes from.
     pub value: ValueSource,
 }
 
+impl NumberedValue {
+    pub(crate) const fn new(number: u64, value: ValueSource) -> Self {
+        Self { number, value }
+    }
+}
+
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ValueSource {
-    /// The target Secret's present current value.
+    /// The current value of the target Secret.
     Current,
-    /// The target Secret's present fallback.
+    /// The fallback of the target Secret.
     Fallback,
-    /// The answer of `rotate-secret` that this process holds.
+    /// The response of `rotate-secret` that this process keeps in memory.
     Response,
-    /// What Auth0 said in this pass that the client's secret is.
+    /// The client's secret as Auth0 returned it in this reconcile.
     Auth0,
-    /// A new one from the operating system's generator: 64 characters of `[A-Za-z0-9_-]`.
+    /// A new random value: 64 characters of `[A-Za-z0-9_-]`.
     Generated,
 }
 
-/// What a publication is for.
+/// Why the target Secret is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// The client's present secret, for the first time.
+    /// Publishes the client's existing secret for the first time.
     Import,
-    /// The answer of `rotate-secret`.
+    /// Publishes the response of `rotate-secret`.
     Response,
-    /// A secret that Auth0 has and nobody here was told of, read back: the outcome of a
-    /// `rotate-secret` whose answer was lost, or a change that someone else made.
+    /// Publishes a secret that Auth0 has and the operator read back: the outcome of a
+    /// `rotate-secret` whose response was lost, or an out-of-band change.
     ReadBack,
-    /// The pair of current and next, before activation.
+    /// Publishes the pair of current and next value, before activation.
     Stage,
-    /// The pair of new and previous, after activation.
+    /// Publishes the pair of new and previous value, after activation.
     Promote,
-    /// The new secret alone, after the grace period.
+    /// Publishes the new value alone, after the grace period.
     Retire,
-    /// The current secret without the next one, which will not be activated.
+    /// Removes the next value, which will not be activated.
     Withdraw,
-    /// The target Secret was edited or deleted.
+    /// Restores a target Secret that was edited or deleted.
     Repair,
-    /// The same values, as the spec now wants them written.
+    /// Publishes the same values in the format that the spec asks for now.
     Render,
 }
 
-/// The step that writes these values, each with its number.
+/// Returns the step that writes these values.
 pub(crate) fn publish(
     purpose: Purpose,
-    current: (u64, ValueSource),
-    fallback: Option<(u64, ValueSource)>,
+    current: NumberedValue,
+    fallback: Option<NumberedValue>,
 ) -> Step {
-    let numbered = |(number, value)| NumberedValue { number, value };
-    Step::Publish(Publication {
-        purpose,
-        current: numbered(current),
-        fallback: fallback.map(numbered),
-    })
+    Step::Publish(Publication { purpose, current, fallback })
 }

@@ -1,33 +1,50 @@
-//! What to do next with an Auth0 client secret.
+//! State machine that decides what to do next with an Auth0 client secret.
 //!
-//! This crate is pure: it has no IO, no clock and no randomness, and it never sees the value of a
-//! secret. The operator observes, calls [`decide()`], stores the status of the [`Decision`] and
-//! takes its [`Step`]; then it observes again.
+//! # Architecture invariants
+//!
+//! - The crate is pure: it has no IO, no clock and no randomness. Time is an argument.
+//! - It never sees the value of a secret. An observation says which value is which.
+//!
+//! The operator observes, calls [`decide()`], stores the status of the [`Decision`] and executes
+//! its [`Step`]; then it observes again. After a failure it stores the result of
+//! [`record_failure()`].
 
-mod condition;
-mod decide;
-mod decision;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
-pub mod invariants;
-mod notice;
+// Input, output and function of the state machine.
 mod observation;
 mod policy;
+mod status;
+
+mod decision;
+
+mod decide;
+
+// Output for users.
+mod condition;
+mod error;
+mod event;
 mod reason;
+
+// Input by users.
+mod duration;
 mod request;
 mod schedule;
-mod span;
-mod status;
-mod trouble;
 mod window;
+
+// Tests only.
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+#[cfg(any(test, feature = "invariants"))]
+pub mod invariants;
 
 pub use condition::{
     Condition, ConditionStatus, MESSAGE_LIMIT, condition_types, find_condition, is_condition_true,
     set_condition,
 };
-pub use decide::{decide, fail};
+pub use decide::{decide, record_failure};
 pub use decision::{Decision, NumberedValue, Publication, Purpose, Step, ValueSource};
-pub use notice::{EventRecord, event_records};
+pub use duration::{K8sDuration, K8sDurationError};
+pub use error::{ErrorClass, Failure, Rejection};
+pub use event::{EventRecord, event_records};
 pub use observation::{
     ClientObservation, Observation, OwnedTarget, Rollout, RolloutState, SecretMatch, Target,
     UnreachedPods,
@@ -36,7 +53,5 @@ pub use policy::{Policy, PolicyParams};
 pub use reason::Reason;
 pub use request::{Request, RequestError, TEXT_LIMIT, Verb};
 pub use schedule::{Schedule, ScheduleError};
-pub use span::{K8sDuration, K8sDurationError};
 pub use status::{Cause, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, Rotation, Status, Strategy};
-pub use trouble::{ErrorClass, Failure, Rejection};
 pub use window::{Window, WindowError, first_open};

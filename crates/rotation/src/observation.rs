@@ -1,93 +1,95 @@
-//! What the machine is told: facts about the resource, its target Secret and Auth0, never a value.
+//! Input of [`crate::decide()`]: facts about the resource, its target Secret and Auth0, never a
+//! value.
 
 use chrono::{DateTime, Utc};
 
-use crate::{request::Request, status::Status, trouble::Rejection};
+use crate::{error::Rejection, request::Request, status::Status};
 
-/// All that [`crate::decide()`] knows.
+/// Everything that [`crate::decide()`] knows.
 ///
-/// Resource and target are read from the API server in the same pass. What needs a question to
-/// Auth0 is absent until [`crate::Step`] asks for it, and is forgotten when the pass ends.
+/// The resource and the target Secret are read from the API server in the same reconcile. Facts
+/// that cost a request to Auth0 are absent until a [`crate::Step`] asks for them, and are dropped
+/// when the reconcile ends.
 #[derive(Clone, Debug)]
 pub struct Observation {
-    /// The generation of the resource's spec.
+    /// Generation of the resource's spec.
     pub generation: i64,
-    /// The status of the resource as it is stored.
+    /// Stored status of the resource.
     pub status: Status,
-    /// The request that stands in the resource's annotation.
+    /// Request annotation of the resource.
     pub request: Option<Request>,
-    /// The resource is marked as one whose initial rotation has been started.
+    /// The resource is marked as initialized: its initial rotation has started.
     pub initialized: bool,
-    /// Our finalizer is on the resource: an answer of `rotate-secret` may be outstanding.
+    /// The resource has the finalizer: a response of `rotate-secret` may be outstanding.
     pub has_finalizer: bool,
     /// The resource is being deleted.
     pub is_deleting: bool,
-    /// What the target Secret holds.
+    /// The target Secret.
     pub target: Target,
-    /// What Auth0 says of the client.
+    /// The client at Auth0.
     pub client: ClientObservation,
-    /// Whether the client signs ID tokens with its secret, if the client was read in this pass.
+    /// Whether the client signs ID tokens with its secret, if the client was read in this
+    /// reconcile.
     pub signs_with_secret: Option<bool>,
-    /// When Auth0 was asked for that.
+    /// When the client was read, before the request was sent.
     pub client_read_at: Option<DateTime<Utc>>,
-    /// Whether Auth0 accepts the target Secret's current value.
+    /// Whether Auth0 accepts the current value of the target Secret, if it was probed in this
+    /// reconcile.
     pub accepted: Option<bool>,
-    /// When Auth0 was last asked that and refused, as far as this process remembers.
+    /// When Auth0 last rejected the current value, as far as this process knows.
     pub rejected_at: Option<DateTime<Utc>>,
-    /// This process holds a value that `rotate-secret` returned and that the target Secret doesn't
-    /// have.
+    /// This process holds a response of `rotate-secret` that is not in the target Secret.
     pub has_unpublished_response: bool,
-    /// The attempt that the record speaks of was made by this process, and its call has ended:
-    /// nothing of it is on its way any more.
+    /// This process made the recorded attempt and its call has returned, so no request of it is in
+    /// flight.
     pub attempt_finished: bool,
-    /// The API server said in this pass that it would take the target Secret of a rotation.
+    /// The API server accepted the target Secret of a rotation in a dry run in this reconcile.
     pub dry_run_passed: bool,
-    /// A list of the tenant's clients showed another secret than the target Secret has. The list may
-    /// be older than what was done since: it is a reason to look, and nothing more.
+    /// A list of the tenant's clients showed another secret than the target Secret has. The list
+    /// may be older than the last change, so the client is read before anything is concluded.
     pub drift_suspected: bool,
-    /// The pods, by name, that take the target Secret in a way that is never updated and that no
-    /// restart covers.
+    /// Pods that never see updates of the target Secret and that no restart covers.
     pub unreached_pods: UnreachedPods,
-    /// How far the restarts of consumers have come, if it was asked in this pass.
+    /// Progress of the workload rollouts, if it was read in this reconcile.
     pub rollouts: Option<Vec<Rollout>>,
-    /// Auth0 acknowledged in this pass that it has the value numbered after the rotation in progress.
+    /// Auth0 acknowledged in this reconcile that it has the value of the rotation in progress.
     pub secret_set: bool,
 }
 
 /// The target Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// It could not be read. A decision is never asked for then, only what becomes of the failure.
+    /// It could not be read. Only [`crate::record_failure`] is called with this.
     Unknown,
-    /// There is none.
+    /// It does not exist.
     Absent,
-    /// There is one that may not be written.
+    /// It exists and the operator may not write it.
     Rejected(Rejection),
-    /// There is one, and it is ours to write.
+    /// It exists and the operator may write it.
     Owned(OwnedTarget),
 }
 
-/// What a target Secret that is ours holds.
+/// Contents of a target Secret that the operator may write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedTarget {
-    /// The number of the value to try first. `None`: there is no value, or its number is unknown.
+    /// Number of the value to try first. `None` if there is no value or its number is unknown.
     pub current: Option<u64>,
-    /// The number of the value to try second. `None`: there is no value, or its number is unknown.
+    /// Number of the value to try second. `None` if there is no value or its number is unknown.
     pub fallback: Option<u64>,
-    /// There is a value to try first, whatever its number.
+    /// There is a value to try first, whether or not its number is known.
     pub has_current: bool,
-    /// Someone else wrote values or numbers since we did: neither can be relied on.
+    /// Another party wrote values or numbers after the operator did: neither is reliable.
     pub tampered: bool,
-    /// Keys, labels and annotations are what the spec asks for.
+    /// Keys, labels and annotations match the spec.
     pub in_sync: bool,
 }
 
-/// What Auth0's Management API says of the client.
+/// The client, as Auth0's Management API returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientObservation {
-    /// It has not been asked in this pass.
+    /// The client was not read in this reconcile.
     NotRead,
-    /// The client may not be rotated; the refusal says why.
+    /// The client must not be rotated.
     Rejected(Rejection),
     /// The client can be rotated.
     Found(SecretMatch),
@@ -96,46 +98,46 @@ pub enum ClientObservation {
 /// How the client's secret at Auth0 compares with the values in the target Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SecretMatch {
-    /// It is the current one.
+    /// Equal to the current value.
     Current,
-    /// It is the fallback.
+    /// Equal to the fallback.
     Fallback,
-    /// The target Secret doesn't have it.
+    /// Equal to no value in the target Secret.
     Other,
-    /// The Management API doesn't tell: a scope is missing, or the answer carried no secret.
+    /// The Management API does not return it: a scope is missing, or the response has no secret.
     Unreadable,
 }
 
-/// What is known of pods that will never see what is written into the target Secret.
+/// Pods that never see updates of the target Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum UnreachedPods {
-    /// It has not been asked in this pass.
+    /// They were not searched for in this reconcile.
     #[default]
     NotChecked,
-    /// Their names; none is good.
+    /// Their names. An empty list means that updates reach all Pods.
     Pods(Vec<String>),
-    /// Pods can't be listed; why.
+    /// Pods cannot be listed, with the reason.
     Unknown(String),
 }
 
-/// A consumer that is restarted in a rotation.
+/// A workload that is restarted in each rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollout {
-    /// Kind and name, as in `Deployment checkout`.
+    /// Kind and name, such as `Deployment checkout`.
     pub name: String,
-    /// How far it has come.
+    /// Progress of the restart.
     pub state: RolloutState,
 }
 
-/// How far a restart has come.
+/// Progress of a workload's restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RolloutState {
-    /// Its pod template doesn't have this rotation's time.
+    /// The Pod template does not have the restart time of this rotation.
     NotRestarted,
-    /// Not all of its pods are new and ready.
+    /// Some Pods are old or not ready.
     InProgress,
-    /// All of its pods are new and ready.
+    /// All Pods are new and ready.
     Complete,
-    /// It doesn't exist, or may not be restarted; why.
+    /// The workload does not exist or cannot be restarted, with the reason.
     Blocked(String),
 }

@@ -1,137 +1,145 @@
-//! What the author of a resource wants, checked.
+//! Policy of a resource: its validated spec, together with the operator's flags.
 
 use chrono::{DateTime, Utc};
 
 use crate::{
+    duration::K8sDuration,
+    error::Rejection,
     reason::Reason,
     schedule::{Schedule, ScheduleError},
-    span::K8sDuration,
     status::Strategy,
-    trouble::Rejection,
     window::{Window, WindowError, first_open},
 };
 
-/// What the spec of a resource and the operator's flags ask for.
+/// Policy of one resource, from its spec and the operator's flags.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    pub(crate) terms: PolicyParams,
+    pub(crate) params: PolicyParams,
     pub(crate) schedule: Option<Schedule>,
     pub(crate) windows: Vec<Window>,
-    pub(crate) refusal: Option<Rejection>,
+    /// Why no rotation may start.
+    pub(crate) rejection: Option<Rejection>,
+    /// Why the client must not be changed, which also ends a rotation that has changed nothing.
     pub(crate) forbidden: Option<Rejection>,
 }
 
-/// The parts of a [`Policy`] that are taken as they are.
+/// Parameters of a [`Policy`] that need no validation by themselves.
 #[derive(Clone, Debug)]
 pub struct PolicyParams {
     /// How secrets are changed.
     pub strategy: Strategy,
-    /// How long the pair of current and next is out before activation.
+    /// How long the pair of current and next value is published before activation.
     pub staging_period: K8sDuration,
-    /// How long the previous secret stays after activation.
+    /// How long the previous value stays after activation.
     pub grace_period: K8sDuration,
-    /// How long Auth0 may take to accept a new secret and to refuse the old one.
+    /// How long Auth0 may take to accept a new value and to reject the old one.
     pub propagation_window: K8sDuration,
-    /// Start a rotation of a resource that is new, instead of importing its present secret.
+    /// Rotates a new resource instead of importing the client's existing secret.
     pub rotate_initially: bool,
-    /// Start no rotation.
+    /// Starts no rotation.
     pub suspend: bool,
-    /// Consumers are restarted in each rotation.
+    /// Restarts workloads in each rotation.
     pub restarts: bool,
-    /// How long their restarts may take before it is said who holds the rotation up.
+    /// How long the rollouts may take before the resource is stalled.
     pub rollout_timeout: K8sDuration,
-    /// What makes this resource's jitter its own: its UID.
+    /// Seed of the jitter: the UID of the resource.
     pub seed: String,
 }
 
 impl Policy {
-    /// Checks what is wanted. What is wrong becomes a refusal to start rotations: one that is in
-    /// progress ends by the terms that remain valid.
+    /// Validates the policy. An invalid one starts no rotation, but a rotation in progress ends
+    /// under the parameters that remain valid.
     pub fn new(
-        terms: PolicyParams,
+        params: PolicyParams,
         schedule: Result<Option<Schedule>, ScheduleError>,
         windows: Result<Vec<Window>, WindowError>,
         now: DateTime<Utc>,
-    ) -> Policy {
-        let (schedule, mut refusal) = match schedule {
-            Ok(schedule) => (schedule, None),
-            Err(error) => (None, Some(Rejection::new(Reason::InvalidSchedule, error.to_string()))),
-        };
+    ) -> Self {
+        let mut rejection = None;
+        let schedule = schedule.unwrap_or_else(|error| {
+            let message = format!("spec.schedule: {error}");
+            rejection = Some(Rejection::new(Reason::InvalidSchedule, message));
+            None
+        });
         let windows = windows.unwrap_or_else(|error| {
-            refusal = Some(Rejection::new(Reason::InvalidWindow, error.to_string()));
+            rejection = Some(Rejection::new(Reason::InvalidWindow, format!("spec.{error}")));
             Vec::new()
         });
-        if terms.grace_period < terms.propagation_window {
-            refusal = Some(Rejection::new(
-                Reason::GracePeriodTooShort,
-                format!(
-                    "spec.gracePeriod is {}, shorter than Auth0's propagation window of {window}, in \
-                     which either secret may be the accepted one: set it to {window} or more",
-                    terms.grace_period,
-                    window = terms.propagation_window,
-                ),
-            ));
+        if params.grace_period < params.propagation_window {
+            rejection = Some(grace_period_too_short(&params));
         }
-        if let Some(schedule) = schedule.as_ref().filter(|_| refusal.is_none()) {
-            refusal = too_tight(&terms, schedule, now);
-        }
-        let schedule = schedule.filter(|_| refusal.is_none());
-        Policy { terms, schedule, windows, refusal, forbidden: None }
+        let policy = Self { params, schedule, windows, rejection: None, forbidden: None };
+        let rejection = rejection.or_else(|| policy.check_schedule_gap(now));
+        policy.with_rejection(rejection)
     }
 
-    /// The first time at which a scheduled rotation may start: the next due time after `after`, or
-    /// when a window opens next after that.
+    /// Rejects a schedule that leaves a rotation no time to end before the next one is due.
+    fn check_schedule_gap(&self, now: DateTime<Utc>) -> Option<Rejection> {
+        let schedule = self.schedule.as_ref()?;
+        let staging = match self.params.strategy {
+            Strategy::Rotate => K8sDuration::ZERO,
+            Strategy::Staged => self.params.staging_period,
+        };
+        let needed = staging.to_delta() + self.params.grace_period.to_delta();
+        let gap = schedule.shortest_gap(now);
+        if gap > needed {
+            return None;
+        }
+        Some(Rejection::new(
+            Reason::ScheduleTooTight,
+            format!(
+                "spec.schedule can fire again after {}s (interval minus jitter), but a rotation \
+                 takes {}s (staging period plus grace period); rotate less often or shorten the \
+                 grace period",
+                gap.num_seconds(),
+                needed.num_seconds(),
+            ),
+        ))
+    }
+
+    /// Returns the first time at which a scheduled rotation may start: the next due time after
+    /// `after`, or the first opening of a window from then on.
     pub(crate) fn next_start(
         &self,
         after: DateTime<Utc>,
         last: Option<DateTime<Utc>>,
     ) -> Option<DateTime<Utc>> {
-        let due = self.schedule.as_ref()?.next(after, last, &self.terms.seed)?;
+        let due = self.schedule.as_ref()?.next(after, last, &self.params.seed)?;
         first_open(&self.windows, due)
     }
 
-    /// Adds a refusal to start rotations that was found elsewhere.
+    /// Starts no rotation if there is a rejection. An earlier rejection is kept.
     #[must_use]
-    pub fn refuse(mut self, refusal: Option<Rejection>) -> Policy {
-        if let Some(refusal) = refusal {
+    pub fn with_rejection(mut self, rejection: Option<Rejection>) -> Self {
+        if let Some(rejection) = rejection {
             self.schedule = None;
-            self.refusal.get_or_insert(refusal);
+            self.rejection.get_or_insert(rejection);
         }
         self
     }
 
-    /// The client may not be touched any more, if there is a refusal: no rotation is started, and one
-    /// that has changed nothing at Auth0 yet is withdrawn. One that may have is ended, for what
-    /// consumers have could be dead otherwise.
+    /// Forbids changes of the client if there is a rejection: no rotation starts, and one that has
+    /// changed nothing at Auth0 yet is withdrawn. One that may have changed something continues,
+    /// because otherwise the published values could be invalid.
     #[must_use]
-    pub fn forbid(self, refusal: Option<Rejection>) -> Policy {
-        Policy { forbidden: refusal.clone(), ..self.refuse(refusal) }
+    pub fn with_forbidden(self, rejection: Option<Rejection>) -> Self {
+        Self { forbidden: rejection.clone(), ..self.with_rejection(rejection) }
     }
 
-    /// Why no rotation can be started under this policy, if so.
-    pub fn refusal(&self) -> Option<&Rejection> {
-        self.refusal.as_ref()
+    /// Returns why no rotation can start under this policy.
+    pub fn rejection(&self) -> Option<&Rejection> {
+        self.rejection.as_ref()
     }
 }
 
-/// A schedule must leave a rotation the time to end before the next one is due.
-fn too_tight(terms: &PolicyParams, schedule: &Schedule, now: DateTime<Utc>) -> Option<Rejection> {
-    let staging = match terms.strategy {
-        Strategy::Rotate => K8sDuration::ZERO,
-        Strategy::Staged => terms.staging_period,
-    };
-    let needed = staging.to_delta() + terms.grace_period.to_delta();
-    let gap = schedule.shortest_gap(now);
-    (gap <= needed).then(|| {
-        Rejection::new(
-            Reason::ScheduleTooTight,
-            format!(
-                "the schedule can fire {}s after the time before (jitter taken off), but a rotation \
-                 takes {}s to end (staging period and grace period): rotate less often, or shorten \
-                 the grace period",
-                gap.num_seconds(),
-                needed.num_seconds(),
-            ),
-        )
-    })
+fn grace_period_too_short(params: &PolicyParams) -> Rejection {
+    Rejection::new(
+        Reason::GracePeriodTooShort,
+        format!(
+            "spec.gracePeriod is {}, shorter than Auth0's propagation window of {window}, in which \
+             Auth0 may accept either secret; set it to {window} or more",
+            params.grace_period,
+            window = params.propagation_window,
+        ),
+    )
 }

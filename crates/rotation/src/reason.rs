@@ -1,4 +1,4 @@
-//! Reasons: the words in conditions, Events, logs and metric labels that programs may match on.
+//! Machine-readable reasons in conditions, Events, logs and metric labels.
 
 use std::fmt;
 
@@ -47,7 +47,7 @@ reasons! {
     Idle,
     /// Nothing requires user action.
     Progressing,
-    /// A user must act before anything else happens; the message says how.
+    /// Nothing happens until a user acts; the message says how.
     Stalled,
     /// `spec.suspend` is true: no rotation starts.
     Suspended,
@@ -63,24 +63,26 @@ reasons! {
     Grace,
     /// The next secret is being removed from the target Secret without activation.
     Withdrawing,
-    /// The restart of consumers takes longer than `spec.consumers.rolloutTimeout`.
+    /// A workload is not ready for the next secret: it cannot be restarted, or its rollout takes
+    /// longer than `spec.consumers.rolloutTimeout`.
     RolloutInProgress,
     /// A workload of `spec.consumers.restart` does not exist or cannot be restarted.
     RestartBlocked,
-    /// Every consumer sees updates of the target Secret or is restarted.
+    /// Updates of the target Secret reach every Pod that uses it, directly or by a restart.
     Reached,
-    /// Pods take the target Secret in a way that is never updated, and no restart covers them.
+    /// Pods use the target Secret in a way that is never updated, and no restart covers them.
     PodsNeverUpdated,
-    /// The operator may not list Pods, so it cannot tell whether consumers see updates.
+    /// The operator may not list Pods, so it does not know whether updates reach them.
     PodsNotListed,
     /// The client signs ID tokens with its secret.
     HS256,
     /// The client signs ID tokens with another algorithm than HS256.
     OtherAlgorithm,
-    /// The client signs ID tokens with its secret: whoever validates them needs the new one at once.
+    /// The client signs ID tokens with its secret, so applications that validate them need the new
+    /// secret at once.
     SignsWithSecret,
 
-    /// The client's present secret was published without a rotation.
+    /// The client's existing secret was published without a rotation.
     Imported,
     /// The next secret was published as a fallback.
     Staged,
@@ -94,11 +96,11 @@ reasons! {
     Aborted,
     /// A rotation was withdrawn because Auth0 or a policy rejected it.
     RotationRejected,
-    /// A rotation was overtaken by another change of the secret.
+    /// Another change of the secret superseded a rotation.
     Superseded,
-    /// The secret was changed at Auth0 by another party.
+    /// Another party changed the secret at Auth0.
     Drift,
-    /// The rotation state was lost; it was resumed from the target Secret.
+    /// Rotation state was lost; the rotation was resumed from the target Secret.
     Recovered,
     /// The response of `rotate-secret` was lost, so the rotation continues with strategy Staged.
     SwitchedToStaged,
@@ -117,7 +119,7 @@ reasons! {
     GracePeriodTooShort,
     /// The schedule can fire before the previous rotation ends.
     ScheduleTooTight,
-    /// A name in the spec does not make a valid URL.
+    /// A name in the spec cannot be part of a URL.
     InvalidName,
 
     /// The client is public: it has no secret to rotate.
@@ -147,12 +149,12 @@ reasons! {
     SecretForbidden,
     /// The API server rejected the target Secret.
     SecretRejected,
-    /// The target Secret cannot be parsed.
+    /// No secret can be published: Auth0 does not return it, or the target Secret cannot be parsed.
     SecretUnreadable,
 
-    /// The tenant can be used.
+    /// The operator can use the tenant.
     Usable,
-    /// The tenant can be used, but its token lacks scopes for some features.
+    /// The operator can use the tenant, but its token lacks scopes for some features.
     PartiallyUsable,
     /// Auth0 responds.
     Responding,

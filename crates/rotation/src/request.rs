@@ -1,79 +1,82 @@
-//! Requests: what people ask for with the annotation `auth0-rotator.dev/request`.
+//! Requests by users, made with the annotation `auth0-rotator.dev/request`.
 
-/// A request as it stands in the annotation, `<verb>/<any text>`.
+/// Value of the request annotation, `<verb>/<any text>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The whole text: what is remembered once the request was acted upon.
+    /// The whole value, which the status records once the request is handled.
     pub text: String,
-    /// What is asked for.
+    /// The requested operation.
     pub verb: Result<Verb, RequestError>,
 }
 
-/// What can be asked for.
+/// Operation that a user can request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Rotate now.
+    /// Rotates now.
     Rotate,
-    /// The secret is compromised: rotate without staging and without grace.
+    /// Replaces a compromised secret: no staging period, no grace period.
     Revoke,
-    /// Make the previous secret the current one again.
+    /// Makes the previous secret the current one again.
     Rollback,
-    /// Withdraw the next secret before it is activated.
+    /// Withdraws the next secret before it is activated.
     Abort,
 }
 
 impl Verb {
     /// All verbs.
-    pub const ALL: [Verb; 4] = [Verb::Rotate, Verb::Revoke, Verb::Rollback, Verb::Abort];
+    pub const ALL: [Self; 4] = [Self::Rotate, Self::Revoke, Self::Rollback, Self::Abort];
 
-    /// The verb as it is written.
+    /// Returns the verb as users write it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Verb::Rotate => "rotate",
-            Verb::Revoke => "revoke",
-            Verb::Rollback => "rollback",
-            Verb::Abort => "abort",
+            Self::Rotate => "rotate",
+            Self::Revoke => "revoke",
+            Self::Rollback => "rollback",
+            Self::Abort => "abort",
         }
     }
 }
 
-/// Why a request isn't understood. Shown to whoever wrote it.
+/// Why a request is invalid. Users see the message after the name of the annotation.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RequestError {
-    /// The text is empty, or has no verb, or nothing after it.
+    /// The verb or the text after it is missing.
     #[error(
-        "the request must be <verb>/<any text>, such as rotate/2026-11-23: the text tells one request from the next"
+        "must be <verb>/<any text>, such as rotate/2026-11-23; the text distinguishes one request \
+         from the next"
     )]
     Malformed,
-    /// The verb isn't known.
-    #[error(
-        "the request's verb is unknown: use rotate, revoke, rollback or abort, as in rotate/<any text>"
-    )]
+    /// The verb is unknown.
+    #[error("unknown verb; use rotate, revoke, rollback or abort, as in rotate/<any text>")]
     Unknown,
-    /// The text is longer than [`TEXT_LIMIT`].
-    #[error("the request is longer than {TEXT_LIMIT} bytes: shorten the text after the verb")]
+    /// The value is longer than [`TEXT_LIMIT`].
+    #[error("longer than {TEXT_LIMIT} bytes; shorten the text after the verb")]
     TooLong,
 }
 
-/// The longest request that is taken, in bytes. It is copied into the status.
+/// Maximum length of a request in bytes. The status keeps a copy of it.
 pub const TEXT_LIMIT: usize = 256;
 
 impl Request {
-    /// Reads the annotation's value. Never fails: what is wrong is a fact to report.
-    pub fn parse(text: &str) -> Request {
-        let verb = match text.split_once('/') {
-            _ if text.len() > TEXT_LIMIT => Err(RequestError::TooLong),
-            None => Err(RequestError::Malformed),
-            Some((verb, rest)) if verb.is_empty() || rest.trim().is_empty() => {
-                Err(RequestError::Malformed)
-            }
-            Some((verb, _)) => Verb::ALL
-                .into_iter()
-                .find(|known| known.as_str() == verb)
-                .ok_or(RequestError::Unknown),
-        };
-        Request { text: text.to_owned(), verb }
+    /// Parses the value of the annotation. An invalid request is not an error of the operator: the
+    /// result carries it as a fact to report.
+    pub fn parse(text: &str) -> Self {
+        Self { text: text.to_owned(), verb: parse_verb(text) }
     }
+}
+
+fn parse_verb(text: &str) -> Result<Verb, RequestError> {
+    if text.len() > TEXT_LIMIT {
+        return Err(RequestError::TooLong);
+    }
+    let Some((verb, rest)) = text.split_once('/') else {
+        return Err(RequestError::Malformed);
+    };
+    if verb.is_empty() || rest.trim().is_empty() {
+        return Err(RequestError::Malformed);
+    }
+    let known = Verb::ALL.into_iter().find(|known| known.as_str() == verb);
+    known.ok_or(RequestError::Unknown)
 }
 
 #[cfg(test)]
@@ -81,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_a_verb_and_a_text() {
+    fn parses_verb_and_text() {
         assert_eq!(Request::parse("rotate/2026-11-23").verb, Ok(Verb::Rotate));
         assert_eq!(Request::parse("rotate/a/b c").verb, Ok(Verb::Rotate));
         for verb in Verb::ALL {

@@ -1,7 +1,7 @@
-//! The durable record: the status of a `ClientSecretRotation`, which the machine reads and writes.
+//! Status of a resource: the durable state that [`crate::decide()`] reads and writes.
 //!
-//! Values of secrets live in the target Secret, under the same numbers. Nothing here is derived
-//! from a value.
+//! Secret values live in the target Secret, under the same numbers. Nothing here is derived from a
+//! value. The doc comments of fields are the text that `kubectl explain` shows.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -9,138 +9,142 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 
-/// The status of a `ClientSecretRotation`.
+/// Observed state of a ClientSecretRotation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// The generation of the spec that this status speaks of.
+    /// Generation of the spec that this status reflects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Reconciling, Stalled and TenantReady.
+    /// Conditions: Ready, Reconciling, Stalled, TenantReady, ConsumersReached and SignsWithSecret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The number of the secret that applications should try first.
+    /// Number of the secret that applications should try first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>", range(min = 0))]
     pub current: Option<u64>,
-    /// The number of the superseded secret that is kept as a fallback until its grace period is over.
+    /// Number of the superseded secret, which stays as a fallback until the grace period is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>", range(min = 0))]
     pub previous: Option<u64>,
-    /// When the current secret became active at Auth0, or was imported.
+    /// When the current secret became active at Auth0 or was imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rotation_time: Option<DateTime<Utc>>,
-    /// When the next scheduled rotation is due, jitter included.
+    /// When the next scheduled rotation is due, including jitter and windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_rotation_time: Option<DateTime<Utc>>,
-    /// The text of the last request annotation that was acted upon; the same text again does nothing.
+    /// Value of the last request annotation that was handled. The same value again has no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_request: Option<String>,
-    /// Why that request was not carried out, if it wasn't.
+    /// Why the last handled request was rejected. Empty if it was carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_rejection: Option<String>,
-    /// The rotation in progress.
+    /// Rotation in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
-    /// The last ten rotations that ended, the newest first.
+    /// The last ten rotations that ended, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,
 }
 
-/// One numbered change of a client's secret, from its start until the previous value is retired.
+/// One numbered change of a client's secret, from its start until the previous secret is removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
-    /// The number of the rotation and of the secret that it brings.
+    /// Number of the rotation and of its new secret.
     #[schemars(with = "i64", range(min = 0))]
     pub number: u64,
-    /// Why it was started.
+    /// Why the rotation started.
     pub cause: Cause,
     /// How the secret is changed.
     pub strategy: Strategy,
-    /// How far it has come.
+    /// Current phase of the rotation.
     pub phase: Phase,
-    /// When it was started.
+    /// When the rotation started.
     pub started_at: DateTime<Utc>,
-    /// When the pair of current and next was published.
+    /// When the next secret was published as a fallback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged_at: Option<DateTime<Utc>>,
-    /// When the last attempt to change the secret at Auth0 was recorded, before it was made.
+    /// When the last attempt to change the secret at Auth0 was recorded, before the request was
+    /// sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activating_at: Option<DateTime<Utc>>,
-    /// When the new secret, known to be at Auth0, was published as the current one.
+    /// When the new secret was published as the current one, after Auth0 had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<DateTime<Utc>>,
-    /// When Auth0 was first seen to accept the new secret.
+    /// When the operator first saw Auth0 accept the new secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed_at: Option<DateTime<Utc>>,
     /// When the previous secret may be removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retire_at: Option<DateTime<Utc>>,
-    /// How often a change of the secret at Auth0 was attempted.
+    /// Number of attempts to change the secret at Auth0.
     #[serde(default)]
     #[schemars(with = "i32", range(min = 0))]
     pub attempts: u32,
-    /// Set when consumers can't be helped by waiting: the staging period is left out.
+    /// Whether the rotation skips the staging period, because waiting helps no application.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_staging: bool,
-    /// Set when the secret is compromised: the previous one goes as soon as Auth0 accepts the new one.
+    /// Whether the rotation skips the grace period, because the previous secret is compromised. It
+    /// is removed as soon as Auth0 accepts the new one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_grace: bool,
-    /// Set when the next secret is one that was the current one before.
+    /// Whether the next secret is the previous one, which becomes current again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rollback: bool,
-    /// When consumers were to be restarted: the time that their pod templates are stamped with.
+    /// Restart time that is written to the Pod templates of the workloads in
+    /// spec.consumers.restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_at: Option<DateTime<Utc>>,
-    /// How the rotation will end once the next secret is withdrawn.
+    /// How the rotation ends once its next secret is withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn_as: Option<Outcome>,
-    /// What made this rotation unusual, for its history entry.
+    /// Unusual circumstances, such as a lost response. The history entry keeps this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// Why a rotation was started.
+/// Why a rotation started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Cause {
-    /// `initial: Rotate` of a resource that is new.
+    /// `spec.initial: Rotate` of a new resource.
     Initial,
     /// A due time of the schedule.
     Schedule,
     /// The annotation `auth0-rotator.dev/request`.
     Request,
-    /// The secret was changed at Auth0 by someone else, for example in its dashboard.
+    /// An out-of-band change of the secret, for example in the Auth0 dashboard.
     Drift,
-    /// The record of a rotation was lost while its values were still in the target Secret.
+    /// Lost rotation state, while the values were still in the target Secret.
     Recovery,
 }
 
 /// How a secret is changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Strategy {
-    /// Call `rotate-secret`, publish what comes back.
+    /// Calls `rotate-secret` and publishes the response.
     #[default]
     Rotate,
-    /// Publish a value of our own as a fallback first, wait, then set it with `PATCH`.
+    /// Publishes a generated value as a fallback, waits, and then sets it with `PATCH`.
     Staged,
 }
 
-/// How far a rotation has come. What each phase means after a crash is in [`crate::decide()`].
+/// Progress of a rotation. A table in `src/decide/mod.rs` lists what happens after a crash in each
+/// phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
-    /// Recorded; nothing has been changed at Auth0.
+    /// Recorded; nothing has changed at Auth0.
     Started,
-    /// Staged only: the pair of current and next is published, consumers are given time to see it.
+    /// Staged only: the pair of current and next value is published; consumers get time to read it.
     Staging,
-    /// A change at Auth0 was recorded and perhaps made: its outcome is not known yet.
+    /// A change at Auth0 is recorded and may have been made: its outcome is unknown.
     Activating,
-    /// The new secret is published; Auth0 has not been seen to accept it yet.
+    /// The new secret is published; no probe has seen Auth0 accept it yet.
     Confirming,
     /// Auth0 accepts the new secret; the previous one stays until its grace period is over.
     Grace,
-    /// The next secret is taken out of the target Secret again; Auth0 doesn't have it.
+    /// The next secret, which Auth0 does not have, is being removed from the target Secret.
     Withdrawing,
 }
 
@@ -148,22 +152,22 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
-    /// The number of the rotation.
+    /// Number of the rotation.
     #[schemars(with = "i64", range(min = 0))]
     pub number: u64,
-    /// Why it was started.
+    /// Why the rotation started.
     pub cause: Cause,
-    /// When it was started.
+    /// When the rotation started.
     pub started_at: DateTime<Utc>,
-    /// When its secret was published as the current one.
+    /// When its new secret was published as the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<DateTime<Utc>>,
-    /// When the secret before it was removed.
+    /// When the previous secret was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired_at: Option<DateTime<Utc>>,
-    /// How it ended.
+    /// How the rotation ended.
     pub outcome: Outcome,
-    /// What a person should know of it.
+    /// Unusual circumstances, such as a lost response. Empty for an ordinary rotation.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
@@ -171,32 +175,30 @@ pub struct HistoryEntry {
 /// How a rotation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
-    /// Its secret is the current one and the one before it is gone.
+    /// Its secret is the current one and the previous one was removed.
     Completed,
-    /// Another change of the secret came before it was over.
+    /// Another change of the secret came before the rotation was complete.
     Superseded,
-    /// It was withdrawn on request, before its secret was activated.
+    /// A user aborted it before its secret was activated.
     Aborted,
-    /// Auth0 did not take its secret; the one before it stays.
+    /// Auth0 or a policy rejected its secret; the previous one stays current.
     Rejected,
 }
 
-/// How many ended rotations are remembered.
+/// Maximum number of history entries.
 pub const HISTORY_LIMIT: usize = 10;
 
 impl Status {
-    /// The highest number ever given out, as far as this status knows.
+    /// Returns the highest number that this status knows a secret or rotation to have had.
     pub fn highest_number(&self) -> u64 {
         let ended = self.history.iter().map(|entry| entry.number).max();
-        let running = self.rotation.as_ref().map(|rotation| rotation.number);
-        [self.current, self.previous, ended, running].into_iter().flatten().max().unwrap_or(0)
+        let in_progress = self.rotation.as_ref().map(|rotation| rotation.number);
+        [self.current, self.previous, ended, in_progress].into_iter().flatten().max().unwrap_or(0)
     }
 
-    /// Ends the rotation in progress, if there is one, and remembers it.
+    /// Moves the rotation in progress, if there is one, to the history.
     pub(crate) fn end_rotation(&mut self, outcome: Outcome, now: DateTime<Utc>) {
-        let Some(rotation) = self.rotation.take() else {
-            return;
-        };
+        let Some(rotation) = self.rotation.take() else { return };
         let entry = HistoryEntry {
             number: rotation.number,
             cause: rotation.cause,
@@ -212,14 +214,9 @@ impl Status {
 }
 
 impl Rotation {
-    /// A rotation that starts now.
-    pub(crate) fn start(
-        number: u64,
-        cause: Cause,
-        strategy: Strategy,
-        now: DateTime<Utc>,
-    ) -> Rotation {
-        Rotation {
+    /// Returns a rotation that starts now.
+    pub(crate) fn new(number: u64, cause: Cause, strategy: Strategy, now: DateTime<Utc>) -> Self {
+        Self {
             number,
             cause,
             strategy,

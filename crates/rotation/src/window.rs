@@ -1,71 +1,73 @@
-//! When a scheduled rotation may start.
+//! Windows: when a scheduled rotation may start.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 
 use crate::{
+    duration::K8sDuration,
     schedule::{ScheduleError, parse_cron, parse_zone},
-    span::K8sDuration,
 };
 
-/// A window that opens by a cron expression and stays open for a while.
+/// Validated window: it opens at each occurrence of a cron expression and stays open for a
+/// duration.
 #[derive(Clone, Debug)]
 pub struct Window {
-    opens: Box<Cron>,
+    cron: Box<Cron>,
     zone: Tz,
-    open_for: K8sDuration,
+    duration: K8sDuration,
 }
 
-/// Why a window can't be used. The texts are shown to the author of the resource.
+/// Why a window is invalid. Users see the message.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum WindowError {
-    /// The cron expression or the time zone is wrong, or names no day that exists.
+    /// The cron expression or the time zone is invalid.
     #[error("windows: {0}")]
-    Opening(ScheduleError),
-    /// The window is open for no time.
+    Schedule(ScheduleError),
+    /// The duration is zero.
     #[error("windows: duration must be longer than zero")]
     Zero,
 }
 
 impl Window {
-    /// Checks a window as it stands in a resource. `now` only bounds the search for an opening.
+    /// Validates a window of a resource. `now` is where the search for a first opening starts.
     ///
     /// # Errors
-    /// When it would never open, or not for any time.
+    /// When a field is invalid or the window never opens.
     pub fn new(
         cron: &str,
         zone: Option<&str>,
-        open_for: K8sDuration,
+        duration: K8sDuration,
         now: DateTime<Utc>,
-    ) -> Result<Window, WindowError> {
-        let opens = parse_cron(cron).map_err(WindowError::Opening)?;
-        let zone = parse_zone(zone).map_err(WindowError::Opening)?;
-        if open_for.is_zero() {
+    ) -> Result<Self, WindowError> {
+        let parsed = parse_cron(cron).map_err(WindowError::Schedule)?;
+        let zone = parse_zone(zone).map_err(WindowError::Schedule)?;
+        if duration.is_zero() {
             return Err(WindowError::Zero);
         }
-        let window = Window { opens, zone, open_for };
-        match window.opening_after(now) {
-            Some(_) => Ok(window),
-            None => Err(WindowError::Opening(ScheduleError::Never(cron.to_owned()))),
+        let window = Self { cron: parsed, zone, duration };
+        if window.opening_after(now).is_none() {
+            return Err(WindowError::Schedule(ScheduleError::Never(cron.to_owned())));
         }
+        Ok(window)
     }
 
-    /// The first time from `at` on at which the window is open: `at` itself when it is open then.
+    /// Returns the first time from `at` on at which the window is open, which is `at` if it is
+    /// open.
     fn open_from(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        // The last opening that can still be open began after `at` less the window's length.
-        let opening = self.opening_after(at - self.open_for.to_delta())?;
+        // A window that is open at `at` opened less than its duration before.
+        let opening = self.opening_after(at - self.duration.to_delta())?;
         Some(opening.max(at))
     }
 
     fn opening_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let next = self.opens.find_next_occurrence(&after.with_timezone(&self.zone), false);
+        let next = self.cron.find_next_occurrence(&after.with_timezone(&self.zone), false);
         next.ok().map(|at| at.to_utc())
     }
 }
 
-/// The first time from `at` on at which one of the windows is open; `at` when there are none.
-/// `None` when no window opens any more.
+/// Returns the first time from `at` on at which one of the windows is open, which is `at` if there
+/// are no windows. Returns `None` if no window opens again.
 pub fn first_open(windows: &[Window], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     if windows.is_empty() {
         return Some(at);
@@ -85,8 +87,8 @@ mod tests {
     }
 
     fn window(cron: &str, zone: &str, hours: u64) -> Window {
-        let open_for = K8sDuration::from_secs(hours * 3600);
-        Window::new(cron, Some(zone), open_for, at("2026-01-01T00:00:00Z")).unwrap()
+        let duration = K8sDuration::from_secs(hours * 3600);
+        Window::new(cron, Some(zone), duration, at("2026-01-01T00:00:00Z")).unwrap()
     }
 
     fn first(windows: &[Window], from: &str) -> String {
@@ -94,8 +96,8 @@ mod tests {
     }
 
     #[test]
-    fn inside_it_is_open_and_outside_it_opens_next() {
-        // Working days, 2:00 to 5:00 in Berlin; 2026-11-23 is a Monday.
+    fn returns_the_same_time_inside_and_the_next_opening_outside() {
+        // Weekdays from 2:00 to 5:00 in Berlin; 2026-11-23 is a Monday.
         let windows = [window("0 2 * * 1-5", "Europe/Berlin", 3)];
         for (from, expected) in [
             ("2026-11-23T00:59:59Z", "2026-11-23T01:00:00Z"),
@@ -109,28 +111,28 @@ mod tests {
     }
 
     #[test]
-    fn of_several_windows_the_first_counts() {
+    fn uses_the_first_of_several_windows() {
         let windows = [window("0 2 * * 0", "UTC", 1), window("0 12 * * *", "UTC", 1)];
         assert_eq!(first(&windows, "2026-11-23T00:00:00Z"), "2026-11-23T12:00:00Z");
         assert_eq!(first(&windows, "2026-11-28T13:00:00Z"), "2026-11-29T02:00:00Z");
     }
 
     #[test]
-    fn without_windows_it_is_always_open() {
+    fn is_always_open_without_windows() {
         assert_eq!(first(&[], "2026-11-23T00:00:00Z"), "2026-11-23T00:00:00Z");
     }
 
     #[test]
-    fn a_window_keeps_its_hours_across_daylight_saving() {
+    fn window_keeps_its_duration_across_daylight_saving() {
         let windows = [window("0 22 * * *", "Europe/Berlin", 6)];
-        // On the night of 25 October 2026 the hour from 2:00 to 3:00 comes twice.
+        // On 25 October 2026 the hour from 2:00 to 3:00 comes twice.
         assert_eq!(first(&windows, "2026-10-24T19:00:00Z"), "2026-10-24T20:00:00Z");
         assert_eq!(first(&windows, "2026-10-25T01:59:59Z"), "2026-10-25T01:59:59Z");
         assert_eq!(first(&windows, "2026-10-25T02:00:00Z"), "2026-10-25T21:00:00Z");
     }
 
     #[test]
-    fn a_window_that_never_opens_is_refused() {
+    fn rejects_a_window_that_never_opens() {
         let now = at("2026-01-01T00:00:00Z");
         let hour = K8sDuration::from_secs(3600);
         let error = Window::new("0 0 31 2 *", None, hour, now).unwrap_err().to_string();
@@ -145,7 +147,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_first_open_time_is_open_and_not_in_the_past(start in 0i64..2_000_000_000) {
+        fn first_open_time_is_open_and_not_in_the_past(start in 0i64..2_000_000_000) {
             let windows = [window("30 23 * * *", "America/New_York", 2)];
             let from = DateTime::from_timestamp(start, 0).unwrap();
             let open = first_open(&windows, from).unwrap();

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use auth0_simulator::{AuditKind, Operation};
 use chrono::{DateTime, TimeDelta, Utc};
-use rotation::invariants::{By, Ledger, Lengths};
+use rotation::invariants::{Actor, History, Settings};
 use rotation::{Outcome, Phase, Status, Strategy};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -42,7 +42,7 @@ pub(crate) struct Breach {
 /// Something that happened to a client.
 enum Fact {
     Written(Written),
-    Changed { by: By, value: u32, resumed: bool },
+    Changed { by: Actor, value: u32, resumed: bool },
     Accepted,
     Requested(String),
     Refused { list: List, failure: Failure, since_switch: TimeDelta },
@@ -91,7 +91,7 @@ impl Values {
 struct Client {
     member: Member,
     /// There from the first fact.
-    ledger: Option<Ledger<u32>>,
+    ledger: Option<History<u32>>,
     record: Status,
     /// When it was stored.
     recorded_at: Option<DateTime<Utc>>,
@@ -248,7 +248,7 @@ impl Watch {
         let inner = self.lock();
         let client = &inner.clients[member];
         let ledger = client.ledger.as_ref().ok_or("its secret was never published")?;
-        ledger.rest(Utc::now(), &client.record).map_err(|breach| breach.to_string())
+        ledger.check_settled(Utc::now(), &client.record).map_err(|breach| breach.to_string())
     }
 
     /// Takes in what was written and what happened at Auth0, and judges what is old enough.
@@ -288,8 +288,8 @@ impl Inner {
             };
             let Ok(at) = entry.time.parse::<DateTime<Utc>>() else { continue };
             let by = match entry.operation {
-                Operation::Dashboard => By::SomeoneElse,
-                Operation::RotateSecret | Operation::UpdateClient => By::Us,
+                Operation::Dashboard => Actor::OtherParty,
+                Operation::RotateSecret | Operation::UpdateClient => Actor::Operator,
                 _ if entry.kind == AuditKind::Revocation => {
                     self.tell(at, member, Fact::Accepted);
                     continue;
@@ -329,8 +329,8 @@ impl Inner {
 
 type Judged = Result<(), (&'static str, String)>;
 
-fn broken(breach: rotation::invariants::Breach) -> (&'static str, String) {
-    (breach.promise(), breach.to_string())
+fn broken(breach: rotation::invariants::Violation) -> (&'static str, String) {
+    (breach.invariant().as_str(), breach.to_string())
 }
 
 impl Client {
@@ -345,7 +345,7 @@ impl Client {
         if self.ledger.is_none() {
             let ever = arena.simulator.client_secret_history(&self.member.name);
             let first = ever.first().map(|first| values.number(first));
-            self.ledger = first.map(|first| Ledger::new(at, first, lengths()));
+            self.ledger = first.map(|first| History::new(at, first, lengths()));
         }
         match fact {
             Fact::Written(written) => self.written(at, written, values),
@@ -364,28 +364,28 @@ impl Client {
                         && self.recorded_at.is_some_and(|stored| stored < killed_at)
                 });
                 let by = match by {
-                    By::Us if !activating && lost => {
+                    Actor::Operator if !activating && lost => {
                         arena.counts.unproven.up();
-                        By::SomeoneElse
+                        Actor::OtherParty
                     }
-                    By::Us if !activating && resumed => {
+                    Actor::Operator if !activating && resumed => {
                         arena.counts.stale.up();
-                        By::SomeoneElse
+                        Actor::OtherParty
                     }
                     by => by,
                 };
-                ledger.changed(at, value, by, record).map_err(broken)
+                ledger.record_status_and_change(at, value, by, record).map_err(broken)
             }
             Fact::Accepted => {
                 let first = self.lists.last().and_then(|(_, list)| list.first());
                 if let (Some(ledger), Some(first)) = (&mut self.ledger, first) {
-                    ledger.accepted(at, first);
+                    ledger.record_accepted_probe(at, first);
                 }
                 Ok(())
             }
             Fact::Requested(text) => {
                 if let Some(ledger) = &mut self.ledger {
-                    ledger.requested(&text);
+                    ledger.record_request(&text);
                 }
                 Ok(())
             }
@@ -407,7 +407,7 @@ impl Client {
                 self.record = *status;
                 self.recorded_at = Some(at);
                 let Some(ledger) = &mut self.ledger else { return Ok(()) };
-                ledger.recorded(at, &self.record).map_err(broken)
+                ledger.record_status(at, &self.record).map_err(broken)
             }
             What::Secret(copy) => {
                 let list = values.numbers(&copy.list);
@@ -430,9 +430,9 @@ impl Client {
         }
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
         if by_operator {
-            ledger.published(at, list).map_err(broken)
+            ledger.record_publication(at, list).map_err(broken)
         } else {
-            ledger.tampered(list);
+            ledger.record_tampering(list);
             Ok(())
         }
     }
@@ -464,7 +464,7 @@ impl Client {
             return Err(("no login fails under Staged", detail));
         }
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
-        ledger.login(at, list, &[]).map_err(broken)
+        ledger.check_login(at, list, &[]).map_err(broken)
     }
 
     /// Rotations that came into the history with this record.
@@ -496,9 +496,14 @@ fn is_promised(member: &Member) -> bool {
     member.strategy == Strategy::Staged && member.group == Group::Plain
 }
 
-fn lengths() -> Lengths {
+fn lengths() -> Settings {
     let delta = |length| TimeDelta::from_std(length).unwrap_or_default();
-    Lengths { staging: delta(STAGING), grace: delta(GRACE), window: delta(WINDOW), readable: true }
+    Settings {
+        staging_period: delta(STAGING),
+        grace_period: delta(GRACE),
+        propagation_window: delta(WINDOW),
+        secrets_readable: true,
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! What is reconciled when: explicit triggers, the work queue, and the priority of API calls.
 
-mod priority_gate;
+mod work_queue;
 mod reconcile_stream;
 mod trigger;
-mod work_queue;
+mod priority_gate;
 
 pub(crate) use priority_gate::{PriorityGate, UrgentGuard};
 pub(crate) use reconcile_stream::{reconcile_requests, spawn_reconcile};

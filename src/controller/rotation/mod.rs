@@ -8,19 +8,19 @@
 //! - Values stay in a reconcile, in [`state`] until they are published, and in the target Secret.
 //! - The resource and its target Secret are read live; stores only tell when to reconcile.
 
-mod authorize;
-mod drift;
-mod execute;
-mod observe;
-mod ownership;
-mod pods;
-mod policy;
-mod publish;
-mod reconcile;
-mod resource;
 mod scheduling;
-mod state;
+mod reconcile;
+mod observe;
+mod execute;
+mod publish;
+mod authorize;
+mod ownership;
+mod policy;
+mod drift;
 mod workloads;
+mod pods;
+mod resource;
+mod state;
 
 use std::{sync::Arc, time::Duration};
 

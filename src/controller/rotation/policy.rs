@@ -49,5 +49,6 @@ pub(super) fn policy(
         Window::new(&window.cron, window.time_zone.as_deref(), window.duration, now)
     };
     let windows = spec.windows.iter().map(window).collect();
-    Policy::new(params, schedule.transpose(), windows, now).refuse(check_templates(&spec.target))
+    Policy::new(params, schedule.transpose(), windows, now)
+        .with_rejection(check_templates(&spec.target))
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use rotation::{
     Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Purpose, Reason,
-    Rotation, Status, Step, condition_types, decide, event_records, fail, set_condition,
+    Rotation, Status, Step, condition_types, decide, event_records, record_failure, set_condition,
 };
 
 use super::{
@@ -226,7 +226,7 @@ impl Reconciliation<'_> {
         // The status may have been stored since the observation: the step after it failed.
         let observation = Observation { status: self.status(), ..observation };
         let failure = Failure::from(&error);
-        let status = fail(&observation, step.as_ref(), &failure, now, &policy);
+        let status = record_failure(&observation, step.as_ref(), &failure, now, &policy);
         let status = self.with_tenant_condition(status);
         if let Err(second) = self.store_status(&observation.status, status).await {
             tracing::debug!(name = self.key.name, %second, "failed to record a failure");
@@ -248,7 +248,7 @@ impl Reconciliation<'_> {
             }
         };
         let Authorization { denied, conflict, .. } = &self.authorization;
-        policy.refuse(conflict.clone()).forbid(denied.clone())
+        policy.with_rejection(conflict.clone()).with_forbidden(denied.clone())
     }
 
     fn remember_domain(&self) {
@@ -331,8 +331,8 @@ impl Reconciliation<'_> {
 
     fn log(&self, event: &EventRecord) {
         let ObjectKey { namespace, name } = &self.key;
-        let EventRecord { reason, message, warning } = event;
-        if *warning {
+        let EventRecord { reason, message, is_warning } = event;
+        if *is_warning {
             tracing::warn!(namespace, name, %reason, "{message}");
         } else {
             tracing::info!(namespace, name, %reason, "{message}");

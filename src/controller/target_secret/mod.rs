@@ -8,10 +8,10 @@
 //!   written and a change that was not seen is never overwritten. A Secret that does not exist is
 //!   created, which fails if another client creates it first.
 
-mod render;
 mod snapshot;
-mod store;
+mod render;
 mod template;
+mod store;
 
 pub(crate) use render::{Contents, NumberedSecret, Rendering, check_templates};
 pub(crate) use snapshot::{SecretValues, Snapshot};

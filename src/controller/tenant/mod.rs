@@ -1,13 +1,13 @@
 //! Tenants: the clients that call them, their credentials, who may use them, and the reconciler of
 //! their status.
 
+mod registry;
 mod credentials;
-mod credentials_watch;
 mod endpoint_policy;
 mod permission;
-mod registry;
-mod state;
 mod status;
+mod credentials_watch;
+mod state;
 
 use std::sync::Arc;
 

@@ -3,11 +3,11 @@
 //! Every kind is watched once per namespace, or once for all. An event becomes the name of a resource
 //! to reconcile; what it is about is read in the reconcile.
 
+mod stores;
+mod namespace;
 mod cluster;
 mod enqueue;
 mod index;
-mod namespace;
-mod stores;
 
 pub(crate) use cluster::{ClusterFeed, ClusterWatch};
 pub(crate) use enqueue::WATCH_TIMEOUT;

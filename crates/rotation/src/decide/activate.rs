@@ -1,44 +1,44 @@
-//! From the start of a rotation to the moment its secret is published as the current one.
+//! From the start of a rotation until its secret is published as the current one.
 
-use super::{Next, Pass};
+use super::{Evaluation, NextStep};
 use crate::{
-    decision::{Purpose, Step, ValueSource, publish},
-    observation::{SecretMatch, UnreachedPods},
+    decision::{NumberedValue, Purpose, Step, ValueSource, publish},
+    observation::{OwnedTarget, SecretMatch, UnreachedPods},
     status::{Cause, Outcome, Phase, Rotation, Strategy},
-    trouble::Failure,
 };
 
-impl Pass<'_> {
-    /// Recorded, nothing changed at Auth0. The client is read first: it may not be one to rotate.
-    pub(super) fn started(&mut self, rotation: &Rotation) -> Next {
-        if rotation.strategy == Strategy::Rotate && self.is_published_as(rotation.number) {
-            // The record was restored from a time before the secret was published.
+impl Evaluation<'_> {
+    /// Continues a rotation that has changed nothing at Auth0. Reads the client first, because it
+    /// may be one that must not be rotated.
+    pub(super) fn advance_started(&mut self, rotation: &Rotation) -> NextStep {
+        if rotation.strategy == Strategy::Rotate && self.is_current(rotation.number) {
+            // The status was restored from a backup that is older than the published secret.
             self.enter_confirming();
             return Step::StoreStatus.into();
         }
-        if self.seen.unreached_pods == UnreachedPods::NotChecked {
+        if self.observed.unreached_pods == UnreachedPods::NotChecked {
             return Step::FindUnreachedPods.into();
         }
-        let seen = match self.read() {
+        let secret = match self.read_client() {
             Err(next) => return next,
-            Ok(seen) => seen,
+            Ok(secret) => secret,
         };
         match rotation.strategy {
-            // A call that was told to have changed nothing has changed something all the same.
-            Strategy::Rotate if rotation.attempts > 0 && seen == SecretMatch::Other => {
+            // A call that reported to have changed nothing did change the secret.
+            Strategy::Rotate if rotation.attempts > 0 && secret == SecretMatch::Other => {
                 self.publish_read_back(rotation)
             }
-            Strategy::Rotate => self.rotate_secret(rotation),
-            Strategy::Staged => self.stage(rotation, seen),
+            Strategy::Rotate => self.call_rotate_secret(rotation),
+            Strategy::Staged => self.stage(rotation, secret),
         }
     }
 
-    fn rotate_secret(&mut self, rotation: &Rotation) -> Next {
-        let marked = rotation.cause != Cause::Initial || self.seen.initialized;
-        if !self.seen.has_finalizer || !marked {
+    fn call_rotate_secret(&mut self, rotation: &Rotation) -> NextStep {
+        let is_marked = rotation.cause != Cause::Initial || self.observed.initialized;
+        if !self.observed.has_finalizer || !is_marked {
             return Step::AddFinalizer.into();
         }
-        if !self.seen.dry_run_passed {
+        if !self.observed.dry_run_passed {
             return Step::DryRun.into();
         }
         self.record_attempt();
@@ -47,69 +47,70 @@ impl Pass<'_> {
 
     fn record_attempt(&mut self) {
         let now = self.now;
-        self.rotation_mut(|rotation| {
+        self.update_rotation(|rotation| {
             rotation.phase = Phase::Activating;
             rotation.activating_at = Some(now);
             rotation.attempts = rotation.attempts.saturating_add(1);
         });
     }
 
-    /// Publishes the pair of current and next. Where Auth0 has a current value that the target
-    /// Secret doesn't, that one takes its place: it is what logs in until activation.
-    fn stage(&mut self, rotation: &Rotation, seen: SecretMatch) -> Next {
-        if rotation.cause == Cause::Initial && !self.seen.initialized {
+    /// Publishes the pair of current and next value. If Auth0 has a current value that the target
+    /// Secret does not have, the pair contains Auth0's: it is valid until activation.
+    fn stage(&mut self, rotation: &Rotation, secret: SecretMatch) -> NextStep {
+        if rotation.cause == Cause::Initial && !self.observed.initialized {
             return Step::AddFinalizer.into();
         }
-        let next = (rotation.number, ValueSource::Generated);
-        let Some(held) = self.held() else {
-            // Nothing to keep: the next secret is the only one.
+        let number = rotation.number;
+        let Some(target) = self.intact_target() else {
+            // There is nothing to keep, so the next value is the only one.
+            let next = NumberedValue::new(number, ValueSource::Generated);
             return publish(Purpose::Stage, next, None).into();
         };
-        let staged =
-            held.fallback == Some(rotation.number) || held.current == Some(rotation.number);
-        if staged {
+        if is_staged(target, number) {
             let now = self.now;
-            self.rotation_mut(|rotation| {
+            self.update_rotation(|rotation| {
                 rotation.phase = Phase::Staging;
                 rotation.staged_at = Some(now);
             });
             return Step::StoreStatus.into();
         }
-        let value = match seen {
-            // The answer that was given up for lost can be read after all.
+        let current = match secret {
+            // The response that seemed to be lost can be read after all.
             SecretMatch::Other if rotation.attempts > 0 => return self.publish_read_back(rotation),
             SecretMatch::Other => ValueSource::Auth0,
-            _ => ValueSource::Current,
+            SecretMatch::Current | SecretMatch::Fallback | SecretMatch::Unreadable => {
+                ValueSource::Current
+            }
         };
-        // What is rolled back to is the fallback already: it only gets its new number.
-        let next = match held.fallback {
-            Some(_) if rotation.rollback => (rotation.number, ValueSource::Fallback),
-            None if rotation.rollback => return self.nothing_to_roll_back_to(),
-            _ => next,
+        let next = if !rotation.rollback {
+            ValueSource::Generated
+        } else if target.fallback.is_some() {
+            // The previous value is already the fallback and only gets its new number.
+            ValueSource::Fallback
+        } else {
+            let message = "the previous secret is no longer in the target Secret";
+            self.withdraw(Outcome::Rejected, message);
+            return Step::StoreStatus.into();
         };
-        publish(Purpose::Stage, (held.current.unwrap_or(0), value), Some(next)).into()
+        publish(
+            Purpose::Stage,
+            NumberedValue::new(target.current.unwrap_or(0), current),
+            Some(NumberedValue::new(number, next)),
+        )
+        .into()
     }
 
-    fn nothing_to_roll_back_to(&mut self) -> Next {
-        self.rotation_mut(|rotation| {
-            rotation.phase = Phase::Withdrawing;
-            rotation.withdrawn_as = Some(Outcome::Rejected);
-            rotation.message = Some("the previous secret is gone from the target Secret".into());
-        });
-        Step::StoreStatus.into()
-    }
-
-    /// The pair is out: wait until consumers have it.
-    pub(super) fn staging(&mut self, rotation: &Rotation) -> Next {
-        let alone = self.held().is_some_and(|held| held.current == Some(rotation.number));
-        if let Some(next) = self.restart_consumers(rotation) {
+    /// Waits until consumers have read the pair, then sets the next value at Auth0.
+    pub(super) fn advance_staging(&mut self, rotation: &Rotation) -> NextStep {
+        if let Some(next) = self.restart_workloads(rotation) {
             return next;
         }
-        if !rotation.skip_staging && !alone {
+        // Without a current value before it, the next value is already the current one.
+        if !rotation.skip_staging && !self.is_current(rotation.number) {
             let staged_at = rotation.staged_at.unwrap_or(self.now);
-            let until = staged_at + self.policy.terms.staging_period.to_delta();
+            let until = staged_at + self.policy.params.staging_period.to_delta();
             if self.now < until {
-                return Next::rest_until(until);
+                return NextStep::wait_until(until);
             }
             if let Some(next) = self.wait_for_rollouts(rotation) {
                 return next;
@@ -119,43 +120,45 @@ impl Pass<'_> {
         Step::SetSecret(rotation.number).into()
     }
 
-    /// A change at Auth0 was recorded, and perhaps made.
-    pub(super) fn activating(&mut self, rotation: &Rotation) -> Next {
+    /// Resolves the outcome of a change at Auth0 that was recorded and may have been made.
+    pub(super) fn advance_activating(&mut self, rotation: &Rotation) -> NextStep {
         match rotation.strategy {
-            Strategy::Rotate => self.activating_by_rotate(rotation),
-            Strategy::Staged => self.activating_by_patch(rotation),
+            Strategy::Rotate => self.resolve_rotate_secret(rotation),
+            Strategy::Staged => self.resolve_set_secret(rotation),
         }
     }
 
-    fn activating_by_rotate(&mut self, rotation: &Rotation) -> Next {
-        if self.is_published_as(rotation.number) {
+    fn resolve_rotate_secret(&mut self, rotation: &Rotation) -> NextStep {
+        if self.is_current(rotation.number) {
             self.enter_confirming();
             return Step::StoreStatus.into();
         }
-        let seen = match self.read() {
+        let secret = match self.read_client() {
             Err(next) => return next,
-            Ok(seen) => seen,
+            Ok(secret) => secret,
         };
         if rotation.cause == Cause::Drift {
-            return self.publish_drift(rotation, seen);
+            return self.publish_drift(rotation, secret);
         }
-        let window_over = rotation.activating_at.unwrap_or(self.now) + self.window();
-        match seen {
+        let window_end = rotation.activating_at.unwrap_or(self.now) + self.propagation_window();
+        match secret {
             SecretMatch::Other => self.publish_read_back(rotation),
-            SecretMatch::Unreadable if self.seen.attempt_finished || self.now >= window_over => {
-                self.take_over();
+            SecretMatch::Unreadable if self.observed.attempt_finished || self.now >= window_end => {
+                self.switch_to_staged();
                 Step::StoreStatus.into()
             }
-            // Somebody's call may be on its way.
-            SecretMatch::Unreadable => Next::rest_until(window_over),
-            // Unchanged, as far as Auth0 shows; it may still be on its way.
-            SecretMatch::Current | SecretMatch::Fallback if self.now < window_over => {
-                Next::rest_until(window_over)
+            // The call of another process may be in flight.
+            SecretMatch::Unreadable => NextStep::wait_until(window_end),
+            // Auth0 shows no change, but the call may still be in flight.
+            SecretMatch::Current | SecretMatch::Fallback if self.now < window_end => {
+                NextStep::wait_until(window_end)
             }
-            SecretMatch::Current | SecretMatch::Fallback if self.read_before(window_over) => {
+            SecretMatch::Current | SecretMatch::Fallback
+                if self.was_client_read_before(window_end) =>
+            {
                 Step::ReadClient.into()
             }
-            SecretMatch::Current | SecretMatch::Fallback if !self.seen.dry_run_passed => {
+            SecretMatch::Current | SecretMatch::Fallback if !self.observed.dry_run_passed => {
                 Step::DryRun.into()
             }
             SecretMatch::Current | SecretMatch::Fallback => {
@@ -165,173 +168,106 @@ impl Pass<'_> {
         }
     }
 
-    fn is_published_as(&self, number: u64) -> bool {
-        self.held().is_some_and(|held| held.current == Some(number))
+    fn is_current(&self, number: u64) -> bool {
+        self.intact_target().is_some_and(|target| target.current == Some(number))
     }
 
-    /// A change that someone else made becomes the current secret.
-    fn publish_drift(&mut self, rotation: &Rotation, seen: SecretMatch) -> Next {
-        match seen {
-            SecretMatch::Other => self.publish_read_back(rotation),
-            SecretMatch::Fallback => {
-                self.publish_new(Purpose::ReadBack, rotation.number, ValueSource::Fallback)
-            }
-            // Whoever changed it has changed it back, or it can't be seen any more.
-            SecretMatch::Current | SecretMatch::Unreadable => {
-                self.status.end_rotation(Outcome::Superseded, self.now);
-                Step::StoreStatus.into()
-            }
-        }
-    }
-
-    /// The outcome of `rotate-secret` can't be known: go on as Staged, which doesn't have to know.
-    /// Its wait is left out, for what consumers have may be dead already.
-    fn take_over(&mut self) {
-        self.rotation_mut(|rotation| {
+    /// Continues as Staged, which does not depend on the unknown outcome of `rotate-secret`. Skips
+    /// the staging period, because the published values may already be invalid.
+    fn switch_to_staged(&mut self) {
+        self.update_rotation(|rotation| {
             rotation.strategy = Strategy::Staged;
             rotation.phase = Phase::Started;
             rotation.skip_staging = true;
             rotation.message = Some(
-                "the answer of rotate-secret was lost and could not be read back; a new value was \
-                 published and set instead"
+                "the response of rotate-secret was lost and could not be read back; the operator \
+                 published and set a new value instead"
                     .into(),
             );
         });
     }
 
-    fn activating_by_patch(&mut self, rotation: &Rotation) -> Next {
-        let n = rotation.number;
-        let Some(held) = self.held() else {
-            // The staged value is gone from the target Secret, and may be the one at Auth0.
-            return match self.read() {
+    fn resolve_set_secret(&mut self, rotation: &Rotation) -> NextStep {
+        let number = rotation.number;
+        let Some(target) = self.intact_target() else {
+            // The staged value is no longer in the target Secret, but Auth0 may have it.
+            return match self.read_client() {
                 Err(next) => next,
-                Ok(SecretMatch::Unreadable) => {
-                    self.rotation_mut(|rotation| rotation.phase = Phase::Started);
-                    Step::StoreStatus.into()
-                }
+                Ok(SecretMatch::Unreadable) => self.restage(),
                 Ok(_) => self.publish_read_back(rotation),
             };
         };
-        if held.current == Some(n) && (held.fallback.is_some() || self.seen.secret_set) {
+        if target.current == Some(number) && (target.fallback.is_some() || self.observed.secret_set)
+        {
             self.enter_confirming();
             return Step::StoreStatus.into();
         }
-        let staged = held.current == Some(n) || held.fallback == Some(n);
-        if !staged {
-            // A read-back replaced the pair: what Auth0 has is published under this number or none.
-            self.rotation_mut(|rotation| rotation.phase = Phase::Started);
-            return Step::StoreStatus.into();
+        if !is_staged(target, number) {
+            // A read-back replaced the pair.
+            return self.restage();
         }
-        if !self.seen.secret_set {
-            return Step::SetSecret(n).into();
+        if !self.observed.secret_set {
+            return Step::SetSecret(number).into();
         }
-        Self::promote(n, held.current)
+        promote(number, target.current)
     }
 
-    fn promote(number: u64, superseded: Option<u64>) -> Next {
-        let superseded = superseded.map(|number| (number, ValueSource::Current));
-        publish(Purpose::Promote, (number, ValueSource::Fallback), superseded).into()
+    fn restage(&mut self) -> NextStep {
+        self.update_rotation(|rotation| rotation.phase = Phase::Started);
+        Step::StoreStatus.into()
     }
 
-    /// Auth0 refused a value that it has: it had taken it before.
-    fn promote_after_all(&mut self, rotation: &Rotation, current: u64) -> Next {
-        self.rotation_mut(|rotation| {
-            rotation.phase = Phase::Activating;
-            (rotation.withdrawn_as, rotation.message) = (None, None);
-        });
-        Self::promote(rotation.number, Some(current))
+    /// Publishes the response of `rotate-secret`, before anything else.
+    pub(super) fn publish_response(&self) -> NextStep {
+        let number = self.activating_number().unwrap_or_else(|| self.unused_number());
+        self.publish_new(Purpose::Response, NumberedValue::new(number, ValueSource::Response))
     }
 
-    /// The answer of `rotate-secret`, before anything else.
-    pub(super) fn publish_answer(&self) -> Next {
-        let number = self.activating_number().unwrap_or_else(|| self.fresh_number());
-        self.publish_new(Purpose::Response, number, ValueSource::Response)
+    /// Publishes the value that `rotate-secret` must have returned, as Auth0 shows it.
+    pub(super) fn publish_read_back(&self, rotation: &Rotation) -> NextStep {
+        let value = NumberedValue::new(rotation.number, ValueSource::Auth0);
+        self.publish_new(Purpose::ReadBack, value)
     }
 
-    /// What `rotate-secret` must have returned, as Auth0 shows it.
-    pub(super) fn publish_read_back(&self, rotation: &Rotation) -> Next {
-        self.publish_new(Purpose::ReadBack, rotation.number, ValueSource::Auth0)
-    }
-
-    /// A new value first, and the one that was current until now behind it.
-    fn publish_new(&self, purpose: Purpose, number: u64, value: ValueSource) -> Next {
+    /// Publishes a new value, with the current value as its fallback.
+    pub(super) fn publish_new(&self, purpose: Purpose, value: NumberedValue) -> NextStep {
         let superseded = self
-            .held()
-            .and_then(|held| held.current)
-            .filter(|current| *current < number)
-            .map(|current| (current, ValueSource::Current));
-        publish(purpose, (number, value), superseded).into()
+            .intact_target()
+            .and_then(|target| target.current)
+            .filter(|current| *current < value.number)
+            .map(|current| NumberedValue::new(current, ValueSource::Current));
+        publish(purpose, value, superseded).into()
     }
 
+    /// Returns the number of the rotation that waits for a value from Auth0.
     fn activating_number(&self) -> Option<u64> {
         let rotation = self.status.rotation.as_ref()?;
-        let published = self.held().is_some_and(|held| held.current >= Some(rotation.number));
-        (rotation.phase == Phase::Activating && !published).then_some(rotation.number)
+        let is_published =
+            self.intact_target().is_some_and(|target| target.current >= Some(rotation.number));
+        (rotation.phase == Phase::Activating && !is_published).then_some(rotation.number)
     }
 
-    /// The call that was recorded certainly changed nothing: it need not be read back.
-    pub(super) fn activation_did_not_happen(&mut self) {
-        self.rotation_mut(|rotation| {
+    /// Returns to the phase before a call that certainly changed nothing and needs no read-back.
+    pub(super) fn return_to_started(&mut self) {
+        self.update_rotation(|rotation| {
             if rotation.phase == Phase::Activating && rotation.strategy == Strategy::Rotate {
                 rotation.phase = Phase::Started;
             }
         });
     }
+}
 
-    /// Auth0 will never take the next value: it is withdrawn.
-    pub(super) fn value_was_refused(&mut self, trouble: &Failure) {
-        self.rotation_mut(|rotation| {
-            rotation.phase = Phase::Withdrawing;
-            rotation.withdrawn_as = Some(Outcome::Rejected);
-            rotation.message = Some(trouble.message.clone());
-        });
-    }
+/// Returns whether the value with this number is in the target Secret.
+fn is_staged(target: &OwnedTarget, number: u64) -> bool {
+    target.current == Some(number) || target.fallback == Some(number)
+}
 
-    /// The client may not be touched any more, and hasn't been in this rotation.
-    pub(super) fn withdraw_forbidden(&mut self) -> Option<Next> {
-        let refusal = self.policy.forbidden.as_ref()?;
-        let rotation = self.status.rotation.as_mut()?;
-        let untouched = matches!(rotation.phase, Phase::Started | Phase::Staging);
-        if !untouched || rotation.attempts > 0 {
-            return None;
-        }
-        rotation.phase = Phase::Withdrawing;
-        rotation.withdrawn_as = Some(Outcome::Rejected);
-        rotation.message = Some(refusal.message.clone());
-        Some(Step::StoreStatus.into())
-    }
-
-    /// The next value goes out of the target Secret again. A value that was to be rolled back to
-    /// stays the fallback that it was.
-    pub(super) fn withdrawing(&mut self, rotation: &Rotation) -> Next {
-        let Some(held) = self.held() else { return Step::Wait.into() };
-        let current = held.current.unwrap_or(0);
-        if held.fallback == Some(rotation.number) {
-            // An attempt before the one that was refused may have been carried out, and its answer
-            // lost: what Auth0 has is not withdrawn.
-            if rotation.withdrawn_as == Some(Outcome::Rejected) && rotation.attempts > 0 {
-                match self.read() {
-                    Err(next) => return next,
-                    Ok(SecretMatch::Fallback) => return self.promote_after_all(rotation, current),
-                    Ok(_) => {}
-                }
-            }
-            let previous = self.status.previous.filter(|previous| *previous < current);
-            let back = previous.filter(|_| rotation.rollback);
-            let fallback = back.map(|previous| (previous, ValueSource::Fallback));
-            return publish(Purpose::Withdraw, (current, ValueSource::Current), fallback).into();
-        }
-        // After an answer that was lost, Auth0 may have a value that nobody knows: ask.
-        let uncertain = rotation.attempts > 1 && held.fallback.is_none();
-        self.status.end_rotation(rotation.withdrawn_as.unwrap_or(Outcome::Aborted), self.now);
-        if uncertain {
-            self.open_published(
-                current,
-                Cause::Recovery,
-                "the rotation before this one was withdrawn; it is seen whether Auth0 accepts the \
-                 published secret",
-            );
-        }
-        Step::StoreStatus.into()
-    }
+/// Returns the step that makes the fallback the current value, with the superseded one behind it.
+pub(super) fn promote(number: u64, superseded: Option<u64>) -> NextStep {
+    publish(
+        Purpose::Promote,
+        NumberedValue::new(number, ValueSource::Fallback),
+        superseded.map(|number| NumberedValue::new(number, ValueSource::Current)),
+    )
+    .into()
 }

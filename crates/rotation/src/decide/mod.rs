@@ -1,293 +1,319 @@
-//! The machine: one function from what is known to what to do next.
+//! The state machine: one function from an observation to the next step.
 //!
 //! # Architecture invariants
 //!
-//! - A step that changes something at Auth0 comes with a status that says so. The caller stores
-//!   it first, by compare-and-swap; if that fails the step is not taken.
-//! - Every step can be repeated after a crash, given the stored status and the target Secret. The
-//!   one that can't, [`Step::RotateSecret`], is asked for only out of [`Phase::Started`], or after
-//!   a read-back that a whole propagation window separates from the last attempt.
-//! - What is missing never causes a rotation: causes are a due time that was stored, a request,
-//!   and `initial: Rotate` of a resource that was never marked as initialized.
-//! - A previous value is dropped on purpose only by [`Phase::Grace`], on Auth0's word.
+//! - A step that changes something at Auth0 comes with a status that records it. The caller stores
+//!   the status first, by compare-and-swap, and skips the step if that fails.
+//! - Given the stored status and the target Secret, every step can be repeated after a crash. The
+//!   exception is [`Step::RotateSecret`]: it follows only [`Phase::Started`], or a read-back that
+//!   happened at least one propagation window after the last attempt.
+//! - Missing state never causes a rotation. The causes are a stored due time, a request, and
+//!   `initial: Rotate` of a resource that was never marked as initialized.
+//! - Only [`Phase::Grace`] removes a previous value, and only after a probe accepted the current
+//!   one.
 //!
 //! # After a crash
 //!
-//! | stored phase | what may have happened | what is done |
+//! | stored phase | what may have happened | what the operator does |
 //! | --- | --- | --- |
-//! | `Started` | nothing at Auth0 | go on |
-//! | `Staging` | the pair is published | wait for the rest |
-//! | `Activating`, by `rotate-secret` | Auth0 may have a new value | read it back, now and after the propagation window; publish it if it changed, call again if not; if it can't be read, stage a value of our own and set it |
-//! | `Activating`, by `PATCH` | Auth0 may have the value | set the same value again |
-//! | `Confirming` | the new value is published | ask again |
-//! | `Grace` | the previous value may be gone | remove it again |
-//! | `Withdrawing` | the next value may be gone | remove it again |
+//! | `Started` | nothing at Auth0 | continue |
+//! | `Staging` | the pair is published | wait for the rest of the staging period |
+//! | `Activating` with `rotate-secret` | Auth0 may have a new value | read it back now and after the propagation window; if it changed, publish it; if not, call again; if it is unreadable, stage a generated value and set it |
+//! | `Activating` with `PATCH` | Auth0 may have the value | set the same value again |
+//! | `Confirming` | the new value is published | probe again |
+//! | `Grace` | the previous value may be removed | remove it again |
+//! | `Withdrawing` | the next value may be removed | remove it again |
+
+// A rotation from its start to its end.
+mod start;
 
 mod activate;
-mod conclude;
-mod consumers;
-mod finish;
-mod idle;
+mod confirm;
+mod rollouts;
+mod withdraw;
+
+// Interference with a rotation.
+mod drift;
+mod finalize;
+mod recover;
+mod repair;
 mod requests;
-mod settle;
+
+// The result for users.
+mod conditions;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
-    decision::{Decision, Purpose, Step, ValueSource, publish},
+    decision::{Decision, NumberedValue, Purpose, Step, ValueSource, publish},
+    error::{Failure, Rejection},
     observation::{ClientObservation, Observation, OwnedTarget, SecretMatch, Target},
     policy::Policy,
     reason::Reason,
     status::{Cause, Phase, Rotation, Status},
-    trouble::{Failure, Rejection},
     window::first_open,
 };
 
-/// How long to leave a person's mistake alone that nothing here can see being mended.
-const RECHECK: TimeDelta = TimeDelta::minutes(10);
+/// How often to reconcile a stalled resource, because the operator may not watch the cause.
+const RECHECK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
-/// How far the clocks of two replicas may be apart.
+/// Maximum difference between the clocks of two replicas.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 
-/// What to do next.
-pub fn decide(seen: &Observation, now: DateTime<Utc>, policy: &Policy) -> Decision {
-    let mut pass = Pass::new(seen, now, policy);
-    let next = pass.next();
-    pass.conclude(next)
+/// Returns the next step of the operator, and the status to store before it.
+pub fn decide(observed: &Observation, now: DateTime<Utc>, policy: &Policy) -> Decision {
+    let mut evaluation = Evaluation::new(observed, now, policy);
+    let next = evaluation.next_step();
+    evaluation.into_decision(next)
 }
 
-/// What becomes of the record when `step`, or the way to it, has failed. The caller stores the
-/// status, and comes again when the class of the trouble says.
-pub fn fail(
-    seen: &Observation,
+/// Returns the status to store after `step`, or the reads before it, failed. The class of the
+/// failure determines when the caller retries.
+pub fn record_failure(
+    observed: &Observation,
     step: Option<&Step>,
-    trouble: &Failure,
+    failure: &Failure,
     now: DateTime<Utc>,
     policy: &Policy,
 ) -> Status {
-    let mut pass = Pass::new(seen, now, policy);
-    if trouble.unchanged && step == Some(&Step::RotateSecret) {
-        pass.activation_did_not_happen();
+    let mut evaluation = Evaluation::new(observed, now, policy);
+    if failure.not_applied && step == Some(&Step::RotateSecret) {
+        evaluation.return_to_started();
     }
-    if trouble.reason == Reason::ValueRejected && matches!(step, Some(Step::SetSecret(_))) {
-        pass.value_was_refused(trouble);
+    if failure.reason == Reason::ValueRejected && matches!(step, Some(Step::SetSecret(_))) {
+        evaluation.withdraw_rejected_value(failure);
     }
-    pass.conclude_failed(trouble)
+    evaluation.into_failed_status(failure)
 }
 
-/// One decision in the making.
-struct Pass<'a> {
-    seen: &'a Observation,
+/// One evaluation of an observation: the status as it changes on the way to a decision.
+struct Evaluation<'a> {
+    observed: &'a Observation,
     policy: &'a Policy,
     now: DateTime<Utc>,
-    /// The status as it will be.
+    /// The status to store.
     status: Status,
-    /// Why nothing more will happen without a person, if so.
+    /// Why nothing more happens until a user acts.
     stalled: Option<Rejection>,
-    /// Auth0 refuses the published secret although the propagation window is over.
-    unconfirmed: bool,
-    /// There is nothing good in the target Secret, and nothing to put there.
-    unpublished: bool,
+    /// Auth0 rejects the published secret although the propagation window is over.
+    is_unconfirmed: bool,
+    /// The target Secret has no usable value, and the operator has none to publish.
+    is_unpublished: bool,
 }
 
-/// A step, and when to look again if it is to rest.
-struct Next {
+/// A step, and when to reconcile again if the step is to wait.
+struct NextStep {
     step: Step,
     wake: Option<DateTime<Utc>>,
 }
 
-impl From<Step> for Next {
-    fn from(step: Step) -> Next {
-        Next { step, wake: None }
+impl From<Step> for NextStep {
+    fn from(step: Step) -> Self {
+        Self { step, wake: None }
     }
 }
 
-impl Next {
-    fn rest_until(wake: DateTime<Utc>) -> Next {
-        Next { step: Step::Wait, wake: Some(wake) }
+impl NextStep {
+    fn wait_until(wake: DateTime<Utc>) -> Self {
+        Self { step: Step::Wait, wake: Some(wake) }
     }
 }
 
-impl<'a> Pass<'a> {
-    fn new(seen: &'a Observation, now: DateTime<Utc>, policy: &'a Policy) -> Pass<'a> {
-        let mut status = seen.status.clone();
-        let respecified = status.observed_generation != Some(seen.generation);
-        status.observed_generation = Some(seen.generation);
-        if seen.status.observed_generation.is_none() {
-            // The record begins here, or was lost: a request that stands already may be an old one.
-            status.last_handled_request = seen.request.as_ref().map(|request| request.text.clone());
+impl<'a> Evaluation<'a> {
+    fn new(observed: &'a Observation, now: DateTime<Utc>, policy: &'a Policy) -> Self {
+        let mut status = observed.status.clone();
+        let spec_changed = status.observed_generation != Some(observed.generation);
+        status.observed_generation = Some(observed.generation);
+        if observed.status.observed_generation.is_none() {
+            // The status is new or was lost: an existing request may have been handled before.
+            status.last_handled_request =
+                observed.request.as_ref().map(|request| request.text.clone());
         }
-        let mut pass = Pass {
-            seen,
+        let mut evaluation = Self {
+            observed,
             policy,
             now,
             status,
             stalled: None,
-            unconfirmed: false,
-            unpublished: false,
+            is_unconfirmed: false,
+            is_unpublished: false,
         };
-        pass.plan(respecified);
-        pass.distrust_the_future();
-        pass
+        evaluation.plan_next_rotation(spec_changed);
+        evaluation.clamp_future_times();
+        evaluation
     }
 
-    /// Keeps the next due time. One that has come already is kept: it is a cause.
-    fn plan(&mut self, respecified: bool) {
-        if self.policy.refusal.is_some() {
-            // What was planned stands until it is clear what is wanted.
+    /// Maintains the next due time. A due time in the past is kept, because it is a cause.
+    fn plan_next_rotation(&mut self, spec_changed: bool) {
+        if self.policy.rejection.is_some() {
+            // The existing plan stays until the spec is valid again.
             return;
         }
         if self.policy.schedule.is_none() {
             self.status.next_rotation_time = None;
             return;
         }
-        let last = self.last_rotation();
-        let planned = self.policy.next_start(self.now, last);
-        let next = self.status.next_rotation_time;
-        let due = next.is_some_and(|due| due <= self.now);
-        // One that is later than it can be was planned by a clock that was ahead.
-        let too_late = planned.is_some_and(|planned| next.is_some_and(|next| next > planned));
-        if next.is_none() || too_late || (respecified && !due) {
+        let planned = self.policy.next_start(self.now, self.interval_start());
+        let Some(next) = self.status.next_rotation_time else {
             self.status.next_rotation_time = planned;
-        } else if due && self.status.rotation.is_none() {
-            // A due time that has come outside of all windows waits for the next one.
+            return;
+        };
+        let is_due = next <= self.now;
+        // A time later than the schedule allows was planned by a clock that was ahead.
+        let is_too_late = planned.is_some_and(|planned| next > planned);
+        if is_too_late || (spec_changed && !is_due) {
+            self.status.next_rotation_time = planned;
+        } else if is_due && self.status.rotation.is_none() {
+            // A rotation that became due outside of all windows waits for the next window.
             let open = first_open(&self.policy.windows, self.now);
             if open != Some(self.now) {
-                self.status.next_rotation_time = open.or(next);
+                self.status.next_rotation_time = open.or(Some(next));
             }
         }
     }
 
-    /// What an interval is counted from: the last change, or the start of a rotation that has not
-    /// come to one. What was withdrawn has used up its due time as well.
-    fn last_rotation(&self) -> Option<DateTime<Utc>> {
+    /// Returns when the interval of a schedule started: at the last change, or at the start of a
+    /// rotation that has made no change yet or was withdrawn, because it used up its due time too.
+    fn interval_start(&self) -> Option<DateTime<Utc>> {
         let Status { last_rotation_time, rotation, history, .. } = &self.status;
-        let running = rotation.as_ref().map(|rotation| rotation.started_at);
+        let in_progress = rotation.as_ref().map(|rotation| rotation.started_at);
         let ended = history.first().map(|entry| entry.started_at);
-        let last = [*last_rotation_time, running, ended].into_iter().flatten().max();
+        let last = [*last_rotation_time, in_progress, ended].into_iter().flatten().max();
         last.map(|last| last.min(self.now))
     }
 
-    /// Takes back times of the rotation in progress that a clock which was ahead has stored: what
-    /// counts from them would never be over.
-    fn distrust_the_future(&mut self) {
+    /// Corrects times of the rotation in progress that a clock ahead of this one stored. Otherwise
+    /// the waits that count from them would last too long.
+    fn clamp_future_times(&mut self) {
         let now = self.now;
-        self.rotation_mut(|rotation| {
+        self.update_rotation(|rotation| {
             let times =
                 [&mut rotation.staged_at, &mut rotation.activating_at, &mut rotation.activated_at];
-            for at in times.into_iter().flatten().filter(|at| **at > now + CLOCK_SKEW) {
-                *at = now;
+            for time in times.into_iter().flatten() {
+                if *time > now + CLOCK_SKEW {
+                    *time = now;
+                }
             }
         });
     }
 
-    /// The order in which things matter: what must not be lost, what is broken, what is under
-    /// way, what is due.
-    fn next(&mut self) -> Next {
-        if self.seen.is_deleting {
-            return self.let_go();
+    /// Decides in the order of importance: deletion, values that could be lost, a broken target
+    /// Secret, the rotation in progress, and causes of a new one.
+    fn next_step(&mut self) -> NextStep {
+        if self.observed.is_deleting {
+            return self.finalize();
         }
-        match &self.seen.target {
-            Target::Rejected(refusal) => self.stall(refusal.clone()),
-            _ if self.seen.has_unpublished_response => self.publish_answer(),
-            Target::Owned(held) if self.is_sound(held) => {
-                if let Some(next) = self.follow_numbers(held) {
+        match &self.observed.target {
+            Target::Rejected(rejection) => self.stall(rejection.clone()),
+            _ if self.observed.has_unpublished_response => self.publish_response(),
+            Target::Owned(target) if self.is_intact(target) => {
+                if let Some(next) = self.follow_numbers(target) {
                     return next;
                 }
-                if !held.in_sync {
-                    return self.keep(held, Purpose::Render).into();
+                if !target.in_sync {
+                    return rewrite(target, Purpose::Render).into();
                 }
-                self.go_on()
+                self.advance()
             }
-            _ => self.repair().unwrap_or_else(|| self.go_on()),
+            _ => self.repair().unwrap_or_else(|| self.advance()),
         }
     }
 
-    fn go_on(&mut self) -> Next {
+    /// Continues with an intact target Secret, or with one that the rotation in progress replaces.
+    fn advance(&mut self) -> NextStep {
         if let Some(next) = self.withdraw_forbidden() {
             return next;
         }
-        if let Some(next) = self.look_for_drift().or_else(|| self.heed_request()) {
+        if let Some(next) = self.check_drift() {
             return next;
         }
-        match self.status.rotation.clone() {
-            Some(rotation) => match rotation.phase {
-                Phase::Started => self.started(&rotation),
-                Phase::Staging => self.staging(&rotation),
-                Phase::Activating => self.activating(&rotation),
-                Phase::Confirming => self.confirming(&rotation),
-                Phase::Grace => self.grace(&rotation),
-                Phase::Withdrawing => self.withdrawing(&rotation),
-            },
-            None => self.idle(),
+        if let Some(next) = self.handle_request() {
+            return next;
+        }
+        let Some(rotation) = self.status.rotation.clone() else {
+            return self.start_if_caused();
+        };
+        match rotation.phase {
+            Phase::Started => self.advance_started(&rotation),
+            Phase::Staging => self.advance_staging(&rotation),
+            Phase::Activating => self.advance_activating(&rotation),
+            Phase::Confirming => self.advance_confirming(&rotation),
+            Phase::Grace => self.advance_grace(&rotation),
+            Phase::Withdrawing => self.advance_withdrawing(&rotation),
         }
     }
 
-    /// The target Secret as far as it can be relied on.
-    fn held(&self) -> Option<&'a OwnedTarget> {
-        match &self.seen.target {
-            Target::Owned(held) if self.is_sound(held) => Some(held),
+    /// Returns the target Secret if its contents are reliable.
+    fn intact_target(&self) -> Option<&'a OwnedTarget> {
+        match &self.observed.target {
+            Target::Owned(target) if self.is_intact(target) => Some(target),
             _ => None,
         }
     }
 
-    /// Values and numbers are as we wrote them, and not older than what the status remembers.
-    fn is_sound(&self, held: &OwnedTarget) -> bool {
-        !held.tampered && held.current.is_some_and(|number| Some(number) >= self.status.current)
+    /// Returns whether values and numbers are as the operator wrote them, and not older than the
+    /// status.
+    fn is_intact(&self, target: &OwnedTarget) -> bool {
+        let is_recent = target.current.is_some_and(|number| Some(number) >= self.status.current);
+        !target.tampered && is_recent
     }
 
-    /// What Auth0 says of the client's secret; `Err` is what to do instead of going on.
-    fn read(&mut self) -> Result<SecretMatch, Next> {
-        match &self.seen.client {
+    /// Returns how the client's secret compares with the target Secret.
+    ///
+    /// # Errors
+    /// With the step to take instead: read the client, or stall because it must not be rotated.
+    fn read_client(&mut self) -> Result<SecretMatch, NextStep> {
+        match &self.observed.client {
             ClientObservation::NotRead => Err(Step::ReadClient.into()),
-            ClientObservation::Rejected(refusal) => Err(self.stall(refusal.clone())),
-            ClientObservation::Found(seen) => Ok(*seen),
+            ClientObservation::Rejected(rejection) => Err(self.stall(rejection.clone())),
+            ClientObservation::Found(secret) => Ok(*secret),
         }
     }
 
-    /// What Auth0 said of the client may have changed since, by a call that was under way until `time`.
-    fn read_before(&self, time: DateTime<Utc>) -> bool {
-        self.seen.client_read_at.is_none_or(|read_at| read_at < time)
+    /// Returns whether the client was read before `time`, so that a request in flight until then
+    /// may have changed it since.
+    fn was_client_read_before(&self, time: DateTime<Utc>) -> bool {
+        self.observed.client_read_at.is_none_or(|read_at| read_at < time)
     }
 
-    fn stall(&mut self, refusal: Rejection) -> Next {
-        self.stalled = Some(refusal);
-        Next::rest_until(self.now + RECHECK)
+    fn stall(&mut self, rejection: Rejection) -> NextStep {
+        self.stalled = Some(rejection);
+        NextStep::wait_until(self.now + RECHECK_INTERVAL)
     }
 
-    /// The same values once more, for the purpose given.
-    fn keep(&self, held: &OwnedTarget, purpose: Purpose) -> Step {
-        publish(
-            purpose,
-            (held.current.unwrap_or(1), ValueSource::Current),
-            held.fallback.map(|number| (number, ValueSource::Fallback)),
-        )
-    }
-
-    /// A number that no secret has had, as far as anyone knows.
-    fn fresh_number(&self) -> u64 {
-        let in_target = match &self.seen.target {
-            Target::Owned(held) => held.current.max(held.fallback).unwrap_or(0),
+    /// Returns a number that no secret has had, as far as status and target Secret show.
+    fn unused_number(&self) -> u64 {
+        let in_target = match &self.observed.target {
+            Target::Owned(target) => target.current.max(target.fallback).unwrap_or(0),
             _ => 0,
         };
         self.status.highest_number().max(in_target).saturating_add(1)
     }
 
-    /// Opens the record of a secret that is published already.
-    fn open_published(&mut self, number: u64, cause: Cause, message: &str) {
-        let mut rotation = Rotation::start(number, cause, self.policy.terms.strategy, self.now);
+    /// Starts a rotation whose secret is already published.
+    fn start_published(&mut self, number: u64, cause: Cause, message: &str) {
+        let mut rotation = Rotation::new(number, cause, self.policy.params.strategy, self.now);
         rotation.message = Some(message.to_owned());
         self.status.rotation = Some(rotation);
         self.enter_confirming();
     }
 
-    fn rotation_mut(&mut self, change: impl FnOnce(&mut Rotation)) {
+    fn update_rotation(&mut self, change: impl FnOnce(&mut Rotation)) {
         if let Some(rotation) = &mut self.status.rotation {
             change(rotation);
         }
     }
 
-    fn window(&self) -> TimeDelta {
-        self.policy.terms.propagation_window.to_delta()
+    fn propagation_window(&self) -> TimeDelta {
+        self.policy.params.propagation_window.to_delta()
     }
+}
+
+/// Returns the step that writes the same values again.
+fn rewrite(target: &OwnedTarget, purpose: Purpose) -> Step {
+    publish(
+        purpose,
+        NumberedValue::new(target.current.unwrap_or(1), ValueSource::Current),
+        target.fallback.map(|number| NumberedValue::new(number, ValueSource::Fallback)),
+    )
 }

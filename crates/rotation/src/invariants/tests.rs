@@ -1,275 +1,317 @@
-//! Each promise broken once, and the ways in which it is kept.
+//! Each invariant violated once, and the ways in which it holds.
 
-use super::*;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Actor, History, Invariant, Settings, Violation};
+use crate::status::{Cause, Phase, Rotation, Status, Strategy};
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).unwrap()
 }
 
-fn lengths() -> Lengths {
-    let seconds = TimeDelta::seconds;
-    Lengths { staging: seconds(180), grace: seconds(3600), window: seconds(30), readable: true }
+fn settings() -> Settings {
+    Settings {
+        staging_period: TimeDelta::seconds(180),
+        grace_period: TimeDelta::seconds(3600),
+        propagation_window: TimeDelta::seconds(30),
+        secrets_readable: true,
+    }
 }
 
-fn record(strategy: Strategy, cause: Cause, phase: Phase) -> Status {
-    let mut rotation = Rotation::start(2, cause, strategy, at(1000));
+fn status(strategy: Strategy, cause: Cause, phase: Phase) -> Status {
+    let mut rotation = Rotation::new(2, cause, strategy, at(1000));
     rotation.phase = phase;
     Status { rotation: Some(rotation), ..Status::default() }
 }
 
-fn requested(strategy: Strategy, phase: Phase) -> Status {
+/// The status of a rotation that the request of [`requested`] caused.
+fn by_request(strategy: Strategy, phase: Phase) -> Status {
     let last_handled_request = Some("rotate/now".into());
-    Status { last_handled_request, ..record(strategy, Cause::Request, phase) }
+    Status { last_handled_request, ..status(strategy, Cause::Request, phase) }
 }
 
-fn with(mut record: Status, change: impl Fn(&mut Rotation)) -> Status {
-    change(record.rotation.as_mut().unwrap());
-    record
+fn with(mut status: Status, change: impl Fn(&mut Rotation)) -> Status {
+    change(status.rotation.as_mut().unwrap());
+    status
 }
 
-/// `old` is published, accepted and alone, and somebody has asked for a rotation.
-fn asked() -> Ledger<&'static str> {
-    let mut ledger = Ledger::new(at(0), "old", lengths());
-    ledger.published(at(0), &["old"]).unwrap();
-    ledger.accepted(at(1), &"old");
-    ledger.requested("rotate/now");
-    ledger
+/// `old` is the only published value, Auth0 accepts it, and a user has requested a rotation.
+fn requested() -> History<&'static str> {
+    let mut history = History::new(at(0), "old", settings());
+    history.record_publication(at(0), &["old"]).unwrap();
+    history.record_accepted_probe(at(1), &"old");
+    history.record_request("rotate/now");
+    history
 }
 
-fn staged() -> Ledger<&'static str> {
-    let mut ledger = asked();
-    ledger.recorded(at(1000), &requested(Strategy::Staged, Phase::Started)).unwrap();
-    ledger.published(at(1000), &["old", "new"]).unwrap();
-    ledger
+/// The pair of `old` and `new` is published at 1000.
+fn staged() -> History<&'static str> {
+    let mut history = requested();
+    history.record_status(at(1000), &by_request(STAGED, Phase::Started)).unwrap();
+    history.record_publication(at(1000), &["old", "new"]).unwrap();
+    history
+}
+
+/// `new` is activated and promoted at 1180.
+fn promoted() -> History<&'static str> {
+    let mut history = staged();
+    let activating = by_request(STAGED, Phase::Activating);
+    history.record_status_and_change(at(1180), "new", Actor::Operator, &activating).unwrap();
+    history.record_publication(at(1180), &["new", "old"]).unwrap();
+    history
 }
 
 const ROTATE: Strategy = Strategy::Rotate;
 const STAGED: Strategy = Strategy::Staged;
 
-fn promise(broken: Result<(), Breach>) -> &'static str {
-    broken.expect_err("a promise is broken").promise()
+fn assert_violates(result: Result<(), Violation>, invariant: Invariant) {
+    let violation = result.expect_err("an invariant is violated");
+    assert_eq!(violation.invariant(), invariant);
 }
 
 #[test]
-fn staged_by_the_book_breaks_nothing() {
-    let mut ledger = staged();
-    let activating = requested(STAGED, Phase::Activating);
-    ledger.logins(at(1100), &["old"]).unwrap();
-    ledger.changed(at(1180), "new", By::Us, &activating).unwrap();
-    ledger.changed(at(1181), "new", By::Us, &activating).unwrap();
+fn regular_staged_rotation_violates_nothing() {
+    let mut history = staged();
+    let activating = by_request(STAGED, Phase::Activating);
+    history.check_logins(at(1100), &["old"]).unwrap();
+    history.record_status_and_change(at(1180), "new", Actor::Operator, &activating).unwrap();
+    history.record_status_and_change(at(1181), "new", Actor::Operator, &activating).unwrap();
     for accepted in ["old", "new"] {
-        ledger.logins(at(1181), &[accepted]).unwrap();
+        history.check_logins(at(1181), &[accepted]).unwrap();
     }
-    ledger.published(at(1182), &["new", "old"]).unwrap();
-    ledger.accepted(at(1183), &"new");
-    ledger.published(at(1182 + 3600), &["new"]).unwrap();
-    ledger.logins(at(1183 + 3600), &["new"]).unwrap();
-    ledger.rest(at(5000), &Status::default()).unwrap();
+    history.record_publication(at(1182), &["new", "old"]).unwrap();
+    history.record_accepted_probe(at(1183), &"new");
+    history.record_publication(at(1182 + 3600), &["new"]).unwrap();
+    history.check_logins(at(1183 + 3600), &["new"]).unwrap();
+    history.check_settled(at(5000), &Status::default()).unwrap();
 }
 
 #[test]
-fn rotate_is_excused_until_the_answer_is_written() {
-    let mut ledger = asked();
-    ledger.changed(at(1000), "new", By::Us, &requested(ROTATE, Phase::Activating)).unwrap();
-    ledger.logins(at(1001), &["new"]).unwrap();
-    ledger.published(at(1002), &["new", "old"]).unwrap();
-    ledger.login(at(1003), &["old"], &["new"]).unwrap();
-    assert_eq!(promise(ledger.login(at(1003), &["new", "old"], &[])), "no lockout");
+fn rotate_is_exempt_until_the_response_is_published() {
+    let mut history = requested();
+    let activating = by_request(ROTATE, Phase::Activating);
+    history.record_status_and_change(at(1000), "new", Actor::Operator, &activating).unwrap();
+    history.check_logins(at(1001), &["new"]).unwrap();
+    history.record_publication(at(1002), &["new", "old"]).unwrap();
+    history.check_login(at(1003), &["old"], &["new"]).unwrap();
+    assert_violates(history.check_login(at(1003), &["new", "old"], &[]), Invariant::NoLockout);
 }
 
 #[test]
-fn activation_before_the_staging_period_is_over_locks_out() {
-    let mut ledger = staged();
-    let activating = requested(STAGED, Phase::Activating);
-    let early = ledger.clone().changed(at(1179), "new", By::Us, &activating);
-    assert_eq!(promise(early), "no lockout");
-    // What is compromised is not waited for.
-    let urgent = with(activating, |rotation| rotation.skip_staging = true);
-    ledger.changed(at(1001), "new", By::Us, &urgent).unwrap();
-    ledger.logins(at(1002), &["new"]).unwrap();
+fn activation_before_the_end_of_the_staging_period_is_a_lockout() {
+    let mut history = staged();
+    let activating = by_request(STAGED, Phase::Activating);
+    let early =
+        history.clone().record_status_and_change(at(1179), "new", Actor::Operator, &activating);
+    assert_violates(early, Invariant::NoLockout);
+    // A compromised secret is replaced without a staging period.
+    let revoking = with(activating, |rotation| rotation.skip_staging = true);
+    history.record_status_and_change(at(1001), "new", Actor::Operator, &revoking).unwrap();
+    history.check_logins(at(1002), &["new"]).unwrap();
 }
 
 #[test]
-fn rolling_back_is_not_excused() {
-    let mut ledger = staged();
-    let activating = requested(STAGED, Phase::Activating);
-    let back =
-        with(activating, |rotation| (rotation.skip_staging, rotation.rollback) = (true, true));
-    assert_eq!(promise(ledger.changed(at(1001), "new", By::Us, &back)), "no lockout");
+fn rollback_is_not_exempt() {
+    let mut history = staged();
+    let rollback = with(by_request(STAGED, Phase::Activating), |rotation| {
+        rotation.skip_staging = true;
+        rotation.rollback = true;
+    });
+    let changed = history.record_status_and_change(at(1001), "new", Actor::Operator, &rollback);
+    assert_violates(changed, Invariant::NoLockout);
 }
 
 #[test]
-fn a_list_without_the_accepted_value_locks_out() {
-    assert_eq!(promise(asked().published(at(9), &["new"])), "no lockout");
-    assert_eq!(promise(asked().logins(at(9), &["new"])), "no lockout");
-    asked().login(at(9), &["a list of long ago"], &["old"]).unwrap();
+fn list_without_the_accepted_value_is_a_lockout() {
+    assert_violates(requested().record_publication(at(9), &["new"]), Invariant::NoLockout);
+    assert_violates(requested().check_logins(at(9), &["new"]), Invariant::NoLockout);
+    requested().check_login(at(9), &["an expired list"], &["old"]).unwrap();
 }
 
 #[test]
-fn a_change_without_its_record_is_not_written_ahead() {
+fn change_without_a_record_violates_write_ahead() {
     for phase in [Phase::Started, Phase::Staging, Phase::Confirming, Phase::Grace] {
-        let changed = asked().changed(at(1000), "new", By::Us, &requested(ROTATE, phase));
-        assert_eq!(promise(changed), "write-ahead");
+        let changed = requested().record_status_and_change(
+            at(1000),
+            "new",
+            Actor::Operator,
+            &by_request(ROTATE, phase),
+        );
+        assert_violates(changed, Invariant::WriteAhead);
     }
-    let changed = asked().changed(at(1000), "new", By::Us, &Status::default());
-    assert_eq!(promise(changed), "write-ahead");
+    let changed =
+        requested().record_status_and_change(at(1000), "new", Actor::Operator, &Status::default());
+    assert_violates(changed, Invariant::WriteAhead);
 }
 
 #[test]
-fn a_request_causes_one_rotation() {
-    let mut ledger = staged();
-    let mut again = requested(STAGED, Phase::Started);
-    again.rotation.as_mut().unwrap().number = 3;
-    assert_eq!(promise(ledger.recorded(at(2000), &again)), "one rotation per cause");
+fn request_causes_one_rotation() {
+    let mut history = staged();
+    let mut second = by_request(STAGED, Phase::Started);
+    second.rotation.as_mut().unwrap().number = 3;
+    assert_violates(history.record_status(at(2000), &second), Invariant::OneRotationPerCause);
 }
 
 #[test]
-fn a_due_time_causes_one_rotation() {
-    let mut ledger = asked();
+fn due_time_causes_one_rotation() {
+    let mut history = requested();
     let due = Status { next_rotation_time: Some(at(1000)), ..Status::default() };
     let started = |number| {
         let next_rotation_time = due.next_rotation_time;
-        let record =
-            Status { next_rotation_time, ..record(ROTATE, Cause::Schedule, Phase::Started) };
-        with(record, |rotation| rotation.number = number)
+        let status =
+            Status { next_rotation_time, ..status(ROTATE, Cause::Schedule, Phase::Started) };
+        with(status, |rotation| rotation.number = number)
     };
-    ledger.recorded(at(10), &due).unwrap();
-    let early = ledger.clone().recorded(at(999), &started(2));
-    assert_eq!(promise(early), "one rotation per cause");
-    ledger.recorded(at(1000), &started(2)).unwrap();
+    history.record_status(at(10), &due).unwrap();
+    let early = history.clone().record_status(at(999), &started(2));
+    assert_violates(early, Invariant::OneRotationPerCause);
+    history.record_status(at(1000), &started(2)).unwrap();
     // Restored from a backup.
-    ledger.recorded(at(1001), &due).unwrap();
-    assert_eq!(promise(ledger.recorded(at(1002), &started(3))), "one rotation per cause");
+    history.record_status(at(1001), &due).unwrap();
+    let second = history.record_status(at(1002), &started(3));
+    assert_violates(second, Invariant::OneRotationPerCause);
 }
 
 #[test]
-fn a_lost_record_causes_nothing() {
-    let mut ledger = asked();
-    ledger.recorded(at(500), &Status::default()).unwrap();
-    let started = record(ROTATE, Cause::Schedule, Phase::Started);
-    assert_eq!(promise(ledger.recorded(at(1000), &started)), "one rotation per cause");
+fn lost_status_causes_nothing() {
+    let mut history = requested();
+    history.record_status(at(500), &Status::default()).unwrap();
+    let started = status(ROTATE, Cause::Schedule, Phase::Started);
+    let result = history.record_status(at(1000), &started);
+    assert_violates(result, Invariant::OneRotationPerCause);
     for cause in [Cause::Drift, Cause::Recovery] {
-        let record = record(ROTATE, cause, Phase::Activating);
-        let changed = asked().changed(at(1000), "new", By::Us, &record);
-        assert_eq!(promise(changed), "one rotation per cause");
+        let status = status(ROTATE, cause, Phase::Activating);
+        let changed =
+            requested().record_status_and_change(at(1000), "new", Actor::Operator, &status);
+        assert_violates(changed, Invariant::OneRotationPerCause);
     }
 }
 
 #[test]
-fn an_initial_rotation_is_made_once() {
-    let mut ledger = asked();
-    let initial = record(ROTATE, Cause::Initial, Phase::Started);
-    ledger.recorded(at(1000), &initial).unwrap();
-    ledger.recorded(at(1001), &Status::default()).unwrap();
-    assert_eq!(promise(ledger.recorded(at(1002), &initial)), "one rotation per cause");
+fn initial_rotation_starts_once() {
+    let mut history = requested();
+    let initial = status(ROTATE, Cause::Initial, Phase::Started);
+    history.record_status(at(1000), &initial).unwrap();
+    history.record_status(at(1001), &Status::default()).unwrap();
+    let second = history.record_status(at(1002), &initial);
+    assert_violates(second, Invariant::OneRotationPerCause);
 }
 
 #[test]
-fn a_blind_repeat_loses_a_value() {
-    let mut ledger = asked();
-    let activating = requested(ROTATE, Phase::Activating);
-    ledger.changed(at(1000), "lost", By::Us, &activating).unwrap();
-    let repeated = ledger.clone().changed(at(1100), "new", By::Us, &activating);
-    assert_eq!(promise(repeated), "nothing lost");
-    assert_eq!(promise(ledger.clone().gone(at(1001))), "nothing lost");
-    assert_eq!(promise(ledger.rest(at(9000), &Status::default())), "nothing lost");
-    ledger.published(at(1001), &["lost", "old"]).unwrap();
-    ledger.gone(at(1002)).unwrap();
+fn blind_retry_loses_a_value() {
+    let mut history = requested();
+    let activating = by_request(ROTATE, Phase::Activating);
+    history.record_status_and_change(at(1000), "lost", Actor::Operator, &activating).unwrap();
+    let retried =
+        history.clone().record_status_and_change(at(1100), "new", Actor::Operator, &activating);
+    assert_violates(retried, Invariant::NothingLost);
+    assert_violates(history.clone().record_deletion(at(1001)), Invariant::NothingLost);
+    let settled = history.check_settled(at(9000), &Status::default());
+    assert_violates(settled, Invariant::NothingLost);
+    history.record_publication(at(1001), &["lost", "old"]).unwrap();
+    history.record_deletion(at(1002)).unwrap();
 }
 
 #[test]
-fn what_can_not_be_read_back_is_replaced_by_what_is_published() {
-    let mut ledger = asked();
-    ledger.lengths_changed(at(10), Lengths { readable: false, ..lengths() });
-    ledger.changed(at(1000), "lost", By::Us, &requested(ROTATE, Phase::Activating)).unwrap();
-    ledger.published(at(1030), &["old", "own"]).unwrap();
-    let takeover =
-        with(requested(STAGED, Phase::Activating), |rotation| rotation.skip_staging = true);
-    ledger.changed(at(1031), "own", By::Us, &takeover).unwrap();
-    ledger.published(at(1032), &["own", "old"]).unwrap();
-    ledger.logins(at(1033), &["lost"]).unwrap();
-    assert_eq!(promise(ledger.logins(at(1061), &["lost"])), "no lockout");
-}
-
-/// After activation at 1180, promoted at once.
-fn promoted() -> Ledger<&'static str> {
-    let mut ledger = staged();
-    ledger.changed(at(1180), "new", By::Us, &requested(STAGED, Phase::Activating)).unwrap();
-    ledger.published(at(1180), &["new", "old"]).unwrap();
-    ledger
+fn published_value_may_replace_an_unreadable_one() {
+    let mut history = requested();
+    history.record_settings(at(10), Settings { secrets_readable: false, ..settings() });
+    let activating = by_request(ROTATE, Phase::Activating);
+    history.record_status_and_change(at(1000), "lost", Actor::Operator, &activating).unwrap();
+    history.record_publication(at(1030), &["old", "own"]).unwrap();
+    let switched = with(by_request(STAGED, Phase::Activating), |rotation| {
+        rotation.skip_staging = true;
+    });
+    history.record_status_and_change(at(1031), "own", Actor::Operator, &switched).unwrap();
+    history.record_publication(at(1032), &["own", "old"]).unwrap();
+    history.check_logins(at(1033), &["lost"]).unwrap();
+    assert_violates(history.check_logins(at(1061), &["lost"]), Invariant::NoLockout);
 }
 
 #[test]
-fn removal_needs_evidence_and_time() {
-    let mut ledger = promoted();
-    let late = at(1180 + 3600);
-    assert_eq!(promise(ledger.clone().published(late, &["new"])), "evidence before removal");
-    ledger.accepted(at(1181), &"new");
-    let early = ledger.clone().published(late - TimeDelta::seconds(1), &["new"]);
-    assert_eq!(promise(early), "evidence before removal");
-    let mut shorter = ledger.clone();
-    shorter.lengths_changed(at(1200), Lengths { grace: TimeDelta::seconds(60), ..lengths() });
-    shorter.published(at(1240), &["new"]).unwrap();
-    ledger.published(late, &["new"]).unwrap();
+fn removal_requires_evidence_and_the_grace_period() {
+    let mut history = promoted();
+    let end = at(1180 + 3600);
+    let unproven = history.clone().record_publication(end, &["new"]);
+    assert_violates(unproven, Invariant::EvidenceBeforeRemoval);
+    history.record_accepted_probe(at(1181), &"new");
+    let early = history.clone().record_publication(end - TimeDelta::seconds(1), &["new"]);
+    assert_violates(early, Invariant::EvidenceBeforeRemoval);
+    let mut shortened = history.clone();
+    let grace_period = TimeDelta::seconds(60);
+    shortened.record_settings(at(1200), Settings { grace_period, ..settings() });
+    shortened.record_publication(at(1240), &["new"]).unwrap();
+    history.record_publication(end, &["new"]).unwrap();
 }
 
 #[test]
-fn a_revoked_secret_needs_evidence_and_no_time() {
-    let mut ledger = promoted();
-    let hurried = with(requested(STAGED, Phase::Grace), |rotation| rotation.skip_grace = true);
-    ledger.recorded(at(1182), &hurried).unwrap();
-    assert_eq!(promise(ledger.clone().published(at(1183), &["new"])), "evidence before removal");
-    ledger.accepted(at(1183), &"new");
-    // It stays compromised when the record is lost.
-    ledger.recorded(at(1184), &Status::default()).unwrap();
-    ledger.published(at(1184), &["new"]).unwrap();
+fn removal_of_a_revoked_secret_requires_evidence_only() {
+    let mut history = promoted();
+    let revoking = with(by_request(STAGED, Phase::Grace), |rotation| rotation.skip_grace = true);
+    history.record_status(at(1182), &revoking).unwrap();
+    let unproven = history.clone().record_publication(at(1183), &["new"]);
+    assert_violates(unproven, Invariant::EvidenceBeforeRemoval);
+    history.record_accepted_probe(at(1183), &"new");
+    // The secret stays compromised when the status is lost.
+    history.record_status(at(1184), &Status::default()).unwrap();
+    history.record_publication(at(1184), &["new"]).unwrap();
 }
 
 #[test]
-fn a_change_by_someone_else_is_excused_until_it_is_settled() {
-    let mut ledger = promoted();
-    ledger.changed(at(1200), "theirs", By::SomeoneElse, &Status::default()).unwrap();
-    ledger.logins(at(1300), &["theirs"]).unwrap();
-    assert_eq!(promise(ledger.rest(at(1300), &Status::default())), "nothing lost");
-    ledger.published(at(1300), &["theirs", "new"]).unwrap();
-    assert_eq!(promise(ledger.logins(at(1301), &["old"])), "no lockout");
+fn out_of_band_change_is_exempt_until_settled() {
+    let mut history = promoted();
+    history
+        .record_status_and_change(at(1200), "theirs", Actor::OtherParty, &Status::default())
+        .unwrap();
+    history.check_logins(at(1300), &["theirs"]).unwrap();
+    let settled = history.check_settled(at(1300), &Status::default());
+    assert_violates(settled, Invariant::NothingLost);
+    history.record_publication(at(1300), &["theirs", "new"]).unwrap();
+    assert_violates(history.check_logins(at(1301), &["old"]), Invariant::NoLockout);
 }
 
 #[test]
-fn a_target_that_someone_edited_is_excused_until_it_is_put_right() {
-    let mut ledger = promoted();
-    ledger.tampered(&["new"]);
-    ledger.logins(at(1181), &["old"]).unwrap();
-    ledger.published(at(1182), &["new"]).unwrap();
-    ledger.logins(at(1183), &["old"]).unwrap();
-    assert_eq!(promise(ledger.logins(at(1210), &["old"])), "no lockout");
+fn edited_target_is_exempt_until_repaired() {
+    let mut history = promoted();
+    history.record_tampering(&["new"]);
+    history.check_logins(at(1181), &["old"]).unwrap();
+    history.record_publication(at(1182), &["new"]).unwrap();
+    history.check_logins(at(1183), &["old"]).unwrap();
+    assert_violates(history.check_logins(at(1210), &["old"]), Invariant::NoLockout);
 }
 
 #[test]
-fn a_repair_brings_what_auth0_has() {
-    let mut ledger = promoted();
-    ledger.tampered(&[]);
-    assert_eq!(promise(ledger.clone().published(at(1182), &["old"])), "nothing lost");
-    ledger.changed(at(1182), "theirs", By::SomeoneElse, &Status::default()).unwrap();
-    ledger.published(at(1183), &["new"]).unwrap();
+fn repair_publishes_the_secret_of_auth0() {
+    let mut history = promoted();
+    history.record_tampering(&[]);
+    let repaired = history.clone().record_publication(at(1182), &["old"]);
+    assert_violates(repaired, Invariant::NothingLost);
+    history
+        .record_status_and_change(at(1182), "theirs", Actor::OtherParty, &Status::default())
+        .unwrap();
+    history.record_publication(at(1183), &["new"]).unwrap();
 }
 
 #[test]
-fn rest_is_one_value_and_no_rotation() {
-    let mut ledger = promoted();
-    let busy = requested(STAGED, Phase::Grace);
-    assert_eq!(promise(ledger.rest(at(2000), &busy)), "nothing lost");
-    assert_eq!(promise(ledger.rest(at(2000), &Status::default())), "nothing lost");
-    ledger.accepted(at(2000), &"new");
-    ledger.published(at(9000), &["new"]).unwrap();
-    ledger.rest(at(9000), &Status::default()).unwrap();
+fn settled_means_one_value_and_no_rotation() {
+    let mut history = promoted();
+    let in_progress = by_request(STAGED, Phase::Grace);
+    let settled = history.check_settled(at(2000), &in_progress);
+    assert_violates(settled, Invariant::NothingLost);
+    let settled = history.check_settled(at(2000), &Status::default());
+    assert_violates(settled, Invariant::NothingLost);
+    history.record_accepted_probe(at(2000), &"new");
+    history.record_publication(at(9000), &["new"]).unwrap();
+    history.check_settled(at(9000), &Status::default()).unwrap();
 }
 
 #[test]
-fn a_breach_never_shows_a_value() {
-    let mut ledger = asked();
-    let activating = requested(ROTATE, Phase::Activating);
-    ledger.changed(at(1000), "hunter2", By::Us, &activating).unwrap();
-    let breach = ledger.changed(at(1100), "hunter3", By::Us, &activating).unwrap_err();
-    assert!(!format!("{breach} {breach:?}").contains("hunter"));
+fn violation_contains_no_value() {
+    let mut history = requested();
+    let activating = by_request(ROTATE, Phase::Activating);
+    history.record_status_and_change(at(1000), "hunter2", Actor::Operator, &activating).unwrap();
+    let violation = history
+        .record_status_and_change(at(1100), "hunter3", Actor::Operator, &activating)
+        .unwrap_err();
+    assert!(!format!("{violation} {violation:?}").contains("hunter"));
 }

@@ -1,153 +1,171 @@
-//! Machines that are broken on purpose, each in one way: the check has to find out.
+//! Mutants: state machines that are broken on purpose, each in one way, which the check must
+//! detect.
 
 use chrono::{DateTime, Utc};
 use rotation::{
     Cause, Decision, Observation, Phase, Policy, Publication, Purpose, Rotation, Status, Step,
-    Strategy, Target, ValueSource, decide,
+    Strategy, Target, ValueSource, decide, invariants::Invariant,
 };
 
-/// What is broken.
+use crate::model::SETTLES;
+
+/// How the state machine is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutant {
-    /// A change at Auth0 comes without its record.
-    NoWriteAhead,
-    /// Auth0 isn't asked whether it accepts the new secret.
-    RetireUnconfirmed,
-    /// The grace period is left out.
-    RetireEarly,
-    /// `rotate-secret` is called again when its outcome isn't known.
-    RepeatBlindly,
-    /// The staging period is left out.
-    NoStaging,
-    /// The next secret is published alone.
+    /// Changes the secret at Auth0 without a record.
+    SkipWriteAhead,
+    /// Takes it that Auth0 accepts the new secret, without a probe.
+    RetireWithoutProbe,
+    /// Skips the grace period.
+    SkipGracePeriod,
+    /// Calls `rotate-secret` again when its outcome is unknown.
+    RetryBlindly,
+    /// Skips the staging period.
+    SkipStagingPeriod,
+    /// Publishes the next secret alone.
     StageAlone,
-    /// A lost status is a reason to rotate.
-    LostStatusRotates,
-    /// A target Secret is repaired with a value of our own.
-    RepairWithAnother,
-    /// A request isn't recorded as handled.
-    RequestTwice,
-    /// A resource is let go while an outcome is open.
-    LetGoEarly,
-    /// The previous secret is left where it is, for good.
+    /// Rotates when the status is lost.
+    RotateOnLostStatus,
+    /// Repairs the target Secret with a generated value.
+    RepairWithGeneratedValue,
+    /// Does not record a request as handled.
+    ForgetHandledRequest,
+    /// Removes the finalizer while an outcome is unknown.
+    RemoveFinalizerEarly,
+    /// Never removes the previous secret.
     NeverRetire,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Mutant; 11] = [
-        Mutant::NoWriteAhead,
-        Mutant::RetireUnconfirmed,
-        Mutant::RetireEarly,
-        Mutant::RepeatBlindly,
-        Mutant::NoStaging,
-        Mutant::StageAlone,
-        Mutant::LostStatusRotates,
-        Mutant::RepairWithAnother,
-        Mutant::RequestTwice,
-        Mutant::LetGoEarly,
-        Mutant::NeverRetire,
+    pub(crate) const ALL: [Self; 11] = [
+        Self::SkipWriteAhead,
+        Self::RetireWithoutProbe,
+        Self::SkipGracePeriod,
+        Self::RetryBlindly,
+        Self::SkipStagingPeriod,
+        Self::StageAlone,
+        Self::RotateOnLostStatus,
+        Self::RepairWithGeneratedValue,
+        Self::ForgetHandledRequest,
+        Self::RemoveFinalizerEarly,
+        Self::NeverRetire,
     ];
 
-    /// The property that it breaks.
-    pub(crate) fn breaks(self) -> &'static str {
-        match self {
-            Mutant::NoWriteAhead => "write-ahead",
-            Mutant::RetireUnconfirmed | Mutant::RetireEarly => "evidence before removal",
-            Mutant::NoStaging | Mutant::StageAlone => "no lockout",
-            Mutant::LostStatusRotates | Mutant::RequestTwice => "one rotation per cause",
-            Mutant::RepeatBlindly | Mutant::RepairWithAnother | Mutant::LetGoEarly => {
-                "nothing lost"
+    /// Returns the name of the property that the mutant violates.
+    pub(crate) fn violated_property(self) -> &'static str {
+        let invariant = match self {
+            Self::SkipWriteAhead => Invariant::WriteAhead,
+            Self::RetireWithoutProbe | Self::SkipGracePeriod => Invariant::EvidenceBeforeRemoval,
+            Self::SkipStagingPeriod | Self::StageAlone => Invariant::NoLockout,
+            Self::RotateOnLostStatus | Self::ForgetHandledRequest => Invariant::OneRotationPerCause,
+            Self::RetryBlindly | Self::RepairWithGeneratedValue | Self::RemoveFinalizerEarly => {
+                Invariant::NothingLost
             }
-            Mutant::NeverRetire => "it comes to rest",
-        }
+            Self::NeverRetire => return SETTLES,
+        };
+        invariant.as_str()
     }
 
-    /// The shipped machine, with something done to what it sees or says.
+    /// Calls the state machine as shipped, with an altered observation or an altered decision.
     pub(crate) fn decide(
         self,
-        seen: &Observation,
+        observed: &Observation,
         now: DateTime<Utc>,
         policy: &Policy,
     ) -> Decision {
-        let phase = seen.status.rotation.as_ref().map(|rotation| rotation.phase);
-        let mut altered = seen.clone();
+        let mut altered = observed.clone();
         match self {
-            Mutant::RetireUnconfirmed => altered.accepted = Some(true),
-            Mutant::RetireEarly => set_haste(&mut altered.status, |it| &mut it.skip_grace, true),
-            Mutant::NoStaging => set_haste(&mut altered.status, |it| &mut it.skip_staging, true),
+            Self::RetireWithoutProbe => altered.accepted = Some(true),
+            Self::SkipGracePeriod => set_skip_grace(&mut altered.status, true),
+            Self::SkipStagingPeriod => set_skip_staging(&mut altered.status, true),
             _ => {}
         }
         let mut decision = decide(&altered, now, policy);
+        self.alter(observed, now, &mut decision);
+        decision
+    }
+
+    fn alter(self, observed: &Observation, now: DateTime<Utc>, decision: &mut Decision) {
         match self {
-            Mutant::RetireUnconfirmed => {}
-            Mutant::RetireEarly => {
-                set_haste(&mut decision.status, |it| &mut it.skip_grace, false);
-            }
-            Mutant::NoStaging => {
-                set_haste(&mut decision.status, |it| &mut it.skip_staging, false);
-            }
-            Mutant::NoWriteAhead => {
+            Self::RetireWithoutProbe => {}
+            Self::SkipGracePeriod => set_skip_grace(&mut decision.status, false),
+            Self::SkipStagingPeriod => set_skip_staging(&mut decision.status, false),
+            Self::SkipWriteAhead => {
                 if matches!(decision.step, Step::RotateSecret | Step::SetSecret(_)) {
-                    decision.status.rotation.clone_from(&seen.status.rotation);
-                    decision.status.observed_generation = Some(seen.generation);
+                    decision.status.rotation.clone_from(&observed.status.rotation);
+                    decision.status.observed_generation = Some(observed.generation);
                 }
             }
-            Mutant::RepeatBlindly => {
-                let rotating = seen.status.rotation.as_ref().is_some_and(|rotation| {
-                    rotation.strategy == Strategy::Rotate && rotation.cause != Cause::Drift
-                });
-                if rotating && phase == Some(Phase::Activating) && decision.step == Step::ReadClient
-                {
+            Self::RetryBlindly => {
+                if waits_for_rotate_secret(&observed.status) && decision.step == Step::ReadClient {
                     decision.step = Step::RotateSecret;
-                    let rotation = decision.status.rotation.as_mut().expect("one is rotating");
-                    rotation.attempts += 1;
+                    let rotation = decision.status.rotation.as_mut();
+                    rotation.expect("a rotation is in progress").attempts += 1;
                 }
             }
-            Mutant::StageAlone => edit(&mut decision, Purpose::Stage, |publication| {
+            Self::StageAlone => alter_publication(decision, Purpose::Stage, |publication| {
                 if let Some(next) = publication.fallback.take() {
                     publication.current = next;
                 }
             }),
-            Mutant::RepairWithAnother => edit(&mut decision, Purpose::Repair, |publication| {
-                publication.current.value = ValueSource::Generated;
-            }),
-            Mutant::RequestTwice => {
-                let handled = &seen.status.last_handled_request;
+            Self::RepairWithGeneratedValue => {
+                alter_publication(decision, Purpose::Repair, |publication| {
+                    publication.current.value = ValueSource::Generated;
+                });
+            }
+            Self::ForgetHandledRequest => {
+                let handled = &observed.status.last_handled_request;
                 decision.status.last_handled_request.clone_from(handled);
             }
-            Mutant::LostStatusRotates => {
-                let lost = seen.status == Status::default();
-                if lost && let Target::Owned(held) = &seen.target {
-                    let number = held.current.max(held.fallback).unwrap_or(0) + 1;
-                    decision.status.rotation = Some(rotation(number, now));
+            Self::RotateOnLostStatus => {
+                if observed.status == Status::default()
+                    && let Target::Owned(target) = &observed.target
+                {
+                    let number = target.current.max(target.fallback).unwrap_or(0) + 1;
+                    decision.status.rotation = Some(started_rotation(number, now));
                     decision.step = Step::StoreStatus;
                 }
             }
-            Mutant::LetGoEarly => {
-                if seen.is_deleting && seen.has_finalizer {
+            Self::RemoveFinalizerEarly => {
+                if observed.is_deleting && observed.has_finalizer {
                     decision.step = Step::RemoveFinalizer;
                 }
             }
-            Mutant::NeverRetire => {
-                let retires = |step: &Step| {
-                    matches!(step, Step::Publish(Publication { purpose: Purpose::Retire, .. }))
-                };
-                if retires(&decision.step) {
+            Self::NeverRetire => {
+                if let Step::Publish(publication) = &decision.step
+                    && publication.purpose == Purpose::Retire
+                {
                     decision.step = Step::Wait;
                 }
             }
         }
-        decision
     }
 }
 
-fn set_haste(status: &mut Status, field: impl FnOnce(&mut Rotation) -> &mut bool, to: bool) {
+fn waits_for_rotate_secret(status: &Status) -> bool {
+    let Some(rotation) = &status.rotation else { return false };
+    rotation.phase == Phase::Activating
+        && rotation.strategy == Strategy::Rotate
+        && rotation.cause != Cause::Drift
+}
+
+fn set_skip_grace(status: &mut Status, value: bool) {
     if let Some(rotation) = &mut status.rotation {
-        *field(rotation) = to;
+        rotation.skip_grace = value;
     }
 }
 
-fn edit(decision: &mut Decision, purpose: Purpose, change: impl FnOnce(&mut Publication)) {
+fn set_skip_staging(status: &mut Status, value: bool) {
+    if let Some(rotation) = &mut status.rotation {
+        rotation.skip_staging = value;
+    }
+}
+
+fn alter_publication(
+    decision: &mut Decision,
+    purpose: Purpose,
+    change: impl FnOnce(&mut Publication),
+) {
     if let Step::Publish(publication) = &mut decision.step
         && publication.purpose == purpose
     {
@@ -155,7 +173,7 @@ fn edit(decision: &mut Decision, purpose: Purpose, change: impl FnOnce(&mut Publ
     }
 }
 
-fn rotation(number: u64, now: DateTime<Utc>) -> Rotation {
+fn started_rotation(number: u64, now: DateTime<Utc>) -> Rotation {
     Rotation {
         number,
         cause: Cause::Schedule,

@@ -1,370 +1,442 @@
-//! A process of the operator: the shipped `decide` and `fail`, and what `act` does about them.
+//! One operator process: the state machine as shipped, and a model of its executor.
 
 use rotation::{
-    ClientObservation, Decision, ErrorClass, Failure, Observation, OwnedTarget, Phase, Policy,
-    Publication, Purpose, Reason, Request, SecretMatch, Status, Step, Target, UnreachedPods,
-    ValueSource, fail, invariants::By,
+    ClientObservation, Decision, ErrorClass, Failure, NumberedValue, Observation, OwnedTarget,
+    Phase, Policy, Publication, Purpose, Reason, Request, SecretMatch, Status, Step, Target,
+    UnreachedPods, ValueSource, decide, invariants::Actor, record_failure,
 };
 
 use crate::{
+    action::Fault,
     mutants::Mutant,
-    world::{Call, Fault, Memory, Pass, Record, Resource, Secret, Symbol, World, tick, time},
+    state::{
+        ClientRead, LateCall, Memory, Reconcile, Resource, SecretValue, Snapshot, StoredStatus,
+        Symbol, SystemState, TargetSecret, Tick, tick, time,
+    },
 };
 
-/// How a step of a process ended.
-enum End {
-    /// The pass goes on.
-    On,
-    /// The pass came to rest.
+/// Result of one step of a process.
+enum StepResult {
+    /// The reconcile continues.
+    Continue,
+    /// The reconcile is over; there is nothing to do now.
     Wait,
-    /// What was read is out of date: it is read again, and the pass goes on.
+    /// An object changed since it was read: it is read again, and the reconcile continues.
     Conflict,
-    /// The pass is over. `stored`: what was to be put down of it can be.
-    Failed { trouble: Failure, step: Option<Step>, storable: bool },
+    /// The reconcile failed, and the failure is recorded if the resource has not changed.
+    Failed { failure: Failure, step: Option<Step> },
+    /// The reconcile failed because the status could not be stored, so nothing more is recorded.
+    NotStored,
 }
 
-/// One process, at work.
+/// One process and the state that it acts on.
 pub(crate) struct Operator<'a> {
-    pub(crate) world: &'a mut World,
-    pub(crate) me: usize,
+    pub(crate) state: &'a mut SystemState,
+    /// Index of the process.
+    pub(crate) process: usize,
     pub(crate) policies: &'a [Policy; 2],
-    pub(crate) readable: bool,
+    pub(crate) secrets_readable: bool,
     pub(crate) mutant: Option<Mutant>,
-    /// What is to go wrong with the next effect.
+    /// Fault of the next effect.
     pub(crate) fault: Option<Fault>,
 }
 
 impl Operator<'_> {
-    /// Reads, or decides and has one effect. False when there is nothing that the fault could be
-    /// done to.
-    pub(crate) fn go(mut self) -> bool {
-        let faulty = self.fault.is_some();
-        let now = self.world.now;
-        let Some(mut pass) = self.world.processes[self.me].pass.take() else {
-            if faulty || self.world.resource.is_none() {
+    /// Reads the resource, or decides and has one effect. Returns false if there was no effect for
+    /// the fault.
+    pub(crate) fn run(mut self) -> bool {
+        let is_faulty = self.fault.is_some();
+        let Some(mut reconcile) = self.state.processes[self.process].reconcile.take() else {
+            if is_faulty || self.state.resource.is_none() {
                 return false;
             }
-            self.world.processes[self.me].pass = Some(Pass { read_now: true, ..Pass::default() });
+            self.state.processes[self.process].reconcile =
+                Some(Reconcile { has_just_read: true, ..Reconcile::default() });
             return true;
         };
-        let end = self.one(&mut pass);
-        self.forget_ended_attempt();
-        if faulty && self.fault.is_some() {
+        let result = self.advance(&mut reconcile);
+        self.forget_finished_attempt();
+        if is_faulty && self.fault.is_some() {
             return false;
         }
-        self.world.processes[self.me].pass = match end {
-            End::On => Some(pass),
-            End::Wait => {
+        self.state.processes[self.process].reconcile = match result {
+            StepResult::Continue => Some(reconcile),
+            StepResult::Wait => {
                 self.memory().listed = None;
                 None
             }
-            End::Conflict if self.world.resource.is_none() => None,
-            End::Conflict => {
-                Some(Pass { read_now: true, written: pass.written.take(), ..Pass::default() })
-            }
-            End::Failed { trouble, step, storable } => {
-                if storable && pass.resource.is_none() && self.world.resource.is_some() {
-                    let seen = self.observe(&pass);
-                    let policy = self.policy(&pass);
-                    let status = fail(&seen, step.as_ref(), &trouble, time(now), policy);
-                    if status != seen.status {
-                        self.world.store(Some(self.me), status);
-                    }
-                }
+            StepResult::Conflict if self.state.resource.is_none() => None,
+            StepResult::Conflict => Some(Reconcile {
+                has_just_read: true,
+                published: reconcile.published.take(),
+                ..Reconcile::default()
+            }),
+            StepResult::Failed { failure, step } => {
+                self.record(&reconcile, step.as_ref(), &failure);
                 None
             }
+            StepResult::NotStored => None,
         };
         true
     }
 
-    fn one(&mut self, pass: &mut Pass) -> End {
-        if pass.resource.is_none() && self.world.resource.is_none() {
-            return End::Conflict;
+    fn record(&mut self, reconcile: &Reconcile, step: Option<&Step>, failure: &Failure) {
+        if reconcile.resource.is_stale() || self.state.resource.is_none() {
+            return;
         }
-        self.forget_published_answer(pass);
-        let Some(step) = pass.step.take() else {
-            let seen = self.observe(pass);
-            let Decision { status, step, .. } = self.decide(&seen, pass);
-            if status == seen.status {
-                return self.take(step, pass);
-            }
-            return self.store(status, step, pass);
-        };
-        self.take(step, pass)
+        let observed = self.observe(reconcile);
+        let (now, policy) = (time(self.state.now), self.policy(reconcile));
+        let status = record_failure(&observed, step, failure, now, policy);
+        if status != observed.status {
+            self.state.store_status(Some(self.process), status);
+        }
     }
 
-    fn decide(&self, seen: &Observation, pass: &Pass) -> Decision {
-        let (now, policy) = (time(self.world.now), self.policy(pass));
+    fn advance(&mut self, reconcile: &mut Reconcile) -> StepResult {
+        if !reconcile.resource.is_stale() && self.state.resource.is_none() {
+            return StepResult::Conflict;
+        }
+        self.drop_published_response(reconcile);
+        if let Some(step) = reconcile.step.take() {
+            return self.execute(step, reconcile);
+        }
+        let observed = self.observe(reconcile);
+        let Decision { status, step, .. } = self.decide(&observed, reconcile);
+        if status == observed.status {
+            return self.execute(step, reconcile);
+        }
+        self.store(status, step, reconcile)
+    }
+
+    fn decide(&self, observed: &Observation, reconcile: &Reconcile) -> Decision {
+        let (now, policy) = (time(self.state.now), self.policy(reconcile));
         match self.mutant {
-            None => rotation::decide(seen, now, policy),
-            Some(mutant) => mutant.decide(seen, now, policy),
+            None => decide(observed, now, policy),
+            Some(mutant) => mutant.decide(observed, now, policy),
         }
     }
 
-    fn store(&mut self, status: Status, step: Step, pass: &mut Pass) -> End {
-        let stale = pass.resource.is_some();
-        match self.fault.take_if(|fault| matches!(fault, Fault::Lost | Fault::Unanswered)) {
-            Some(Fault::Lost) => return failed(Fault::Lost, Some(step)),
+    /// Takes the fault if it concerns a write to the API server.
+    fn take_write_fault(&mut self) -> Option<Fault> {
+        self.fault.take_if(|fault| matches!(fault, Fault::RequestLost | Fault::ResponseLost))
+    }
+
+    fn store(&mut self, status: Status, step: Step, reconcile: &mut Reconcile) -> StepResult {
+        let is_stale = reconcile.resource.is_stale();
+        match self.take_write_fault() {
+            Some(Fault::RequestLost) => return failed(Fault::RequestLost, step),
             Some(_) => {
-                if !stale {
-                    self.world.store(None, status);
+                if !is_stale {
+                    self.state.store_status(None, status);
                 }
-                return End::Failed { trouble: trouble(Fault::Lost), step: None, storable: false };
+                return StepResult::NotStored;
             }
-            None if stale => return End::Conflict,
-            None => self.world.store(Some(self.me), status),
+            None if is_stale => return StepResult::Conflict,
+            None => self.state.store_status(Some(self.process), status),
         }
-        pass.stored_now = true;
+        reconcile.has_just_stored = true;
         match step {
-            Step::Wait => return End::Wait,
+            Step::Wait => return StepResult::Wait,
             Step::StoreStatus => {}
-            step => pass.step = Some(step),
+            step => reconcile.step = Some(step),
         }
-        End::On
+        StepResult::Continue
     }
 
-    fn take(&mut self, step: Step, pass: &mut Pass) -> End {
-        match step.clone() {
-            Step::Wait => End::Wait,
+    fn execute(&mut self, step: Step, reconcile: &mut Reconcile) -> StepResult {
+        match step {
+            Step::Wait => StepResult::Wait,
             Step::ReadClient => {
-                pass.client = Some((self.readable.then_some(self.world.auth0), self.world.now));
-                End::On
+                let secret = self.secrets_readable.then_some(self.state.auth0_secret);
+                reconcile.client = Some(ClientRead { secret, at: self.state.now });
+                StepResult::Continue
             }
-            Step::ProbeSecret => self.ask_accepted(pass),
-            Step::AddFinalizer => self.mark(step, pass, |resource| {
-                (resource.held, resource.initialized) = (true, true);
+            Step::ProbeSecret => self.probe(reconcile),
+            Step::AddFinalizer => self.change_metadata(step, reconcile, |resource| {
+                resource.has_finalizer = true;
+                resource.initialized = true;
             }),
-            Step::RemoveFinalizer => self.mark(step, pass, |resource| resource.held = false),
-            Step::RotateSecret => {
-                if !pass.stored_now {
-                    return End::Conflict;
-                }
-                let attempt = self.resource(pass).record.0.rotation.as_ref();
-                let attempt = attempt.and_then(|rotation| rotation.activating_at).map(tick);
-                let value = self.world.fresh();
-                let end = self.change(step, value, pass);
-                if matches!(end, End::On) {
-                    self.memory().ended_attempt = attempt;
-                    self.memory().answer = Some(value);
-                }
-                end
+            Step::RemoveFinalizer => {
+                self.change_metadata(step, reconcile, |resource| resource.has_finalizer = false)
             }
-            Step::SetSecret(number) => {
-                // Sent within its patience after what it goes by was read or stored.
-                if !pass.read_now && !pass.stored_now {
-                    return End::Conflict;
-                }
-                let Some(value) = self.value_of(number, pass) else { return End::Conflict };
-                let end = self.change(step, value, pass);
-                pass.secret_set = matches!(end, End::On);
-                end
+            Step::RotateSecret => self.rotate_secret(reconcile),
+            Step::SetSecret(number) => self.set_secret(number, reconcile),
+            Step::Publish(publication) => self.publish(publication, reconcile),
+            Step::StoreStatus | Step::DryRun | Step::FindUnreachedPods => StepResult::Continue,
+            Step::ReadRollouts | Step::RestartWorkloads => {
+                unreachable!("the model has no workloads")
             }
-            Step::Publish(publication) => self.publish(&publication, pass),
-            Step::StoreStatus | Step::DryRun | Step::FindUnreachedPods => End::On,
-            Step::ReadRollouts | Step::RestartWorkloads => unreachable!("there are no consumers"),
         }
     }
 
-    fn ask_accepted(&mut self, pass: &mut Pass) -> End {
-        let Some(secret) = self.secret(pass).clone() else { return End::Conflict };
-        let value = secret.current.1;
-        let accepted = value == self.world.accepts;
+    fn probe(&mut self, reconcile: &mut Reconcile) -> StepResult {
+        let Some(target) = self.target(reconcile) else { return StepResult::Conflict };
+        let symbol = target.current.symbol;
+        let accepted = symbol == self.state.accepted;
         if accepted {
-            self.world.ledger.accepted(time(self.world.now), &value);
+            self.state.history.record_accepted_probe(time(self.state.now), &symbol);
         }
-        pass.accepted = Some(accepted);
-        self.memory().rejected_at = (!accepted).then_some(self.world.now);
-        End::On
+        reconcile.accepted = Some(accepted);
+        self.memory().rejected_at = (!accepted).then_some(self.state.now);
+        StepResult::Continue
     }
 
-    fn mark(&mut self, step: Step, pass: &Pass, change: impl FnOnce(&mut Resource)) -> End {
-        let stale = pass.resource.is_some();
-        match self.fault.take_if(|fault| matches!(fault, Fault::Lost | Fault::Unanswered)) {
-            Some(Fault::Lost) => return failed(Fault::Lost, Some(step)),
+    fn change_metadata(
+        &mut self,
+        step: Step,
+        reconcile: &Reconcile,
+        change: impl FnOnce(&mut Resource),
+    ) -> StepResult {
+        let is_stale = reconcile.resource.is_stale();
+        match self.take_write_fault() {
+            Some(Fault::RequestLost) => return failed(Fault::RequestLost, step),
             Some(_) => {
-                if !stale {
-                    self.world.change_resource(None, change);
-                    self.world.let_go();
+                if !is_stale {
+                    self.state.change_resource(None, change);
+                    self.state.finish_deletion();
                 }
-                return End::Failed { trouble: trouble(Fault::Lost), step: None, storable: false };
+                return StepResult::NotStored;
             }
-            None if stale => return End::Conflict,
-            None => self.world.change_resource(Some(self.me), change),
+            None if is_stale => return StepResult::Conflict,
+            None => self.state.change_resource(Some(self.process), change),
         }
-        if self.world.let_go() { End::Wait } else { End::On }
+        if self.state.finish_deletion() { StepResult::Wait } else { StepResult::Continue }
     }
 
-    /// A change of the secret at Auth0.
-    fn change(&mut self, step: Step, value: Symbol, pass: &mut Pass) -> End {
-        (pass.client, pass.accepted) = (None, None);
-        let record = self.resource(pass).record.clone();
-        let set = matches!(step, Step::SetSecret(_));
-        match self.fault.take_if(|fault| *fault != Fault::ValueRejected || set) {
-            None => {}
-            Some(Fault::Lost) => {
-                self.world.call = Some(Call { value, sent: self.world.now, record });
-                return failed(Fault::Lost, Some(step));
-            }
-            Some(Fault::Unanswered) => {
-                self.world.set_auth0(value, By::Us, &record);
-                return failed(Fault::Lost, Some(step));
-            }
-            Some(fault) => return failed(fault, Some(step)),
+    fn rotate_secret(&mut self, reconcile: &mut Reconcile) -> StepResult {
+        if !reconcile.has_just_stored {
+            return StepResult::Conflict;
         }
-        self.world.set_auth0(value, By::Us, &record);
-        self.memory().rejected_at = None;
-        End::On
+        let attempt = recorded_attempt(&self.resource(reconcile).status);
+        let symbol = self.state.new_symbol();
+        let result = self.change_secret(Step::RotateSecret, symbol, reconcile);
+        if matches!(result, StepResult::Continue) {
+            self.memory().finished_attempt = attempt;
+            self.memory().response = Some(symbol);
+        }
+        result
     }
 
-    fn publish(&mut self, publication: &Publication, pass: &mut Pass) -> End {
-        let step = || Some(Step::Publish(publication.clone()));
-        if pass.written.as_ref() == Some(publication) {
-            return failed(Fault::Refused, step());
+    fn set_secret(&mut self, number: u64, reconcile: &mut Reconcile) -> StepResult {
+        // The call is sent within its timeout after the read or write that it depends on.
+        if !reconcile.has_just_read && !reconcile.has_just_stored {
+            return StepResult::Conflict;
         }
-        let Some(secret) = self.contents(publication, pass) else { return End::Conflict };
-        let stale = pass.secret.is_some();
-        match self.fault.take_if(|fault| matches!(fault, Fault::Lost | Fault::Unanswered)) {
-            Some(Fault::Lost) => return failed(Fault::Lost, step()),
-            Some(_) if stale => return End::Conflict,
+        let Some(symbol) = self.find_symbol(number, reconcile) else {
+            return StepResult::Conflict;
+        };
+        let result = self.change_secret(Step::SetSecret(number), symbol, reconcile);
+        reconcile.secret_set = matches!(result, StepResult::Continue);
+        result
+    }
+
+    fn change_secret(
+        &mut self,
+        step: Step,
+        symbol: Symbol,
+        reconcile: &mut Reconcile,
+    ) -> StepResult {
+        reconcile.client = None;
+        reconcile.accepted = None;
+        let status = self.resource(reconcile).status.clone();
+        let sets_value = matches!(step, Step::SetSecret(_));
+        match self.fault.take_if(|fault| *fault != Fault::ValueRejected || sets_value) {
+            None => {
+                self.state.change_secret(symbol, Actor::Operator, &status);
+                self.memory().rejected_at = None;
+                StepResult::Continue
+            }
+            Some(Fault::RequestLost) => {
+                self.state.late_call = Some(LateCall { symbol, sent_at: self.state.now, status });
+                failed(Fault::RequestLost, step)
+            }
+            Some(Fault::ResponseLost) => {
+                self.state.change_secret(symbol, Actor::Operator, &status);
+                failed(Fault::ResponseLost, step)
+            }
+            Some(fault @ (Fault::Rejected | Fault::ValueRejected)) => failed(fault, step),
+        }
+    }
+
+    fn publish(&mut self, publication: Publication, reconcile: &mut Reconcile) -> StepResult {
+        if reconcile.published.as_ref() == Some(&publication) {
+            // Another party reverted the write.
+            return failed(Fault::Rejected, Step::Publish(publication));
+        }
+        let Some(target) = self.resolve(&publication, reconcile) else {
+            return StepResult::Conflict;
+        };
+        let is_stale = reconcile.target.is_stale();
+        match self.take_write_fault() {
+            Some(Fault::RequestLost) => {
+                return failed(Fault::RequestLost, Step::Publish(publication));
+            }
+            Some(_) | None if is_stale => return StepResult::Conflict,
             Some(_) => {
-                self.world.write_secret(Some(self.me), Some(secret));
-                return failed(Fault::Lost, step());
+                self.state.write_target(Some(self.process), Some(target));
+                return failed(Fault::ResponseLost, Step::Publish(publication));
             }
-            None if stale => return End::Conflict,
-            None => self.world.write_secret(Some(self.me), Some(secret)),
+            None => self.state.write_target(Some(self.process), Some(target)),
         }
         if publication.purpose == Purpose::Response {
-            self.memory().answer = None;
+            self.memory().response = None;
         }
-        pass.written = Some(publication.clone());
-        pass.accepted = None;
-        End::On
+        reconcile.published = Some(publication);
+        reconcile.accepted = None;
+        StepResult::Continue
     }
 
-    fn contents(&mut self, publication: &Publication, pass: &Pass) -> Option<Secret> {
-        let secret = self.secret(pass).clone();
-        let mut resolve = |value| match value {
-            ValueSource::Current => secret.as_ref().map(|secret| secret.current.1),
-            ValueSource::Fallback => secret.as_ref()?.fallback.map(|(_, value)| value),
-            ValueSource::Response => self.memory().answer,
-            ValueSource::Auth0 => pass.client.and_then(|(seen, _)| seen),
-            ValueSource::Generated => Some(self.world.fresh()),
-        };
-        let current = (publication.current.number, resolve(publication.current.value)?);
+    /// Returns the target Secret to write, or `None` if a value is no longer available.
+    fn resolve(
+        &mut self,
+        publication: &Publication,
+        reconcile: &Reconcile,
+    ) -> Option<TargetSecret> {
+        let current = self.resolve_value(publication.current, reconcile)?;
         let fallback = match publication.fallback {
             None => None,
-            Some(wanted) => Some((wanted.number, resolve(wanted.value)?)),
+            Some(fallback) => Some(self.resolve_value(fallback, reconcile)?),
         };
-        // The same value twice is no fallback.
-        let fallback = fallback.filter(|(_, value)| *value != current.1);
-        Some(Secret { current, fallback, edited: false })
+        // A fallback that equals the current value is omitted.
+        let fallback = fallback.filter(|fallback| fallback.symbol != current.symbol);
+        Some(TargetSecret { current, fallback, tampered: false })
     }
 
-    fn value_of(&self, number: u64, pass: &Pass) -> Option<Symbol> {
-        let secret = self.secret(pass).as_ref()?;
-        let all = [secret.fallback, Some(secret.current)];
-        all.into_iter().flatten().find(|(known, _)| *known == number).map(|(_, value)| value)
+    fn resolve_value(
+        &mut self,
+        wanted: NumberedValue,
+        reconcile: &Reconcile,
+    ) -> Option<SecretValue> {
+        let target = self.target(reconcile);
+        let symbol = match wanted.value {
+            ValueSource::Current => target?.current.symbol,
+            ValueSource::Fallback => target?.fallback?.symbol,
+            ValueSource::Response => self.memory().response?,
+            ValueSource::Auth0 => reconcile.client?.secret?,
+            ValueSource::Generated => self.state.new_symbol(),
+        };
+        Some(SecretValue { number: wanted.number, symbol })
     }
 
-    /// A write whose acknowledgement was lost has happened all the same.
-    fn forget_published_answer(&mut self, pass: &Pass) {
-        let published = self.secret(pass).as_ref().map(|secret| secret.current.1);
-        self.memory().answer.take_if(|answer| Some(*answer) == published);
+    fn find_symbol(&self, number: u64, reconcile: &Reconcile) -> Option<Symbol> {
+        let target = self.target(reconcile)?;
+        match target.fallback {
+            Some(fallback) if fallback.number == number => Some(fallback.symbol),
+            _ if target.current.number == number => Some(target.current.symbol),
+            _ => None,
+        }
     }
 
-    /// What no record speaks of any more is of no use: one state less to look at.
-    fn forget_ended_attempt(&mut self) {
-        let record = self.world.resource.as_ref().map(|resource| &resource.record.0);
-        let rotation = record.and_then(|status| status.rotation.as_ref());
-        let attempt = rotation
-            .filter(|rotation| rotation.phase == Phase::Activating)
-            .and_then(|rotation| rotation.activating_at)
-            .map(tick);
-        self.memory().ended_attempt.take_if(|ended| Some(*ended) != attempt);
+    /// Drops a response whose publication was not acknowledged but did happen.
+    fn drop_published_response(&mut self, reconcile: &Reconcile) {
+        let published = self.target(reconcile).map(|target| target.current.symbol);
+        self.memory().response.take_if(|response| Some(*response) == published);
     }
 
-    fn observe(&self, pass: &Pass) -> Observation {
-        let resource = self.resource(pass);
-        let secret = self.secret(pass);
-        let Memory { answer, rejected_at, ended_attempt, listed } =
-            &self.world.processes[self.me].memory;
-        let Record(status) = &resource.record;
-        let attempt = status.rotation.as_ref().and_then(|rotation| rotation.activating_at);
-        let known = secret.as_ref().map(Secret::list).unwrap_or_default();
+    /// Drops an attempt that is no longer recorded, which reduces the number of states.
+    fn forget_finished_attempt(&mut self) {
+        let resource = self.state.resource.as_ref();
+        let rotation = resource.and_then(|resource| resource.status.0.rotation.as_ref());
+        let attempt = match rotation {
+            Some(rotation) if rotation.phase == Phase::Activating => {
+                rotation.activating_at.map(tick)
+            }
+            _ => None,
+        };
+        self.memory().finished_attempt.take_if(|finished| Some(*finished) != attempt);
+    }
+
+    fn observe(&self, reconcile: &Reconcile) -> Observation {
+        let resource = self.resource(reconcile);
+        let target = self.target(reconcile);
+        let Memory { response, rejected_at, finished_attempt, listed } =
+            &self.state.processes[self.process].memory;
+        let attempt = recorded_attempt(&resource.status);
+        let list = target.map(TargetSecret::list).unwrap_or_default();
         Observation {
-            generation: 1 + i64::from(resource.respecified),
-            status: status.clone(),
+            generation: 1 + i64::from(resource.is_edited),
+            status: resource.status.0.clone(),
             request: resource.request.as_deref().map(Request::parse),
             initialized: resource.initialized,
-            has_finalizer: resource.held,
-            is_deleting: resource.deleting,
-            target: match secret {
+            has_finalizer: resource.has_finalizer,
+            is_deleting: resource.is_deleting,
+            target: match target {
                 None => Target::Absent,
-                Some(secret) => Target::Owned(OwnedTarget {
-                    current: Some(secret.current.0),
-                    fallback: secret.fallback.map(|(number, _)| number),
+                Some(target) => Target::Owned(OwnedTarget {
+                    current: Some(target.current.number),
+                    fallback: target.fallback.map(|fallback| fallback.number),
                     has_current: true,
-                    tampered: secret.edited,
+                    tampered: target.tampered,
                     in_sync: true,
                 }),
             },
-            client: match pass.client {
+            client: match reconcile.client {
                 None => ClientObservation::NotRead,
-                Some((seen, _)) => ClientObservation::Found(compare(seen, &known)),
+                Some(client) => ClientObservation::Found(compare(client.secret, &list)),
             },
             signs_with_secret: None,
-            client_read_at: pass.client.map(|(_, at)| time(at)),
-            accepted: pass.accepted,
+            client_read_at: reconcile.client.map(|client| time(client.at)),
+            accepted: reconcile.accepted,
             rejected_at: rejected_at.map(time),
-            has_unpublished_response: answer.is_some(),
-            attempt_finished: attempt.is_some() && attempt.map(tick) == *ended_attempt,
-            // Nothing that a rotation needs beforehand is missing here.
+            has_unpublished_response: response.is_some(),
+            attempt_finished: attempt.is_some() && attempt == *finished_attempt,
+            // The model has no precondition of a rotation that can fail.
             dry_run_passed: true,
-            drift_suspected: listed.is_some_and(|listed| !known.contains(&listed)),
+            drift_suspected: listed.is_some_and(|listed| !list.contains(&listed)),
             unreached_pods: UnreachedPods::Pods(Vec::new()),
             rollouts: None,
-            secret_set: pass.secret_set,
+            secret_set: reconcile.secret_set,
         }
     }
 
-    fn policy(&self, pass: &Pass) -> &Policy {
-        &self.policies[usize::from(self.resource(pass).respecified)]
+    fn policy(&self, reconcile: &Reconcile) -> &Policy {
+        &self.policies[usize::from(self.resource(reconcile).is_edited)]
     }
 
-    fn resource<'s>(&'s self, pass: &'s Pass) -> &'s Resource {
-        let read = pass.resource.as_deref();
-        read.or(self.world.resource.as_ref()).expect("a pass has a resource")
+    fn resource<'s>(&'s self, reconcile: &'s Reconcile) -> &'s Resource {
+        match &reconcile.resource {
+            Snapshot::Stale(resource) => resource,
+            Snapshot::Current => self.state.resource.as_ref().expect("the resource exists"),
+        }
     }
 
-    fn secret<'s>(&'s self, pass: &'s Pass) -> &'s Option<Secret> {
-        pass.secret.as_deref().unwrap_or(&self.world.secret)
+    fn target<'s>(&'s self, reconcile: &'s Reconcile) -> Option<&'s TargetSecret> {
+        match &reconcile.target {
+            Snapshot::Stale(target) => target.as_ref().as_ref(),
+            Snapshot::Current => self.state.target.as_ref(),
+        }
     }
 
     fn memory(&mut self) -> &mut Memory {
-        &mut self.world.processes[self.me].memory
+        &mut self.state.processes[self.process].memory
     }
 }
 
-fn compare(seen: Option<Symbol>, known: &[Symbol]) -> SecretMatch {
-    match seen.map(|seen| known.iter().position(|value| *value == seen)) {
-        None => SecretMatch::Unreadable,
-        Some(Some(0)) => SecretMatch::Current,
-        Some(Some(_)) => SecretMatch::Fallback,
-        Some(None) => SecretMatch::Other,
+fn recorded_attempt(status: &StoredStatus) -> Option<Tick> {
+    let rotation = status.0.rotation.as_ref()?;
+    rotation.activating_at.map(tick)
+}
+
+fn compare(secret: Option<Symbol>, list: &[Symbol]) -> SecretMatch {
+    let Some(secret) = secret else { return SecretMatch::Unreadable };
+    match list.iter().position(|symbol| *symbol == secret) {
+        Some(0) => SecretMatch::Current,
+        Some(_) => SecretMatch::Fallback,
+        None => SecretMatch::Other,
     }
 }
 
-fn failed(fault: Fault, step: Option<Step>) -> End {
-    End::Failed { trouble: trouble(fault), step, storable: true }
-}
-
-fn trouble(fault: Fault) -> Failure {
-    let refused = fault == Fault::ValueRejected;
-    Failure {
-        class: if refused { ErrorClass::Invalid } else { ErrorClass::Retry },
-        reason: if refused { Reason::ValueRejected } else { Reason::NoResponse },
-        message: "it went wrong".into(),
-        unchanged: matches!(fault, Fault::Refused | Fault::ValueRejected),
-        tenant: true,
-    }
+fn failed(fault: Fault, step: Step) -> StepResult {
+    let (class, reason) = match fault {
+        Fault::ValueRejected => (ErrorClass::Invalid, Reason::ValueRejected),
+        _ => (ErrorClass::Retry, Reason::NoResponse),
+    };
+    let failure = Failure {
+        class,
+        reason,
+        message: "something failed".into(),
+        not_applied: matches!(fault, Fault::Rejected | Fault::ValueRejected),
+        concerns_tenant: true,
+    };
+    StepResult::Failed { failure, step: Some(step) }
 }

@@ -1,4 +1,4 @@
-//! A length of time as people write it in a manifest: `30s`, `3m`, `1h30m`, `720h`.
+//! Durations in manifests and flags: `30s`, `3m`, `1h30m`, `720h`.
 
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
@@ -6,54 +6,54 @@ use chrono::TimeDelta;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A length of time between zero and [`K8sDuration::MAX`], in whole milliseconds.
+/// Duration between zero and [`K8sDuration::MAX`], in whole milliseconds.
 ///
-/// Written as Go and Kubernetes write durations, without fractions and signs: one to four
-/// numbers of at most six digits, each with a unit of `ms`, `s`, `m` or `h`.
+/// The format is that of Go and Kubernetes without fractions and signs: one to four numbers of at
+/// most six digits, each with the unit `ms`, `s`, `m` or `h`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct K8sDuration(Duration);
 
-/// Why a text is not a [`K8sDuration`].
+/// Why a text is not a valid [`K8sDuration`]. Users see the message.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum K8sDurationError {
-    /// The text does not follow the grammar.
-    #[error("not a duration: write numbers with units of h, m, s or ms, such as 30s, 3m or 1h30m")]
+    /// The text does not match [`K8sDuration::PATTERN`].
+    #[error("not a duration; use numbers with the units h, m, s or ms, such as 30s, 3m or 1h30m")]
     Malformed,
-    /// The text is longer than [`K8sDuration::MAX`].
-    #[error("longer than {max}, the longest duration that is taken", max = K8sDuration::MAX)]
+    /// The duration is longer than [`K8sDuration::MAX`].
+    #[error("longer than the maximum of {max}", max = K8sDuration::MAX)]
     TooLong,
 }
 
 impl K8sDuration {
-    /// Ten years of 365 days; longer ones are taken for a slip of the finger.
-    pub const MAX: K8sDuration = K8sDuration::from_secs(87_600 * 3600);
-    /// No time at all.
-    pub const ZERO: K8sDuration = K8sDuration(Duration::ZERO);
-    /// The grammar, as the custom resource definitions state it.
+    /// Maximum: ten years of 365 days. A longer duration is most likely a typing error.
+    pub const MAX: Self = Self::from_secs(87_600 * 3600);
+    /// Zero.
+    pub const ZERO: Self = Self(Duration::ZERO);
+    /// Regular expression for the CustomResourceDefinitions.
     pub const PATTERN: &'static str = "^([0-9]{1,6}(ms|s|m|h)){1,4}$";
 
-    /// A span of whole seconds.
-    pub const fn from_secs(seconds: u64) -> K8sDuration {
-        K8sDuration(Duration::from_secs(seconds))
+    /// Returns a duration of whole seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
     }
 
-    /// A span of whole milliseconds.
-    pub const fn from_millis(milliseconds: u64) -> K8sDuration {
-        K8sDuration(Duration::from_millis(milliseconds))
+    /// Returns a duration of whole milliseconds.
+    pub const fn from_millis(milliseconds: u64) -> Self {
+        Self(Duration::from_millis(milliseconds))
     }
 
-    /// For timers.
+    /// Converts the duration for timers.
     pub const fn to_std(self) -> Duration {
         self.0
     }
 
-    /// For arithmetic with points in time.
+    /// Converts the duration for arithmetic with timestamps.
     pub fn to_delta(self) -> TimeDelta {
-        // A span is at most ten years, which a TimeDelta holds with ease.
+        // The conversion cannot fail: ten years fit into a TimeDelta.
         TimeDelta::from_std(self.0).unwrap_or(TimeDelta::MAX)
     }
 
-    /// Whether this is no time at all.
+    /// Returns whether the duration is zero.
     pub const fn is_zero(self) -> bool {
         self.0.is_zero()
     }
@@ -62,7 +62,7 @@ impl K8sDuration {
 impl FromStr for K8sDuration {
     type Err = K8sDurationError;
 
-    fn from_str(text: &str) -> Result<K8sDuration, K8sDurationError> {
+    fn from_str(text: &str) -> Result<Self, K8sDurationError> {
         let mut rest = text;
         let mut total: u64 = 0;
         for _ in 0..4 {
@@ -72,7 +72,7 @@ impl FromStr for K8sDuration {
             }
             let (number, tail) = rest.split_at(digits);
             let number: u64 = number.parse().map_err(|_| K8sDurationError::Malformed)?;
-            // "ms" before "m": the longer unit first.
+            // "ms" comes before "m", which is a prefix of it.
             let (unit, tail) = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)]
                 .into_iter()
                 .find_map(|(name, unit)| tail.strip_prefix(name).map(|tail| (unit, tail)))
@@ -80,12 +80,11 @@ impl FromStr for K8sDuration {
             total += number * unit;
             rest = tail;
             if rest.is_empty() {
-                let span = K8sDuration::from_millis(total);
-                return if span <= K8sDuration::MAX {
-                    Ok(span)
-                } else {
-                    Err(K8sDurationError::TooLong)
-                };
+                let duration = Self::from_millis(total);
+                if duration > Self::MAX {
+                    return Err(K8sDurationError::TooLong);
+                }
+                return Ok(duration);
             }
         }
         Err(K8sDurationError::Malformed)
@@ -95,19 +94,21 @@ impl FromStr for K8sDuration {
 impl fmt::Display for K8sDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.0.as_millis();
+        if total == 0 {
+            return f.write_str("0s");
+        }
         let parts = [
             (total / 3_600_000, "h"),
             (total / 60_000 % 60, "m"),
             (total / 1000 % 60, "s"),
             (total % 1000, "ms"),
         ];
-        if total == 0 {
-            return f.write_str("0s");
+        for (number, unit) in parts {
+            if number > 0 {
+                write!(f, "{number}{unit}")?;
+            }
         }
-        parts
-            .iter()
-            .filter(|(number, _)| *number > 0)
-            .try_for_each(|(number, unit)| write!(f, "{number}{unit}"))
+        Ok(())
     }
 }
 
@@ -118,7 +119,7 @@ impl Serialize for K8sDuration {
 }
 
 impl<'de> Deserialize<'de> for K8sDuration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<K8sDuration, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
@@ -134,7 +135,7 @@ impl JsonSchema for K8sDuration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": 32, "pattern": K8sDuration::PATTERN })
+        json_schema!({ "type": "string", "maxLength": 32, "pattern": Self::PATTERN })
     }
 }
 
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_people_write() {
+    fn parses_valid_durations() {
         for (text, milliseconds) in [
             ("0s", 0),
             ("250ms", 250),
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_duration_and_says_how_to_write_one() {
+    fn rejects_invalid_durations_and_names_the_maximum() {
         for text in
             ["", " ", "-5m", "+5m", "5", "h", "1d", "1.5h", "1h ", "٣s", "1h1m1s1ms1h", "1000000s"]
         {
@@ -173,13 +174,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_reads_back(milliseconds in 0..=K8sDuration::MAX.0.as_millis() as u64) {
-            let span = K8sDuration::from_millis(milliseconds);
-            prop_assert_eq!(span.to_string().parse(), Ok(span));
+        fn printed_duration_parses_back(milliseconds in 0..=K8sDuration::MAX.0.as_millis() as u64) {
+            let duration = K8sDuration::from_millis(milliseconds);
+            prop_assert_eq!(duration.to_string().parse(), Ok(duration));
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC{0,40}") {
+        fn parses_or_rejects_any_text(text in "\\PC{0,40}") {
             let _ = text.parse::<K8sDuration>();
         }
     }

@@ -1,0 +1,206 @@
+//! Conditions, set once the next step is known.
+
+use super::{Evaluation, NextStep};
+use crate::{
+    condition::{Condition, ConditionStatus, condition_types, find_condition, set_condition},
+    decision::{Decision, Step},
+    error::{ErrorClass, Failure},
+    observation::{RolloutState, Target, UnreachedPods},
+    reason::Reason,
+    status::{Phase, Rotation, Status},
+};
+
+impl Evaluation<'_> {
+    pub(super) fn into_decision(mut self, next: NextStep) -> Decision {
+        // Ready and Stalled describe the result of a reconcile, so they stay until its last step.
+        let is_last = next.step == Step::Wait;
+        if is_last {
+            self.set_ready();
+            self.set_stalled();
+        }
+        if is_last || self.status.rotation != self.observed.status.rotation {
+            self.set_reconciling();
+            self.set_consumers_reached();
+            self.set_signs_with_secret();
+        }
+        Decision { status: self.status, step: next.step, wake: next.wake }
+    }
+
+    pub(super) fn into_failed_status(mut self, failure: &Failure) -> Status {
+        let (reason, message) = (failure.reason, failure.message.as_str());
+        match failure.class {
+            ErrorClass::Conflict => return self.status,
+            ErrorClass::Retry | ErrorClass::Throttled { .. } => {
+                self.set(condition_types::RECONCILING, true, reason, message);
+                self.set(condition_types::STALLED, false, Reason::Progressing, "");
+            }
+            ErrorClass::Invalid | ErrorClass::Fatal => {
+                self.set(condition_types::STALLED, true, reason, message);
+                self.set(condition_types::RECONCILING, false, reason, message);
+            }
+        }
+        // A failure does not affect the published values. Ready changes only if there are none.
+        let is_known = self.is_set(condition_types::READY);
+        let is_unread = self.observed.target == Target::Unknown;
+        if !is_known || !(is_unread || self.is_published()) {
+            self.set(condition_types::READY, false, reason, message);
+        }
+        self.status
+    }
+
+    fn is_published(&self) -> bool {
+        match &self.observed.target {
+            Target::Owned(target) => target.has_current && self.status.current.is_some(),
+            Target::Absent | Target::Unknown | Target::Rejected(_) => false,
+        }
+    }
+
+    fn is_set(&self, type_: &str) -> bool {
+        find_condition(&self.status.conditions, type_).is_some()
+    }
+
+    fn set(
+        &mut self,
+        type_: &str,
+        status: impl Into<ConditionStatus>,
+        reason: Reason,
+        message: &str,
+    ) {
+        let generation = self.status.observed_generation;
+        let condition = Condition::new(type_, status, reason, message, generation, self.now);
+        set_condition(&mut self.status.conditions, condition);
+    }
+
+    fn set_ready(&mut self) {
+        let type_ = condition_types::READY;
+        if self.is_unconfirmed {
+            self.set(
+                type_,
+                false,
+                Reason::NotConfirmed,
+                "Auth0 still rejects the published secret although its propagation window is over; \
+                 the operator keeps the previous secret and probes again. Check the tenant log, or \
+                 restore the previous secret with the annotation auth0-rotator.dev/request: \
+                 rollback/<any text>",
+            );
+        } else if self.is_published() && !self.is_unpublished {
+            let message = "the target Secret holds the client's secret";
+            self.set(type_, true, Reason::Published, message);
+        } else if let Some(rejection) = self.stalled.clone() {
+            self.set(type_, false, rejection.reason, &rejection.message);
+        } else {
+            let message = "the target Secret holds no secret yet";
+            self.set(type_, false, Reason::NotPublished, message);
+        }
+    }
+
+    fn set_stalled(&mut self) {
+        let type_ = condition_types::STALLED;
+        match self.stalled.clone() {
+            Some(rejection) => self.set(type_, true, rejection.reason, &rejection.message),
+            None => self.set(type_, false, Reason::Progressing, ""),
+        }
+    }
+
+    fn set_consumers_reached(&mut self) {
+        let type_ = condition_types::CONSUMERS_REACHED;
+        let blocked = self.blocked_workloads();
+        if !blocked.is_empty() {
+            let message = format!(
+                "the operator cannot restart these workloads: {}; correct spec.consumers.restart \
+                 or allow the operator to patch them",
+                blocked.join(", ")
+            );
+            self.set(type_, false, Reason::RestartBlocked, &message);
+            return;
+        }
+        match &self.observed.unreached_pods {
+            UnreachedPods::NotChecked => {}
+            UnreachedPods::Pods(pods) if pods.is_empty() => {
+                self.set(type_, true, Reason::Reached, "");
+            }
+            UnreachedPods::Pods(pods) => {
+                let message = format!(
+                    "these Pods use the target Secret in environment variables or subPath mounts, \
+                     which are never updated: {}; mount it as a volume, or list their workload in \
+                     spec.consumers.restart",
+                    pods.join(", ")
+                );
+                self.set(type_, false, Reason::PodsNeverUpdated, &message);
+            }
+            UnreachedPods::Unknown(error) => {
+                self.set(type_, ConditionStatus::Unknown, Reason::PodsNotListed, error);
+            }
+        }
+    }
+
+    fn blocked_workloads(&self) -> Vec<String> {
+        let mut blocked = Vec::new();
+        for rollout in self.observed.rollouts.iter().flatten() {
+            if let RolloutState::Blocked(error) = &rollout.state {
+                blocked.push(format!("{} ({error})", rollout.name));
+            }
+        }
+        blocked
+    }
+
+    /// HS256 uses the client secret as its key ("Signing Algorithms" in Auth0's documentation).
+    fn set_signs_with_secret(&mut self) {
+        let type_ = condition_types::SIGNS_WITH_SECRET;
+        match self.observed.signs_with_secret {
+            Some(true) => self.set(
+                type_,
+                true,
+                Reason::HS256,
+                "the client signs ID tokens with its secret (HS256), so applications that validate \
+                 them need the new secret as soon as Auth0 has it; switch the client to RS256 at \
+                 Auth0",
+            ),
+            Some(false) if self.is_set(type_) => {
+                self.set(type_, false, Reason::OtherAlgorithm, "");
+            }
+            Some(false) | None => {}
+        }
+    }
+
+    fn set_reconciling(&mut self) {
+        let type_ = condition_types::RECONCILING;
+        if self.stalled.is_some() {
+            self.set(type_, false, Reason::Stalled, "");
+        } else if let Some(rotation) = &self.status.rotation {
+            let reason = phase_reason(rotation.phase);
+            let message = describe_progress(rotation);
+            self.set(type_, true, reason, &message);
+        } else if self.policy.params.suspend {
+            let message = "spec.suspend is true; no rotation starts";
+            self.set(type_, false, Reason::Suspended, message);
+        } else {
+            self.set(type_, false, Reason::Idle, "");
+        }
+    }
+}
+
+fn phase_reason(phase: Phase) -> Reason {
+    match phase {
+        Phase::Started => Reason::Started,
+        Phase::Staging => Reason::Staging,
+        Phase::Activating => Reason::Activating,
+        Phase::Confirming => Reason::Confirming,
+        Phase::Grace => Reason::Grace,
+        Phase::Withdrawing => Reason::Withdrawing,
+    }
+}
+
+fn describe_progress(rotation: &Rotation) -> String {
+    let progress = match rotation.phase {
+        Phase::Started => "started",
+        Phase::Staging => {
+            "the next secret is published as a fallback; waiting until consumers read it"
+        }
+        Phase::Activating => "changing the secret at Auth0",
+        Phase::Confirming => "the new secret is published; waiting until Auth0 accepts it",
+        Phase::Grace => "Auth0 accepts the new secret; the previous one stays as a fallback",
+        Phase::Withdrawing => "removing the next secret from the target Secret",
+    };
+    format!("rotation {}: {progress}", rotation.number)
+}

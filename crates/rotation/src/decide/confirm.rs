@@ -1,0 +1,169 @@
+//! From the published secret to the end of the rotation: confirm, wait for the grace period,
+//! retire.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Evaluation, NextStep};
+use crate::{
+    decision::{NumberedValue, Purpose, Step, ValueSource, publish},
+    observation::SecretMatch,
+    request::Verb,
+    schedule::Schedule,
+    status::{Cause, Outcome, Phase, Rotation, Strategy},
+};
+
+impl Evaluation<'_> {
+    /// Records that the new secret is published as the current one.
+    pub(super) fn enter_confirming(&mut self) {
+        let now = self.now;
+        self.status.last_rotation_time = Some(now);
+        if let Some(rotation) = &mut self.status.rotation {
+            rotation.phase = Phase::Confirming;
+            rotation.activated_at = Some(now);
+            if self.status.current != Some(rotation.number) {
+                self.status.previous = self.status.current.replace(rotation.number);
+            }
+        }
+        self.restart_interval();
+    }
+
+    /// Counts the interval of a schedule from the last change.
+    pub(super) fn restart_interval(&mut self) {
+        if self.policy.schedule.as_ref().is_some_and(Schedule::is_interval) {
+            let last = self.status.last_rotation_time;
+            self.status.next_rotation_time = self.policy.next_start(self.now, last);
+        }
+    }
+
+    /// Probes until Auth0 accepts the new secret.
+    pub(super) fn advance_confirming(&mut self, rotation: &Rotation) -> NextStep {
+        if self.observed.has_finalizer {
+            return Step::RemoveFinalizer.into();
+        }
+        if rotation.strategy == Strategy::Rotate
+            && let Some(next) = self.restart_workloads(rotation)
+        {
+            return next;
+        }
+        match self.observed.accepted {
+            Some(true) => {
+                let now = self.now;
+                let retire_at = self.retire_time(rotation);
+                self.update_rotation(|rotation| {
+                    rotation.phase = Phase::Grace;
+                    rotation.confirmed_at.get_or_insert(now);
+                    rotation.retire_at = Some(retire_at);
+                });
+                Step::StoreStatus.into()
+            }
+            Some(false) => self.handle_rejected_probe(rotation),
+            None => {
+                let window_end = self.window_end(rotation);
+                self.is_unconfirmed = self.observed.rejected_at.is_some_and(|at| at >= window_end);
+                self.probe_from(self.next_probe(rotation))
+            }
+        }
+    }
+
+    fn probe_from(&self, time: DateTime<Utc>) -> NextStep {
+        if self.now < time {
+            return NextStep::wait_until(time);
+        }
+        Step::ProbeSecret.into()
+    }
+
+    /// Handles a rejected probe. Within the propagation window it is expected; later, another party
+    /// may have set another secret.
+    fn handle_rejected_probe(&mut self, rotation: &Rotation) -> NextStep {
+        // A process that was suspended since the probe must not take it for a recent one.
+        let rejected_at = self.observed.rejected_at.unwrap_or(self.now);
+        if rejected_at < self.window_end(rotation) {
+            return self.probe_from(self.probe_after(rotation, rejected_at));
+        }
+        match self.read_client() {
+            Err(next) => next,
+            // Auth0 has another value, or the previous one, which another party has set again.
+            Ok(SecretMatch::Other | SecretMatch::Fallback) => self.follow_drift(),
+            // Auth0 accepts the value that it has sooner or later. Until then only the previous
+            // secret works, so only a compromised one is replaced.
+            Ok(secret) if self.may_start() && self.may_replace_unconfirmed(secret) => {
+                self.status.end_rotation(Outcome::Superseded, self.now);
+                self.start(Cause::Request)
+            }
+            Ok(_) => {
+                self.is_unconfirmed = true;
+                NextStep::wait_until(self.probe_after(rotation, self.now))
+            }
+        }
+    }
+
+    fn may_replace_unconfirmed(&self, secret: SecretMatch) -> bool {
+        match self.pending_verb() {
+            Some(Verb::Revoke) => true,
+            Some(Verb::Rotate) => secret == SecretMatch::Unreadable,
+            Some(Verb::Rollback | Verb::Abort) | None => false,
+        }
+    }
+
+    /// Keeps the previous secret until its grace period is over and a last probe was accepted.
+    pub(super) fn advance_grace(&mut self, rotation: &Rotation) -> NextStep {
+        if self.observed.has_finalizer {
+            return Step::RemoveFinalizer.into();
+        }
+        let Some(target) = self.intact_target() else { return Step::Wait.into() };
+        if target.fallback.is_none() {
+            self.status.previous = None;
+            self.status.end_rotation(Outcome::Completed, self.now);
+            return Step::StoreStatus.into();
+        }
+        let retire_at = self.retire_time(rotation);
+        self.update_rotation(|rotation| rotation.retire_at = Some(retire_at));
+        if self.now < retire_at {
+            return NextStep::wait_until(retire_at);
+        }
+        match self.observed.accepted {
+            None => Step::ProbeSecret.into(),
+            Some(true) => {
+                let current = NumberedValue::new(rotation.number, ValueSource::Current);
+                publish(Purpose::Retire, current, None).into()
+            }
+            Some(false) => {
+                self.update_rotation(|rotation| rotation.phase = Phase::Confirming);
+                self.handle_rejected_probe(rotation)
+            }
+        }
+    }
+
+    /// Returns when the grace period of the present spec ends. It is never shorter than the
+    /// propagation window. A compromised secret has no grace period.
+    fn retire_time(&self, rotation: &Rotation) -> DateTime<Utc> {
+        if rotation.skip_grace {
+            return rotation.confirmed_at.unwrap_or(self.now);
+        }
+        let grace_period = self.policy.params.grace_period.to_delta();
+        rotation.activated_at.unwrap_or(self.now) + grace_period.max(self.propagation_window())
+    }
+
+    fn window_end(&self, rotation: &Rotation) -> DateTime<Utc> {
+        rotation.activated_at.unwrap_or(self.now) + self.propagation_window()
+    }
+
+    fn next_probe(&self, rotation: &Rotation) -> DateTime<Utc> {
+        let activated_at = rotation.activated_at.unwrap_or(self.now);
+        match self.observed.rejected_at {
+            Some(rejected_at) if rejected_at >= activated_at => {
+                self.probe_after(rotation, rejected_at)
+            }
+            _ => self.now,
+        }
+    }
+
+    /// Returns when to probe again. Each rejected probe adds an entry to the tenant log, so the
+    /// time between probes doubles, from a fifteenth of the propagation window to ten windows.
+    fn probe_after(&self, rotation: &Rotation, rejected_at: DateTime<Utc>) -> DateTime<Utc> {
+        let elapsed = rejected_at - rotation.activated_at.unwrap_or(rejected_at);
+        let window = self.propagation_window();
+        let shortest = (window / 15).max(TimeDelta::milliseconds(10));
+        rejected_at + elapsed.clamp(shortest, shortest.max(window * 10))
+    }
+}

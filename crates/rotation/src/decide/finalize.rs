@@ -1,0 +1,59 @@
+//! Deletion of the resource.
+
+use super::{Evaluation, NextStep};
+use crate::{
+    decision::Step,
+    observation::{ClientObservation, SecretMatch, Target},
+    status::{Phase, Rotation, Strategy},
+};
+
+/// How many propagation windows an unknown outcome delays the deletion. Auth0 may never respond
+/// again.
+const MAX_WINDOWS: i32 = 10;
+
+impl Evaluation<'_> {
+    /// Removes the finalizer. Only the unknown outcome of a `rotate-secret` delays the deletion.
+    pub(super) fn finalize(&mut self) -> NextStep {
+        if !self.observed.has_finalizer {
+            return Step::Wait.into();
+        }
+        match self.status.rotation.clone() {
+            Some(rotation) if self.must_resolve(&rotation) => {
+                self.resolve_before_deletion(&rotation)
+            }
+            _ => Step::RemoveFinalizer.into(),
+        }
+    }
+
+    fn must_resolve(&self, rotation: &Rotation) -> bool {
+        let is_outcome_unknown = rotation.phase == Phase::Activating
+            && rotation.strategy == Strategy::Rotate
+            && self.intact_target().is_none_or(|target| target.current < Some(rotation.number));
+        let may_write = !matches!(self.observed.target, Target::Rejected(_));
+        let since = rotation.activating_at.unwrap_or(self.now);
+        let deadline = since + self.propagation_window() * MAX_WINDOWS;
+        is_outcome_unknown && may_write && self.now < deadline
+    }
+
+    fn resolve_before_deletion(&mut self, rotation: &Rotation) -> NextStep {
+        if self.observed.has_unpublished_response {
+            return self.publish_response();
+        }
+        let window_end = rotation.activating_at.unwrap_or(self.now) + self.propagation_window();
+        match &self.observed.client {
+            ClientObservation::NotRead => Step::ReadClient.into(),
+            ClientObservation::Found(SecretMatch::Other) => self.publish_read_back(rotation),
+            ClientObservation::Found(SecretMatch::Current) if self.now < window_end => {
+                NextStep::wait_until(window_end)
+            }
+            ClientObservation::Found(SecretMatch::Current)
+                if self.was_client_read_before(window_end) =>
+            {
+                Step::ReadClient.into()
+            }
+            ClientObservation::Found(_) | ClientObservation::Rejected(_) => {
+                Step::RemoveFinalizer.into()
+            }
+        }
+    }
+}

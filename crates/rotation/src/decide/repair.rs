@@ -1,0 +1,89 @@
+//! Repair of a target Secret that is missing, was edited, or is older than the status.
+
+use super::{Evaluation, NextStep};
+use crate::{
+    decision::{NumberedValue, Purpose, Step, ValueSource, publish},
+    error::Rejection,
+    observation::{SecretMatch, Target},
+    reason::Reason,
+    status::{Cause, Outcome, Phase},
+};
+
+impl Evaluation<'_> {
+    /// Restores the target Secret from Auth0. Returns `None` when the rotation in progress writes
+    /// it anyway.
+    pub(super) fn repair(&mut self) -> Option<NextStep> {
+        let phase = self.status.rotation.as_ref().map(|rotation| rotation.phase);
+        if phase == Some(Phase::Activating) {
+            return None;
+        }
+        if phase.is_none() && self.wants_initial_rotation() {
+            return Some(self.start(Cause::Initial));
+        }
+        match self.read_client() {
+            Err(next) => Some(next),
+            Ok(SecretMatch::Unreadable) => self.repair_without_read_back(phase),
+            Ok(SecretMatch::Current) => Some(self.restore(ValueSource::Current)),
+            Ok(SecretMatch::Fallback) => Some(self.restore(ValueSource::Fallback)),
+            Ok(SecretMatch::Other) => Some(self.restore(ValueSource::Auth0)),
+        }
+    }
+
+    fn restore(&mut self, value: ValueSource) -> NextStep {
+        let in_target = match &self.observed.target {
+            Target::Owned(target) => target.current,
+            Target::Absent | Target::Unknown | Target::Rejected(_) => None,
+        };
+        let number = match &self.status.rotation {
+            Some(rotation) if matches!(rotation.phase, Phase::Confirming | Phase::Grace) => {
+                rotation.number
+            }
+            _ => self.status.current.or(in_target).unwrap_or(1),
+        };
+        let is_first = self.status.current.is_none() && in_target.is_none();
+        let purpose = if is_first { Purpose::Import } else { Purpose::Repair };
+        // A staged next value is no longer reliable, so it is staged again.
+        self.update_rotation(|rotation| {
+            if matches!(rotation.phase, Phase::Staging | Phase::Withdrawing)
+                && rotation.withdrawn_as.is_none()
+            {
+                rotation.phase = Phase::Started;
+                rotation.staged_at = None;
+            }
+        });
+        publish(purpose, NumberedValue::new(number, value), None).into()
+    }
+
+    /// Keeps the value that the target Secret still has if Auth0 accepts it. The Management API
+    /// does not return the client's secret.
+    fn repair_without_read_back(&mut self, phase: Option<Phase>) -> Option<NextStep> {
+        let has_current =
+            matches!(&self.observed.target, Target::Owned(target) if target.has_current);
+        match self.observed.accepted {
+            None if has_current => return Some(Step::ProbeSecret.into()),
+            Some(true) => return Some(self.restore(ValueSource::Current)),
+            None | Some(false) => {}
+        }
+        if phase == Some(Phase::Started) {
+            return None;
+        }
+        if self.requests_new_secret() && self.may_start() {
+            self.status.end_rotation(Outcome::Superseded, self.now);
+            return Some(self.start(Cause::Request));
+        }
+        let problem = if self.status.current.is_none() && !has_current {
+            "there is no secret to publish, because Auth0 does not return the client's secret"
+        } else {
+            "the target Secret was deleted or edited, and Auth0 does not return the client's secret"
+        };
+        self.is_unpublished = true;
+        Some(self.stall(Rejection::new(
+            Reason::SecretUnreadable,
+            format!(
+                "{problem}; grant the tenant's management client the scope read:client_keys, or \
+                 replace the secret with the annotation auth0-rotator.dev/request: rotate/<any \
+                 text>"
+            ),
+        )))
+    }
+}

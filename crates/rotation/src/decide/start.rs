@@ -1,0 +1,94 @@
+//! Starting a rotation when none is in progress.
+
+use super::{Evaluation, NextStep};
+use crate::{
+    decision::Step,
+    error::Rejection,
+    observation::SecretMatch,
+    reason::Reason,
+    request::Verb,
+    status::{Cause, Rotation},
+};
+
+impl Evaluation<'_> {
+    pub(super) fn start_if_caused(&mut self) -> NextStep {
+        if self.observed.has_finalizer {
+            return Step::RemoveFinalizer.into();
+        }
+        if let Some(rejection) = self.policy.rejection.clone() {
+            return self.stall(rejection);
+        }
+        if self.policy.params.suspend {
+            self.stalled = self.invalid_request();
+            return NextStep { step: Step::Wait, wake: None };
+        }
+        if let Some(cause) = self.cause() {
+            return self.check_client_and_start(cause);
+        }
+        // An invalid request is reported but stops nothing else.
+        self.stalled = self.invalid_request();
+        NextStep { step: Step::Wait, wake: self.status.next_rotation_time }
+    }
+
+    fn cause(&self) -> Option<Cause> {
+        if self.requests_new_secret() {
+            return Some(Cause::Request);
+        }
+        let is_due = self.status.next_rotation_time.is_some_and(|due| due <= self.now);
+        is_due.then_some(Cause::Schedule)
+    }
+
+    /// Reads the client before the cause is used up, so that a client that must not be rotated, or
+    /// that another party has just rotated, does not use it up.
+    fn check_client_and_start(&mut self, cause: Cause) -> NextStep {
+        match self.read_client() {
+            Err(next) => next,
+            Ok(SecretMatch::Other) => self.follow_drift(),
+            Ok(_) => self.start(cause),
+        }
+    }
+
+    /// Records the rotation, which uses up the cause.
+    pub(super) fn start(&mut self, cause: Cause) -> NextStep {
+        // Number 1 is the secret that the client has before its first rotation.
+        let number = self.unused_number().max(2);
+        let mut rotation = Rotation::new(number, cause, self.policy.params.strategy, self.now);
+        match cause {
+            Cause::Request => {
+                let is_compromised = self.pending_verb() == Some(Verb::Revoke);
+                rotation.skip_staging = is_compromised;
+                rotation.skip_grace = is_compromised;
+                self.accept_request();
+            }
+            Cause::Schedule => {
+                self.status.next_rotation_time = self.policy.next_start(self.now, Some(self.now));
+            }
+            Cause::Initial | Cause::Drift | Cause::Recovery => {}
+        }
+        self.status.rotation = Some(rotation);
+        Step::StoreStatus.into()
+    }
+
+    /// Returns whether the spec has `initial: Rotate` and nothing shows that the resource is not
+    /// new.
+    pub(super) fn wants_initial_rotation(&self) -> bool {
+        self.policy.params.rotate_initially
+            && self.may_start()
+            && !self.observed.initialized
+            && self.status.current.is_none()
+            && self.status.history.is_empty()
+    }
+
+    /// Returns whether the policy allows a rotation to start.
+    pub(super) fn may_start(&self) -> bool {
+        !self.policy.params.suspend && self.policy.rejection.is_none()
+    }
+
+    fn invalid_request(&self) -> Option<Rejection> {
+        let error = self.observed.request.as_ref()?.verb.as_ref().err()?;
+        Some(Rejection::new(
+            Reason::InvalidRequest,
+            format!("annotation auth0-rotator.dev/request: {error}"),
+        ))
+    }
+}

@@ -1,0 +1,192 @@
+//! Events: the difference between two statuses. The operator publishes an Event only on a
+//! transition.
+
+use crate::{
+    condition::{ConditionStatus, condition_types, find_condition, is_condition_true},
+    reason::Reason,
+    status::{Cause, HistoryEntry, Outcome, Phase, Rotation, Status},
+};
+
+/// A transition to publish as an Event and to log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRecord {
+    /// The Event has type Warning: a user should look at it.
+    pub is_warning: bool,
+    /// Machine-readable reason.
+    pub reason: Reason,
+    /// Human-readable explanation.
+    pub message: String,
+}
+
+impl EventRecord {
+    fn normal(reason: Reason, message: impl Into<String>) -> Self {
+        Self { is_warning: false, reason, message: message.into() }
+    }
+
+    fn warning(reason: Reason, message: impl Into<String>) -> Self {
+        Self { is_warning: true, reason, message: message.into() }
+    }
+}
+
+/// Returns the transitions between two statuses of the same resource.
+pub fn event_records(before: &Status, after: &Status) -> Vec<EventRecord> {
+    let mut events = Vec::new();
+    add_ended_rotations(before, after, &mut events);
+    if let Some(rotation) = &after.rotation {
+        add_rotation_progress(before, rotation, &mut events);
+    }
+    add_request_rejection(before, after, &mut events);
+    if before.current.is_none() && after.current.is_some() && after.rotation.is_none() {
+        events
+            .push(EventRecord::normal(Reason::Imported, "published the client's existing secret"));
+    }
+    add_condition_changes(before, after, &mut events);
+    events
+}
+
+fn add_ended_rotations(before: &Status, after: &Status, events: &mut Vec<EventRecord>) {
+    for entry in &after.history {
+        if !before.history.contains(entry) {
+            events.push(ended_rotation(entry));
+        }
+    }
+}
+
+fn ended_rotation(entry: &HistoryEntry) -> EventRecord {
+    let number = entry.number;
+    match entry.outcome {
+        Outcome::Completed => EventRecord::normal(
+            Reason::Retired,
+            format!("rotation {number} is complete; the previous secret was removed"),
+        ),
+        Outcome::Aborted => EventRecord::normal(
+            Reason::Aborted,
+            format!("rotation {number} was aborted before its secret was activated"),
+        ),
+        Outcome::Rejected => EventRecord::warning(
+            Reason::RotationRejected,
+            format!("rotation {number} was withdrawn: {}", entry.message),
+        ),
+        Outcome::Superseded => EventRecord::warning(
+            Reason::Superseded,
+            format!("another change of the secret superseded rotation {number}"),
+        ),
+    }
+}
+
+fn add_rotation_progress(before: &Status, rotation: &Rotation, events: &mut Vec<EventRecord>) {
+    let number = rotation.number;
+    let before = before.rotation.as_ref().filter(|before| before.number == number);
+    let Some(before) = before else {
+        events.push(started_rotation(rotation));
+        if let Some(event) = entered_phase(rotation, None) {
+            events.push(event);
+        }
+        return;
+    };
+    if before.strategy != rotation.strategy {
+        let message = rotation.message.clone().unwrap_or_default();
+        events.push(EventRecord::warning(
+            Reason::SwitchedToStaged,
+            format!("rotation {number}: {message}"),
+        ));
+    }
+    if before.phase != rotation.phase
+        && let Some(event) = entered_phase(rotation, Some(before.phase))
+    {
+        events.push(event);
+    }
+}
+
+fn started_rotation(rotation: &Rotation) -> EventRecord {
+    let number = rotation.number;
+    match rotation.cause {
+        Cause::Drift => EventRecord::warning(
+            Reason::Drift,
+            format!(
+                "another party changed the secret at Auth0; the operator publishes it as number \
+                 {number}"
+            ),
+        ),
+        Cause::Recovery => EventRecord::warning(
+            Reason::Recovered,
+            format!("the state of rotation {number} was lost; resumed from the target Secret"),
+        ),
+        Cause::Initial | Cause::Schedule | Cause::Request => EventRecord::normal(
+            Reason::Started,
+            format!("rotation {number} started ({:?})", rotation.cause),
+        ),
+    }
+}
+
+fn entered_phase(rotation: &Rotation, before: Option<Phase>) -> Option<EventRecord> {
+    let number = rotation.number;
+    let event = match (rotation.phase, before) {
+        (Phase::Staging, _) => EventRecord::normal(
+            Reason::Staged,
+            format!("rotation {number}: the next secret is published as a fallback"),
+        ),
+        // A rotation that starts in this phase, or returns to it, activates nothing.
+        (Phase::Confirming, None | Some(Phase::Grace)) => return None,
+        (Phase::Confirming, Some(_)) => EventRecord::normal(
+            Reason::Activated,
+            format!(
+                "rotation {number}: the new secret is published with the previous one as its \
+                 fallback"
+            ),
+        ),
+        (Phase::Grace, _) => EventRecord::normal(
+            Reason::Confirmed,
+            format!("rotation {number}: Auth0 accepts the new secret"),
+        ),
+        (Phase::Started | Phase::Activating | Phase::Withdrawing, _) => return None,
+    };
+    Some(event)
+}
+
+fn add_request_rejection(before: &Status, after: &Status, events: &mut Vec<EventRecord>) {
+    let Some(rejection) = &after.request_rejection else { return };
+    if before.last_handled_request != after.last_handled_request {
+        let request = after.last_handled_request.as_deref().unwrap_or_default();
+        events
+            .push(EventRecord::warning(Reason::RequestRejected, format!("{request}: {rejection}")));
+    }
+}
+
+fn add_condition_changes(before: &Status, after: &Status, events: &mut Vec<EventRecord>) {
+    let (before, after) = (&before.conditions, &after.conditions);
+    if let Some(stalled) = find_condition(after, condition_types::STALLED)
+        && stalled.status == ConditionStatus::True
+    {
+        // A resource that stays stalled for another reason is a transition too.
+        let is_known = find_condition(before, condition_types::STALLED)
+            .is_some_and(|known| known.status == stalled.status && known.reason == stalled.reason);
+        if !is_known {
+            events.push(EventRecord::warning(
+                Reason::Stalled,
+                format!("{}: {}", stalled.reason, stalled.message),
+            ));
+        }
+    }
+    if let Some(reached) = find_condition(after, condition_types::CONSUMERS_REACHED)
+        && reached.status == ConditionStatus::False
+        && find_condition(before, condition_types::CONSUMERS_REACHED) != Some(reached)
+    {
+        events.push(EventRecord::warning(Reason::PodsNeverUpdated, reached.message.clone()));
+    }
+    if let Some(signs) = find_condition(after, condition_types::SIGNS_WITH_SECRET)
+        && signs.status == ConditionStatus::True
+        && !is_condition_true(before, condition_types::SIGNS_WITH_SECRET)
+    {
+        events.push(EventRecord::warning(Reason::SignsWithSecret, signs.message.clone()));
+    }
+    if let Some(ready) = find_condition(after, condition_types::READY)
+        && ready.status != ConditionStatus::True
+        && is_condition_true(before, condition_types::READY)
+    {
+        events.push(EventRecord::warning(
+            Reason::NotReady,
+            format!("{}: {}", ready.reason, ready.message),
+        ));
+    }
+}

@@ -1,0 +1,425 @@
+//! History of one client, as far as the invariants depend on it.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::violation::Violation;
+use crate::status::{Cause, Phase, Rotation, Status, Strategy};
+
+/// Deletion waits at most this many propagation windows for an unknown outcome.
+const MAX_DELETION_WINDOWS: i32 = 10;
+
+/// Party that changed a secret at Auth0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Actor {
+    /// The operator.
+    Operator,
+    /// Another party, for example a user in the dashboard.
+    OtherParty,
+}
+
+/// Settings that the invariants depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// Maximum delay until a consumer sees what is published.
+    pub staging_period: TimeDelta,
+    /// How long a superseded value stays.
+    pub grace_period: TimeDelta,
+    /// Maximum delay until Auth0 accepts a new secret.
+    pub propagation_window: TimeDelta,
+    /// Whether Auth0 returns the secret of a client.
+    pub secrets_readable: bool,
+}
+
+/// Why the operator is exempt from some invariants for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Exemption {
+    /// The response of `rotate-secret` is not published yet.
+    ResponseUnpublished,
+    /// Another party changed the target Secret, which the operator has not written since.
+    Tampered,
+    /// The same, and Auth0's secret changed afterward, which a repair may not have seen.
+    TamperedThenChanged,
+    /// The target Secret does not have Auth0's secret yet, or Auth0 does not accept it yet.
+    Unsettled,
+}
+
+impl Exemption {
+    fn is_tampering(self) -> bool {
+        matches!(self, Self::Tampered | Self::TamperedThenChanged)
+    }
+}
+
+/// A list that the target Secret held before.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct EarlierList<V> {
+    replaced_at: DateTime<Utc>,
+    values: Vec<V>,
+}
+
+/// A published value that Auth0 had before.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct SupersededValue<V> {
+    value: V,
+    superseded_at: DateTime<Utc>,
+}
+
+/// Identity of a rotation. The number alone can repeat after the status is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct RotationId {
+    number: u64,
+    started_at: DateTime<Utc>,
+}
+
+/// History of one client, as far as the invariants depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct History<V> {
+    settings: Settings,
+    /// Values of the target Secret, in the order in which consumers try them.
+    list: Vec<V>,
+    /// Lists that consumers may still have.
+    earlier_lists: Vec<EarlierList<V>>,
+    /// Auth0's secret.
+    secret: V,
+    changed_at: DateTime<Utc>,
+    /// Auth0 was seen to accept its secret.
+    is_accepted: bool,
+    /// Auth0's secret came from `rotate-secret` and is not published.
+    is_unpublished: bool,
+    /// Values of the list that Auth0 had before.
+    superseded: Vec<SupersededValue<V>>,
+    exemption: Option<Exemption>,
+    /// Requests that no stored status shows as handled.
+    pending_requests: Vec<String>,
+    /// Rotation in progress.
+    rotation: Option<RotationId>,
+    /// The superseded secret is compromised, even if the status was lost.
+    is_compromised: bool,
+    due_time: Option<DateTime<Utc>>,
+    last_used_due_time: Option<DateTime<Utc>>,
+    /// The initial rotation has started.
+    has_initial_rotation: bool,
+}
+
+impl<V: Clone + Eq> History<V> {
+    /// Returns the history of a client that has `secret` since `at`, without a target Secret.
+    pub fn new(at: DateTime<Utc>, secret: V, settings: Settings) -> Self {
+        Self {
+            settings,
+            list: Vec::new(),
+            earlier_lists: Vec::new(),
+            secret,
+            changed_at: at,
+            is_accepted: false,
+            is_unpublished: false,
+            superseded: Vec::new(),
+            exemption: Some(Exemption::Unsettled),
+            pending_requests: Vec::new(),
+            rotation: None,
+            is_compromised: false,
+            due_time: None,
+            last_used_due_time: None,
+            has_initial_rotation: false,
+        }
+    }
+
+    /// Records that the spec or the operator's permissions at Auth0 changed.
+    pub fn record_settings(&mut self, at: DateTime<Utc>, settings: Settings) {
+        self.expire(at);
+        self.settings = settings;
+    }
+
+    /// Records a request by a user.
+    pub fn record_request(&mut self, text: &str) {
+        if !self.pending_requests.iter().any(|known| known == text) {
+            self.pending_requests.push(text.to_owned());
+        }
+    }
+
+    /// Records that the status was stored or lost.
+    pub fn record_status(&mut self, at: DateTime<Utc>, status: &Status) -> Result<(), Violation> {
+        let handled = status.last_handled_request.as_ref();
+        let pending = self.pending_requests.len();
+        self.pending_requests.retain(|request| Some(request) != handled);
+        let handles_request = self.pending_requests.len() < pending;
+        let due_time = std::mem::replace(&mut self.due_time, status.next_rotation_time);
+        let before = self.rotation.take();
+        let Some(rotation) = &status.rotation else { return Ok(()) };
+        let Rotation { number, cause, started_at, .. } = *rotation;
+        self.rotation = Some(RotationId { number, started_at });
+        let is_known = before == self.rotation;
+        self.is_compromised &= is_known || cause == Cause::Recovery;
+        self.is_compromised |= rotation.skip_grace;
+        if is_known {
+            return Ok(());
+        }
+        let is_caused = match cause {
+            Cause::Request => handles_request,
+            Cause::Schedule => self.use_due_time(at, due_time),
+            Cause::Initial => !std::mem::replace(&mut self.has_initial_rotation, true),
+            // These change nothing at Auth0, which `check_change` verifies.
+            Cause::Drift | Cause::Recovery => true,
+        };
+        if is_caused { Ok(()) } else { Err(Violation::UncausedRotation { at, number, cause }) }
+    }
+
+    /// Uses up a due time. Returns false if it is in the future or was used up before.
+    fn use_due_time(&mut self, at: DateTime<Utc>, due_time: Option<DateTime<Utc>>) -> bool {
+        match due_time {
+            Some(due) if due <= at && due_time > self.last_used_due_time => {
+                self.last_used_due_time = due_time;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Records that the operator wrote the target Secret.
+    pub fn record_publication(&mut self, at: DateTime<Utc>, list: &[V]) -> Result<(), Violation> {
+        self.expire(at);
+        let before = std::mem::replace(&mut self.list, list.to_vec());
+        if before != self.list {
+            self.earlier_lists.push(EarlierList { replaced_at: at, values: before });
+        }
+        let result = self.check_repair(at).and_then(|()| self.check_removal(at));
+        if self.exemption.is_some_and(Exemption::is_tampering) {
+            self.exemption = Some(Exemption::Unsettled);
+        }
+        let list = &self.list;
+        self.superseded.retain(|superseded| list.contains(&superseded.value));
+        self.is_unpublished &= !self.list.contains(&self.secret);
+        self.expire(at);
+        result
+    }
+
+    /// Checks that a repair of the target Secret publishes Auth0's secret.
+    fn check_repair(&self, at: DateTime<Utc>) -> Result<(), Violation> {
+        let must_restore =
+            self.exemption == Some(Exemption::Tampered) && self.settings.secrets_readable;
+        if must_restore && !self.list.contains(&self.secret) {
+            return Err(self.lost_value(at, "the target Secret was repaired with another value"));
+        }
+        Ok(())
+    }
+
+    fn check_removal(&self, at: DateTime<Utc>) -> Result<(), Violation> {
+        if self.exemption.is_some() {
+            return Ok(());
+        }
+        if !self.list.contains(&self.secret) {
+            return Err(self.lockout(at, &self.list));
+        }
+        let Settings { grace_period, propagation_window, .. } = self.settings;
+        let grace_period = if self.is_compromised {
+            TimeDelta::zero()
+        } else {
+            grace_period.max(propagation_window)
+        };
+        for SupersededValue { value, superseded_at } in &self.superseded {
+            let is_removed = !self.list.contains(value);
+            let is_over = at >= *superseded_at + grace_period;
+            if is_removed && !(self.is_accepted && is_over) {
+                return Err(Violation::EarlyRemoval {
+                    at,
+                    superseded_at: *superseded_at,
+                    is_accepted: self.is_accepted,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that another party edited or deleted the target Secret, which holds `list` now.
+    pub fn record_tampering(&mut self, list: &[V]) {
+        self.list = list.to_vec();
+        self.earlier_lists.clear();
+        self.exemption = Some(Exemption::Tampered);
+    }
+
+    /// Records the stored status, and that a change to `value` reached Auth0 under it.
+    pub fn record_status_and_change(
+        &mut self,
+        at: DateTime<Utc>,
+        value: V,
+        actor: Actor,
+        status: &Status,
+    ) -> Result<(), Violation> {
+        self.record_status(at, status)?;
+        self.record_change(at, value, actor, status)
+    }
+
+    /// Records that a change to `value` reached Auth0. `sent_under` is the status that was stored
+    /// when the change was sent; it may have been lost since.
+    pub fn record_change(
+        &mut self,
+        at: DateTime<Utc>,
+        value: V,
+        actor: Actor,
+        sent_under: &Status,
+    ) -> Result<(), Violation> {
+        self.expire(at);
+        if value == self.secret {
+            // The same `PATCH` again.
+            return Ok(());
+        }
+        let result = match actor {
+            Actor::Operator => self.check_change(at, &value, sent_under.rotation.as_ref()),
+            Actor::OtherParty => {
+                self.is_unpublished = false;
+                if !self.exemption.is_some_and(Exemption::is_tampering) {
+                    self.exemption = Some(Exemption::Unsettled);
+                }
+                Ok(())
+            }
+        };
+        if self.exemption == Some(Exemption::Tampered) {
+            self.exemption = Some(Exemption::TamperedThenChanged);
+        }
+        self.replace_secret(at, value);
+        result
+    }
+
+    fn replace_secret(&mut self, at: DateTime<Utc>, value: V) {
+        let replaced = std::mem::replace(&mut self.secret, value);
+        let secret = &self.secret;
+        self.superseded.retain(|known| known.value != replaced && known.value != *secret);
+        if self.list.contains(&replaced) {
+            self.superseded.push(SupersededValue { value: replaced, superseded_at: at });
+        }
+        self.changed_at = at;
+        self.is_accepted = false;
+    }
+
+    fn check_change(
+        &mut self,
+        at: DateTime<Utc>,
+        value: &V,
+        rotation: Option<&Rotation>,
+    ) -> Result<(), Violation> {
+        let rotation = match rotation {
+            Some(rotation) if rotation.phase == Phase::Activating => rotation,
+            _ => {
+                let phase = rotation.map(|rotation| rotation.phase);
+                return Err(Violation::UnrecordedChange { at, phase });
+            }
+        };
+        let is_listed = self.list.contains(value);
+        let (number, cause) = (rotation.number, rotation.cause);
+        if cause == Cause::Drift || cause == Cause::Recovery && !is_listed {
+            return Err(Violation::UncausedRotation { at, number, cause });
+        }
+        if self.is_unpublished && (!is_listed || self.settings.secrets_readable) {
+            return Err(self.lost_value(at, "another value replaced it"));
+        }
+        if !is_listed && rotation.strategy == Strategy::Rotate {
+            self.is_unpublished = true;
+            self.exemption.get_or_insert(Exemption::ResponseUnpublished);
+            return Ok(());
+        }
+        if self.is_unpublished {
+            // The replaced value stays unknown, and Auth0 may accept only that value for a while.
+            self.is_unpublished = false;
+            self.exemption = Some(Exemption::Unsettled);
+        }
+        if rotation.skip_staging && !rotation.rollback {
+            self.earlier_lists.clear();
+        }
+        if self.exemption.is_some() {
+            return Ok(());
+        }
+        let first_without_value = self.lists().find(|list| !list.contains(value));
+        match first_without_value {
+            Some(list) if !list.is_empty() => Err(self.lockout(at, list)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records that Auth0 accepted `value` in a probe.
+    pub fn record_accepted_probe(&mut self, at: DateTime<Utc>, value: &V) {
+        self.is_accepted |= *value == self.secret;
+        self.expire(at);
+    }
+
+    /// Checks the login of a consumer that tried all values of `list`, while Auth0 accepts
+    /// `accepted`. A list that is older than the staging period, or exempt, may fail.
+    pub fn check_login(
+        &mut self,
+        at: DateTime<Utc>,
+        list: &[V],
+        accepted: &[V],
+    ) -> Result<(), Violation> {
+        self.expire(at);
+        let succeeds = list.iter().any(|value| accepted.contains(value));
+        let must_succeed = self.exemption.is_none() && self.lists().any(|known| known == list);
+        if succeeds || list.is_empty() || !must_succeed {
+            return Ok(());
+        }
+        Err(self.lockout(at, list))
+    }
+
+    /// Checks a login with each list that consumers may have.
+    pub fn check_logins(&mut self, at: DateTime<Utc>, accepted: &[V]) -> Result<(), Violation> {
+        self.expire(at);
+        let lists: Vec<Vec<V>> = self.lists().map(<[V]>::to_vec).collect();
+        lists.iter().try_for_each(|list| self.check_login(at, list, accepted))
+    }
+
+    /// Records that the resource is deleted, so that no one reads back a value anymore.
+    pub fn record_deletion(&mut self, at: DateTime<Utc>) -> Result<(), Violation> {
+        self.expire(at);
+        let deadline = self.changed_at + self.settings.propagation_window * MAX_DELETION_WINDOWS;
+        let is_tampered = self.exemption.is_some_and(Exemption::is_tampering);
+        let must_publish = self.settings.secrets_readable && at < deadline && !is_tampered;
+        if self.is_unpublished && must_publish {
+            return Err(self.lost_value(at, "the resource was deleted"));
+        }
+        Ok(())
+    }
+
+    /// Checks the result when nothing interferes with the operator anymore, it had enough time, and
+    /// it is idle with this status.
+    pub fn check_settled(&self, at: DateTime<Utc>, status: &Status) -> Result<(), Violation> {
+        let problem = if status.rotation.is_some() {
+            "a rotation is in progress"
+        } else if self.is_unpublished || self.list.first() != Some(&self.secret) {
+            "the first value of the target Secret is not Auth0's secret"
+        } else if self.list.len() > 1 {
+            "the target Secret still has a fallback"
+        } else {
+            return Ok(());
+        };
+        Err(Violation::NotSettled { at, problem })
+    }
+
+    /// Returns the lists that consumers may have.
+    fn lists(&self) -> impl Iterator<Item = &[V]> {
+        let earlier = self.earlier_lists.iter().map(|list| list.values.as_slice());
+        earlier.chain([self.list.as_slice()])
+    }
+
+    /// Drops lists that no consumer has anymore, and an exemption that has ended.
+    fn expire(&mut self, at: DateTime<Utc>) {
+        let staging_period = self.settings.staging_period;
+        self.earlier_lists.retain(|list| list.replaced_at + staging_period > at);
+        let is_propagated =
+            self.is_accepted || at >= self.changed_at + self.settings.propagation_window;
+        let is_published = self.list.contains(&self.secret);
+        let has_ended = match self.exemption {
+            None | Some(Exemption::Tampered | Exemption::TamperedThenChanged) => false,
+            Some(Exemption::ResponseUnpublished) => is_published,
+            Some(Exemption::Unsettled) => is_propagated && is_published,
+        };
+        if has_ended {
+            self.exemption = None;
+            self.earlier_lists.clear();
+        }
+    }
+
+    fn lockout(&self, at: DateTime<Utc>, list: &[V]) -> Violation {
+        let number = self.rotation.map(|rotation| rotation.number);
+        Violation::Lockout { at, number, values: list.len() }
+    }
+
+    fn lost_value(&self, at: DateTime<Utc>, problem: &'static str) -> Violation {
+        Violation::LostValue { at, since: self.changed_at, problem }
+    }
+}

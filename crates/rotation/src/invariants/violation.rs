@@ -1,0 +1,130 @@
+//! Invariants and their violations.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+
+use crate::status::{Cause, Phase};
+
+/// An invariant of the design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Invariant {
+    /// Consumers can always authenticate.
+    NoLockout,
+    /// A change at Auth0 follows its durable record.
+    WriteAhead,
+    /// Each cause starts at most one rotation.
+    OneRotationPerCause,
+    /// Each value that Auth0 has is published.
+    NothingLost,
+    /// A value is removed only when it is certainly obsolete.
+    EvidenceBeforeRemoval,
+}
+
+impl Invariant {
+    /// Returns the name of the invariant.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoLockout => "no lockout",
+            Self::WriteAhead => "write-ahead",
+            Self::OneRotationPerCause => "one rotation per cause",
+            Self::NothingLost => "nothing lost",
+            Self::EvidenceBeforeRemoval => "evidence before removal",
+        }
+    }
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Violation of an invariant. It contains numbers and times, never a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Violation {
+    /// A list that consumers may have contains no value that Auth0 accepts, or soon none.
+    #[error(
+        "no lockout: at {at} Auth0 accepts none of the {values} values in a list that consumers \
+         may have (rotation {number:?})"
+    )]
+    Lockout {
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// Number of the rotation in progress.
+        number: Option<u64>,
+        /// Number of values in the list.
+        values: usize,
+    },
+    /// The secret changed at Auth0 without a durable record of the intent.
+    #[error(
+        "write-ahead: at {at} the secret changed at Auth0 while the stored phase was {phase:?}"
+    )]
+    UnrecordedChange {
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// Stored phase of the rotation in progress.
+        phase: Option<Phase>,
+    },
+    /// A rotation started without a cause, or with a cause that was used up.
+    #[error(
+        "one rotation per cause: at {at} rotation {number} started without a cause of its own \
+         ({cause:?})"
+    )]
+    UncausedRotation {
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// Number of the rotation.
+        number: u64,
+        /// Cause in the status.
+        cause: Cause,
+    },
+    /// A value that `rotate-secret` returned was replaced, or given up, before it was published.
+    #[error(
+        "nothing lost: at {at} the secret that Auth0 has had since {since} was not published and \
+         {problem}"
+    )]
+    LostValue {
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// When Auth0's secret last changed.
+        since: DateTime<Utc>,
+        /// The event that made it a violation.
+        problem: &'static str,
+    },
+    /// A value was removed without evidence, or too early.
+    #[error(
+        "evidence before removal: at {at} the secret superseded at {superseded_at} was removed \
+         before {}",
+        if *.is_accepted { "its grace period was over" } else { "a probe accepted the next one" }
+    )]
+    EarlyRemoval {
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// When another secret replaced it at Auth0.
+        superseded_at: DateTime<Utc>,
+        /// Whether Auth0 was seen to accept the other secret.
+        is_accepted: bool,
+    },
+    /// The operator has nothing left to do, but the result is wrong.
+    #[error("nothing lost: at {at} the operator is idle although {problem}")]
+    NotSettled {
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// The wrong part of the result.
+        problem: &'static str,
+    },
+}
+
+impl Violation {
+    /// Returns the invariant that does not hold.
+    pub fn invariant(&self) -> Invariant {
+        match self {
+            Self::Lockout { .. } => Invariant::NoLockout,
+            Self::UnrecordedChange { .. } => Invariant::WriteAhead,
+            Self::UncausedRotation { .. } => Invariant::OneRotationPerCause,
+            Self::LostValue { .. } | Self::NotSettled { .. } => Invariant::NothingLost,
+            Self::EarlyRemoval { .. } => Invariant::EvidenceBeforeRemoval,
+        }
+    }
+}

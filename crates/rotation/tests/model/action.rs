@@ -1,0 +1,70 @@
+//! Actions of the model.
+
+use rotation::Verb;
+
+/// An action that can happen next. Numbers identify processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    /// A process reads the resource, stores a status, or has its next effect.
+    Run(usize),
+    /// The next effect of a process fails.
+    Fail(usize, Fault),
+    /// A process crashes and loses its memory.
+    Crash(usize),
+    /// A process lists the tenant's clients, and compares them later.
+    ListClients(usize),
+    /// A call that the operator took for lost reaches Auth0.
+    DeliverLateCall,
+    /// Authentication at Auth0 accepts the client's secret from now on.
+    Propagate,
+    /// One tick passes.
+    Tick,
+    /// Another party sets another secret in the Auth0 dashboard.
+    ChangeInDashboard,
+    /// Another party deletes the target Secret.
+    DeleteTarget,
+    /// Another party writes its own value into the target Secret.
+    EditTarget,
+    /// The status is lost.
+    LoseStatus,
+    /// A user changes strategy, staging period and grace period in the spec.
+    EditSpec,
+    /// A user deletes the resource.
+    DeleteResource,
+    /// A user sets the request annotation.
+    Request(Verb),
+}
+
+/// Fault of one effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Fault {
+    /// The request gets lost: nothing happens, and the process does not know. A change at Auth0 may
+    /// still arrive within the propagation window.
+    RequestLost,
+    /// The effect happens, but its response is lost.
+    ResponseLost,
+    /// The request is rejected: nothing happens, and the process knows.
+    Rejected,
+    /// Auth0 rejects the value as a client secret.
+    ValueRejected,
+}
+
+/// Disruptions by users and other parties.
+pub(crate) const INTERFERENCE: [Action; 6] = [
+    Action::ChangeInDashboard,
+    Action::DeleteTarget,
+    Action::EditTarget,
+    Action::LoseStatus,
+    Action::EditSpec,
+    Action::DeleteResource,
+];
+
+/// Faults of processes and their calls. Process 0 represents every process.
+pub(crate) const FAULTS: [Action; 6] = [
+    Action::Crash(0),
+    Action::ListClients(0),
+    Action::Fail(0, Fault::RequestLost),
+    Action::Fail(0, Fault::ResponseLost),
+    Action::Fail(0, Fault::Rejected),
+    Action::Fail(0, Fault::ValueRejected),
+];

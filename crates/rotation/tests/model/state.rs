@@ -1,0 +1,375 @@
+//! State of the model: one client at Auth0, its resource and target Secret, and operator processes.
+//! Secret values are symbols, times are ticks.
+
+use std::hash::{Hash, Hasher};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rotation::{
+    Phase, Publication, Status, Step,
+    invariants::{Actor, History, Violation},
+};
+
+/// Symbol for the value of a secret.
+pub(crate) type Symbol = u8;
+
+/// Point in time. One tick is longer than the operator's timeout for a change at Auth0.
+pub(crate) type Tick = u8;
+
+/// Duration of one tick.
+pub(crate) const TICK: TimeDelta = TimeDelta::seconds(60);
+
+pub(crate) fn time(tick: Tick) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TICK * i32::from(tick)
+}
+
+pub(crate) fn tick(time: DateTime<Utc>) -> Tick {
+    let seconds = (time - DateTime::UNIX_EPOCH).num_seconds();
+    Tick::try_from(seconds / TICK.num_seconds()).expect("a time within the horizon")
+}
+
+/// Status whose hash ignores what does not influence decisions: conditions, messages, and times
+/// that are only informational.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StoredStatus(pub(crate) Status);
+
+impl Hash for StoredStatus {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let status = &self.0;
+        (status.observed_generation, status.current, status.previous).hash(state);
+        // An interval counts from the last rotation.
+        let started = status.rotation.as_ref().map(|rotation| rotation.started_at);
+        let started = started.or(status.history.first().map(|entry| entry.started_at));
+        let last = status.last_rotation_time;
+        status.next_rotation_time.map(|next| (next, last, started)).hash(state);
+        status.last_handled_request.hash(state);
+        let highest = status.history.iter().map(|entry| entry.number).max();
+        (highest, status.history.is_empty()).hash(state);
+        let Some(rotation) = &status.rotation else { return };
+        (rotation.number, rotation.cause, rotation.strategy, rotation.phase).hash(state);
+        match rotation.phase {
+            Phase::Started | Phase::Withdrawing => None,
+            Phase::Staging => rotation.staged_at,
+            Phase::Activating => rotation.activating_at,
+            Phase::Confirming | Phase::Grace => rotation.activated_at,
+        }
+        .hash(state);
+        rotation.confirmed_at.filter(|_| rotation.skip_grace).hash(state);
+        (rotation.attempts.min(2), rotation.skip_staging, rotation.skip_grace).hash(state);
+        (rotation.rollback, rotation.withdrawn_as.map(|outcome| outcome as u8)).hash(state);
+    }
+}
+
+/// The `ClientSecretRotation`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Resource {
+    pub(crate) status: StoredStatus,
+    pub(crate) request: Option<String>,
+    /// A user has edited the spec.
+    pub(crate) is_edited: bool,
+    pub(crate) initialized: bool,
+    pub(crate) has_finalizer: bool,
+    pub(crate) is_deleting: bool,
+}
+
+/// A value in the target Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SecretValue {
+    pub(crate) number: u64,
+    pub(crate) symbol: Symbol,
+}
+
+/// The target Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TargetSecret {
+    pub(crate) current: SecretValue,
+    pub(crate) fallback: Option<SecretValue>,
+    pub(crate) tampered: bool,
+}
+
+impl TargetSecret {
+    pub(crate) fn values(&self) -> impl Iterator<Item = SecretValue> {
+        std::iter::once(self.current).chain(self.fallback)
+    }
+
+    /// Returns the list that consumers try.
+    pub(crate) fn list(&self) -> Vec<Symbol> {
+        self.values().map(|value| value.symbol).collect()
+    }
+}
+
+/// A call that the operator took for lost, but that may still change the secret at Auth0.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LateCall {
+    pub(crate) symbol: Symbol,
+    pub(crate) sent_at: Tick,
+    /// Status that was stored when the call was sent.
+    pub(crate) status: StoredStatus,
+}
+
+/// An operator process, as far as one resource is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Process {
+    pub(crate) memory: Memory,
+    pub(crate) reconcile: Option<Reconcile>,
+}
+
+/// Memory of a process between reconciles.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Memory {
+    pub(crate) response: Option<Symbol>,
+    pub(crate) rejected_at: Option<Tick>,
+    pub(crate) finished_attempt: Option<Tick>,
+    /// Secret of the client in the last list of the tenant's clients.
+    pub(crate) listed: Option<Symbol>,
+}
+
+/// An object as a reconcile has read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Snapshot<T> {
+    /// The object has not changed since.
+    #[default]
+    Current,
+    /// The object has changed since; this is the version that was read.
+    Stale(Box<T>),
+}
+
+impl<T: Clone> Snapshot<T> {
+    pub(crate) fn is_stale(&self) -> bool {
+        matches!(self, Self::Stale(_))
+    }
+
+    /// Keeps the version that was read, because the object is about to change.
+    fn keep(&mut self, object: &T) {
+        if !self.is_stale() {
+            *self = Self::Stale(Box::new(object.clone()));
+        }
+    }
+}
+
+/// The client, as a reconcile has read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ClientRead {
+    /// Its secret, unless secrets are unreadable.
+    pub(crate) secret: Option<Symbol>,
+    pub(crate) at: Tick,
+}
+
+/// A reconcile in progress.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reconcile {
+    pub(crate) resource: Snapshot<Resource>,
+    pub(crate) target: Snapshot<Option<TargetSecret>>,
+    /// Resource and target Secret were read in this tick.
+    pub(crate) has_just_read: bool,
+    /// A status was stored in this tick.
+    pub(crate) has_just_stored: bool,
+    pub(crate) client: Option<ClientRead>,
+    pub(crate) accepted: Option<bool>,
+    pub(crate) secret_set: bool,
+    /// The step whose status is stored.
+    pub(crate) step: Option<Step>,
+    pub(crate) published: Option<Publication>,
+}
+
+impl PartialEq for Reconcile {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Reconcile {}
+
+impl Hash for Reconcile {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl Reconcile {
+    fn key(&self) -> impl Hash + PartialEq {
+        let read = (&self.resource, &self.target, self.has_just_read, self.has_just_stored);
+        let asked = (self.client, self.accepted, self.secret_set);
+        let published = self.published.as_ref().map(publication_key);
+        (read, asked, self.step.as_ref().map(step_key), published)
+    }
+}
+
+fn step_key(step: &Step) -> impl Hash + PartialEq {
+    match step {
+        Step::Publish(publication) => (10, 0, Some(publication_key(publication))),
+        Step::SetSecret(number) => (11, *number, None),
+        Step::RotateSecret => (12, 0, None),
+        Step::AddFinalizer => (13, 0, None),
+        Step::RemoveFinalizer => (14, 0, None),
+        Step::ReadClient => (15, 0, None),
+        Step::ProbeSecret => (16, 0, None),
+        _ => (17, 0, None),
+    }
+}
+
+fn publication_key(publication: &Publication) -> impl Hash + PartialEq + use<> {
+    (publication.purpose, publication.current, publication.fallback)
+}
+
+/// How many disruptions and requests may still happen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Remaining {
+    pub(crate) disruptions: u8,
+    pub(crate) requests: u8,
+}
+
+/// State of the whole model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SystemState {
+    pub(crate) now: Tick,
+    /// `None` once it is deleted.
+    pub(crate) resource: Option<Resource>,
+    pub(crate) target: Option<TargetSecret>,
+    /// Auth0's secret.
+    pub(crate) auth0_secret: Symbol,
+    pub(crate) changed_at: Tick,
+    /// The value that authentication accepts.
+    pub(crate) accepted: Symbol,
+    pub(crate) late_call: Option<LateCall>,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) last_symbol: Symbol,
+    pub(crate) remaining: Remaining,
+    pub(crate) history: History<Symbol>,
+    /// The first violation of an invariant.
+    pub(crate) violation: Option<Violation>,
+}
+
+impl SystemState {
+    pub(crate) fn new_symbol(&mut self) -> Symbol {
+        self.last_symbol += 1;
+        self.last_symbol
+    }
+
+    pub(crate) fn check(&mut self, result: Result<(), Violation>) {
+        if let Err(violation) = result {
+            self.violation.get_or_insert(violation);
+        }
+    }
+
+    /// Changes the resource. Every process except the writer keeps what it has read.
+    pub(crate) fn change_resource(
+        &mut self,
+        writer: Option<usize>,
+        change: impl FnOnce(&mut Resource),
+    ) {
+        let Some(resource) = &mut self.resource else { return };
+        for reconcile in reconciles_except(&mut self.processes, writer) {
+            reconcile.resource.keep(resource);
+        }
+        change(resource);
+    }
+
+    pub(crate) fn store_status(&mut self, writer: Option<usize>, status: Status) {
+        let result = self.history.record_status(time(self.now), &status);
+        self.check(result);
+        self.change_resource(writer, |resource| resource.status = StoredStatus(status));
+    }
+
+    /// Deletes a resource that is being deleted and has no finalizer. Returns whether it did.
+    pub(crate) fn finish_deletion(&mut self) -> bool {
+        let is_deleted = self
+            .resource
+            .as_ref()
+            .is_some_and(|resource| resource.is_deleting && !resource.has_finalizer);
+        if is_deleted {
+            let result = self.history.record_deletion(time(self.now));
+            self.check(result);
+            self.change_resource(None, |_| {});
+            self.resource = None;
+        }
+        is_deleted
+    }
+
+    /// Writes the target Secret. Without a writer, another party does.
+    pub(crate) fn write_target(&mut self, writer: Option<usize>, target: Option<TargetSecret>) {
+        for reconcile in reconciles_except(&mut self.processes, writer) {
+            reconcile.target.keep(&self.target);
+        }
+        let list = target.as_ref().map(TargetSecret::list).unwrap_or_default();
+        self.target = target;
+        if writer.is_some() {
+            let result = self.history.record_publication(time(self.now), &list);
+            self.check(result);
+            self.log_in();
+        } else {
+            self.history.record_tampering(&list);
+        }
+    }
+
+    /// Returns whether nothing is in progress or planned, so that time changes nothing.
+    pub(crate) fn is_idle(&self) -> bool {
+        let is_resource_idle = match &self.resource {
+            None => true,
+            Some(resource) => {
+                let StoredStatus(status) = &resource.status;
+                status.rotation.is_none()
+                    && status.next_rotation_time.is_none()
+                    && status.observed_generation == Some(1 + i64::from(resource.is_edited))
+                    && status.last_handled_request == resource.request
+                    && !resource.has_finalizer
+            }
+        };
+        let is_process_idle = |process: &Process| {
+            let Memory { response, finished_attempt, listed, .. } = &process.memory;
+            let is_memory_empty =
+                response.is_none() && finished_attempt.is_none() && listed.is_none();
+            process.reconcile.is_none() && is_memory_empty
+        };
+        self.processes.iter().all(is_process_idle)
+            && is_resource_idle
+            && self.accepted == self.auth0_secret
+            && self.late_call.is_none()
+    }
+
+    /// Applies a change of the secret at Auth0.
+    pub(crate) fn change_secret(&mut self, symbol: Symbol, actor: Actor, status: &StoredStatus) {
+        let result = self.history.record_change(time(self.now), symbol, actor, &status.0);
+        self.check(result);
+        if symbol != self.auth0_secret {
+            self.auth0_secret = symbol;
+            self.changed_at = self.now;
+        }
+        self.log_in();
+    }
+
+    /// Makes authentication accept Auth0's secret.
+    pub(crate) fn propagate(&mut self) {
+        self.accepted = self.auth0_secret;
+        self.log_in();
+    }
+
+    /// Checks a login with every list that consumers may have.
+    pub(crate) fn log_in(&mut self) {
+        let result = self.history.check_logins(time(self.now), &[self.accepted]);
+        self.check(result);
+    }
+
+    pub(crate) fn tick(&mut self, propagation_window: Tick) {
+        self.now += 1;
+        for reconcile in reconciles_except(&mut self.processes, None) {
+            reconcile.has_just_read = false;
+            reconcile.has_just_stored = false;
+        }
+        if self.now >= self.changed_at + propagation_window {
+            self.accepted = self.auth0_secret;
+        }
+        self.late_call.take_if(|call| self.now >= call.sent_at + propagation_window);
+        self.log_in();
+    }
+}
+
+fn reconciles_except(
+    processes: &mut [Process],
+    excluded: Option<usize>,
+) -> impl Iterator<Item = &mut Reconcile> {
+    processes
+        .iter_mut()
+        .enumerate()
+        .filter(move |(index, _)| Some(*index) != excluded)
+        .filter_map(|(_, process)| process.reconcile.as_mut())
+}

@@ -1,0 +1,23 @@
+//! The state machine in a simulation: regular operation, requests, faults, and interference by
+//! other parties.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod simulation;
+
+mod assertions;
+mod operator;
+mod workload;
+
+mod lifecycle;
+
+mod confirm;
+mod requests;
+mod rollouts;
+mod schedule;
+mod windows;
+
+mod drift;
+mod faults;
+mod forbidden;
+mod tampering;

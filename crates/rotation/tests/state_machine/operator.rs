@@ -1,0 +1,358 @@
+//! The operator process of the simulation: it observes, decides and executes.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rotation::{
+    ClientObservation, Decision, ErrorClass, Failure, Observation, OwnedTarget, Phase, Publication,
+    Purpose, Reason, Rejection, Request, Rollout, SecretMatch, Step, Target, UnreachedPods,
+    ValueSource, decide, record_failure,
+};
+
+use crate::simulation::{Fault, SecretValue, Simulation, Symbol, TargetSecret, value};
+
+/// Result of one reconcile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reconciled {
+    /// There is nothing to do until this time.
+    Waiting(Option<DateTime<Utc>>),
+    Crashed,
+    Failed,
+}
+
+/// Facts that the process knows only during one reconcile.
+#[derive(Default)]
+struct Facts {
+    client: Option<ReadClient>,
+    accepted: Option<bool>,
+    secret_set: bool,
+    dry_run_passed: bool,
+    unreached_pods: UnreachedPods,
+    rollouts: Option<Vec<Rollout>>,
+}
+
+/// The client, as it was read from Auth0.
+struct ReadClient {
+    at: DateTime<Utc>,
+    /// The secret, unless it is unreadable, or why the client must not be rotated.
+    secret: Result<Option<Symbol>, Rejection>,
+}
+
+impl Simulation {
+    /// Reconciles until there is nothing to do now, and returns when to reconcile again. Retries
+    /// after crashes and failures. Time does not advance.
+    pub(crate) fn settle(&mut self) -> Option<DateTime<Utc>> {
+        for _ in 0..50 {
+            match self.reconcile() {
+                Reconciled::Waiting(wake) => return wake,
+                Reconciled::Crashed => self.restart_process(),
+                Reconciled::Failed => {}
+            }
+        }
+        panic!("the operator does not settle: {:?}", self.status);
+    }
+
+    /// Runs the operator for this time.
+    pub(crate) fn run_for(&mut self, seconds: i64) {
+        let end = self.now + TimeDelta::seconds(seconds);
+        for _ in 0..500 {
+            match self.settle() {
+                Some(wake) if wake <= end => {
+                    assert!(wake > self.now, "the wake time is in the past: {:?}", self.status);
+                    self.now = wake;
+                }
+                _ => {
+                    self.now = end;
+                    self.settle();
+                    return;
+                }
+            }
+        }
+        panic!("the operator wakes too often: {:?}", self.status);
+    }
+
+    /// Reconciles once.
+    pub(crate) fn reconcile(&mut self) -> Reconciled {
+        let mut facts = Facts::default();
+        for _ in 0..30 {
+            let policy = self.policy();
+            self.drop_published_response();
+            let observed = self.observe(&facts);
+            let Decision { status, step, wake } = decide(&observed, self.now, &policy);
+            if status != self.status {
+                match self.effect(|sim| sim.status = status.clone()) {
+                    Ok(()) => self.stored_statuses.push(status),
+                    Err(Fault::CrashBefore | Fault::CrashAfter) => return Reconciled::Crashed,
+                    Err(_) => return Reconciled::Failed,
+                }
+            }
+            if step == Step::Wait {
+                return Reconciled::Waiting(wake);
+            }
+            match self.execute(&step, &mut facts) {
+                Ok(()) => self.interfere(&step),
+                Err(Fault::CrashBefore | Fault::CrashAfter) => return Reconciled::Crashed,
+                Err(fault) => {
+                    let observed = self.observe(&facts);
+                    let failure = failure(fault);
+                    self.status =
+                        record_failure(&observed, Some(&step), &failure, self.now, &policy);
+                    return Reconciled::Failed;
+                }
+            }
+        }
+        panic!("the reconcile does not end: {:?}", self.status);
+    }
+
+    /// Lets another party act after a step, if that is planned.
+    fn interfere(&mut self, step: &Step) {
+        if let Some(planned) = self.interference.take_if(|planned| planned.after == *step) {
+            (planned.action)(self);
+        }
+    }
+
+    /// Drops a response whose publication was not acknowledged but did happen.
+    fn drop_published_response(&mut self) {
+        let published = self.target.as_ref().map(|target| target.current.symbol);
+        if self.response == published {
+            self.response = None;
+        }
+    }
+
+    fn observe(&self, facts: &Facts) -> Observation {
+        let client = facts.client.as_ref();
+        Observation {
+            generation: self.generation,
+            status: self.status.clone(),
+            request: self.request.as_deref().map(Request::parse),
+            initialized: self.initialized,
+            has_finalizer: self.has_finalizer,
+            is_deleting: self.is_deleting,
+            target: self.observe_target(),
+            client: match client.map(|client| &client.secret) {
+                None => ClientObservation::NotRead,
+                Some(Ok(secret)) => ClientObservation::Found(self.compare(*secret)),
+                Some(Err(rejection)) => ClientObservation::Rejected(rejection.clone()),
+            },
+            signs_with_secret: client.map(|_| self.signs_with_secret),
+            client_read_at: client.map(|client| client.at),
+            accepted: facts.accepted,
+            rejected_at: self.rejected_at,
+            has_unpublished_response: self.response.is_some(),
+            attempt_finished: self.attempt_finished,
+            dry_run_passed: facts.dry_run_passed,
+            drift_suspected: self.drift_suspected,
+            unreached_pods: facts.unreached_pods.clone(),
+            rollouts: facts.rollouts.clone(),
+            secret_set: facts.secret_set,
+        }
+    }
+
+    fn observe_target(&self) -> Target {
+        if self.target_is_foreign {
+            return Target::Rejected(Rejection::new(Reason::TargetNotOwned, "not owned"));
+        }
+        match &self.target {
+            None => Target::Absent,
+            Some(target) => Target::Owned(OwnedTarget {
+                current: Some(target.current.number),
+                fallback: target.fallback.map(|fallback| fallback.number),
+                has_current: true,
+                tampered: target.tampered,
+                in_sync: true,
+            }),
+        }
+    }
+
+    fn compare(&self, secret: Option<Symbol>) -> SecretMatch {
+        let Some(secret) = secret else { return SecretMatch::Unreadable };
+        let Some(target) = &self.target else { return SecretMatch::Other };
+        if target.current.symbol == secret {
+            SecretMatch::Current
+        } else if target.fallback.is_some_and(|fallback| fallback.symbol == secret) {
+            SecretMatch::Fallback
+        } else {
+            SecretMatch::Other
+        }
+    }
+
+    fn execute(&mut self, step: &Step, facts: &mut Facts) -> Result<(), Fault> {
+        match step {
+            Step::Wait | Step::StoreStatus => {}
+            Step::ReadClient => {
+                self.client_reads += 1;
+                let secret = match &self.client_rejection {
+                    Some(rejection) => Err(rejection.clone()),
+                    None => Ok(self.secrets_readable.then_some(self.auth0_secret)),
+                };
+                facts.client = Some(ReadClient { at: self.now, secret });
+            }
+            Step::ProbeSecret => {
+                self.probes += 1;
+                let is_auth0_secret = self.published().current.symbol == self.auth0_secret;
+                let accepted = is_auth0_secret && self.now >= self.accepted_from;
+                facts.accepted = Some(accepted);
+                self.rejected_at = (!accepted).then_some(self.now);
+            }
+            Step::FindUnreachedPods => {
+                facts.unreached_pods = UnreachedPods::Pods(self.unreached_pods.clone());
+            }
+            Step::ReadRollouts => {
+                let restart_at = self.restart_time();
+                let rollouts = self.workloads.iter().map(|workload| workload.rollout(restart_at));
+                facts.rollouts = Some(rollouts.collect());
+            }
+            Step::RestartWorkloads => {
+                facts.rollouts = None;
+                self.effect(Self::restart_workloads)?;
+            }
+            Step::DryRun => facts.dry_run_passed = true,
+            Step::AddFinalizer => self.effect(|sim| {
+                sim.has_finalizer = true;
+                sim.initialized = true;
+            })?,
+            Step::RemoveFinalizer => self.effect(|sim| sim.has_finalizer = false)?,
+            Step::RotateSecret => self.execute_rotate_secret(facts)?,
+            Step::SetSecret(number) => self.execute_set_secret(*number, facts)?,
+            Step::Publish(publication) => self.execute_publish(publication, facts)?,
+        }
+        Ok(())
+    }
+
+    fn execute_rotate_secret(&mut self, facts: &mut Facts) -> Result<(), Fault> {
+        self.assert_write_ahead();
+        facts.client = None;
+        facts.accepted = None;
+        self.rotate_calls += 1;
+        self.attempt_finished = false;
+        self.effect(Self::replace_secret)?;
+        self.attempt_finished = true;
+        self.response = (!self.omits_secret_in_response).then_some(self.auth0_secret);
+        Ok(())
+    }
+
+    fn execute_set_secret(&mut self, number: u64, facts: &mut Facts) -> Result<(), Fault> {
+        self.assert_write_ahead();
+        facts.client = None;
+        facts.accepted = None;
+        let staged = self.published().values().find(|value| value.number == number);
+        let symbol = staged.expect("the target Secret has a value with this number").symbol;
+        if self.rejects_values {
+            return Err(Fault::ValueRejected);
+        }
+        self.effect(|sim| sim.set_secret(symbol))?;
+        facts.secret_set = true;
+        Ok(())
+    }
+
+    fn execute_publish(
+        &mut self,
+        publication: &Publication,
+        facts: &mut Facts,
+    ) -> Result<(), Fault> {
+        let purpose = publication.purpose;
+        assert!(!self.target_is_foreign, "{purpose:?} writes a foreign Secret");
+        let target = self.resolve(publication, facts);
+        self.assert_no_lockout(&target, purpose);
+        self.effect(|sim| sim.target = Some(target.clone()))?;
+        if purpose == Purpose::Response {
+            self.response = None;
+        }
+        self.publications.push(purpose);
+        facts.accepted = None;
+        Ok(())
+    }
+
+    fn resolve(&self, publication: &Publication, facts: &Facts) -> TargetSecret {
+        let resolve = |wanted: rotation::NumberedValue| -> SecretValue {
+            value(wanted.number, self.symbol_of(wanted.value, facts))
+        };
+        TargetSecret {
+            current: resolve(publication.current),
+            fallback: publication.fallback.map(resolve),
+            tampered: false,
+        }
+    }
+
+    fn symbol_of(&self, source: ValueSource, facts: &Facts) -> Symbol {
+        match source {
+            ValueSource::Current => self.published().current.symbol,
+            ValueSource::Fallback => {
+                self.published().fallback.expect("the target Secret has a fallback").symbol
+            }
+            ValueSource::Response => self.response.expect("the process has a response"),
+            ValueSource::Auth0 => {
+                let client = facts.client.as_ref().expect("the client was read in this reconcile");
+                let secret = client.secret.as_ref().expect("the client can be rotated");
+                secret.expect("the secret is readable")
+            }
+            ValueSource::Generated => self.unused_symbol(),
+        }
+    }
+
+    /// Invariant 2: nothing changes at Auth0 before a durable record of the intent exists.
+    fn assert_write_ahead(&self) {
+        let rotation = self.status.rotation.as_ref().expect("a change at Auth0 is recorded");
+        assert_eq!(rotation.phase, Phase::Activating);
+    }
+
+    /// Invariant 1, when the target Secret is written: the list contains Auth0's secret if the
+    /// process could know it.
+    fn assert_no_lockout(&self, target: &TargetSecret, purpose: Purpose) {
+        let is_listed = target.values().any(|value| value.symbol == self.auth0_secret);
+        let is_known = self.secrets_readable || self.response.is_some();
+        // Another party may have changed the secret since the operator read it.
+        let may_be_outdated = matches!(purpose, Purpose::Repair | Purpose::Retire | Purpose::Stage);
+        assert!(
+            is_listed || !is_known || may_be_outdated,
+            "{purpose:?} is a lockout: {:?}",
+            self.status
+        );
+    }
+
+    fn restart_time(&self) -> DateTime<Utc> {
+        let rotation = self.status.rotation.as_ref().expect("a restart belongs to a rotation");
+        rotation.restart_at.expect("a restart is recorded before it happens")
+    }
+
+    fn restart_workloads(&mut self) {
+        let restart_at = self.restart_time();
+        for workload in &mut self.workloads {
+            if workload.exists && workload.restarted_at < Some(restart_at) {
+                workload.restarted_at = Some(restart_at);
+                self.workload_restarts += 1;
+            }
+        }
+    }
+
+    /// Executes an effect, unless a fault is planned for it.
+    fn effect(&mut self, act: impl Fn(&mut Self)) -> Result<(), Fault> {
+        let index = self.effects;
+        self.effects += 1;
+        let fault = match self.fault {
+            Some(planned) if planned.effect == index => planned.fault,
+            _ => {
+                act(self);
+                return Ok(());
+            }
+        };
+        match fault {
+            Fault::CrashBefore | Fault::Rejected | Fault::OutcomeUnknown | Fault::ValueRejected => {
+            }
+            Fault::CrashAfter | Fault::ResponseLost => act(self),
+        }
+        Err(fault)
+    }
+}
+
+fn failure(fault: Fault) -> Failure {
+    let (class, reason) = match fault {
+        Fault::ValueRejected => (ErrorClass::Invalid, Reason::ValueRejected),
+        _ => (ErrorClass::Retry, Reason::NoResponse),
+    };
+    Failure {
+        class,
+        reason,
+        message: "something failed".into(),
+        not_applied: fault == Fault::Rejected,
+        concerns_tenant: true,
+    }
+}

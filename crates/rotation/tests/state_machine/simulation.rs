@@ -1,0 +1,267 @@
+//! A simulation with symbols for secret values: an Auth0, a resource, a target Secret, and an
+//! operator process that can fail before or after any effect.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rotation::{
+    K8sDuration, Policy, PolicyParams, Purpose, Reason, Rejection, Schedule, Status, Step,
+    Strategy, Window,
+};
+
+use crate::workload::Workload;
+
+/// Symbol for the value of a secret.
+pub(crate) type Symbol = u32;
+
+/// Fault of one effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process crashes before the effect.
+    CrashBefore,
+    /// The process crashes after the effect, before it learns of the result.
+    CrashAfter,
+    /// The effect happens, but its response is lost.
+    ResponseLost,
+    /// The request is rejected: nothing happens, and the process knows.
+    Rejected,
+    /// The request fails: nothing happens, but the process does not know.
+    OutcomeUnknown,
+    /// Auth0 rejects the value as a client secret.
+    ValueRejected,
+}
+
+/// The fault of the effect with this index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlannedFault {
+    pub(crate) effect: usize,
+    pub(crate) fault: Fault,
+}
+
+/// An action of another party right after the operator executed a step for the first time.
+#[derive(Clone)]
+pub(crate) struct Interference {
+    pub(crate) after: Step,
+    pub(crate) action: fn(&mut Simulation),
+}
+
+/// A value in the target Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SecretValue {
+    pub(crate) number: u64,
+    pub(crate) symbol: Symbol,
+}
+
+pub(crate) fn value(number: u64, symbol: Symbol) -> SecretValue {
+    SecretValue { number, symbol }
+}
+
+/// Contents of the target Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TargetSecret {
+    pub(crate) current: SecretValue,
+    pub(crate) fallback: Option<SecretValue>,
+    pub(crate) tampered: bool,
+}
+
+impl TargetSecret {
+    pub(crate) fn values(&self) -> impl Iterator<Item = SecretValue> {
+        std::iter::once(self.current).chain(self.fallback)
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Simulation {
+    pub(crate) now: DateTime<Utc>,
+
+    // The resource.
+    pub(crate) params: PolicyParams,
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) windows: Vec<Window>,
+    pub(crate) generation: i64,
+    pub(crate) status: Status,
+    pub(crate) initialized: bool,
+    pub(crate) has_finalizer: bool,
+    pub(crate) is_deleting: bool,
+    pub(crate) request: Option<String>,
+    /// The tenant does not allow the client anymore.
+    pub(crate) is_forbidden: bool,
+
+    // The target Secret and its consumers.
+    pub(crate) target: Option<TargetSecret>,
+    /// Another party created the Secret with the name of the target.
+    pub(crate) target_is_foreign: bool,
+    /// Pods that never see updates.
+    pub(crate) unreached_pods: Vec<String>,
+    /// Workloads to restart in each rotation.
+    pub(crate) workloads: Vec<Workload>,
+
+    // The client at Auth0.
+    /// Secret that the Management API has.
+    pub(crate) auth0_secret: Symbol,
+    /// Every secret that Auth0 has had, in order.
+    pub(crate) secret_history: Vec<Symbol>,
+    /// When authentication accepts the secret.
+    pub(crate) accepted_from: DateTime<Utc>,
+    pub(crate) propagation_delay: TimeDelta,
+    pub(crate) secrets_readable: bool,
+    pub(crate) client_rejection: Option<Rejection>,
+    pub(crate) signs_with_secret: bool,
+    /// Auth0 rejects every value that the operator sets.
+    pub(crate) rejects_values: bool,
+    /// The response of `rotate-secret` contains no secret.
+    pub(crate) omits_secret_in_response: bool,
+
+    // The operator process.
+    pub(crate) drift_suspected: bool,
+    pub(crate) response: Option<Symbol>,
+    pub(crate) rejected_at: Option<DateTime<Utc>>,
+    pub(crate) attempt_finished: bool,
+    pub(crate) fault: Option<PlannedFault>,
+    pub(crate) interference: Option<Interference>,
+
+    // Actions of the operator so far.
+    pub(crate) effects: usize,
+    pub(crate) rotate_calls: usize,
+    pub(crate) probes: usize,
+    pub(crate) client_reads: usize,
+    pub(crate) workload_restarts: usize,
+    pub(crate) publications: Vec<Purpose>,
+    pub(crate) stored_statuses: Vec<Status>,
+}
+
+impl Simulation {
+    /// A new resource, which the operator has not reconciled.
+    pub(crate) fn new() -> Self {
+        let now = "2026-11-23T10:00:00Z".parse().unwrap();
+        Self {
+            now,
+            params: PolicyParams {
+                strategy: Strategy::Rotate,
+                staging_period: K8sDuration::from_secs(180),
+                grace_period: K8sDuration::from_secs(3600),
+                propagation_window: K8sDuration::from_secs(30),
+                rotate_initially: false,
+                suspend: false,
+                restarts: false,
+                rollout_timeout: K8sDuration::from_secs(600),
+                seed: "uid".into(),
+            },
+            schedule: None,
+            windows: Vec::new(),
+            generation: 1,
+            status: Status::default(),
+            initialized: false,
+            has_finalizer: false,
+            is_deleting: false,
+            request: None,
+            is_forbidden: false,
+            target: None,
+            target_is_foreign: false,
+            unreached_pods: Vec::new(),
+            workloads: Vec::new(),
+            auth0_secret: 1,
+            secret_history: vec![1],
+            accepted_from: now,
+            propagation_delay: TimeDelta::seconds(5),
+            secrets_readable: true,
+            client_rejection: None,
+            signs_with_secret: false,
+            rejects_values: false,
+            omits_secret_in_response: false,
+            drift_suspected: false,
+            response: None,
+            rejected_at: None,
+            attempt_finished: false,
+            fault: None,
+            interference: None,
+            effects: 0,
+            rotate_calls: 0,
+            probes: 0,
+            client_reads: 0,
+            workload_restarts: 0,
+            publications: Vec::new(),
+            stored_statuses: Vec::new(),
+        }
+    }
+
+    /// An idle operator that has imported the client's secret as number 1.
+    pub(crate) fn imported() -> Self {
+        let mut sim = Self::new();
+        sim.settle();
+        assert_eq!(sim.target.as_ref().map(|target| target.current), Some(value(1, 1)));
+        sim.effects = 0;
+        sim
+    }
+
+    /// Adds a schedule with an interval.
+    pub(crate) fn every(mut self, seconds: u64) -> Self {
+        let every = Some(K8sDuration::from_secs(seconds));
+        self.schedule = Some(Schedule::new(None, None, every, None, self.now).unwrap());
+        self.generation += 1;
+        self.settle();
+        self.effects = 0;
+        self
+    }
+
+    pub(crate) fn with_strategy(mut self, strategy: Strategy) -> Self {
+        self.params.strategy = strategy;
+        self
+    }
+
+    /// Plans a fault for an effect.
+    pub(crate) fn fail_effect(&mut self, effect: usize, fault: Fault) {
+        self.fault = Some(PlannedFault { effect, fault });
+    }
+
+    /// Sets the request annotation.
+    pub(crate) fn request(&mut self, text: &str) {
+        self.request = Some(text.to_owned());
+    }
+
+    pub(crate) fn advance_time(&mut self, seconds: i64) {
+        self.now += TimeDelta::seconds(seconds);
+    }
+
+    /// Sets another secret in the Auth0 dashboard.
+    pub(crate) fn change_secret_in_dashboard(&mut self) {
+        self.replace_secret();
+    }
+
+    /// Restarts the operator process, which drops what it keeps in memory.
+    pub(crate) fn restart_process(&mut self) {
+        self.response = None;
+        self.rejected_at = None;
+        self.attempt_finished = false;
+    }
+
+    /// Returns the contents of the target Secret, which must exist.
+    pub(crate) fn published(&self) -> &TargetSecret {
+        self.target.as_ref().expect("the target Secret exists")
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        let (schedule, windows) = (self.schedule.clone(), self.windows.clone());
+        let rejection = Rejection::new(Reason::NotAllowed, "the tenant doesn't allow it any more");
+        Policy::new(self.params.clone(), Ok(schedule), Ok(windows), self.now)
+            .with_forbidden(self.is_forbidden.then_some(rejection))
+    }
+
+    /// Replaces the secret at Auth0 with a new one, as `rotate-secret` does.
+    pub(crate) fn replace_secret(&mut self) {
+        let symbol = self.unused_symbol();
+        self.set_secret(symbol);
+    }
+
+    pub(crate) fn set_secret(&mut self, symbol: Symbol) {
+        if self.auth0_secret != symbol {
+            self.auth0_secret = symbol;
+            self.secret_history.push(symbol);
+            self.accepted_from = self.now + self.propagation_delay;
+        }
+    }
+
+    pub(crate) fn unused_symbol(&self) -> Symbol {
+        let published = self.target.iter().flat_map(TargetSecret::values);
+        let used = published.map(|value| value.symbol).chain(self.secret_history.iter().copied());
+        used.max().unwrap_or_default() + 1
+    }
+}

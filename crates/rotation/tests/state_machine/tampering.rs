@@ -1,0 +1,175 @@
+//! Other parties that change the target Secret or the status.
+
+use rotation::{Cause, Phase, Purpose, Reason, Status, Strategy, condition_types};
+
+use crate::{
+    operator::Reconciled,
+    simulation::{Fault, Simulation, TargetSecret, value},
+};
+
+/// A rotation by request that crashes after the effect with this index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interruption {
+    strategy: Strategy,
+    effect: usize,
+}
+
+pub(crate) fn interruptions() -> impl Iterator<Item = Interruption> {
+    [Strategy::Rotate, Strategy::Staged]
+        .into_iter()
+        .flat_map(|strategy| (0..10).map(move |effect| Interruption { strategy, effect }))
+}
+
+/// Interrupts a rotation, lets another party interfere, and runs the operator again.
+pub(crate) fn interrupt(
+    interruption: Interruption,
+    interfere: impl Fn(&mut Simulation),
+) -> Simulation {
+    let mut sim = Simulation::imported().with_strategy(interruption.strategy);
+    sim.request("rotate/now");
+    sim.fail_effect(interruption.effect, Fault::CrashAfter);
+    for _ in 0..10 {
+        match sim.reconcile() {
+            Reconciled::Waiting(Some(wake)) => sim.now = wake,
+            Reconciled::Waiting(None) => break,
+            Reconciled::Crashed | Reconciled::Failed => {
+                sim.restart_process();
+                interfere(&mut sim);
+                break;
+            }
+        }
+    }
+    sim.run_for(20_000);
+    sim
+}
+
+pub(crate) fn assert_restored(sim: &Simulation) {
+    sim.assert_complete();
+    assert_eq!(sim.status.current, Some(sim.published().current.number));
+    assert!(sim.is_ready());
+}
+
+#[test]
+fn restores_a_target_deleted_at_any_effect() {
+    for interruption in interruptions() {
+        let sim = interrupt(interruption, |sim| sim.target = None);
+        assert_restored(&sim);
+        assert!(sim.secret_history.len() <= 3, "{interruption:?}: {:?}", sim.secret_history);
+        assert!(sim.rotate_calls <= 1, "{interruption:?}");
+    }
+}
+
+#[test]
+fn restores_a_target_edited_at_any_effect() {
+    for interruption in interruptions() {
+        let sim = interrupt(interruption, |sim| {
+            sim.target = Some(TargetSecret {
+                current: value(99, 1000),
+                fallback: Some(value(7, 1001)),
+                tampered: true,
+            });
+        });
+        assert_restored(&sim);
+        assert!(sim.rotate_calls <= 1, "{interruption:?}");
+    }
+}
+
+#[test]
+fn restores_the_order_of_values_swapped_at_any_effect() {
+    for interruption in interruptions() {
+        let sim = interrupt(interruption, |sim| {
+            if let Some(TargetSecret { current, fallback: Some(fallback), tampered }) =
+                &mut sim.target
+            {
+                std::mem::swap(current, fallback);
+                *tampered = true;
+            }
+        });
+        assert_restored(&sim);
+    }
+}
+
+#[test]
+fn restores_a_target_deleted_while_idle_without_a_rotation() {
+    let mut sim = Simulation::imported().every(86_400);
+    sim.request("rotate/now");
+    sim.run_for(10_000);
+    sim.target = None;
+    sim.settle();
+    assert_eq!(sim.published().current, value(2, sim.auth0_secret));
+    assert_eq!(sim.publications.last(), Some(&Purpose::Repair));
+    assert_eq!(sim.rotate_calls, 1);
+}
+
+#[test]
+fn stalls_if_a_deleted_target_is_unreadable_at_auth0() {
+    let mut sim = Simulation::imported();
+    sim.secrets_readable = false;
+    sim.target = None;
+    sim.settle();
+    assert_eq!(sim.reason(condition_types::STALLED), Reason::SecretUnreadable);
+    assert!(!sim.is_ready());
+    assert_eq!((sim.target.as_ref(), sim.rotate_calls), (None, 0));
+    sim.request("rotate/now");
+    sim.run_for(10_000);
+    assert_restored(&sim);
+}
+
+#[test]
+fn keeps_an_edited_target_that_auth0_accepts_if_secrets_are_unreadable() {
+    let mut sim = Simulation::imported();
+    sim.secrets_readable = false;
+    sim.target.as_mut().unwrap().tampered = true;
+    sim.settle();
+    assert_eq!(sim.published().current, value(1, 1));
+    assert!(!sim.published().tampered);
+    assert!(sim.is_ready());
+}
+
+#[test]
+fn restores_a_target_from_an_older_backup() {
+    let mut sim = Simulation::imported();
+    let backup = sim.target.clone();
+    sim.request("rotate/now");
+    sim.run_for(10_000);
+    sim.target = backup;
+    sim.run_for(10_000);
+    assert_restored(&sim);
+    assert_eq!((sim.rotate_calls, sim.status.current), (1, Some(2)));
+}
+
+#[test]
+fn restored_status_does_not_repeat_a_request() {
+    for strategy in [Strategy::Rotate, Strategy::Staged] {
+        // The status is restored early in the rotation, while the pair is published, or afterward.
+        for seconds in [1, 60, 20_000] {
+            let mut sim = Simulation::imported().with_strategy(strategy);
+            let backup = sim.status.clone();
+            sim.request("rotate/now");
+            sim.run_for(seconds);
+            sim.status = backup;
+            sim.run_for(30_000);
+            assert_restored(&sim);
+            assert_eq!(sim.secret_history.len(), 2, "{strategy:?} after {seconds} s");
+            let rejection = sim.request_rejection();
+            assert!(rejection.contains("another text"), "{rejection}");
+            sim.request("rotate/again");
+            sim.run_for(30_000);
+            assert_eq!(sim.secret_history.len(), 3, "{strategy:?} after {seconds} s");
+        }
+    }
+}
+
+#[test]
+fn resumes_a_staged_value_after_the_status_is_lost() {
+    let mut sim = Simulation::imported().with_strategy(Strategy::Staged);
+    sim.request("rotate/now");
+    sim.settle();
+    assert_eq!(sim.rotation().phase, Phase::Staging);
+    sim.status = Status::default();
+    sim.settle();
+    assert_eq!(sim.rotation().cause, Cause::Recovery);
+    sim.run_for(20_000);
+    assert_restored(&sim);
+    assert_eq!(sim.secret_history.len(), 2);
+}
