@@ -49,7 +49,7 @@ test:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	cargo run --locked -q -p control-plane -- build --with kubectl,helm
+	cargo run --locked -q -p local-cluster -- build --with kubectl,helm
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked --workspace --all-features
 	cargo build --locked -p auth0-rotator -p torture
 	"$${CARGO_TARGET_DIR:-target}/debug/torture" --duration 3m --clients 12 --seed 1
@@ -95,7 +95,7 @@ e2e:
 	@sh crates/e2e/preflight.sh
 	$(MAKE) --no-print-directory consumers
 	cargo fetch --locked
-	cargo run --locked -q -p control-plane -- build \
+	cargo run --locked -q -p local-cluster -- build \
 		--with kubectl,kube-controller-manager,kube-scheduler,kubelet,helm
 	cargo build --locked -p e2e
 	@"$${CARGO_TARGET_DIR:-target}/debug/ends"

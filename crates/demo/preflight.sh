@@ -34,7 +34,7 @@ fi
 
 # Go is only needed to build the control plane's servers, once.
 cache=${AUTH0_ROTATOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/auth0-rotator}
-need=$(sed -n 's/^go \(.*\)/\1/p' "$folder/../control-plane/go/go.mod")
+need=$(sed -n 's/^go \(.*\)/\1/p' "$folder/../../testing/local-cluster/go/go.mod")
 if [ -n "$KUBEBUILDER_ASSETS" ]; then
     for server in etcd kube-apiserver; do
         [ -x "$KUBEBUILDER_ASSETS/$server" ] ||

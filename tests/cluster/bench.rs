@@ -10,7 +10,6 @@ use std::{
 
 use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation};
 use auth0_simulator::{ClientSeed, Simulator};
-use control_plane::ControlPlane;
 use k8s_openapi::api::{
     authorization::v1::SubjectAccessReview,
     core::v1::Secret,
@@ -21,6 +20,7 @@ use kube::{
     Api, Client, Resource,
     api::{ListParams, Patch, PatchParams, PostParams},
 };
+use local_cluster::ControlPlane;
 use secrecy::ExposeSecret as _;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};

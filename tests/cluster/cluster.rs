@@ -6,7 +6,6 @@ use std::{
 };
 
 use auth0_rotator::api::crds;
-use control_plane::ControlPlane;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client, ResourceExt as _,
@@ -14,6 +13,7 @@ use kube::{
     core::GroupVersionKind,
     discovery::ApiResource,
 };
+use local_cluster::ControlPlane;
 use serde_json::json;
 use tokio::sync::OnceCell;
 

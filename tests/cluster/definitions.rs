@@ -8,13 +8,13 @@ use std::{
 
 use auth0_rotator::api::{ClientSecretRotation, crds};
 use auth0_simulator::{ClientSeed, Simulator};
-use control_plane::ControlPlane;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
     discovery::ApiResource,
 };
+use local_cluster::ControlPlane;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -6,7 +6,6 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use auth0_rotator::api::Auth0Tenant;
-use control_plane::ControlPlane;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -19,6 +18,7 @@ use kube::{
     Resource,
     api::{Patch, PatchParams, PostParams},
 };
+use local_cluster::ControlPlane;
 use secrecy::ExposeSecret as _;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use control_plane::{Assets, Binary, Progress};
+use local_cluster::{Assets, Binary, Progress};
 
 /// Helm executable, isolated from the user's Helm settings.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! What there is to do while everything is left running.
 
-use control_plane::Binary;
+use local_cluster::Binary;
 use rig::terminal::Terminal;
 
 use crate::script::{ON_REQUEST, ON_SCHEDULE};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use auth0_simulator::Simulator;
-use control_plane::ControlPlane;
 use kube::Client;
+use local_cluster::ControlPlane;
 use rig::cluster;
 use rig::manifests;
 use rig::operator::{self, Operator};

@@ -25,11 +25,12 @@ pub(crate) struct Auth0 {
 /// Starts a tenant that has the clients which the manifests name. A changed secret counts within
 /// 30 s, as at Auth0.
 pub(crate) async fn start(quickstart: &Quickstart, seed: u64) -> Result<Auth0> {
-    let certificate = rcgen::generate_simple_self_signed([node::ADDRESS.to_string()])?;
+    let certificate =
+        rcgen::generate_simple_self_signed([local_cluster::node::ADDRESS.to_string()])?;
     let authority = certificate.cert.pem();
     let tenant = &quickstart.tenant;
     let mut builder = Simulator::builder()
-        .addr(SocketAddr::from((node::ADDRESS, 0)))
+        .addr(SocketAddr::from((local_cluster::node::ADDRESS, 0)))
         .tls(authority.clone(), certificate.signing_key.serialize_pem())
         .domain(&tenant.domain)
         .seed(seed)

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
-use control_plane::ControlPlane;
 use kube::Client;
+use local_cluster::ControlPlane;
 use rig::cluster;
 use serde_json::json;
 use tokio::process::Command;

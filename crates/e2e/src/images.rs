@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{env, io};
 
 use anyhow::{Context as _, Result};
-use node::{Builder, Contents, Node};
+use local_cluster::node::{ImageBuilder, ImageContents, Node};
 use rig::manifests;
 
 use crate::languages::{self, LANGUAGES};
@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// Builds images. Layers are kept from one run to the next.
 pub(crate) struct Images {
-    builder: Builder,
+    builder: ImageBuilder,
     cache: PathBuf,
     /// Nobody else builds meanwhile.
     _lock: File,
@@ -38,16 +38,16 @@ pub(crate) struct Size(pub(crate) u64);
 
 impl Images {
     pub(crate) async fn prepare() -> Result<Self> {
-        let cache = control_plane::cache_dir()?.join("images");
+        let cache = local_cluster::cache_dir()?.join("images");
         fs::create_dir_all(&cache)?;
         let lock = File::create(cache.join(".lock"))?;
         lock_it(&lock).await.with_context(|| format!("can't lock {}", cache.display()))?;
-        let builder = Builder::new(&cache.join("buildah"));
+        let builder = ImageBuilder::new(&cache.join("buildah"));
         builder.remove_abandoned().await?;
         // What this program needs the operator does, too.
         let this = env::current_exe()?;
-        let contents = Contents { libraries_of: &[&this], ..Contents::default() };
-        builder.machine(BASE, &contents).await?;
+        let contents = ImageContents { libraries_of: &[&this], ..ImageContents::default() };
+        builder.build_from_host(BASE, &contents).await?;
         Ok(Self { builder, cache, _lock: lock })
     }
 
@@ -84,7 +84,7 @@ impl Images {
     /// Loads an image, and returns its size.
     async fn load(&self, tag: &str, node: &Node) -> Result<u64> {
         let archive = self.builder.archive(tag).await?;
-        node.load(&archive).await?;
+        node.load_image(&archive).await?;
         take(&archive)
     }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::{env, fs, io};
 
 use anyhow::{Context as _, Result, bail};
-use node::{Builder, Contents};
+use local_cluster::node::{ImageBuilder, ImageContents};
 use rig::manifests;
 use serde::Deserialize;
 
@@ -46,7 +46,7 @@ pub(crate) fn image(language: &str) -> String {
 }
 
 /// Builds the image of the example in a language. `base` has the libraries that a Rust program needs.
-pub(crate) async fn build(builder: &Builder, language: &str, base: &str) -> Result<()> {
+pub(crate) async fn build(builder: &ImageBuilder, language: &str, base: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let context = folder.path();
     let dockerfile = match language {
@@ -67,10 +67,12 @@ pub(crate) async fn build(builder: &Builder, language: &str, base: &str) -> Resu
     builder.build(&image(language), context, &path, &["--layers"]).await
 }
 
-async fn node(builder: &Builder, context: &Path) -> Result<String> {
+async fn node(builder: &ImageBuilder, context: &Path) -> Result<String> {
     let program = PathBuf::from(output(Command::new("node").args(["-p", "process.execPath"]))?);
     let base = "localhost/machine:node";
-    builder.machine(base, &Contents { programs: &[&program], ..Contents::default() }).await?;
+    builder
+        .build_from_host(base, &ImageContents { programs: &[&program], ..ImageContents::default() })
+        .await?;
     let example = manifests::place("examples/consumers/node");
     for name in ["main.js", "login.js", "secrets.js", "package.json", "node_modules"] {
         copy(&example.join(name), &context.join("app").join(name)).context("run `make e2e`")?;
@@ -87,15 +89,16 @@ struct Python {
     loaded: Vec<PathBuf>,
 }
 
-async fn python(builder: &Builder, context: &Path) -> Result<String> {
+async fn python(builder: &ImageBuilder, context: &Path) -> Result<String> {
     let example = manifests::place("examples/consumers/python");
     let mut ask = Command::new(made("consumers/python/bin/python")?);
     ask.args(["-B", "-c", ASK_PYTHON]).current_dir(&example);
     let Python { program, library, packages, loaded } = serde_json::from_str(&output(&mut ask)?)?;
     let loaded: Vec<&Path> = loaded.iter().map(PathBuf::as_path).collect();
     let base = "localhost/machine:python";
-    let contents = Contents { programs: &[&program], libraries_of: &loaded, ..Contents::default() };
-    builder.machine(base, &contents).await?;
+    let contents =
+        ImageContents { programs: &[&program], libraries_of: &loaded, ..ImageContents::default() };
+    builder.build_from_host(base, &contents).await?;
     copy(&library, &context.join("library"))?;
     copy(&packages, &context.join("app"))?;
     copy(&example.join("consumer"), &context.join("app/consumer"))?;

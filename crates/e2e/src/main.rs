@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use clap::Parser as _;
-use node::Enclosure;
+use local_cluster::node::Isolation;
 use rig::terminal::Terminal;
 use testbed::account::account;
 use testbed::leaks::{self, Place};
@@ -39,9 +39,9 @@ async fn main() -> ExitCode {
     let terminal = Terminal::stdout();
     // One TLS provider for all: two that are linked together would have to be chosen from.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let ended = match Enclosure::current() {
+    let ended = match Isolation::current() {
         Some(enclosure) => run(&options, &enclosure, &terminal).await,
-        None => node::enclose().await,
+        None => local_cluster::node::run_isolated().await,
     };
     ended.unwrap_or_else(|error| {
         terminal.clear_status();
@@ -50,7 +50,7 @@ async fn main() -> ExitCode {
     })
 }
 
-async fn run(options: &Options, enclosure: &Enclosure, terminal: &Terminal) -> Result<ExitCode> {
+async fn run(options: &Options, enclosure: &Isolation, terminal: &Terminal) -> Result<ExitCode> {
     // Whatever asks for the end outside is SIGTERM in here.
     let mut terminate = signal(SignalKind::terminate())?;
     let (mut stage, held) = tokio::select! {
@@ -77,7 +77,7 @@ async fn run(options: &Options, enclosure: &Enclosure, terminal: &Terminal) -> R
 /// everything that is promised held.
 async fn perform(
     options: &Options,
-    enclosure: &Enclosure,
+    enclosure: &Isolation,
     terminal: &Terminal,
 ) -> Result<(Stage, bool)> {
     let mut stage = Stage::set(options, enclosure, terminal).await?;
@@ -153,10 +153,9 @@ fn logs(pods: &[Seen]) -> String {
     pods.iter().map(|pod| pod.log.as_str()).collect()
 }
 
-fn keep(stage: &Stage, enclosure: &Enclosure, terminal: &Terminal) {
+fn keep(stage: &Stage, enclosure: &Isolation, terminal: &Terminal) {
     terminal.heading("Everything goes on until Ctrl-C. In another terminal, a shell inside:\n");
-    terminal
-        .line(&format!("  nsenter --all --target $(pgrep -f {})", enclosure.folder().display()));
+    terminal.line(&format!("  nsenter --all --target $(pgrep -f {})", enclosure.dir().display()));
     let kubeconfig = stage.control_plane.kubeconfig_path().display();
     terminal.line(&format!("  export KUBECONFIG={kubeconfig}"));
     terminal

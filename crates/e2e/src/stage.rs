@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use control_plane::{ControlPlane, Progress};
 use kube::Client;
-use node::{Enclosure, Node};
+use local_cluster::node::{Isolation, Node};
+use local_cluster::{ControlPlane, Progress};
 use rig::manifests;
 use rig::terminal::Terminal;
 use testbed::leaks::Place;
@@ -62,7 +62,7 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) async fn set(
         options: &Options,
-        enclosure: &Enclosure,
+        enclosure: &Isolation,
         terminal: &Terminal,
     ) -> Result<Self> {
         let mut quickstart = Quickstart::read(&manifests::place("examples/quickstart"))?;
@@ -168,7 +168,7 @@ impl Stage {
         }
         let data = self.control_plane.data_dir();
         let mut logs = vec![data.join("kube-apiserver.log"), data.join("etcd.log")];
-        let of_node = fs::read_dir(self.node.logs())?;
+        let of_node = fs::read_dir(self.node.log_dir())?;
         logs.extend(of_node.flatten().map(|entry| entry.path()));
         for log in logs {
             let name = log.file_name().map(PathBuf::from).unwrap_or_default();
@@ -189,13 +189,14 @@ impl Stage {
 }
 
 async fn cluster(
-    enclosure: &Enclosure,
+    enclosure: &Isolation,
     terminal: &Terminal,
     steps: &Steps,
 ) -> Result<(ControlPlane, Node, Client)> {
     let progress = progress(terminal);
     let starting = async {
-        let options = node::control_plane(enclosure).progress(progress.clone());
+        let options =
+            local_cluster::node::control_plane_options(enclosure).progress(progress.clone());
         let control_plane = options.start().await?;
         let client = Client::try_from(control_plane.client_config())?;
         let version = client.apiserver_version().await?.git_version;
@@ -208,7 +209,9 @@ async fn cluster(
         let description = node.describe(&client).await?;
         anyhow::Ok((node, description))
     };
-    let text = |(_, description): &(_, String)| format!("{description} at {}", node::ADDRESS);
+    let text = |(_, description): &(_, String)| {
+        format!("{description} at {}", local_cluster::node::ADDRESS)
+    };
     let (node, _) = steps.take("node", starting, text).await?;
     Ok((control_plane, node, client))
 }

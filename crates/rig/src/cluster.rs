@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use control_plane::{Assets, Binary, ControlPlane, Options, Progress};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt as _, discovery};
+use local_cluster::{Assets, Binary, ControlPlane, Options, Progress};
 use serde_json::Value;
 
 use crate::terminal::Terminal;
@@ -38,7 +38,7 @@ pub async fn provide(terminal: &Terminal, kubectl: bool) -> Result<bool> {
     let provided = tokio::task::spawn_blocking(move || {
         let assets = Assets::provide(&Binary::SERVERS, &progress)?;
         let kubectl = kubectl && assets.ensure(Binary::Kubectl, &progress).is_ok();
-        Ok::<_, control_plane::AssetsError>(kubectl)
+        Ok::<_, local_cluster::AssetsError>(kubectl)
     });
     let provided = provided.await??;
     terminal.clear_status();

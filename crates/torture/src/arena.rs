@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use auth0_simulator::Simulator;
-use control_plane::ControlPlane;
 use kube::Client;
+use local_cluster::ControlPlane;
 
 use crate::book::Book;
 use crate::fleet::Member;

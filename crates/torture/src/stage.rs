@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use auth0_simulator::{ClientSeed, Simulator};
-use control_plane::ControlPlane;
 use kube::Client;
 use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
+use local_cluster::ControlPlane;
 use rig::terminal::Terminal;
 use rig::{cluster, manifests, operator};
 use secrecy::ExposeSecret as _;

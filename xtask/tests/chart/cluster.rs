@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use control_plane::ControlPlane;
+use local_cluster::ControlPlane;
 use serde::Deserialize as _;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use control_plane::{Assets, Binary, Progress};
+use local_cluster::{Assets, Binary, Progress};
 use serde_json::Value;
 use tempfile::TempDir;
 use xtask::{Helm, workspace_root};

@@ -4,14 +4,14 @@ use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
 
-use control_plane::Module;
+use local_cluster::GoModule;
 use tempfile::TempDir;
 use xtask::{Helm, workspace_root};
 
 use crate::cluster::{Cluster, chart, parse_objects};
 
 /// Source of the CRDs of ServiceMonitor and PrometheusRule.
-const PROMETHEUS_OPERATOR: Module = Module {
+const PROMETHEUS_OPERATOR: GoModule = GoModule {
     path: "github.com/prometheus-operator/prometheus-operator",
     version: "v0.85.0",
     sum: "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",

@@ -8,11 +8,11 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use control_plane::Progress;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client};
-use node::{Enclosure, Node};
+use local_cluster::Progress;
+use local_cluster::node::{Isolation, Node};
 use rig::cluster;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -47,12 +47,12 @@ async fn main() -> ExitCode {
 }
 
 async fn show() -> Result<ExitCode> {
-    if let Some(enclosure) = Enclosure::current() {
+    if let Some(enclosure) = Isolation::current() {
         run(&enclosure).await?;
         return Ok(ExitCode::SUCCESS);
     }
     if std::env::args().nth(1).is_some_and(|argument| argument == "run") {
-        return node::enclose().await;
+        return local_cluster::node::run_isolated().await;
     }
     for (name, end) in ENDS {
         let took = tokio::task::spawn_blocking(move || try_end(end)).await?;
@@ -64,23 +64,23 @@ async fn show() -> Result<ExitCode> {
 }
 
 /// Inside: runs a node with a pod until SIGTERM.
-async fn run(enclosure: &Enclosure) -> Result<()> {
+async fn run(enclosure: &Isolation) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let control_plane = node::control_plane(enclosure).start().await?;
+    let control_plane = local_cluster::node::control_plane_options(enclosure).start().await?;
     let node = Node::start(enclosure, &control_plane, &Progress::default()).await?;
     let client = Client::try_from(control_plane.client_config())?;
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": POD, "namespace": "default"},
-        "spec": {"containers": [{"name": POD, "image": node::SANDBOX_IMAGE}]},
+        "spec": {"containers": [{"name": POD, "image": local_cluster::node::SANDBOX_IMAGE}]},
     });
     cluster::apply(&client, &[pod]).await?;
     let pods: Api<Pod> = Api::namespaced(client, "default");
     await_condition(pods, POD, conditions::is_pod_running()).await?;
     // Who waits for this also learns what to look for.
     let this = std::process::id();
-    writeln!(std::io::stdout(), "{this} {}", enclosure.folder().display())?;
+    writeln!(std::io::stdout(), "{this} {}", enclosure.dir().display())?;
     terminate.recv().await;
     node.check()?;
     Ok(control_plane.stop().await?)
