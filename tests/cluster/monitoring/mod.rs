@@ -13,8 +13,11 @@ use kube::api::{Patch, PatchParams};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, DEADLINE, MANAGER, SCOPES};
 use prometheus::{Prometheus, promtool};
+use testkit::{
+    auth0::{MANAGER, SCOPES},
+    fixture::{DEADLINE, Fixture},
+};
 
 fn file(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -38,7 +41,7 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
 }
 
 /// A resource that goes through rotations, one that can't, and a tenant that lacks a scope.
-async fn scene() -> Bench {
+async fn scene() -> Fixture {
     let reader = ClientSeed::new("reader").scopes(["read:clients", "update:client_keys"]);
     let simulator = Simulator::builder()
         .propagation(Duration::ZERO..=Duration::from_secs(1))
@@ -48,7 +51,7 @@ async fn scene() -> Bench {
         .start()
         .await
         .unwrap();
-    let mut bench = Bench::with(simulator).await;
+    let mut bench = Fixture::with_simulator(simulator).await;
     let secret = bench.simulator.client_secret("reader").unwrap();
     let data = [("client_id", "reader"), ("client_secret", secret.expose_secret())];
     bench.write_secret("reader", &data).await;
@@ -74,25 +77,25 @@ async fn scene() -> Bench {
     });
     tenants.patch("down", &PatchParams::apply("tests"), &Patch::Apply(down)).await.unwrap();
     bench.start_operator();
-    bench.rotation("shop", json!({ "schedule": { "every": "1h" } })).await;
-    bench.rotated("shop", 1).await;
-    bench.try_rotation("nobody", json!({})).await.unwrap();
-    bench.reason("nobody", "Stalled", "ClientNotFound").await;
+    bench.apply_rotation("shop", json!({ "schedule": { "every": "1h" } })).await;
+    bench.wait_until_rotated("shop", 1).await;
+    bench.try_apply_rotation("nobody", json!({})).await.unwrap();
+    bench.wait_for_reason("nobody", "Stalled", "ClientNotFound").await;
     bench
 }
 
 /// One rotation with each strategy; the second one is still in its grace period.
-async fn rotate(bench: &Bench) {
+async fn rotate(bench: &Fixture) {
     bench.request("shop", "rotate/one").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     let staged = json!({
         "strategy": "Staged", "staging": { "period": "1s" }, "gracePeriod": "1h",
         "schedule": { "every": "3h" },
     });
-    bench.rotation("shop", staged).await;
+    bench.apply_rotation("shop", staged).await;
     bench.request("shop", "rotate/two").await;
     bench
-        .wait("shop", "in its grace period", |resource| {
+        .wait_for("shop", "in its grace period", |resource| {
             let rotation = resource.status.as_ref().and_then(|status| status.rotation.as_ref());
             rotation.is_some_and(|rotation| rotation.phase == rotation::Phase::Grace)
         })
@@ -167,10 +170,10 @@ async fn the_metrics_are_those_of_the_documentation_and_promtool_finds_them_soun
 
 #[tokio::test]
 async fn the_series_of_a_resource_go_with_it() {
-    let bench = Bench::start().await;
+    let bench = Fixture::start().await;
     for name in ["goes", "stays"] {
-        bench.rotation(name, json!({ "schedule": { "every": "1h" } })).await;
-        bench.rotated(name, 1).await;
+        bench.apply_rotation(name, json!({ "schedule": { "every": "1h" } })).await;
+        bench.wait_until_rotated(name, 1).await;
     }
     let of = async |name: &str| {
         let metrics = bench.operator().metrics().await;
@@ -225,8 +228,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_works_on_what_prometheus
     for alert in ["ResourceStalled", "TenantScopeMissing", "TenantUnreachable"] {
         assert!(is_pending(&format!("Auth0Rotator{alert}")), "{alert}: {pending:?}");
     }
-    for alert in ["Down", "NoLeader", "MultipleLeaders", "ProbeRejected", "TenantUnauthorized"]
-    {
+    for alert in ["Down", "NoLeader", "MultipleLeaders", "ProbeRejected", "TenantUnauthorized"] {
         assert!(!is_pending(&format!("Auth0Rotator{alert}")), "{alert}: {pending:?}");
     }
     bench.finish().await;

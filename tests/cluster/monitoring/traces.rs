@@ -17,9 +17,8 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use serde_json::json;
+use testkit::fixture::{DEADLINE, Fixture};
 use tokio::net::TcpListener;
-
-use crate::bench::{Bench, DEADLINE};
 
 /// What a collector has got.
 #[derive(Clone, Default)]
@@ -69,18 +68,18 @@ fn attribute<'s>(span: &'s Span, key: &str) -> &'s str {
 
 #[tokio::test]
 async fn a_rotation_is_told_to_a_collector_without_its_secrets() {
-    let mut bench = Bench::without_operator().await;
-    let (got, url) = collector(bench.folder.path()).await;
+    let mut bench = Fixture::without_operator().await;
+    let (got, url) = collector(bench.log_dir.path()).await;
     bench.start_operator_with(&["--allow-http-endpoints", "--otlp-endpoint", &url]);
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    bench.rotated("shop", 2).await;
-    bench.try_rotation("nobody", json!({})).await.unwrap();
-    bench.reason("nobody", "Stalled", "ClientNotFound").await;
+    bench.wait_until_rotated("shop", 2).await;
+    bench.try_apply_rotation("nobody", json!({})).await.unwrap();
+    bench.wait_for_reason("nobody", "Stalled", "ClientNotFound").await;
     // What was not sent yet is sent at the end.
-    bench.operator().ready().await;
-    assert!(bench.take_operator().stop().await.success());
+    bench.operator().wait_until_ready().await;
+    bench.stop_operator().await;
 
     let spans = got.spans();
     let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
@@ -115,15 +114,15 @@ async fn a_rotation_is_told_to_a_collector_without_its_secrets() {
 
 #[tokio::test]
 async fn a_collector_that_is_not_there_holds_up_nothing() {
-    let mut bench = Bench::without_operator().await;
+    let mut bench = Fixture::without_operator().await;
     bench.start_operator_with(&["--allow-http-endpoints", "--otlp-endpoint", "http://127.0.0.1:1"]);
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     let started = Instant::now();
-    bench.operator().ready().await;
-    assert!(bench.take_operator().stop().await.success());
+    bench.operator().wait_until_ready().await;
+    bench.stop_operator().await;
     assert!(started.elapsed() < Duration::from_secs(10).min(DEADLINE), "{:?}", started.elapsed());
     bench.finish().await;
 }
