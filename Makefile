@@ -117,13 +117,13 @@ fuzz:
 
 .PHONY: bench
 bench:
-	cargo bench --locked -p auth0-rotator --bench figures
+	cargo bench --locked -p auth0-rotator --bench overhead
 
 #   make bench-rate-limit                  10,000 resources, about four minutes once built
 #   make bench-rate-limit RESOURCES=2000   fewer resources
 .PHONY: bench-rate-limit
 bench-rate-limit:
-	AUTH0_ROTATOR_RESOURCES=$(or $(RESOURCES),10000) cargo bench --locked -p auth0-rotator --bench budget
+	AUTH0_ROTATOR_RESOURCES=$(or $(RESOURCES),10000) cargo bench --locked -p auth0-rotator --bench rate_limit
 
 #   make bench-failover           kill and stop the leader 20 times each, about ten minutes once built
 #   make bench-failover TIMES=5   5 times each

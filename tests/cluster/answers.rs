@@ -4,21 +4,23 @@ use std::time::Duration;
 
 use auth0_simulator::{Action, ClientSeed, Fault, Operation, Simulator, When};
 use serde_json::json;
-
-use crate::bench::{Bench, MANAGER, SCOPES};
+use testkit::{
+    auth0::{MANAGER, SCOPES},
+    fixture::Fixture,
+};
 
 /// `rotate-secret` goes wrong once, in a way after which Auth0 has, or hasn't, a new secret.
 async fn rotate_with(action: Action) {
-    let bench = Bench::start().await;
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    let bench = Fixture::start().await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     let name = action.name();
     bench.simulator.faults().inject(Fault::new(action).on(Operation::RotateSecret)).unwrap();
     bench.request("shop", "rotate/now").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     bench.assert_published("shop").await;
-    assert_eq!(bench.rotations("shop"), 1, "{name}: changed once");
-    assert_eq!(bench.list("shop").await.len(), 1);
+    assert_eq!(bench.rotation_count("shop"), 1, "{name}: changed once");
+    assert_eq!(bench.published_values("shop").await.len(), 1);
     bench.finish().await;
 }
 
@@ -101,7 +103,7 @@ async fn nothing_at_all() {
 /// A reading goes wrong: what is published stays as it is.
 #[tokio::test]
 async fn an_import_waits_for_an_answer_that_can_be_understood() {
-    let mut bench = Bench::without_operator().await;
+    let mut bench = Fixture::without_operator().await;
     for action in [
         Action::Html { status: 200, when: When::Before },
         Action::TruncatedJson { when: When::After },
@@ -111,27 +113,27 @@ async fn an_import_waits_for_an_answer_that_can_be_understood() {
         bench.simulator.faults().inject(Fault::new(action).on(Operation::GetClient)).unwrap();
     }
     bench.start_operator();
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.assert_published("shop").await;
     bench.finish().await;
 }
 
 #[tokio::test]
 async fn a_reading_with_an_empty_secret_never_overwrites_what_is_published() {
-    let bench = Bench::start().await;
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    let bench = Fixture::start().await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     let empty = Fault::new(Action::SecretEmpty).on(Operation::GetClient).unlimited();
     bench.simulator.faults().inject(empty).unwrap();
     let junk = json!({ "stringData": { "client_secret": "" } });
     let secrets = bench.api::<k8s_openapi::api::core::v1::Secret>();
     let patch = kube::api::Patch::Merge(junk);
     secrets.patch("shop-auth0", &Default::default(), &patch).await.unwrap();
-    bench.reason("shop", "Stalled", "SecretUnreadable").await;
+    bench.wait_for_reason("shop", "Stalled", "SecretUnreadable").await;
     bench.simulator.faults().clear();
     bench.request("shop", "rotate/now").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     bench.assert_published("shop").await;
     bench.finish().await;
 }
@@ -148,10 +150,10 @@ async fn a_tenant_that_hides_the_secret_in_the_answer() {
         .start()
         .await
         .unwrap();
-    let mut bench = Bench::with(simulator).await;
+    let mut bench = Fixture::with_simulator(simulator).await;
     bench.start_operator();
-    bench.rotation("shop", json!({ "initial": "Rotate" })).await;
-    bench.rotated("shop", 2).await;
+    bench.apply_rotation("shop", json!({ "initial": "Rotate" })).await;
+    bench.wait_until_rotated("shop", 2).await;
     bench.assert_published("shop").await;
     bench.finish().await;
 }
@@ -165,32 +167,32 @@ async fn a_rate_limit_is_kept_to() {
         .start()
         .await
         .unwrap();
-    let mut bench = Bench::with(simulator).await;
-    bench.create_tenant(json!({ "rateLimit": { "requestsPerSecond": 4, "burst": 4 } })).await;
+    let mut bench = Fixture::with_simulator(simulator).await;
+    bench.apply_tenant(json!({ "rateLimit": { "requestsPerSecond": 4, "burst": 4 } })).await;
     bench.start_operator();
     for number in 0..12 {
-        bench.rotation(&format!("shop-{number}"), json!({})).await;
+        bench.apply_rotation(&format!("shop-{number}"), json!({})).await;
     }
     for number in 0..12 {
-        bench.rotated(&format!("shop-{number}"), 1).await;
+        bench.wait_until_rotated(&format!("shop-{number}"), 1).await;
     }
     bench.finish().await;
 }
 
 #[tokio::test]
 async fn a_page_for_people_is_no_evidence() {
-    let bench = Bench::start().await;
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    let bench = Fixture::start().await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     let page = Action::Html { status: 200, when: When::Before };
     bench.simulator.faults().inject(Fault::new(page).on(Operation::Revoke).unlimited()).unwrap();
     bench.request("shop", "rotate/now").await;
-    bench.reason("shop", "Reconciling", "InvalidResponse").await;
+    bench.wait_for_reason("shop", "Reconciling", "InvalidResponse").await;
     // Longer than the grace period.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(bench.list("shop").await.len(), 2, "the previous secret is kept");
+    assert_eq!(bench.published_values("shop").await.len(), 2, "the previous secret is kept");
     bench.simulator.faults().clear();
-    bench.rotated("shop", 2).await;
-    assert_eq!(bench.list("shop").await.len(), 1);
+    bench.wait_until_rotated("shop", 2).await;
+    assert_eq!(bench.published_values("shop").await.len(), 1);
     bench.finish().await;
 }

@@ -11,39 +11,39 @@ use auth0_simulator::ClientSeed;
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use testkit::{
+    auth0::{MANAGER, tenant_with_clients},
+    fixture::{DEADLINE, Fixture, NamespaceFixture},
+    manifests::merge,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
 
-use crate::{
-    bench::{Bench, DEADLINE, MANAGER},
-    place::{Place, auth0},
-};
-
 /// Mallory's namespace, in a cluster where the team `shop` is given the clients of the tenant.
-async fn mallory(bench: &Bench) -> Place<'_> {
+async fn mallory(bench: &Fixture) -> NamespaceFixture {
     bench
-        .share(json!([
+        .apply_shared_tenant(json!([
             { "namespaces": { "matchLabels": { "team": "shop" } }, "clientIds": ["victim*"] },
             { "namespaces": { "matchLabels": { "team": "mallory" } }, "clientIds": ["mallory*"] },
             { "namespaces": { "matchLabels": { "by": "metadata" } },
               "clientMetadata": { "key": "owner", "value": "mallory" } },
         ]))
         .await;
-    bench.place("mallory", json!({ "team": "mallory" })).await
+    bench.create_namespace("mallory", json!({ "team": "mallory" })).await
 }
 
 /// Whoever is served while others are refused: what came before has been looked at then.
-async fn is_served(place: &Place<'_>) {
-    place.rotation("served", "mallory-served", json!({})).await;
-    place.rotated("served", 1).await;
+async fn is_served(place: &NamespaceFixture) {
+    place.apply_rotation_of("served", "mallory-served", json!({})).await;
+    place.wait_until_rotated("served", 1).await;
 }
 
 #[tokio::test]
 async fn clients_of_others_can_not_be_had_by_naming_them() {
     let clients = ["victim", "victim-2", "mallory-served", "mallory*"];
-    let bench = Bench::with_cluster(auth0(&clients).await).await;
+    let bench = Fixture::cluster_wide(tenant_with_clients(&clients).await).await;
     let place = mallory(&bench).await;
     for (name, client, reason) in [
         ("plain", "victim", "NotAllowed"),
@@ -56,25 +56,25 @@ async fn clients_of_others_can_not_be_had_by_naming_them() {
         ("query", "mallory?x=/victim", "ClientNotFound"),
         ("fragment", "mallory#victim", "ClientNotFound"),
     ] {
-        let tried = place.try_rotation(name, client, json!({ "initial": "Rotate" })).await;
+        let tried = place.try_apply_rotation_of(name, client, json!({ "initial": "Rotate" })).await;
         if reason.is_empty() {
             assert!(tried.is_err(), "{name}: the API server takes no such ID");
             continue;
         }
         tried.unwrap();
-        place.stalled(name, reason).await;
-        assert_eq!(place.current(name).await, None, "{name}");
+        place.wait_until_stalled(name, reason).await;
+        assert_eq!(place.current_value(name).await, None, "{name}");
     }
     is_served(&place).await;
-    bench.assert_untouched("victim");
+    bench.assert_no_requests("victim");
     // A client whose metadata names someone else, or nobody, is asked about and not touched.
-    let other = bench.place("other", json!({ "by": "metadata" })).await;
+    let other = bench.create_namespace("other", json!({ "by": "metadata" })).await;
     let theirs = ClientSeed::new("theirs").field("client_metadata", json!({ "owner": "shop" }));
     bench.simulator.add_client(theirs).unwrap();
     for (name, client) in [("nobodys", "victim"), ("theirs", "theirs")] {
-        other.rotation(name, client, json!({ "initial": "Rotate" })).await;
-        other.stalled(name, "NotAllowed").await;
-        assert_eq!(other.current(name).await, None, "{name}");
+        other.apply_rotation_of(name, client, json!({ "initial": "Rotate" })).await;
+        other.wait_until_stalled(name, "NotAllowed").await;
+        assert_eq!(other.current_value(name).await, None, "{name}");
         assert_eq!(bench.simulator.counters().client(client).effects, Default::default());
     }
     bench.finish().await;
@@ -82,119 +82,124 @@ async fn clients_of_others_can_not_be_had_by_naming_them() {
 
 #[tokio::test]
 async fn tenants_and_secrets_of_other_namespaces_can_not_be_referred_to() {
-    let bench = Bench::with_cluster(auth0(&["victim", "victim-3", "mallory-served"]).await).await;
+    let bench =
+        Fixture::cluster_wide(tenant_with_clients(&["victim", "victim-3", "mallory-served"]).await)
+            .await;
     let place = mallory(&bench).await;
-    let shop = bench.place("shop", json!({ "team": "shop" })).await;
-    shop.rotation("victim", "victim", json!({})).await;
-    shop.rotated("victim", 1).await;
+    let shop = bench.create_namespace("shop", json!({ "team": "shop" })).await;
+    shop.apply_rotation_of("victim", "victim", json!({})).await;
+    shop.wait_until_rotated("victim", 1).await;
     let effects = bench.simulator.counters().client("victim");
     // What the API server takes for no name at all.
     let in_other = json!({ "tenantRef": { "kind": "Auth0Tenant", "name": "shop/acme" } });
-    assert!(place.try_rotation("slash", "victim", in_other).await.is_err());
+    assert!(place.try_apply_rotation_of("slash", "victim", in_other).await.is_err());
     let target = json!({ "target": { "name": "../shop/victim-auth0", "adopt": true } });
-    assert!(place.try_rotation("target", "mallory-served", target).await.is_err());
+    assert!(place.try_apply_rotation_of("target", "mallory-served", target).await.is_err());
     let consumers =
         json!({ "consumers": { "restart": [{ "kind": "Deployment", "name": "shop/x" }] } });
-    assert!(place.try_rotation("restart", "mallory-served", consumers).await.is_err());
+    assert!(place.try_apply_rotation_of("restart", "mallory-served", consumers).await.is_err());
     let tenant = |secret: &str| {
         json!({
             "domain": "acme.eu.auth0.com", "endpoint": bench.simulator.url(),
             "credentials": { "clientSecret": { "secretRef": { "name": secret } } },
         })
     };
-    assert!(place.tenant("slash", tenant("../auth0-management")).await.is_err());
+    assert!(place.try_apply_tenant("slash", tenant("../auth0-management")).await.is_err());
 
     // The operator's own credentials, and those of the bench's tenant, are not mallory's.
-    place.tenant("mine", tenant("auth0-management")).await.unwrap();
+    place.try_apply_tenant("mine", tenant("auth0-management")).await.unwrap();
     let mine = json!({ "tenantRef": { "kind": "Auth0Tenant", "name": "mine" } });
-    place.rotation("mine", "victim-3", mine).await;
-    place.stalled("mine", "CredentialsUnreadable").await;
+    place.apply_rotation_of("mine", "victim-3", mine).await;
+    place.wait_until_stalled("mine", "CredentialsUnreadable").await;
     let acme = json!({ "tenantRef": { "kind": "Auth0Tenant", "name": "acme" } });
-    place.rotation("acme", "victim-3", acme).await;
-    place.wait("acme", "without a tenant", |found| is(found, "Ready", "TenantMissing")).await;
+    place.apply_rotation_of("acme", "victim-3", acme).await;
+    place.wait_for("acme", "without a tenant", |found| is(found, "Ready", "TenantMissing")).await;
     // A tenant of the same name as the cluster's, in a namespace, is another one.
-    place.tenant("shared", tenant("auth0-management")).await.unwrap();
-    place.rotation("shared", "victim-3", json!({})).await;
-    place.stalled("shared", "NotAllowed").await;
+    place.try_apply_tenant("shared", tenant("auth0-management")).await.unwrap();
+    place.apply_rotation_of("shared", "victim-3", json!({})).await;
+    place.wait_until_stalled("shared", "NotAllowed").await;
 
     is_served(&place).await;
     for name in ["mine", "acme", "shared"] {
-        assert_eq!(place.current(name).await, None, "{name}");
+        assert_eq!(place.current_value(name).await, None, "{name}");
     }
     assert_eq!(bench.simulator.counters().client("victim"), effects);
-    bench.assert_untouched("victim-3");
+    bench.assert_no_requests("victim-3");
     bench.finish().await;
 }
 
 #[tokio::test]
 async fn a_client_that_is_rotated_elsewhere_is_not_rotated_twice() {
-    let bench = Bench::with_cluster(auth0(&["victim", "mallory-served"]).await).await;
+    let bench =
+        Fixture::cluster_wide(tenant_with_clients(&["victim", "mallory-served"]).await).await;
     let place = mallory(&bench).await;
-    let shop = bench.place("shop", json!({ "team": "shop" })).await;
-    shop.rotation("victim", "victim", json!({})).await;
-    shop.rotated("victim", 1).await;
+    let shop = bench.create_namespace("shop", json!({ "team": "shop" })).await;
+    shop.apply_rotation_of("victim", "victim", json!({})).await;
+    shop.wait_until_rotated("victim", 1).await;
     let secret = bench.simulator.client_secret(MANAGER).unwrap();
     // Mallory has credentials of the tenant, and spells it in several ways.
     let credentials = json!({ "client_id": MANAGER, "client_secret": secret.expose_secret() });
-    place.write_secret("management", credentials, json!({})).await;
+    place.write_annotated_secret("management", credentials, json!({})).await;
     let audience = "https://acme.eu.auth0.com/api/v2/";
     for (name, domain) in [("plain", "acme.eu.auth0.com"), ("custom", "login.acme.com")] {
         let spec = json!({
             "domain": domain, "audience": audience, "endpoint": bench.simulator.url(),
             "credentials": { "clientSecret": { "secretRef": { "name": "management" } } },
         });
-        place.tenant(name, spec).await.unwrap();
+        place.try_apply_tenant(name, spec).await.unwrap();
         let reference = json!({ "tenantRef": { "kind": "Auth0Tenant", "name": name } });
-        place.rotation(name, "victim", reference).await;
-        let message = place.stalled(name, "ClientClaimed").await;
+        place.apply_rotation_of(name, "victim", reference).await;
+        let message = place.wait_until_stalled(name, "ClientClaimed").await;
         assert!(message.contains("victim in the namespace shop"), "{message}");
-        assert_eq!(place.current(name).await, None);
+        assert_eq!(place.current_value(name).await, None);
     }
     // Nor can it be kept from its owner by being there first: who never worked keeps nothing.
-    place.rotation("squatter", "victim-2", json!({})).await;
-    place.stalled("squatter", "NotAllowed").await;
+    place.apply_rotation_of("squatter", "victim-2", json!({})).await;
+    place.wait_until_stalled("squatter", "NotAllowed").await;
     bench.simulator.add_client(ClientSeed::new("victim-2")).unwrap();
-    shop.rotation("victim-2", "victim-2", json!({})).await;
-    shop.rotated("victim-2", 1).await;
+    shop.apply_rotation_of("victim-2", "victim-2", json!({})).await;
+    shop.wait_until_rotated("victim-2", 1).await;
     bench.finish().await;
 }
 
 #[tokio::test]
 async fn secrets_of_others_are_not_written_and_not_taken_along() {
-    let bench =
-        Bench::with_cluster(auth0(&["mallory-1", "mallory-2", "mallory-served"]).await).await;
+    let bench = Fixture::cluster_wide(
+        tenant_with_clients(&["mallory-1", "mallory-2", "mallory-served"]).await,
+    )
+    .await;
     let place = mallory(&bench).await;
-    place.write_secret("theirs-auth0", json!({ "password": "x" }), json!({})).await;
-    place.rotation("theirs", "mallory-1", json!({})).await;
-    place.stalled("theirs", "TargetNotOwned").await;
+    place.write_annotated_secret("theirs-auth0", json!({ "password": "x" }), json!({})).await;
+    place.apply_rotation_of("theirs", "mallory-1", json!({})).await;
+    place.wait_until_stalled("theirs", "TargetNotOwned").await;
     let delete = json!({ "target": { "deletionPolicy": "Delete" } });
-    place.rotation("theirs", "mallory-1", delete).await;
+    place.apply_rotation_of("theirs", "mallory-1", delete).await;
     place.api::<ClientSecretRotation>().delete("theirs", &Default::default()).await.unwrap();
     // The Secret of another resource, by name, and by the mark that it bears.
-    place.rotation("first", "mallory-1", json!({})).await;
-    place.rotated("first", 1).await;
+    place.apply_rotation_of("first", "mallory-1", json!({})).await;
+    place.wait_until_rotated("first", 1).await;
     let same = json!({ "target": { "name": "first-auth0", "adopt": true } });
-    place.rotation("second", "mallory-2", same).await;
-    place.stalled("second", "TargetClaimed").await;
+    place.apply_rotation_of("second", "mallory-2", same).await;
+    place.wait_until_stalled("second", "TargetClaimed").await;
     // The credentials of the operator as the target of another client, and its client elsewhere.
-    let home = Place::of(&bench);
-    bench.share(json!([{ "namespaces": {}, "clientIds": ["*"] }])).await;
+    let home = bench.operator_namespace();
+    bench.apply_shared_tenant(json!([{ "namespaces": {}, "clientIds": ["*"] }])).await;
     let target = json!({ "target": { "name": "auth0-management", "adopt": true } });
-    home.rotation("overwrite", "mallory-2", target.clone()).await;
-    home.stalled("overwrite", "CredentialsTarget").await;
-    place.rotation("lock-out", MANAGER, json!({})).await;
-    let message = place.stalled("lock-out", "ManagementClient").await;
+    home.apply_rotation_of("overwrite", "mallory-2", target.clone()).await;
+    home.wait_until_stalled("overwrite", "CredentialsTarget").await;
+    place.apply_rotation_of("lock-out", MANAGER, json!({})).await;
+    let message = place.wait_until_stalled("lock-out", "ManagementClient").await;
     assert!(message.contains("auth0-management"), "{message}");
     let mut gone = target;
     gone["target"]["deletionPolicy"] = json!("Delete");
-    home.rotation("gone", MANAGER, gone).await;
-    home.stalled("gone", "CredentialsTarget").await;
+    home.apply_rotation_of("gone", MANAGER, gone).await;
+    home.wait_until_stalled("gone", "CredentialsTarget").await;
 
     let secrets = place.api::<Secret>();
     let theirs = secrets.get("theirs-auth0").await.unwrap();
     assert_eq!(theirs.data.unwrap().len(), 1);
     assert!(theirs.metadata.owner_references.is_none());
-    bench.assert_untouched("mallory-2");
+    bench.assert_no_requests("mallory-2");
     assert_eq!(bench.simulator.counters().client(MANAGER).effects.rotations, 0);
     bench.finish().await;
 }
@@ -236,7 +241,7 @@ fn is(resource: &ClientSecretRotation, kind: &str, reason: &str) -> bool {
 }
 
 /// Waits for the reason of a tenant's condition `Ready`, and gives its message.
-async fn tenant_reason(place: &Place<'_>, name: &str, reason: &str) -> String {
+async fn tenant_reason(place: &NamespaceFixture, name: &str, reason: &str) -> String {
     let deadline = std::time::Instant::now() + DEADLINE;
     loop {
         let tenant = place.api::<Auth0Tenant>().get(name).await.unwrap();
@@ -252,7 +257,7 @@ async fn tenant_reason(place: &Place<'_>, name: &str, reason: &str) -> String {
 
 #[tokio::test]
 async fn credentials_go_where_their_secret_lets_them_and_nowhere_else() {
-    let bench = Bench::with_cluster(auth0(&["mallory-served"]).await).await;
+    let bench = Fixture::cluster_wide(tenant_with_clients(&["mallory-served"]).await).await;
     let place = mallory(&bench).await;
     let trap = Trap::answering(String::new()).await;
     // This address reaches the trap, and is not the loopback interface's.
@@ -262,23 +267,26 @@ async fn credentials_go_where_their_secret_lets_them_and_nowhere_else() {
             "domain": "acme.eu.auth0.com",
             "credentials": { "clientSecret": { "secretRef": { "name": "treasure" } } },
         });
-        crate::bench::merge(&mut spec, over);
+        merge(&mut spec, over);
         spec
     };
     let plain = json!({ "client_id": "x", "client_secret": "a treasure" });
     let mut of_acme = plain.clone();
     of_acme["domain"] = json!("acme.eu.auth0.com");
-    place.write_secret("treasure", plain, json!({})).await;
+    place.write_annotated_secret("treasure", plain, json!({})).await;
     // An endpoint, and a domain, that the Secret says nothing of.
-    place.tenant("endpoint", tenant(json!({ "endpoint": elsewhere }))).await.unwrap();
+    place.try_apply_tenant("endpoint", tenant(json!({ "endpoint": elsewhere }))).await.unwrap();
     let message = tenant_reason(&place, "endpoint", "CredentialsUnreadable").await;
     assert!(message.contains("auth0-rotator.dev/endpoint"), "{message}");
-    place.tenant("domain", tenant(json!({ "domain": "evil.example" }))).await.unwrap();
+    place.try_apply_tenant("domain", tenant(json!({ "domain": "evil.example" }))).await.unwrap();
     let message = tenant_reason(&place, "domain", "CredentialsUnreadable").await;
     assert!(message.contains("custom domain evil.example"), "{message}");
     // A Secret that names its tenant, as every target Secret does, goes to no other.
-    place.write_secret("treasure", of_acme, json!({})).await;
-    place.tenant("other", tenant(json!({ "domain": "mallory.eu.auth0.com" }))).await.unwrap();
+    place.write_annotated_secret("treasure", of_acme, json!({})).await;
+    place
+        .try_apply_tenant("other", tenant(json!({ "domain": "mallory.eu.auth0.com" })))
+        .await
+        .unwrap();
     let message = tenant_reason(&place, "other", "CredentialsUnreadable").await;
     assert!(message.contains("is for another tenant"), "{message}");
     // A password in the URL, another scheme, a query.
@@ -287,15 +295,15 @@ async fn credentials_go_where_their_secret_lets_them_and_nowhere_else() {
         ("scheme", "ftp://acme.eu.auth0.com"),
         ("query", "https://acme.eu.auth0.com/?x=https://evil.example"),
     ] {
-        place.tenant(name, tenant(json!({ "endpoint": endpoint }))).await.unwrap();
+        place.try_apply_tenant(name, tenant(json!({ "endpoint": endpoint }))).await.unwrap();
         tenant_reason(&place, name, "InvalidTenant").await;
     }
     assert_eq!(trap.visits(), 0);
     // Whoever may write the Secret can say so: then it is called.
     let credentials = json!({ "client_id": "x", "client_secret": "a treasure" });
     let consent = json!({ "auth0-rotator.dev/endpoint": elsewhere });
-    place.write_secret("treasure", credentials, consent).await;
-    place.tenant("allowed", tenant(json!({ "endpoint": elsewhere }))).await.unwrap();
+    place.write_annotated_secret("treasure", credentials, consent).await;
+    place.try_apply_tenant("allowed", tenant(json!({ "endpoint": elsewhere }))).await.unwrap();
     tenant_reason(&place, "allowed", "Unreachable").await;
     assert!(trap.visits() > 0, "the trap works");
     bench.finish().await;
@@ -303,7 +311,7 @@ async fn credentials_go_where_their_secret_lets_them_and_nowhere_else() {
 
 #[tokio::test]
 async fn no_redirect_is_followed_with_credentials() {
-    let bench = Bench::with_cluster(auth0(&["mallory-served"]).await).await;
+    let bench = Fixture::cluster_wide(tenant_with_clients(&["mallory-served"]).await).await;
     let place = mallory(&bench).await;
     let trap = Trap::answering(String::new()).await;
     for status in
@@ -316,14 +324,14 @@ async fn no_redirect_is_followed_with_credentials() {
         ))
         .await;
         let secret = json!({ "client_id": "x", "client_secret": "a treasure" });
-        place.write_secret("treasure", secret, json!({})).await;
+        place.write_annotated_secret("treasure", secret, json!({})).await;
         let name = format!("redirect-{}", &status[..3]);
         let spec = json!({
             "domain": "acme.eu.auth0.com",
             "endpoint": format!("http://127.0.0.1:{}", redirect.port),
             "credentials": { "clientSecret": { "secretRef": { "name": "treasure" } } },
         });
-        place.tenant(&name, spec).await.unwrap();
+        place.try_apply_tenant(&name, spec).await.unwrap();
         tenant_reason(&place, &name, "TokenUnavailable").await;
         assert!(redirect.visits() > 0, "{status}");
     }

@@ -11,23 +11,20 @@ use auth0_simulator::{AuditEntry, AuditKind, Fault, Operation, RateLimit};
 use chrono::{DateTime, Utc};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-
-use crate::bench::Bench;
+use testkit::fixture::Fixture;
 
 /// Imports `resources` without a limit, then asks all to rotate under one and starts the operator.
-async fn all_at_once(resources: usize, (rate, burst): (u32, u32)) -> (Bench, Vec<String>, u64) {
-    let mut bench = Bench::start().await;
+async fn all_at_once(resources: usize, (rate, burst): (u32, u32)) -> (Fixture, Vec<String>, u64) {
+    let mut bench = Fixture::start().await;
     let names: Vec<_> = (0..resources).map(|number| format!("app-{number}")).collect();
     for name in &names {
-        bench.rotation(name, json!({})).await;
+        bench.apply_rotation(name, json!({})).await;
     }
     for name in &names {
-        bench.rotated(name, 1).await;
+        bench.wait_until_rotated(name, 1).await;
     }
-    assert!(bench.take_operator().stop().await.success());
-    bench
-        .create_tenant(json!({ "rateLimit": { "requestsPerSecond": rate, "burst": burst } }))
-        .await;
+    bench.stop_operator().await;
+    bench.apply_tenant(json!({ "rateLimit": { "requestsPerSecond": rate, "burst": burst } })).await;
     for name in &names {
         bench.request(name, "rotate/all").await;
     }
@@ -49,8 +46,8 @@ fn assert_none_refused(log: &[AuditEntry]) {
 async fn more_is_due_than_the_limit_lets_through_and_nothing_is_refused() {
     let (bench, names, before) = all_at_once(60, (16, 10)).await;
     for name in &names {
-        bench.rotated(name, 2).await;
-        assert_eq!(bench.rotations(name), 1);
+        bench.wait_until_rotated(name, 2).await;
+        assert_eq!(bench.rotation_count(name), 1);
     }
     assert_none_refused(&bench.simulator.audit_log(before));
     let metrics = bench.operator().metrics().await;
@@ -63,8 +60,8 @@ async fn more_is_due_than_the_limit_lets_through_and_nothing_is_refused() {
 async fn what_is_in_progress_is_confirmed_while_others_wait_to_begin() {
     let (bench, names, before) = all_at_once(40, (4, 4)).await;
     for name in &names {
-        let activated = |bench: &Bench| bench.rotations(name) == 1;
-        bench.until("activated", activated).await;
+        let activated = || bench.rotation_count(name) == 1;
+        bench.wait_until("activated", activated).await;
     }
     let log = bench.simulator.audit_log(before);
     assert_none_refused(&log);
@@ -88,13 +85,13 @@ async fn what_is_in_progress_is_confirmed_while_others_wait_to_begin() {
 
 #[tokio::test]
 async fn while_auth0_is_down_it_is_hardly_called_and_then_all_go_on() {
-    let bench = Bench::start().await;
+    let bench = Fixture::start().await;
     let names: Vec<_> = (0..20).map(|number| format!("app-{number}")).collect();
     for name in &names {
-        bench.rotation(name, json!({})).await;
+        bench.apply_rotation(name, json!({})).await;
     }
     for name in &names {
-        bench.rotated(name, 1).await;
+        bench.wait_until_rotated(name, 1).await;
     }
     let down = Fault::status_before(503).on(Operation::GetClient).unlimited();
     let down = bench.simulator.faults().inject(down).unwrap();
@@ -108,8 +105,8 @@ async fn while_auth0_is_down_it_is_hardly_called_and_then_all_go_on() {
     assert!((5..20).contains(&asked), "{asked}");
     assert!(bench.simulator.faults().remove(down));
     for name in &names {
-        bench.rotated(name, 2).await;
-        assert_eq!(bench.rotations(name), 1);
+        bench.wait_until_rotated(name, 2).await;
+        assert_eq!(bench.rotation_count(name), 1);
     }
     bench.finish().await;
 }
@@ -128,7 +125,7 @@ async fn what_is_left_stands_in_the_tenants_status_and_is_no_reason_to_look_at_i
     };
     assert_eq!(told.limit, 10);
     assert!(told.remaining < 10, "{told:?}");
-    bench.rotated("app-0", 2).await;
+    bench.wait_until_rotated("app-0", 2).await;
     // Whatever else its status says now: the resource is not looked at for that.
     let passes = async |result: &str| {
         bench

@@ -4,12 +4,11 @@ use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::{Patch, PatchParams, PostParams};
 use rotation::Phase;
 use serde_json::{Value, json};
-
-use crate::bench::{Bench, from};
+use testkit::fixture::{Fixture, from_json};
 
 const STAMP: &str = "kubectl.kubernetes.io/restartedAt";
 
-async fn deployment(bench: &Bench, name: &str, pod: Value) {
+async fn deployment(bench: &Fixture, name: &str, pod: Value) {
     let labels = json!({ "app": name });
     let object = json!({
         "metadata": { "name": name },
@@ -18,7 +17,7 @@ async fn deployment(bench: &Bench, name: &str, pod: Value) {
             "template": { "metadata": { "labels": labels }, "spec": pod },
         },
     });
-    bench.api::<Deployment>().create(&PostParams::default(), &from(object)).await.unwrap();
+    bench.api::<Deployment>().create(&PostParams::default(), &from_json(object)).await.unwrap();
 }
 
 fn pod_with(env_from: &str) -> Value {
@@ -28,7 +27,7 @@ fn pod_with(env_from: &str) -> Value {
 }
 
 /// What a controller manager would say once all pods are new and ready. There is none here.
-async fn roll_out(bench: &Bench, name: &str) {
+async fn roll_out(bench: &Fixture, name: &str) {
     let api = bench.api::<Deployment>();
     let generation = api.get(name).await.unwrap().metadata.generation;
     let status = json!({ "status": {
@@ -38,7 +37,7 @@ async fn roll_out(bench: &Bench, name: &str) {
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
 }
 
-async fn stamp(bench: &Bench, name: &str) -> Option<String> {
+async fn stamp(bench: &Fixture, name: &str) -> Option<String> {
     let template = bench.api::<Deployment>().get(name).await.unwrap().spec.unwrap().template;
     template.metadata?.annotations?.get(STAMP).cloned()
 }
@@ -50,26 +49,26 @@ fn staged(restart: Value) -> Value {
     })
 }
 
-async fn phase(bench: &Bench) -> Option<Phase> {
+async fn phase(bench: &Fixture) -> Option<Phase> {
     bench.get("shop").await.status?.rotation.map(|rotation| rotation.phase)
 }
 
 #[tokio::test]
 async fn a_consumer_is_restarted_once_and_waited_for() {
-    let bench = Bench::start().await;
+    let bench = Fixture::start().await;
     deployment(&bench, "web", pod_with("shop-auth0")).await;
     roll_out(&bench, "web").await;
-    bench.rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
+    bench.wait_until_rotated("shop", 1).await;
     assert_eq!(stamp(&bench, "web").await, None, "an import restarts nobody");
     bench.request("shop", "rotate/now").await;
-    let message = bench.reason("shop", "Stalled", "RolloutInProgress").await;
+    let message = bench.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
     assert!(message.contains("Deployment web"), "{message}");
     assert_eq!(phase(&bench).await, Some(Phase::Staging), "it is not activated");
     let first = stamp(&bench, "web").await;
     assert!(first.is_some());
     roll_out(&bench, "web").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     assert_eq!(stamp(&bench, "web").await, first, "once");
     bench.assert_published("shop").await;
     bench.finish().await;
@@ -77,73 +76,75 @@ async fn a_consumer_is_restarted_once_and_waited_for() {
 
 #[tokio::test]
 async fn a_restart_outlives_a_kill_and_is_made_once() {
-    let mut bench = Bench::start().await;
+    let mut bench = Fixture::start().await;
     deployment(&bench, "web", pod_with("shop-auth0")).await;
-    bench.rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    bench.reason("shop", "Stalled", "RolloutInProgress").await;
+    bench.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
     let first = stamp(&bench, "web").await;
     bench.take_operator().kill();
     bench.start_operator();
     roll_out(&bench, "web").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     assert_eq!(stamp(&bench, "web").await, first);
     bench.finish().await;
 }
 
 #[tokio::test]
 async fn a_consumer_that_does_not_exist_is_named_and_can_be_taken_out() {
-    let bench = Bench::start().await;
-    bench.rotation("shop", staged(json!([{ "kind": "StatefulSet", "name": "nobody" }]))).await;
-    bench.rotated("shop", 1).await;
+    let bench = Fixture::start().await;
+    bench
+        .apply_rotation("shop", staged(json!([{ "kind": "StatefulSet", "name": "nobody" }])))
+        .await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    let message = bench.reason("shop", "Stalled", "RolloutInProgress").await;
+    let message = bench.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
     assert!(message.contains("StatefulSet nobody (it does not exist)"), "{message}");
-    bench.reason("shop", "ConsumersReached", "RestartImpossible").await;
-    bench.rotation("shop", staged(json!([]))).await;
-    bench.rotated("shop", 2).await;
+    bench.wait_for_reason("shop", "ConsumersReached", "RestartImpossible").await;
+    bench.apply_rotation("shop", staged(json!([]))).await;
+    bench.wait_until_rotated("shop", 2).await;
     bench.finish().await;
 }
 
 #[tokio::test]
 async fn a_consumer_that_may_not_be_restarted_is_named() {
-    let bench = Bench::start().await;
+    let bench = Fixture::start().await;
     let paused = json!({ "containers": [{ "name": "app", "image": "none" }] });
     deployment(&bench, "web", paused).await;
     let pause = Patch::Merge(json!({ "spec": { "paused": true } }));
     bench.api::<Deployment>().patch("web", &PatchParams::default(), &pause).await.unwrap();
-    bench.rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    let message = bench.reason("shop", "Stalled", "RolloutInProgress").await;
+    let message = bench.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
     assert!(message.contains("it is paused"), "{message}");
     bench.request("shop", "abort/now").await;
-    bench.rotated("shop", 1).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.finish().await;
 }
 
 #[tokio::test]
 async fn pods_that_never_see_an_update_are_named_when_a_rotation_starts() {
-    let bench = Bench::start().await;
+    let bench = Fixture::start().await;
     for (name, app, secret) in
         [("env", "env", "shop-auth0"), ("covered", "web", "shop-auth0"), ("other", "x", "other")]
     {
         let pod = json!({
             "metadata": { "name": name, "labels": { "app": app } }, "spec": pod_with(secret),
         });
-        bench.api::<Pod>().create(&PostParams::default(), &from(pod)).await.unwrap();
+        bench.api::<Pod>().create(&PostParams::default(), &from_json(pod)).await.unwrap();
     }
     deployment(&bench, "web", pod_with("shop-auth0")).await;
     roll_out(&bench, "web").await;
     let restart = json!([{ "kind": "Deployment", "name": "web" }]);
-    bench.rotation("shop", json!({ "consumers": { "restart": restart } })).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", json!({ "consumers": { "restart": restart } })).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    let message = bench.reason("shop", "ConsumersReached", "PodsNeverUpdated").await;
+    let message = bench.wait_for_reason("shop", "ConsumersReached", "PodsNeverUpdated").await;
     assert!(message.contains(": env;"), "{message}");
-    bench.event("PodsNeverUpdated").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_for_event("PodsNeverUpdated").await;
+    bench.wait_until_rotated("shop", 2).await;
     assert!(stamp(&bench, "web").await.is_some(), "with the strategy Rotate too");
     bench.finish().await;
 }

@@ -8,11 +8,12 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-
-use crate::{
-    bench::{Bench, DEADLINE, MANAGER, SCOPES},
-    tenants::reason_of_tenant,
+use testkit::{
+    auth0::{MANAGER, SCOPES},
+    fixture::{DEADLINE, Fixture},
 };
+
+use crate::tenants::reason_of_tenant;
 
 const PKCS1: &str = include_str!("../../crates/auth0-client/tests/keys/rsa.pkcs1.pem");
 const PKCS8: &str = include_str!("../../crates/auth0-client/tests/keys/rsa.pkcs8.pem");
@@ -36,38 +37,38 @@ fn with_key(algorithm: &str) -> Value {
 }
 
 /// A tenant that signs in with a key, and tokens that are renewed every two seconds.
-async fn bench(public: &str) -> Bench {
+async fn bench(public: &str) -> Fixture {
     let simulator = Simulator::builder()
         .propagation(Duration::ZERO..=Duration::from_secs(1))
         .token_ttl(Duration::from_secs(4))
         .client(manager(public, KeyAlgorithm::RS256));
-    let mut bench = Bench::with(simulator.start().await.unwrap()).await;
+    let mut bench = Fixture::with_simulator(simulator.start().await.unwrap()).await;
     for key in [PKCS1, PKCS8, OTHER, ENCRYPTED] {
         let body = key.lines().filter(|line| !line.starts_with('-') && line.len() > 40);
         bench.confidential.extend(body.map(str::to_owned));
     }
-    bench.create_tenant(with_key("RS256")).await;
+    bench.apply_tenant(with_key("RS256")).await;
     bench
 }
 
 /// Waits until the next retry of a tenant that fails is further away than `SOON`.
-async fn backed_off(bench: &Bench) {
-    let failed_twice = |bench: &Bench| {
+async fn backed_off(bench: &Fixture) {
+    let failed_twice = || {
         let log = bench.operator().log();
         let mut of_tenant = log.iter().filter(|line| line["name"] == "acme");
         of_tenant.any(|line| line["failures"].as_u64() >= Some(2))
     };
-    bench.until("the tenant fails again", failed_twice).await;
+    bench.wait_until("the tenant fails again", failed_twice).await;
 }
 
-async fn seen_soon(bench: &Bench, reason: &str, corrected: Instant) {
+async fn seen_soon(bench: &Fixture, reason: &str, corrected: Instant) {
     reason_of_tenant(bench, reason).await;
     let took = corrected.elapsed();
-    assert!(took < SOON, "{reason} after {took:?}\n{}", bench.where_to_look());
+    assert!(took < SOON, "{reason} after {took:?}\n{}", bench.log_tail());
 }
 
 /// The tenant resource as its user wrote it.
-async fn generation(bench: &Bench) -> Option<i64> {
+async fn generation(bench: &Fixture) -> Option<i64> {
     bench.api::<Auth0Tenant>().get("acme").await.unwrap().metadata.generation
 }
 
@@ -84,15 +85,15 @@ async fn a_tenant_signs_in_with_each_algorithm_and_each_form_of_a_key() {
         for (form, pem) in [("pkcs1", PKCS1), ("pkcs8", PKCS8)] {
             bench.simulator.add_client(manager(PUBLIC, registered)).unwrap();
             bench.write_secret("signing-key", &[("tls.key", pem)]).await;
-            bench.create_tenant(with_key(algorithm)).await;
+            bench.apply_tenant(with_key(algorithm)).await;
             let name = format!("{form}-{}", algorithm.to_lowercase());
-            bench.rotation(&name, json!({})).await;
-            bench.rotated(&name, 1).await;
+            bench.apply_rotation(&name, json!({})).await;
+            bench.wait_until_rotated(&name, 1).await;
             bench.request(&name, "rotate/now").await;
             let rotated = |resource: &auth0_rotator::api::ClientSecretRotation| {
                 resource.status.as_ref().and_then(|status| status.current) == Some(2)
             };
-            bench.wait(&name, "rotated", rotated).await;
+            bench.wait_for(&name, "rotated", rotated).await;
             bench.assert_published(&name).await;
         }
     }
@@ -104,32 +105,32 @@ async fn a_key_that_auth0_does_not_know_is_refused_until_the_secret_is_corrected
     let mut bench = bench(PUBLIC).await;
     bench.write_secret("signing-key", &[("tls.key", OTHER)]).await;
     bench.start_operator();
-    bench.rotation("shop", json!({})).await;
+    bench.apply_rotation("shop", json!({})).await;
     let message = reason_of_tenant(&bench, "CredentialsRejected").await;
     assert!(message.contains("public key") && message.contains("keyId"), "{message}");
     backed_off(&bench).await;
     let before = generation(&bench).await;
     bench.write_secret("signing-key", &[("tls.key", PKCS8)]).await;
     seen_soon(&bench, "Usable", Instant::now()).await;
-    bench.rotated("shop", 1).await;
+    bench.wait_until_rotated("shop", 1).await;
     assert_eq!(generation(&bench).await, before);
     bench.finish().await;
 }
 
 #[tokio::test]
 async fn a_corrected_client_secret_is_seen_at_once() {
-    let mut bench = Bench::without_operator().await;
+    let mut bench = Fixture::without_operator().await;
     let wrong = [("client_id", MANAGER), ("client_secret", "wrong")];
     bench.write_secret("auth0-management", &wrong).await;
     bench.start_operator();
-    bench.rotation("shop", json!({})).await;
+    bench.apply_rotation("shop", json!({})).await;
     reason_of_tenant(&bench, "CredentialsRejected").await;
     backed_off(&bench).await;
     let secret = bench.simulator.client_secret(MANAGER).unwrap();
     let right = [("client_id", MANAGER), ("client_secret", secret.expose_secret())];
     bench.write_secret("auth0-management", &right).await;
     seen_soon(&bench, "Usable", Instant::now()).await;
-    bench.rotated("shop", 1).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.finish().await;
 }
 
@@ -154,7 +155,7 @@ async fn a_key_that_can_not_be_used_is_told_as_soon_as_it_is_there() {
             if message.contains(says) {
                 break;
             }
-            assert!(written.elapsed() < SOON, "{says}: {message}\n{}", bench.where_to_look());
+            assert!(written.elapsed() < SOON, "{says}: {message}\n{}", bench.log_tail());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -169,15 +170,15 @@ async fn a_key_is_replaced_while_the_operator_runs() {
     let mut bench = bench(PUBLIC).await;
     bench.write_secret("signing-key", &[("tls.key", PKCS8)]).await;
     bench.start_operator();
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.write_secret("signing-key", &[("tls.key", OTHER)]).await;
     bench.simulator.add_client(manager(OTHER_PUBLIC, KeyAlgorithm::RS256)).unwrap();
     let since = bench.simulator.audit_log(0).last().unwrap().seq;
     // The token in use expires.
     tokio::time::sleep(Duration::from_secs(3)).await;
     bench.request("shop", "rotate/now").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     let log = bench.simulator.audit_log(since);
     assert!(log.iter().any(|entry| entry.kind == AuditKind::Login), "the new key was used");
     assert!(!log.iter().any(|entry| entry.kind == AuditKind::FailedLogin), "the old one was not");
@@ -189,8 +190,8 @@ async fn credentials_that_are_revoked_in_use_are_told_and_put_right() {
     let mut bench = bench(PUBLIC).await;
     bench.write_secret("signing-key", &[("tls.key", PKCS8)]).await;
     bench.start_operator();
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.simulator.add_client(manager(OTHER_PUBLIC, KeyAlgorithm::RS256)).unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     bench.request("shop", "rotate/now").await;
@@ -200,17 +201,17 @@ async fn credentials_that_are_revoked_in_use_are_told_and_put_right() {
     bench.write_secret("signing-key", &[("tls.key", OTHER)]).await;
     seen_soon(&bench, "Usable", Instant::now()).await;
     let published = Instant::now() + DEADLINE;
-    while bench.rotations("shop") == 0 {
-        assert!(Instant::now() < published, "never rotated\n{}", bench.where_to_look());
+    while bench.rotation_count("shop") == 0 {
+        assert!(Instant::now() < published, "never rotated\n{}", bench.log_tail());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     bench.finish().await;
 }
 
 #[tokio::test]
 async fn a_tenant_has_exactly_one_kind_of_credentials() {
-    let bench = Bench::without_operator().await;
+    let bench = Fixture::without_operator().await;
     let api = bench.api::<Auth0Tenant>();
     let tenant = api.get("acme").await.unwrap();
     for over in [

@@ -1,8 +1,8 @@
 //! Definitions that are missing, older or later than the operator.
 
 use std::{
-    path::PathBuf,
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,14 +14,13 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams},
     discovery::ApiResource,
 };
-use local_cluster::ControlPlane;
+use local_cluster::{ControlPlane, supervised::SupervisedDir};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::{
-    bench::{Bench, DEADLINE, MANAGER, SCOPES, from},
-    cluster::described,
-    operator::Operator,
+use testkit::{
+    auth0::{MANAGER, SCOPES},
+    cluster::wait_for_openapi,
+    fixture::{DEADLINE, Fixture, from_json},
+    operator::{self, Operator, OperatorCommand},
 };
 
 const ROTATIONS: &str = "clientsecretrotations.auth0-rotator.dev";
@@ -30,7 +29,7 @@ const ROTATIONS: &str = "clientsecretrotations.auth0-rotator.dev";
 struct Bare {
     control_plane: ControlPlane,
     client: Client,
-    folder: TempDir,
+    log_dir: Arc<SupervisedDir>,
 }
 
 impl Bare {
@@ -38,13 +37,16 @@ impl Bare {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let control_plane = ControlPlane::start().await.unwrap();
         let client = Client::try_from(control_plane.client_config()).unwrap();
-        Bare { control_plane, client, folder: TempDir::new().unwrap() }
+        let log_dir = operator::log_dir("auth0-rotator-test-").unwrap();
+        Bare { control_plane, client, log_dir }
     }
 
     /// An operator with no permissions at all: it needs none to see the definitions.
     fn operator(&self, arguments: &[&str]) -> Operator {
-        let kubeconfig: PathBuf = self.control_plane.kubeconfig_for("nobody", &[]).unwrap();
-        Operator::start(self.folder.path(), &kubeconfig, arguments)
+        let kubeconfig = self.control_plane.kubeconfig_for("nobody", &[]).unwrap();
+        let executable = operator::executable().unwrap();
+        let command = OperatorCommand::new(executable, kubeconfig, self.log_dir.clone());
+        command.args(arguments.iter().copied()).spawn().unwrap()
     }
 
     async fn install(&self, change: impl Fn(&mut Value)) {
@@ -60,7 +62,7 @@ async fn install(client: &Client, change: impl Fn(&mut Value)) {
         change(&mut crd);
         let name = crd["metadata"]["name"].as_str().unwrap().to_owned();
         let params = PatchParams::apply("tests").force();
-        let crd: CustomResourceDefinition = from(crd);
+        let crd: CustomResourceDefinition = from_json(crd);
         api.patch(&name, &params, &Patch::Apply(&crd)).await.unwrap();
         let established = kube::runtime::conditions::is_crd_established();
         let waiting = kube::runtime::wait::await_condition(api.clone(), &name, established);
@@ -116,7 +118,7 @@ async fn an_operator_without_definitions_says_so_and_waits_for_them() {
 
     bare.install(|_| ()).await;
     says(&operator, "the watches are not synced yet").await;
-    assert!(operator.stop().await.success());
+    assert!(operator.terminate().await.unwrap().success());
 }
 
 #[tokio::test]
@@ -125,7 +127,7 @@ async fn an_operator_that_waits_for_definitions_can_be_stopped() {
     let operator = bare.operator(&["--namespace", "default"]);
     let said = says(&operator, "CRDs are not installed").await;
     assert!(!said.contains("clusterauth0tenants"), "one namespace doesn't need them: {said}");
-    assert!(operator.stop().await.success());
+    assert!(operator.terminate().await.unwrap().success());
 }
 
 #[tokio::test]
@@ -154,19 +156,19 @@ async fn an_operator_with_later_definitions_works_and_leaves_what_it_does_not_kn
         .start()
         .await
         .unwrap();
-    let mut bench = Bench::on_its_own(simulator).await;
+    let mut bench = Fixture::with_dedicated_control_plane(simulator).await;
     install(&bench.client, |crd| {
         if is_rotation(crd) {
             fields(crd, "spec").insert("futureWish".to_owned(), json!({ "type": "string" }));
         }
     })
     .await;
-    described(&bench.client, "futureWish").await;
+    wait_for_openapi(&bench.client, "futureWish").await.unwrap();
     bench.start_operator();
-    bench.rotation("checkout", json!({ "futureWish": "kept" })).await;
-    bench.rotated("checkout", 1).await;
+    bench.apply_rotation("checkout", json!({ "futureWish": "kept" })).await;
+    bench.wait_until_rotated("checkout", 1).await;
     bench.request("checkout", "rotate/now").await;
-    bench.rotated("checkout", 2).await;
+    bench.wait_until_rotated("checkout", 2).await;
     assert!(logged(
         bench.operator(),
         "ignores unknown fields: ClientSecretRotation.spec.futureWish"
@@ -195,7 +197,7 @@ async fn wait_ready_polls_until_the_operator_is_ready() {
     assert_eq!(ready.status.code(), Some(1));
     let said = String::from_utf8(ready.stderr).unwrap();
     assert!(said.contains("CRDs are not installed"), "{said}");
-    operator.stop().await;
+    operator.terminate().await.unwrap();
     let gone = wait_ready(format!("http://{health}/readyz"), "1s").await.unwrap();
     let said = String::from_utf8(gone.stderr).unwrap();
     assert!(said.contains("is not ready after"), "{said}");

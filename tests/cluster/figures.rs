@@ -7,24 +7,26 @@ use auth0_simulator::Operation;
 use futures::{StreamExt as _, stream};
 use kube::api::ListParams;
 use serde_json::json;
-
-use crate::bench::{Bench, DEADLINE, MANAGER};
+use testkit::{
+    auth0::MANAGER,
+    fixture::{DEADLINE, Fixture},
+};
 
 #[tokio::test]
 async fn a_restart_with_nothing_due_writes_nothing_and_asks_nothing() {
-    let mut bench = Bench::start().await;
+    let mut bench = Fixture::start().await;
     let names: Vec<_> = (0..20).map(|number| format!("app-{number}")).collect();
     for name in &names {
-        bench.rotation(name, json!({ "schedule": { "every": "1h" } })).await;
+        bench.apply_rotation(name, json!({ "schedule": { "every": "1h" } })).await;
     }
     for name in &names {
-        bench.rotated(name, 1).await;
+        bench.wait_until_rotated(name, 1).await;
     }
-    assert!(bench.take_operator().stop().await.success());
+    bench.stop_operator().await;
     let versions = versions(&bench, &names).await;
     let before = bench.simulator.counters();
     bench.start_operator();
-    bench.operator().ready().await;
+    bench.operator().wait_until_ready().await;
     // Every resource has been looked at.
     let deadline = Instant::now() + Duration::from_secs(20);
     while bench.operator().metric("auth0_rotator_reconcile_total{result=\"ok\"}").await < 20.0 {
@@ -46,7 +48,7 @@ async fn a_restart_with_nothing_due_writes_nothing_and_asks_nothing() {
 #[tokio::test]
 async fn a_drift_check_of_1000_resources_takes_ten_requests() {
     const RESOURCES: usize = 1000;
-    let bench = Bench::start().await;
+    let bench = Fixture::start().await;
     // The management client is one of the tenant's clients.
     let names: Vec<_> = (1..RESOURCES).map(|number| format!("app-{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).chain([MANAGER]).collect();
@@ -57,7 +59,7 @@ async fn a_drift_check_of_1000_resources_takes_ten_requests() {
                 // Its Secret is the one that the operator signs in with.
                 spec["target"] = json!({ "name": "auth0-management", "adopt": true });
             }
-            bench.rotation(name, spec).await;
+            bench.apply_rotation(name, spec).await;
         })
         .await;
     all_at_rest(&bench, RESOURCES).await;
@@ -77,7 +79,7 @@ async fn a_drift_check_of_1000_resources_takes_ten_requests() {
     assert_eq!(checks().await, 0.0);
     let before = requests();
     // One of them asks for a check of the tenant, and the next one comes long after this test.
-    bench.rotation("app-7", json!({ "driftCheck": { "every": "10s" } })).await;
+    bench.apply_rotation("app-7", json!({ "driftCheck": { "every": "10s" } })).await;
     let deadline = Instant::now() + Duration::from_secs(30);
     while checks().await < 1.0 {
         assert!(Instant::now() < deadline);
@@ -90,10 +92,10 @@ async fn a_drift_check_of_1000_resources_takes_ten_requests() {
 }
 
 /// Waits until so many resources are at rest: as long as it takes, while there is progress.
-async fn all_at_rest(bench: &Bench, wanted: usize) {
+async fn all_at_rest(bench: &Fixture, wanted: usize) {
     let (mut last, mut deadline) = (0, Instant::now() + DEADLINE);
     while last < wanted {
-        assert!(Instant::now() < deadline, "{last} of {wanted}\n{}", bench.where_to_look());
+        assert!(Instant::now() < deadline, "{last} of {wanted}\n{}", bench.log_tail());
         tokio::time::sleep(Duration::from_millis(500)).await;
         let all = bench.api::<ClientSecretRotation>().list(&ListParams::default()).await.unwrap();
         let is_at_rest = |resource: &&ClientSecretRotation| {
@@ -108,7 +110,7 @@ async fn all_at_rest(bench: &Bench, wanted: usize) {
 }
 
 /// The versions of all resources and of their Secrets.
-async fn versions(bench: &Bench, names: &[String]) -> Vec<Option<String>> {
+async fn versions(bench: &Fixture, names: &[String]) -> Vec<Option<String>> {
     let mut versions = Vec::new();
     for name in names {
         versions.push(bench.get(name).await.metadata.resource_version);

@@ -1,7 +1,6 @@
 //! The process is killed before and after each effect, and started again.
 
 use std::{
-    os::unix::process::ExitStatusExt as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,12 +9,11 @@ use auth0_rotator::{api::ClientSecretRotation, failpoint::FAILPOINTS};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-
-use crate::{
-    bench::{Bench, DEADLINE, WINDOW, from},
-    operator::Operator,
+use testkit::{
+    fixture::{DEADLINE, Fixture, from_json},
+    operator::is_killed,
 };
+use tokio::sync::Semaphore;
 
 /// The most times that one place is passed in a rotation.
 const TIMES: usize = 8;
@@ -23,7 +21,7 @@ const TIMES: usize = 8;
 /// How many operators are tried at a time: they wait most of the time.
 const AT_A_TIME: usize = 6;
 
-async fn web(bench: &Bench) {
+async fn web(bench: &Fixture) {
     let labels = json!({ "app": "web" });
     let containers = json!([{ "name": "app", "image": "none" }]);
     let object = json!({
@@ -33,7 +31,7 @@ async fn web(bench: &Bench) {
             "template": { "metadata": { "labels": labels }, "spec": { "containers": containers } },
         },
     });
-    bench.api::<Deployment>().create(&PostParams::default(), &from(object)).await.unwrap();
+    bench.api::<Deployment>().create(&PostParams::default(), &from_json(object)).await.unwrap();
     let status = json!({ "status": { "observedGeneration": 100 } });
     let params = PatchParams::default();
     bench.api::<Deployment>().patch_status("web", &params, &Patch::Merge(status)).await.unwrap();
@@ -42,23 +40,23 @@ async fn web(bench: &Bench) {
 /// A rotation whose operator is killed when it passes a place for that time. False when it doesn't
 /// pass it so often.
 async fn killed_at(place: &str, time: usize, strategy: &str) -> bool {
-    let mut bench = Bench::start().await;
+    let mut bench = Fixture::start().await;
     web(&bench).await;
     let spec: Value = json!({
         "strategy": strategy, "staging": { "period": "1s" },
         "consumers": { "restart": [{ "kind": "Deployment", "name": "web" }] },
     });
-    bench.rotation("shop", spec).await;
-    bench.rotated("shop", 1).await;
-    assert!(bench.take_operator().stop().await.success());
+    bench.apply_rotation("shop", spec).await;
+    bench.wait_until_rotated("shop", 1).await;
+    bench.stop_operator().await;
 
     start_at(&mut bench, &format!("{place}={}*off->return", time - 1));
     bench.request("shop", "rotate/now").await;
     let was_killed = killed_before_it_is_done(&mut bench, place).await;
     bench.start_operator();
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     bench.assert_published("shop").await;
-    assert_eq!(bench.list("shop").await.len(), 1, "{strategy}: {place}, time {time}");
+    assert_eq!(bench.published_values("shop").await.len(), 1, "{strategy}: {place}, time {time}");
     let effects = bench.simulator.counters().client("shop").effects;
     let changes = effects.rotations + effects.patches;
     // A PATCH with the value that is there is counted as one by Auth0, and changes nothing.
@@ -72,31 +70,27 @@ async fn killed_at(place: &str, time: usize, strategy: &str) -> bool {
 }
 
 /// An operator that ends at a place, in the notation of the crate `fail`.
-fn start_at(bench: &mut Bench, failpoints: &str) {
-    let window = format!("{}s", WINDOW.as_secs());
-    let mut arguments = vec!["--namespace", &bench.namespace, "--allow-http-endpoints"];
-    arguments.extend(["--propagation-window", &window]);
-    let variable = [("FAILPOINTS", failpoints)];
-    let folder = bench.folder.path();
-    bench.operator = Some(Operator::start_with(folder, &bench.kubeconfig, &arguments, &variable));
+fn start_at(bench: &mut Fixture, failpoints: &str) {
+    let command = bench.operator_command().args(["--allow-http-endpoints"]);
+    bench.operator = Some(command.env("FAILPOINTS", failpoints).spawn().unwrap());
 }
 
 /// Waits until the operator was killed (true), or has done all that the rotation takes.
-async fn killed_before_it_is_done(bench: &mut Bench, place: &str) -> bool {
+async fn killed_before_it_is_done(bench: &mut Fixture, place: &str) -> bool {
     let deadline = Instant::now() + DEADLINE;
     let mut operator = bench.take_operator();
     let status = loop {
-        if let Some(status) = operator.ended() {
+        if let Some(status) = operator.exit_status() {
             break status;
         }
         if is_done(&bench.get("shop").await) {
             // What it is still doing may lead it past the place: it is asked to end, and says how.
-            break operator.stop().await;
+            break operator.terminate().await.unwrap();
         }
-        assert!(Instant::now() < deadline, "neither\n{}", bench.where_to_look());
+        assert!(Instant::now() < deadline, "neither\n{}", bench.log_tail());
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    let was_killed = status.signal() == Some(9);
+    let was_killed = is_killed(status);
     assert!(was_killed || status.success(), "{place}: {status}");
     was_killed
 }

@@ -7,9 +7,7 @@
 
 mod answers;
 mod attempts;
-mod bench;
 mod budget;
-mod cluster;
 mod consumers;
 mod credentials;
 mod definitions;
@@ -17,18 +15,13 @@ mod figures;
 mod high_availability;
 #[cfg(feature = "failpoints")]
 mod kills;
-mod leaks;
 mod lifecycle;
 mod manifests;
 mod monitoring;
 mod network;
-mod obstacles;
-mod operator;
 mod permissions;
-mod place;
 mod rbac;
 mod refused;
-mod replicas;
 mod requests;
 #[cfg(feature = "failpoints")]
 mod stale;

@@ -3,8 +3,7 @@
 use std::{fs, process::Command};
 
 use auth0_rotator::api::crds_yaml;
-
-use crate::cluster::control_plane;
+use testkit::fixture::shared_control_plane;
 
 #[test]
 fn the_folder_crds_has_what_the_binary_prints() {
@@ -78,7 +77,7 @@ fn a_port_that_is_taken_is_told_with_status_1() {
 
 #[tokio::test]
 async fn kubectl_explains_and_lists_the_resources() {
-    let control_plane = control_plane().await;
+    let control_plane = shared_control_plane().await;
     let kubectl = |arguments: &[&str]| {
         let output = control_plane.kubectl().unwrap().args(arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

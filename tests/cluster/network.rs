@@ -15,6 +15,10 @@ use rustls::{
 };
 use secrecy::ExposeSecret as _;
 use serde_json::json;
+use testkit::{
+    auth0::{MANAGER, SCOPES},
+    fixture::Fixture,
+};
 use tokio::{
     io::{
         AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional,
@@ -23,11 +27,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{
-    bench::{Bench, MANAGER, SCOPES, WINDOW},
-    operator::Operator,
-    tenants::reason_of_tenant,
-};
+use crate::tenants::reason_of_tenant;
 
 /// A proxy that makes tunnels, all of them to one address, and keeps what it was told.
 struct Proxy {
@@ -84,37 +84,33 @@ async fn a_proxy_gets_a_tunnel_and_hosts_of_no_proxy_are_called_directly() {
         .await
         .unwrap();
     let proxy = Proxy::to(address(&simulator)).await;
-    let mut bench = Bench::with(simulator).await;
+    let mut bench = Fixture::with_simulator(simulator).await;
     let bundle = certificate.cert.pem();
     // Without an endpoint: https://acme.eu.auth0.com, which only the proxy knows a way to.
-    bench.create_tenant(json!({ "endpoint": null, "caBundle": bundle })).await;
-    let window = format!("{}s", WINDOW.as_secs());
-    let arguments = ["--namespace", &bench.namespace, "--propagation-window", &window];
+    bench.apply_tenant(json!({ "endpoint": null, "caBundle": bundle })).await;
     let proxy_url = format!("http://127.0.0.1:{}", proxy.port);
-    let variables = [("HTTPS_PROXY", proxy_url.as_str()), ("NO_PROXY", "127.0.0.1")];
-    let operator =
-        Operator::start_with(bench.folder.path(), &bench.kubeconfig, &arguments, &variables);
-    bench.operator = Some(operator);
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    let command = bench.operator_command().env("HTTPS_PROXY", proxy_url);
+    bench.operator = Some(command.env("NO_PROXY", "127.0.0.1").spawn().unwrap());
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     let told = proxy.told();
     assert!(!told.is_empty());
     for head in &told {
         assert!(head.starts_with("CONNECT acme.eu.auth0.com:443 HTTP/1.1\r\n"), "{head}");
         assert!(!head.to_ascii_lowercase().contains("authorization"), "{head}");
     }
-    fs::write(bench.folder.path().join("proxy"), told.concat()).unwrap();
+    fs::write(bench.log_dir.path().join("proxy"), told.concat()).unwrap();
 
-    bench.create_tenant(json!({ "caBundle": bundle })).await;
+    bench.apply_tenant(json!({ "caBundle": bundle })).await;
     let before = bench.simulator.audit_log(0).len();
     bench.request("shop", "rotate/again").await;
-    bench.rotated("shop", 3).await;
+    bench.wait_until_rotated("shop", 3).await;
     assert!(bench.simulator.audit_log(0).len() > before);
     let direct = proxy.told().len();
     bench.request("shop", "rotate/once more").await;
-    bench.rotated("shop", 4).await;
+    bench.wait_until_rotated("shop", 4).await;
     assert_eq!(proxy.told().len(), direct, "a host of NO_PROXY was called through the proxy");
     bench.finish().await;
 }
@@ -144,15 +140,15 @@ async fn tls_1_2(target: String, certificate: &rcgen::CertifiedKey<rcgen::KeyPai
 
 #[tokio::test]
 async fn tls_1_2_is_spoken() {
-    let mut bench = Bench::without_operator().await;
+    let mut bench = Fixture::without_operator().await;
     let certificate = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     let url = tls_1_2(address(&bench.simulator), &certificate).await;
-    bench.create_tenant(json!({ "endpoint": url, "caBundle": certificate.cert.pem() })).await;
+    bench.apply_tenant(json!({ "endpoint": url, "caBundle": certificate.cert.pem() })).await;
     bench.start_operator_with(&[]);
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     bench.finish().await;
 }
 
@@ -166,7 +162,7 @@ fn hello_of_tls_1_1() -> Vec<u8> {
 
 #[tokio::test]
 async fn tls_older_than_1_2_is_not_spoken() {
-    let mut bench = Bench::without_operator().await;
+    let mut bench = Fixture::without_operator().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let (heard, mut answers) = tokio::sync::mpsc::unbounded_channel();
@@ -182,7 +178,7 @@ async fn tls_older_than_1_2_is_not_spoken() {
             let _ = heard.send(answer);
         }
     });
-    bench.create_tenant(json!({ "endpoint": url })).await;
+    bench.apply_tenant(json!({ "endpoint": url })).await;
     bench.start_operator_with(&[]);
     reason_of_tenant(&bench, "Unreachable").await;
     // A fatal alert (RFC 5246, section 7.2), and nothing besides.
@@ -192,7 +188,7 @@ async fn tls_older_than_1_2_is_not_spoken() {
 }
 
 /// Adds the tenant `beta`, which is another Auth0.
-async fn beta(bench: &Bench) -> Simulator {
+async fn beta(bench: &Fixture) -> Simulator {
     let simulator = Simulator::builder()
         .domain("beta.eu.auth0.com")
         .propagation(Duration::ZERO..=Duration::ZERO)
@@ -219,32 +215,32 @@ async fn beta(bench: &Bench) -> Simulator {
 }
 
 /// How long a rotation takes that is asked for.
-async fn rotation_takes(bench: &Bench, number: u64) -> Duration {
+async fn rotation_takes(bench: &Fixture, number: u64) -> Duration {
     let started = Instant::now();
     bench.request("beta-shop", &format!("rotate/{number}")).await;
-    bench.rotated("beta-shop", number).await;
+    bench.wait_until_rotated("beta-shop", number).await;
     started.elapsed()
 }
 
 #[tokio::test]
 async fn a_tenant_that_hangs_does_not_delay_another() {
-    let mut bench = Bench::start().await;
+    let mut bench = Fixture::start().await;
     let beta = beta(&bench).await;
     for value in beta.value_history().secrets {
         bench.confidential.push(value.expose_secret().to_owned());
     }
     let spec = json!({ "clientId": "beta-shop", "tenantRef": { "name": "beta" } });
     bench.simulator.add_client(ClientSeed::new("beta-shop")).unwrap();
-    bench.rotation("beta-shop", spec).await;
-    bench.rotated("beta-shop", 1).await;
+    bench.apply_rotation("beta-shop", spec).await;
+    bench.wait_until_rotated("beta-shop", 1).await;
     let alone = rotation_takes(&bench, 2).await;
 
     let hangs = Action::Delay { ms: 600_000, when: When::Before };
     bench.simulator.faults().inject(Fault::new(hangs).unlimited()).unwrap();
     for number in 0..50 {
-        bench.rotation(&format!("shop-{number}"), json!({})).await;
+        bench.apply_rotation(&format!("shop-{number}"), json!({})).await;
     }
-    bench.reason("shop-49", "Reconciling", "NoResponse").await;
+    bench.wait_for_reason("shop-49", "Reconciling", "NoResponse").await;
     let beside = rotation_takes(&bench, 3).await;
     assert!(beside < alone + Duration::from_secs(3), "{beside:?}, and {alone:?} alone");
     bench.finish().await;

@@ -22,11 +22,11 @@ use local_cluster::ControlPlane;
 use secrecy::ExposeSecret as _;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-
-use crate::{
-    bench::{Bench, DEADLINE, MANAGER, from},
-    cluster::{OPERATOR, control_plane},
-    place::{Place, auth0},
+use testkit::{
+    auth0::{MANAGER, tenant_with_clients},
+    cluster::OPERATOR_USER,
+    fixture::{DEADLINE, Fixture, NamespaceFixture, from_json, shared_control_plane},
+    manifests::merge,
 };
 
 /// A verb on a resource, as rules and audit logs name it, and the only name that it may have.
@@ -35,60 +35,68 @@ type Use = (String, String, String, Option<String>);
 #[tokio::test]
 async fn the_cluster_role_is_used_and_suffices() {
     let clients = ["plain", "staged", "owned", "adopted", "drifting", "shared"];
-    let mut bench = Bench::with_cluster(auth0(&clients).await).await;
-    bench.operator().ready().await;
-    assert!(bench.take_operator().stop().await.success());
-    bench.allow_leases().await;
+    let mut bench = Fixture::cluster_wide(tenant_with_clients(&clients).await).await;
+    bench.operator().wait_until_ready().await;
+    bench.stop_operator().await;
+    bench.grant_lease_access().await;
     bench.start_cluster_operator_with(&["--leader-elect"]);
-    tour(&bench, &Place::of(&bench)).await;
+    tour(&bench, &bench.operator_namespace()).await;
     bench
-        .share(json!([{ "namespaces": { "matchLabels": { "a": "b" } }, "clientIds": ["*"] }]))
+        .apply_shared_tenant(
+            json!([{ "namespaces": { "matchLabels": { "a": "b" } }, "clientIds": ["*"] }]),
+        )
         .await;
-    let place = bench.place("shared", json!({ "a": "b" })).await;
-    place.rotation("shared", "shared", json!({})).await;
-    place.rotated("shared", 1).await;
+    let place = bench.create_namespace("shared", json!({ "a": "b" })).await;
+    place.apply_rotation_of("shared", "shared", json!({})).await;
+    place.wait_until_rotated("shared", 1).await;
     place.request("shared", "rotate/now").await;
-    place.rotated("shared", 2).await;
-    judge("deploy/operator.yaml", bench.own.as_ref().unwrap(), OPERATOR);
+    place.wait_until_rotated("shared", 2).await;
+    judge("deploy/operator.yaml", bench.dedicated_control_plane.as_ref().unwrap(), OPERATOR_USER);
     bench.finish().await;
 }
 
 #[tokio::test]
 async fn the_role_of_one_namespace_is_used_and_suffices() {
     let clients = ["plain", "staged", "owned", "adopted", "drifting"];
-    let mut bench = Bench::with_role(auth0(&clients).await).await;
+    let mut bench = Fixture::with_namespaced_role(tenant_with_clients(&clients).await).await;
     let namespace = bench.namespace.clone();
     let election = ["--leader-elect", "--operator-namespace", &namespace];
     bench.start_operator_with(&[["--allow-http-endpoints"].as_slice(), &election].concat());
-    tour(&bench, &Place::of(&bench)).await;
+    tour(&bench, &bench.operator_namespace()).await;
     let user = format!("system:serviceaccount:{}:auth0-rotator", bench.namespace);
-    judge("deploy/namespaced.yaml", control_plane().await, &user);
+    judge("deploy/namespaced.yaml", shared_control_plane().await, &user);
     bench.finish().await;
 }
 
 /// All that the operator does, with a tenant of the namespace.
-async fn tour(bench: &Bench, place: &Place<'_>) {
+async fn tour(bench: &Fixture, place: &NamespaceFixture) {
     let spec = |over: Value| {
         let mut spec = json!({ "tenantRef": { "kind": "Auth0Tenant", "name": "acme" } });
-        crate::bench::merge(&mut spec, over);
+        merge(&mut spec, over);
         spec
     };
-    place.rotation("plain", "plain", spec(json!({}))).await;
+    place.apply_rotation_of("plain", "plain", spec(json!({}))).await;
     place
-        .rotation("owned", "owned", spec(json!({ "target": { "deletionPolicy": "Delete" } })))
+        .apply_rotation_of(
+            "owned",
+            "owned",
+            spec(json!({ "target": { "deletionPolicy": "Delete" } })),
+        )
         .await;
-    place.write_secret("adopted-auth0", json!({ "theirs": "x" }), json!({})).await;
-    place.rotation("adopted", "adopted", spec(json!({ "target": { "adopt": true } }))).await;
+    place.write_annotated_secret("adopted-auth0", json!({ "theirs": "x" }), json!({})).await;
+    place
+        .apply_rotation_of("adopted", "adopted", spec(json!({ "target": { "adopt": true } })))
+        .await;
     let drift = json!({ "driftCheck": { "every": "1s" } });
-    place.rotation("drifting", "drifting", spec(drift)).await;
+    place.apply_rotation_of("drifting", "drifting", spec(drift)).await;
     for name in ["plain", "owned", "adopted", "drifting"] {
-        place.rotated(name, 1).await;
+        place.wait_until_rotated(name, 1).await;
     }
     place.request("plain", "rotate/now").await;
-    place.rotated("plain", 2).await;
+    place.wait_until_rotated("plain", 2).await;
     place.api::<Secret>().delete("plain-auth0", &Default::default()).await.unwrap();
     bench.simulator.dashboard_rotate("drifting").unwrap();
-    place.rotated("drifting", 2).await;
+    place.wait_until_rotated("drifting", 2).await;
 
     consumers(place).await;
     let restart = ["Deployment", "StatefulSet", "DaemonSet"]
@@ -97,24 +105,24 @@ async fn tour(bench: &Bench, place: &Place<'_>) {
         "strategy": "Staged",
         "consumers": { "restart": restart, "rolloutTimeout": "1s" },
     });
-    place.rotation("staged", "staged", spec(staged)).await;
-    place.rotated("staged", 1).await;
+    place.apply_rotation_of("staged", "staged", spec(staged)).await;
+    place.wait_until_rotated("staged", 1).await;
     place.request("staged", "rotate/now").await;
-    place.stalled("staged", "RolloutInProgress").await;
+    place.wait_until_stalled("staged", "RolloutInProgress").await;
     rolled_out(place).await;
-    place.rotated("staged", 2).await;
+    place.wait_until_rotated("staged", 2).await;
     wrong_credentials(bench, place).await;
 }
 
 /// Credentials that are corrected are seen by a watch.
-async fn wrong_credentials(bench: &Bench, place: &Place<'_>) {
+async fn wrong_credentials(bench: &Fixture, place: &NamespaceFixture) {
     let wrong = json!({ "client_id": MANAGER, "client_secret": "wrong" });
-    place.write_secret("other-management", wrong, json!({})).await;
+    place.write_annotated_secret("other-management", wrong, json!({})).await;
     let tenant = json!({
         "domain": "acme.eu.auth0.com", "endpoint": bench.simulator.url(),
         "credentials": { "clientSecret": { "secretRef": { "name": "other-management" } } },
     });
-    place.tenant("other", tenant).await.unwrap();
+    place.try_apply_tenant("other", tenant).await.unwrap();
     tenant_is(place, "CredentialsRejected").await;
     let secret = bench.simulator.client_secret(MANAGER).unwrap();
     let right = json!({ "stringData": { "client_secret": secret.expose_secret() } });
@@ -124,7 +132,7 @@ async fn wrong_credentials(bench: &Bench, place: &Place<'_>) {
     tenant_is(place, "Usable").await;
 }
 
-async fn tenant_is(place: &Place<'_>, reason: &str) {
+async fn tenant_is(place: &NamespaceFixture, reason: &str) {
     let deadline = std::time::Instant::now() + DEADLINE;
     loop {
         let status = place.api::<Auth0Tenant>().get("other").await.unwrap().status;
@@ -140,7 +148,7 @@ async fn tenant_is(place: &Place<'_>, reason: &str) {
 }
 
 /// One workload of each kind, whose pods a controller manager would have to make.
-async fn consumers(place: &Place<'_>) {
+async fn consumers(place: &NamespaceFixture) {
     let labels = json!({ "app": "web" });
     let object = |more: Value| {
         let mut object = json!({
@@ -153,7 +161,7 @@ async fn consumers(place: &Place<'_>) {
                 },
             },
         });
-        crate::bench::merge(&mut object, more);
+        merge(&mut object, more);
         object
     };
     create::<Deployment>(place, object(json!({ "spec": { "replicas": 1 } }))).await;
@@ -162,7 +170,7 @@ async fn consumers(place: &Place<'_>) {
     create::<DaemonSet>(place, object(json!({}))).await;
 }
 
-async fn create<K>(place: &Place<'_>, object: Value)
+async fn create<K>(place: &NamespaceFixture, object: Value)
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -170,11 +178,11 @@ where
         + Serialize
         + DeserializeOwned,
 {
-    place.api::<K>().create(&PostParams::default(), &from(object)).await.unwrap();
+    place.api::<K>().create(&PostParams::default(), &from_json(object)).await.unwrap();
 }
 
 /// What the controllers would say once all pods are new and ready.
-async fn rolled_out(place: &Place<'_>) {
+async fn rolled_out(place: &NamespaceFixture) {
     let done = json!({
         "observedGeneration": 100, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1,
         "availableReplicas": 1,

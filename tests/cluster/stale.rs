@@ -5,60 +5,50 @@ use std::time::Duration;
 
 use rotation::Phase;
 use serde_json::json;
-
-use crate::{
-    bench::{Bench, WINDOW},
-    operator::Operator,
-};
+use testkit::{fixture::Fixture, operator::Operator};
 
 /// How long the first operator stands still: longer than the second one takes for two rotations.
 const STANDS_STILL: Duration = Duration::from_secs(25);
 
 /// An operator that stands still the first time that it passes `place`.
-fn start_still_at(bench: &Bench, place: &str) -> Operator {
-    let window = format!("{}s", WINDOW.as_secs());
-    let arguments = [
-        "--namespace",
-        &bench.namespace,
-        "--allow-http-endpoints",
-        "--propagation-window",
-        &window,
-    ];
+fn start_still_at(bench: &Fixture, place: &str) -> Operator {
     let still = format!("{place}=1*sleep({})", STANDS_STILL.as_millis());
-    let variable = [("FAILPOINTS", still.as_str())];
-    Operator::start_with(bench.folder.path(), &bench.kubeconfig, &arguments, &variable)
+    let command = bench.operator_command().args(["--allow-http-endpoints"]);
+    command.env("FAILPOINTS", still).spawn().unwrap()
 }
 
 /// What the first operator was about to do at Auth0 is out of date when it goes on: it isn't done.
 async fn is_not_done_late(strategy: &str, place: &str) {
-    let mut bench = Bench::start().await;
-    bench.rotation("shop", json!({ "strategy": strategy, "staging": { "period": "1s" } })).await;
-    bench.rotated("shop", 1).await;
-    assert!(bench.take_operator().stop().await.success());
+    let mut bench = Fixture::start().await;
+    bench
+        .apply_rotation("shop", json!({ "strategy": strategy, "staging": { "period": "1s" } }))
+        .await;
+    bench.wait_until_rotated("shop", 1).await;
+    bench.stop_operator().await;
 
     let first = start_still_at(&bench, place);
     bench.request("shop", "rotate/first").await;
     bench
-        .wait("shop", "about to be activated", |resource| {
+        .wait_for("shop", "about to be activated", |resource| {
             let rotation = resource.status.as_ref().and_then(|status| status.rotation.as_ref());
             rotation.is_some_and(|rotation| rotation.phase == Phase::Activating)
         })
         .await;
     let before = passes(&first);
     bench.start_operator();
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     bench.request("shop", "rotate/second").await;
-    bench.rotated("shop", 3).await;
-    let changes = |bench: &Bench| {
+    bench.wait_until_rotated("shop", 3).await;
+    let changes = |bench: &Fixture| {
         let effects = bench.simulator.counters().client("shop").effects;
         effects.rotations + effects.patches
     };
     assert_eq!(changes(&bench), 2);
     // The pass that stood still is over.
-    bench.until("the first operator has gone on", |_| passes(&first) > before).await;
+    bench.wait_until("the first operator has gone on", || passes(&first) > before).await;
     bench.assert_published("shop").await;
     assert_eq!(changes(&bench), 2, "what was out of date was not sent");
-    assert!(first.stop().await.success());
+    assert!(first.terminate().await.unwrap().success());
     bench.finish().await;
 }
 

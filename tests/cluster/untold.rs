@@ -6,16 +6,14 @@ use std::fs;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use testkit::fixture::{DEADLINE, Fixture};
 
-use crate::{
-    bench::Bench,
-    tenants::{reason_of_tenant, touch},
-};
+use crate::tenants::{reason_of_tenant, touch};
 
 #[tokio::test]
 async fn no_core_is_dumped() {
-    let bench = Bench::start().await;
-    bench.operator().ready().await;
+    let bench = Fixture::start().await;
+    bench.operator().wait_until_ready().await;
     let limits = fs::read_to_string(format!("/proc/{}/limits", bench.operator().pid())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     let words: Vec<&str> = core.split_whitespace().collect();
@@ -26,7 +24,7 @@ async fn no_core_is_dumped() {
 /// What stands in the credentials Secret instead of credentials is not quoted.
 #[tokio::test]
 async fn junk_in_a_credentials_secret_is_not_quoted() {
-    let mut bench = Bench::start().await;
+    let mut bench = Fixture::start().await;
     let junk = "junk-with-a-treasure-in-it-Qw83hFzLpA0v";
     bench.confidential.push(junk.to_owned());
     let not_json = format!("[\"{junk}\", 7");
@@ -38,7 +36,7 @@ async fn junk_in_a_credentials_secret_is_not_quoted() {
         touch(&bench).await;
         let message = reason_of_tenant(&bench, "CredentialsUnreadable").await;
         assert!(!message.contains("treasure"), "{message}");
-        bench.create_tenant(json!({})).await;
+        bench.apply_tenant(json!({})).await;
         touch(&bench).await;
         reason_of_tenant(&bench, "Usable").await;
     }
@@ -48,25 +46,25 @@ async fn junk_in_a_credentials_secret_is_not_quoted() {
 /// What is no text in the target Secret is replaced, and not quoted.
 #[tokio::test]
 async fn bytes_that_are_no_text_are_replaced() {
-    let bench = Bench::start().await;
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    let bench = Fixture::start().await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     // 0xff 0xfe, a NUL, and a list that is none.
     let data = json!({ "client_secret": "//4A", "client_secrets": "WyJubyBsaXN0" });
     let patch = json!({ "data": data });
     let params = PatchParams::default();
     bench.api::<Secret>().patch("shop-auth0", &params, &Patch::Merge(patch)).await.unwrap();
     let secret = bench.api::<Secret>();
-    let deadline = std::time::Instant::now() + crate::bench::DEADLINE;
+    let deadline = std::time::Instant::now() + DEADLINE;
     loop {
         let data = secret.get("shop-auth0").await.unwrap().data.unwrap();
         if data["client_secret"].0 != [0xff, 0xfe, 0] {
             break;
         }
-        assert!(std::time::Instant::now() < deadline, "{}", bench.where_to_look());
+        assert!(std::time::Instant::now() < deadline, "{}", bench.log_tail());
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    bench.rotated("shop", 1).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.assert_published("shop").await;
     bench.finish().await;
 }
@@ -75,39 +73,29 @@ async fn bytes_that_are_no_text_are_replaced() {
 #[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn a_panic_with_a_value_in_hand_does_not_tell_it() {
-    use crate::{bench::WINDOW, operator::Operator};
-
-    let mut bench = Bench::without_operator().await;
-    let window = format!("{}s", WINDOW.as_secs());
-    bench.rotation("shop", json!({})).await;
+    let mut bench = Fixture::without_operator().await;
+    bench.apply_rotation("shop", json!({})).await;
     bench.start_operator();
-    bench.rotated("shop", 1).await;
+    bench.wait_until_rotated("shop", 1).await;
     for (number, place) in ["before-publish", "after-rotate-secret"].into_iter().enumerate() {
-        assert!(bench.take_operator().stop().await.success());
-        let arguments = [
-            "--namespace",
-            &bench.namespace,
-            "--propagation-window",
-            &window,
-            "--allow-http-endpoints",
-        ];
+        bench.stop_operator().await;
         let panics = format!("{place}=panic(a test ends it here)");
-        let variables = [("FAILPOINTS", panics.as_str()), ("RUST_BACKTRACE", "full")];
-        let folder = bench.folder.path();
-        let mut operator = Operator::start_with(folder, &bench.kubeconfig, &arguments, &variables);
+        let command = bench.operator_command().args(["--allow-http-endpoints"]);
+        let command = command.env("FAILPOINTS", panics).env("RUST_BACKTRACE", "full");
+        let mut operator = command.spawn().unwrap();
         bench.request("shop", &format!("rotate/{number}")).await;
-        let deadline = std::time::Instant::now() + crate::bench::DEADLINE;
-        while operator.ended().is_none() {
+        let deadline = std::time::Instant::now() + DEADLINE;
+        while operator.exit_status().is_none() {
             assert!(std::time::Instant::now() < deadline, "{place}: it doesn't end");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        let told = fs::read_dir(folder).unwrap().any(|file| {
+        let told = fs::read_dir(bench.log_dir.path()).unwrap().any(|file| {
             let text = fs::read_to_string(file.unwrap().path()).unwrap();
             text.contains("panicked") && text.contains("a test ends it here")
         });
         assert!(told, "{place}: there is a panic to look through");
         bench.start_operator();
-        bench.rotated("shop", number as u64 + 2).await;
+        bench.wait_until_rotated("shop", number as u64 + 2).await;
     }
     bench.finish().await;
 }

@@ -13,8 +13,11 @@ use kube::api::{Patch, PatchParams};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, DEADLINE, MANAGER, SCOPES};
 use prometheus::{Prometheus, promtool};
+use testkit::{
+    auth0::{MANAGER, SCOPES},
+    fixture::{DEADLINE, Fixture},
+};
 
 fn file(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -39,7 +42,7 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
 
 /// Starts an operator with a resource that rotates, one whose client doesn't exist, a tenant that
 /// lacks a scope, and a tenant that is unreachable.
-async fn start_fixture() -> Bench {
+async fn start_fixture() -> Fixture {
     let reader = ClientSeed::new("reader").scopes(["read:clients", "update:client_keys"]);
     let simulator = Simulator::builder()
         .propagation(Duration::ZERO..=Duration::from_secs(1))
@@ -49,7 +52,7 @@ async fn start_fixture() -> Bench {
         .start()
         .await
         .unwrap();
-    let mut bench = Bench::with(simulator).await;
+    let mut bench = Fixture::with_simulator(simulator).await;
     let secret = bench.simulator.client_secret("reader").unwrap();
     let data = [("client_id", "reader"), ("client_secret", secret.expose_secret())];
     bench.write_secret("reader", &data).await;
@@ -81,25 +84,25 @@ async fn start_fixture() -> Bench {
         .await
         .unwrap();
     bench.start_operator();
-    bench.rotation("shop", json!({ "schedule": { "every": "1h" } })).await;
-    bench.rotated("shop", 1).await;
-    bench.try_rotation("missing", json!({})).await.unwrap();
-    bench.reason("missing", "Stalled", "ClientNotFound").await;
+    bench.apply_rotation("shop", json!({ "schedule": { "every": "1h" } })).await;
+    bench.wait_until_rotated("shop", 1).await;
+    bench.try_apply_rotation("missing", json!({})).await.unwrap();
+    bench.wait_for_reason("missing", "Stalled", "ClientNotFound").await;
     bench
 }
 
 /// Rotates once with each strategy. The second rotation is in its grace period afterwards.
-async fn rotate(bench: &Bench) {
+async fn rotate(bench: &Fixture) {
     bench.request("shop", "rotate/one").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     let staged = json!({
         "strategy": "Staged", "staging": { "period": "1s" }, "gracePeriod": "1h",
         "schedule": { "every": "3h" },
     });
-    bench.rotation("shop", staged).await;
+    bench.apply_rotation("shop", staged).await;
     bench.request("shop", "rotate/two").await;
     bench
-        .wait("shop", "in its grace period", |resource| {
+        .wait_for("shop", "in its grace period", |resource| {
             let rotation = resource.status.as_ref().and_then(|status| status.rotation.as_ref());
             rotation.is_some_and(|rotation| rotation.phase == rotation::Phase::Grace)
         })
@@ -176,10 +179,10 @@ async fn promtool_accepts_the_metrics_and_they_match_the_documentation() {
 
 #[tokio::test]
 async fn removes_the_series_of_a_deleted_resource() {
-    let bench = Bench::start().await;
+    let bench = Fixture::start().await;
     for name in ["deleted", "existing"] {
-        bench.rotation(name, json!({ "schedule": { "every": "1h" } })).await;
-        bench.rotated(name, 1).await;
+        bench.apply_rotation(name, json!({ "schedule": { "every": "1h" } })).await;
+        bench.wait_until_rotated(name, 1).await;
     }
     let count_series = async |name: &str| {
         let metrics = bench.operator().metrics().await;

@@ -21,9 +21,8 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use serde_json::json;
+use testkit::fixture::{DEADLINE, Fixture};
 use tokio::net::TcpListener;
-
-use crate::bench::{Bench, DEADLINE};
 
 /// Requests that a collector has received.
 #[derive(Clone, Default)]
@@ -90,18 +89,18 @@ fn status_code(span: &Span) -> Option<Value> {
 
 #[tokio::test]
 async fn exports_the_spans_of_a_rotation_without_secrets() {
-    let mut bench = Bench::without_operator().await;
-    let (received, url) = Collector::start(bench.folder.path()).await;
+    let mut bench = Fixture::without_operator().await;
+    let (received, url) = Collector::start(bench.log_dir.path()).await;
     bench.start_operator_with(&["--allow-http-endpoints", "--otlp-endpoint", &url]);
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    bench.rotated("shop", 2).await;
-    bench.try_rotation("missing", json!({})).await.unwrap();
-    bench.reason("missing", "Stalled", "ClientNotFound").await;
+    bench.wait_until_rotated("shop", 2).await;
+    bench.try_apply_rotation("missing", json!({})).await.unwrap();
+    bench.wait_for_reason("missing", "Stalled", "ClientNotFound").await;
     // The operator exports the remaining spans before it exits.
-    bench.operator().ready().await;
-    assert!(bench.take_operator().stop().await.success());
+    bench.operator().wait_until_ready().await;
+    bench.stop_operator().await;
 
     let spans = received.spans();
     let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
@@ -133,15 +132,15 @@ async fn exports_the_spans_of_a_rotation_without_secrets() {
 
 #[tokio::test]
 async fn an_unavailable_collector_delays_nothing() {
-    let mut bench = Bench::without_operator().await;
+    let mut bench = Fixture::without_operator().await;
     bench.start_operator_with(&["--allow-http-endpoints", "--otlp-endpoint", "http://127.0.0.1:1"]);
-    bench.rotation("shop", json!({})).await;
-    bench.rotated("shop", 1).await;
+    bench.apply_rotation("shop", json!({})).await;
+    bench.wait_until_rotated("shop", 1).await;
     bench.request("shop", "rotate/now").await;
-    bench.rotated("shop", 2).await;
+    bench.wait_until_rotated("shop", 2).await;
     let started = Instant::now();
-    bench.operator().ready().await;
-    assert!(bench.take_operator().stop().await.success());
+    bench.operator().wait_until_ready().await;
+    bench.stop_operator().await;
     assert!(started.elapsed() < Duration::from_secs(10).min(DEADLINE), "{:?}", started.elapsed());
     bench.finish().await;
 }
