@@ -54,7 +54,8 @@ use crate::{
     window::first_open,
 };
 
-/// How often to reconcile a stalled resource, because the operator may not watch the cause.
+/// How often to reconcile a stalled resource. The remedy may be in an object that the operator does
+/// not watch.
 const RECHECK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
 /// Maximum difference between the clocks of two replicas.
