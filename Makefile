@@ -24,8 +24,8 @@ help:
 #   make demo ARGS='--seed 7'    see `make demo ARGS=--help`
 .PHONY: demo
 demo:
-	@sh crates/demo/preflight.sh
-	cargo build --locked -p auth0-rotator -p demo
+	@sh testing/scenarios/preflight.sh
+	cargo build --locked -p auth0-rotator -p scenarios --bin auth0-rotator --bin demo
 	@"$${CARGO_TARGET_DIR:-target}/debug/demo" $(if $(KEEP),--keep) $(ARGS)
 
 # Kills and stops the operator, restarts the API server, makes Auth0 fail and tampers with objects,
@@ -35,15 +35,15 @@ demo:
 #   make torture ARGS='--duration 1h --clients 50 --seed 7'    see `make torture ARGS=--help`
 .PHONY: torture
 torture:
-	@sh crates/demo/preflight.sh
-	cargo build --locked -p auth0-rotator -p torture
+	@sh testing/scenarios/preflight.sh
+	cargo build --locked -p auth0-rotator -p scenarios --bin auth0-rotator --bin torture
 	@"$${CARGO_TARGET_DIR:-target}/debug/torture" $(ARGS)
 
 # Builds the control plane before the tests, which hide its progress and find it in the cache. Runs
 # more tests in parallel than there are cores, because most of them wait for processes.
 .PHONY: test
 test:
-	@sh crates/demo/preflight.sh
+	@sh testing/scenarios/preflight.sh
 	@sh tests/monitoring/preflight.sh 2>/dev/null || sh tests/monitoring/install.sh
 	@sh tests/monitoring/preflight.sh
 	cargo fmt --all --check
@@ -52,7 +52,7 @@ test:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	cargo run --locked -q -p local-cluster -- build --with kubectl,helm
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked --workspace --all-features
-	cargo build --locked -p auth0-rotator -p torture
+	cargo build --locked -p auth0-rotator -p scenarios --bin auth0-rotator --bin torture
 	"$${CARGO_TARGET_DIR:-target}/debug/torture" --duration 3m --clients 12 --seed 1
 
 # Tests each example application with the tools of its language and its locked dependencies. The
@@ -93,13 +93,13 @@ model:
 #   make e2e ARGS='--staging 100s'   see `make e2e ARGS=--help`
 .PHONY: e2e
 e2e:
-	@sh crates/e2e/preflight.sh
+	@sh testing/scenarios/preflight.sh e2e
 	$(MAKE) --no-print-directory consumers
 	cargo fetch --locked
 	cargo run --locked -q -p local-cluster -- build \
 		--with kubectl,kube-controller-manager,kube-scheduler,kubelet,helm
-	cargo build --locked -p e2e
-	@"$${CARGO_TARGET_DIR:-target}/debug/ends"
+	cargo build --locked -p scenarios --bin e2e
+	@"$${CARGO_TARGET_DIR:-target}/debug/e2e" cleanup-check
 	@"$${CARGO_TARGET_DIR:-target}/debug/e2e" $(if $(KEEP),--keep) $(ARGS)
 
 # Fuzzes the parsers of external input: see fuzz/README.md.

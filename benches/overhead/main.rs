@@ -1,4 +1,4 @@
-//! `make bench`: what the operator costs, measured with its real executable on a real API server.
+//! `make bench`: the operator's overhead, measured with its real executable on a real API server.
 //!
 //! - the time from the end of Auth0's response to `rotate-secret` until the API server has
 //!   acknowledged the target Secret, over 200 rotations;

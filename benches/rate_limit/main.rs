@@ -6,7 +6,7 @@
 //! log of three minutes it reports:
 //!
 //! - the requests that were rejected with 429;
-//! - the requests to the Management API as a share of what the limit permits;
+//! - the requests to the Management API as a share of the limit;
 //! - the longest time from an activation to its confirmation;
 //! - the resident memory with all resources in the work queue.
 

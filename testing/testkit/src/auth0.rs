@@ -7,7 +7,7 @@ use auth0_simulator::{ClientSeed, Simulator, SimulatorBuilder};
 
 /// Client ID of the operator's management client.
 pub const MANAGER: &str = "manager";
-/// Scopes of the management client, as the documentation tells users to grant them.
+/// Scopes of the management client, which the documentation asks users to grant.
 pub const SCOPES: [&str; 3] = ["read:clients", "read:client_keys", "update:client_keys"];
 /// API for which applications request tokens.
 pub const AUDIENCE: &str = "https://api.acme.example";
@@ -28,10 +28,6 @@ pub fn tenant() -> SimulatorBuilder {
 }
 
 /// Starts a tenant with an administrator and applications of these client IDs.
-///
-/// # Panics
-///
-/// When it can't be started.
 pub async fn tenant_with_clients(client_ids: &[&str]) -> Simulator {
     let administrator = ClientSeed::new(ADMINISTRATOR).scopes(["read:clients", "update:clients"]);
     let mut builder = tenant().client(administrator);

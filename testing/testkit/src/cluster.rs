@@ -1,7 +1,5 @@
 //! Objects on a control plane: the CRDs, the operator's permissions, and manifests.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, Result, ensure};
 use auth0_rotator::api;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -12,6 +10,7 @@ use kube::{Api, Client, ResourceExt as _, discovery};
 use serde_json::Value;
 
 use crate::manifests;
+use crate::poll::{DEADLINE, poll_until};
 
 /// User of an operator with the permissions of `deploy/operator.yaml`.
 pub const OPERATOR_USER: &str = "system:serviceaccount:auth0-rotator:auth0-rotator";
@@ -19,14 +18,9 @@ pub const OPERATOR_USER: &str = "system:serviceaccount:auth0-rotator:auth0-rotat
 pub const SERVICE_ACCOUNT_GROUPS: [&str; 1] = ["system:serviceaccounts"];
 
 const FIELD_MANAGER: &str = "testkit";
-const DEADLINE: Duration = Duration::from_secs(40);
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Applies manifests in their order, as `kubectl apply --server-side` does.
-///
-/// # Errors
-///
-/// When the API server rejects one; the message names it.
+/// Applies manifests in their order, as `kubectl apply --server-side` does. An error names the one
+/// that the API server rejects.
 pub async fn apply(client: &Client, manifests: &[Value]) -> Result<()> {
     for manifest in manifests {
         let object: DynamicObject = serde_json::from_value(manifest.clone())?;
@@ -52,10 +46,6 @@ async fn apply_object(client: &Client, object: &DynamicObject) -> Result<()> {
 }
 
 /// Applies CRDs and waits until the API server serves them.
-///
-/// # Errors
-///
-/// When the API server rejects one, or doesn't serve it in time.
 pub async fn install_crds(client: &Client, crds: &[Value]) -> Result<()> {
     apply(client, crds).await?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
@@ -71,10 +61,6 @@ pub async fn install_crds(client: &Client, crds: &[Value]) -> Result<()> {
 
 /// Installs the CRDs and `deploy/operator.yaml`, and waits until the API server describes the CRDs
 /// in its OpenAPI document.
-///
-/// # Errors
-///
-/// When the API server rejects something, or doesn't serve it in time.
 pub async fn install_operator_manifests(client: &Client) -> Result<()> {
     let crds = api::crds();
     let manifests = crds.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
@@ -87,20 +73,12 @@ pub async fn install_operator_manifests(client: &Client) -> Result<()> {
 
 /// Waits until the OpenAPI document of the operator's API group contains `text`. It lags a moment
 /// behind the CRDs.
-///
-/// # Errors
-///
-/// When it doesn't in time.
 pub async fn wait_for_openapi(client: &Client, text: &str) -> Result<()> {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
+    let contains_text = async || {
         let path = "/openapi/v3/apis/auth0-rotator.dev/v1alpha1";
-        let request = http::Request::get(path).body(Vec::new())?;
-        let document = client.request_text(request).await;
-        if document.is_ok_and(|document| document.contains(text)) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "the OpenAPI document never contains {text}");
-        tokio::time::sleep(POLL_INTERVAL).await;
-    }
+        let Ok(request) = http::Request::get(path).body(Vec::new()) else { return false };
+        client.request_text(request).await.is_ok_and(|document| document.contains(text))
+    };
+    ensure!(poll_until(contains_text).await, "the OpenAPI document never contains {text}");
+    Ok(())
 }

@@ -3,7 +3,7 @@
 //!
 //! The tests in `tests/cluster`, the benchmarks and the programs in `testing/scenarios` use it.
 
-#![allow(missing_docs, reason = "most fields and getters are described by their names")]
+#![allow(missing_docs, reason = "names describe most fields and getters")]
 
 pub mod fixture;
 
@@ -11,6 +11,7 @@ pub mod auth0;
 pub mod cluster;
 pub mod manifests;
 pub mod operator;
+pub mod poll;
 
 pub mod leak_scan;
 pub mod login_tally;

@@ -25,7 +25,6 @@ pub enum LoginOutcome {
 }
 
 impl LoginOutcome {
-    #[must_use]
     pub fn is_failure(self) -> bool {
         matches!(self, Self::FailedBeforePublication | Self::Failed | Self::FailedByRevoke)
     }
@@ -60,13 +59,11 @@ impl LoginTally {
     }
 
     /// Logins that needed more than one try.
-    #[must_use]
     pub fn second_tries(&self) -> u64 {
         self.later_tries + self.rereads
     }
 
     /// Failed logins, not counting `revoke`.
-    #[must_use]
     pub fn all_failed(&self) -> u64 {
         self.failed + self.failed_before_publication
     }
@@ -119,12 +116,10 @@ impl LoginTallies {
         });
     }
 
-    #[must_use]
     pub fn of(&self, application: &str) -> LoginTally {
         self.lock().get(application).copied().unwrap_or_default()
     }
 
-    #[must_use]
     pub fn total(&self) -> LoginTally {
         self.lock().values().copied().sum()
     }

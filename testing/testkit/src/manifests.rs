@@ -8,17 +8,12 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 /// Returns the path of a file or directory of the checkout that this program was built from.
-#[must_use]
 pub fn checkout_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
 }
 
 /// Reads all documents of a YAML file of the checkout, or of the YAML files of a directory in the
 /// order of their names.
-///
-/// # Errors
-///
-/// When a file can't be read or isn't YAML.
 pub fn read(name: &str) -> Result<Vec<Value>> {
     let path = checkout_path(name);
     let mut files = vec![path.clone()];
@@ -41,7 +36,6 @@ pub fn read(name: &str) -> Result<Vec<Value>> {
 }
 
 /// Moves a manifest, and the subject of a role binding, to a namespace.
-#[must_use]
 pub fn in_namespace(mut manifest: Value, namespace: &str) -> Value {
     manifest["metadata"]["namespace"] = json!(namespace);
     if let Some(subject) = manifest.pointer_mut("/subjects/0") {

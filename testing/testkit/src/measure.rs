@@ -15,17 +15,12 @@ pub struct ProcessMemory {
 
 impl ProcessMemory {
     /// Reads the memory of a process.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such process.
     pub fn of(pid: u32) -> Result<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         Self::parse(&status).context("the process has no memory")
     }
 
     /// Parses `/proc/PID/status`.
-    #[must_use]
     pub fn parse(status: &str) -> Option<Self> {
         let kibibytes = |name: &str| {
             let value = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -43,7 +38,6 @@ impl fmt::Display for ProcessMemory {
 }
 
 /// Formats bytes in MiB.
-#[must_use]
 pub fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
@@ -57,19 +51,16 @@ impl Durations {
         self.0.push(duration);
     }
 
-    #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Returns the duration that this share of the runs, from 0 to 1, did not exceed. Zero if there
     /// was no run.
-    #[must_use]
     pub fn quantile(&self, share: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort();

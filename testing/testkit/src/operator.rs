@@ -5,12 +5,14 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use local_cluster::supervised::{SpawnOptions, SupervisedDir, SupervisedProcess};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::poll::{poll, poll_until};
 
 /// Flags of every operator that a test starts.
 const BASE_ARGUMENTS: [&str; 7] = [
@@ -28,11 +30,10 @@ const PROXY_VARIABLES: [&str; 6] =
 
 /// Time in which the operator has to end after SIGTERM.
 const STOP_DEADLINE: Duration = Duration::from_secs(40);
-/// Time in which it has to write a log line or respond with a status.
-const RESPONSE_DEADLINE: Duration = Duration::from_secs(40);
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Number of log lines in the message about an unexpected exit.
-const TAIL_LINES: usize = 5;
+const EXIT_TAIL_LINES: usize = 5;
+/// Number of log lines in the message of a failed test.
+const TAIL_LINES: usize = 25;
 
 /// How to start the operator.
 #[derive(Clone, Debug)]
@@ -48,21 +49,14 @@ pub struct OperatorCommand {
 
 /// Returns a temporary directory for the logs of operators, which is removed after the last of them
 /// has ended, even if SIGKILL ends this process.
-///
-/// # Errors
-///
-/// When it can't be created.
 pub fn log_dir(prefix: &str) -> Result<Arc<SupervisedDir>> {
     let dir = tempfile::Builder::new().prefix(prefix).tempdir()?;
     Ok(Arc::new(SupervisedDir::new(dir)?))
 }
 
 /// Returns the path of the operator's executable, which Cargo builds into the directory of the
-/// program that calls this, or into its parent if the program is a test or a benchmark.
-///
-/// # Errors
-///
-/// When the file doesn't exist.
+/// program that calls this, or into its parent if the program is a test or a benchmark. Fails if it
+/// is missing.
 pub fn executable() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let mut dir = program.parent().context("this program is in no directory")?;
@@ -81,31 +75,24 @@ pub fn executable() -> Result<PathBuf> {
 
 impl OperatorCommand {
     /// Returns a command with the flags that every operator gets.
-    #[must_use]
     pub fn new(executable: PathBuf, kubeconfig: PathBuf, log_dir: Arc<SupervisedDir>) -> Self {
         let arguments = BASE_ARGUMENTS.map(str::to_owned).to_vec();
         Self { executable, arguments, environment: BTreeMap::new(), kubeconfig, log_dir }
     }
 
     /// Appends arguments.
-    #[must_use]
     pub fn args<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
 
     /// Sets an environment variable.
-    #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.insert(name.to_owned(), value.into());
         self
     }
 
     /// Starts the operator.
-    ///
-    /// # Errors
-    ///
-    /// When its log can't be created or there is no shell.
     pub fn spawn(&self) -> Result<Operator> {
         let log = next_log(self.log_dir.path())?;
         let mut command = Command::new(&self.executable);
@@ -152,43 +139,31 @@ pub struct Operator {
 }
 
 impl Operator {
-    #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    #[must_use]
     pub fn log_path(&self) -> &Path {
         self.process.log()
     }
 
     /// Returns the lines of the log so far that are JSON.
-    #[must_use]
     pub fn log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.log_path()).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Returns whether a log message contains `text`.
-    #[must_use]
     pub fn has_logged(&self, text: &str) -> bool {
         self.log().iter().any(|line| message(line).contains(text))
     }
 
     /// Returns the exit status once the process has ended. A signal appears as 128 + n.
-    ///
-    /// # Panics
-    ///
-    /// When the process can't be waited for.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().expect("the operator's supervisor can be waited for")
     }
 
-    /// Checks that the process runs.
-    ///
-    /// # Errors
-    ///
-    /// When it has ended; the message has the last lines of its log.
+    /// Fails with the last lines of the log once the process has ended.
     pub fn check(&mut self) -> Result<()> {
         let Some(status) = self.process.try_wait()? else { return Ok(()) };
         let log = fs::read_to_string(self.log_path()).unwrap_or_default();
@@ -196,10 +171,6 @@ impl Operator {
     }
 
     /// Sends a signal.
-    ///
-    /// # Errors
-    ///
-    /// When the process has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         kill_process(pid.context("not a process id")?, signal).context("can't signal the operator")
@@ -211,88 +182,43 @@ impl Operator {
     }
 
     /// Ends the process by SIGTERM and returns its exit status.
-    ///
-    /// # Errors
-    ///
-    /// When the process can't be waited for.
     pub async fn terminate(mut self) -> Result<ExitStatus> {
         Ok(tokio::task::spawn_blocking(move || self.process.terminate()).await??)
     }
 
     /// Waits until the process has ended by itself.
-    ///
-    /// # Panics
-    ///
-    /// When it doesn't end.
     pub async fn wait_for_exit(mut self) -> ExitStatus {
-        let deadline = Instant::now() + RESPONSE_DEADLINE;
-        loop {
-            if let Some(status) = self.exit_status() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "doesn't exit\n{}", self.log_tail());
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
+        let status = poll(async || self.exit_status()).await;
+        status.unwrap_or_else(|| panic!("doesn't exit\n{}", self.log_tail()))
     }
 
     /// Waits until a log message contains `text`.
-    ///
-    /// # Panics
-    ///
-    /// When it never does.
     pub async fn wait_for_log(&self, text: &str) {
-        let deadline = Instant::now() + RESPONSE_DEADLINE;
-        while !self.has_logged(text) {
-            assert!(Instant::now() < deadline, "never logs {text:?}\n{}", self.log_tail());
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
+        let has_logged = poll_until(async || self.has_logged(text)).await;
+        assert!(has_logged, "never logs {text:?}\n{}", self.log_tail());
     }
 
     /// Waits until this replica is the leader.
-    ///
-    /// # Panics
-    ///
-    /// When it never is.
     pub async fn wait_until_leader(&self) {
         self.wait_for_log("leads: holds the Lease").await;
     }
 
     /// Waits until `/readyz` responds with success.
-    ///
-    /// # Panics
-    ///
-    /// When it never does.
     pub async fn wait_until_ready(&self) {
         let url = format!("http://{}/readyz", self.address("health").await);
-        let deadline = Instant::now() + RESPONSE_DEADLINE;
-        while !reqwest::get(&url).await.is_ok_and(|response| response.status().is_success()) {
-            assert!(Instant::now() < deadline, "not ready\n{}", self.log_tail());
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
+        let is_ready =
+            async || reqwest::get(&url).await.is_ok_and(|response| response.status().is_success());
+        assert!(poll_until(is_ready).await, "never ready\n{}", self.log_tail());
     }
 
     /// Returns the address of a server, `metrics` or `health`, once the log has it.
-    ///
-    /// # Panics
-    ///
-    /// When the log never has it.
     pub async fn address(&self, server: &str) -> String {
-        let deadline = Instant::now() + RESPONSE_DEADLINE;
-        loop {
-            if let Some(address) = listening_address(&self.log(), server) {
-                return address;
-            }
-            let path = self.log_path().display();
-            assert!(Instant::now() < deadline, "no {server} address in {path}");
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
+        let address = poll(async || listening_address(&self.log(), server)).await;
+        let path = self.log_path().display();
+        address.unwrap_or_else(|| panic!("no {server} address in {path}"))
     }
 
     /// Returns the status and the body of a path of the health server.
-    ///
-    /// # Panics
-    ///
-    /// When there is no response.
     pub async fn health(&self, path: &str) -> (u16, String) {
         let url = format!("http://{}{path}", self.address("health").await);
         let response = reqwest::get(url).await.expect("the health server responds");
@@ -301,10 +227,6 @@ impl Operator {
     }
 
     /// Returns the metrics in Prometheus' text format.
-    ///
-    /// # Panics
-    ///
-    /// When there is no response.
     pub async fn metrics(&self) -> String {
         self.address("metrics").await;
         self.try_metrics().await.expect("the metrics server responds")
@@ -319,10 +241,6 @@ impl Operator {
 
     /// Returns the value of a metric, which is named with its labels as they are written; 0 if it
     /// is missing.
-    ///
-    /// # Panics
-    ///
-    /// When there is no response.
     pub async fn metric(&self, name: &str) -> f64 {
         let metrics = self.metrics().await;
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -330,16 +248,14 @@ impl Operator {
     }
 
     /// Returns the last lines of the log.
-    #[must_use]
     pub fn log_tail(&self) -> String {
         let lines = self.log();
-        let tail = &lines[lines.len().saturating_sub(25)..];
+        let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
         tail.iter().map(|line| format!("{line}\n")).collect()
     }
 }
 
 /// Returns whether SIGKILL ended a process.
-#[must_use]
 pub fn is_killed(status: ExitStatus) -> bool {
     status.code() == Some(128 + Signal::KILL.as_raw())
 }
@@ -360,12 +276,14 @@ fn describe_exit(code: Option<i32>, log: &str) -> String {
         None => "a signal".to_owned(),
     };
     let lines: Vec<_> = log.lines().collect();
-    let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n  ");
+    let tail = lines[lines.len().saturating_sub(EXIT_TAIL_LINES)..].join("\n  ");
     format!("the operator exited unexpectedly ({how}); its last log lines:\n  {tail}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     /// Returns a command that runs a shell script instead of the operator.

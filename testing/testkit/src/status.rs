@@ -3,13 +3,11 @@
 use rotation::{Condition, Phase, Status, condition_types, find_condition, is_condition_true};
 
 /// Returns the phase of the rotation in progress.
-#[must_use]
 pub fn phase(status: &Status) -> Option<Phase> {
     status.rotation.as_ref().map(|rotation| rotation.phase)
 }
 
 /// Returns the condition of this type if it is true.
-#[must_use]
 pub fn true_condition<'a>(status: &'a Status, type_: &str) -> Option<&'a Condition> {
     let is_true = is_condition_true(&status.conditions, type_);
     find_condition(&status.conditions, type_).filter(|_| is_true)
@@ -22,7 +20,6 @@ fn untrue_condition<'a>(status: &'a Status, type_: &str) -> Option<&'a Condition
 }
 
 /// Returns the first condition that reports a problem, in the operator's words.
-#[must_use]
 pub fn problem(status: &Status) -> Option<String> {
     let condition = true_condition(status, condition_types::STALLED)
         .or_else(|| untrue_condition(status, condition_types::TENANT_READY))

@@ -1,7 +1,6 @@
 //! Plain-text table.
 
 /// Aligns rows below their titles: two columns of words, then numbers.
-#[must_use]
 pub fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> Vec<String> {
     let titles = titles.map(str::to_owned);
     let lines: Vec<_> = std::iter::once(&titles).chain(rows).collect();

@@ -21,8 +21,7 @@ pub struct TargetSecret {
 }
 
 impl TargetSecret {
-    /// Reads a Secret. What is missing or malformed is empty.
-    #[must_use]
+    /// Parses a Secret. Missing and malformed parts are empty.
     pub fn parse(secret: &Secret) -> Self {
         let annotations = secret.metadata.annotations.clone().unwrap_or_default();
         let number = |name: &str| annotations.get(name)?.parse().ok();
@@ -39,7 +38,6 @@ impl TargetSecret {
     }
 
     /// Returns a Secret with these numbers, and values that are made of them. For tests.
-    #[must_use]
     pub fn with_numbers(numbers: &[u64]) -> Self {
         let values: Vec<_> =
             numbers.iter().map(|number| SecretString::from(format!("value-{number}"))).collect();
@@ -48,7 +46,6 @@ impl TargetSecret {
     }
 
     /// Returns whether all keys and annotations agree, as the operator writes them.
-    #[must_use]
     pub fn is_consistent(&self) -> bool {
         !self.values.is_empty()
             && self.numbers.len() == self.values.len()

@@ -59,7 +59,6 @@ struct Output {
 
 impl Terminal {
     /// Returns standard output.
-    #[must_use]
     pub fn stdout() -> Self {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
@@ -69,7 +68,6 @@ impl Terminal {
     }
 
     /// Returns a terminal that discards everything.
-    #[must_use]
     pub fn silent() -> Self {
         Self::new(Box::new(std::io::sink()), false, false)
     }
@@ -123,7 +121,6 @@ impl Terminal {
     }
 
     /// Returns `text` in the color of `style`, if the terminal has colors.
-    #[must_use]
     pub fn paint(&self, style: Style, text: &str) -> String {
         if self.output().has_colors && style != Style::Plain {
             format!("\x1b[{}m{text}\x1b[0m", style.code())

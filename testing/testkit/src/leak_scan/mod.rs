@@ -22,7 +22,6 @@ pub struct Document {
 }
 
 impl Document {
-    #[must_use]
     pub fn new(name: impl Into<String>, text: String) -> Self {
         Self { name: name.into(), text }
     }
@@ -43,7 +42,6 @@ pub struct LeakReport {
 
 impl LeakReport {
     /// Returns what was searched, or where a value was found.
-    #[must_use]
     pub fn detail(&self) -> String {
         let Self { values, bytes, searched, found_in } = self;
         if found_in.is_empty() {
@@ -62,7 +60,6 @@ pub struct LeakScan {
 }
 
 impl LeakScan {
-    #[must_use]
     pub fn new(patterns: SecretPatterns) -> Self {
         let report = LeakReport { values: patterns.values(), ..LeakReport::default() };
         Self { patterns, report }
@@ -86,10 +83,6 @@ impl LeakScan {
     }
 
     /// Scans the files in a directory.
-    ///
-    /// # Errors
-    ///
-    /// When a file can't be read.
     pub fn directory(&mut self, path: &Path) -> Result<()> {
         for entry in fs::read_dir(path)? {
             let path = entry?.path();
@@ -100,7 +93,6 @@ impl LeakScan {
         Ok(())
     }
 
-    #[must_use]
     pub fn finish(self) -> LeakReport {
         self.report
     }

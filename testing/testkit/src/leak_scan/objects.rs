@@ -18,26 +18,22 @@ use super::Document;
 
 /// Reads the objects of a namespace, or of all namespaces, and those without a namespace. Of Secrets
 /// only the metadata is read, because their data holds the values.
-///
-/// # Errors
-///
-/// When the API server doesn't respond.
 pub async fn object_documents(client: &Client, namespace: Option<&str>) -> Result<Vec<Document>> {
     let reader = Reader { client, namespace };
     let secrets: Api<Secret> = reader.api();
     let secrets = secrets.list_metadata(&ListParams::default()).await?;
     Ok(vec![
-        document("Secrets (metadata)", &secrets.items)?,
-        reader.read::<ClientSecretRotation>("ClientSecretRotations").await?,
-        reader.read::<Auth0Tenant>("Auth0Tenants").await?,
-        list::<ClusterAuth0Tenant>("ClusterAuth0Tenants", &Api::all(client.clone())).await?,
-        reader.read::<Event>("Events").await?,
-        reader.read::<Deployment>("Deployments").await?,
-        reader.read::<StatefulSet>("StatefulSets").await?,
-        reader.read::<DaemonSet>("DaemonSets").await?,
-        reader.read::<Lease>("Leases").await?,
-        reader.read::<ConfigMap>("ConfigMaps").await?,
-        list::<Namespace>("Namespaces", &Api::all(client.clone())).await?,
+        document("SecretMetadata.json", &secrets.items)?,
+        reader.read::<ClientSecretRotation>("ClientSecretRotations.json").await?,
+        reader.read::<Auth0Tenant>("Auth0Tenants.json").await?,
+        list::<ClusterAuth0Tenant>("ClusterAuth0Tenants.json", &Api::all(client.clone())).await?,
+        reader.read::<Event>("Events.json").await?,
+        reader.read::<Deployment>("Deployments.json").await?,
+        reader.read::<StatefulSet>("StatefulSets.json").await?,
+        reader.read::<DaemonSet>("DaemonSets.json").await?,
+        reader.read::<Lease>("Leases.json").await?,
+        reader.read::<ConfigMap>("ConfigMaps.json").await?,
+        list::<Namespace>("Namespaces.json", &Api::all(client.clone())).await?,
     ])
 }
 

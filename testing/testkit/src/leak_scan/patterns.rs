@@ -40,20 +40,12 @@ pub struct SecretPatterns {
 
 impl SecretPatterns {
     /// Returns the patterns of values in all encodings.
-    ///
-    /// # Errors
-    ///
-    /// When there are too many.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         Self::with_many(values, &[])
     }
 
     /// Returns the patterns of some values in all encodings, and of a large number of others, such
     /// as tokens, only in plain text and base64.
-    ///
-    /// # Errors
-    ///
-    /// When there are too many.
     pub fn with_many<'a>(
         values: impl IntoIterator<Item = &'a str>,
         many: &[&'a str],
@@ -88,10 +80,6 @@ impl SecretPatterns {
     }
 
     /// Returns the encoding in which a file of any size contains one of the values.
-    ///
-    /// # Errors
-    ///
-    /// When it can't be read.
     pub fn find_in_file(&self, path: &Path) -> Result<Option<Encoding>> {
         let file = BufReader::new(File::open(path)?);
         let found = self.automaton.stream_find_iter(file).next().transpose()?;
@@ -107,7 +95,7 @@ struct Pattern {
 }
 
 /// Returns the part that distinguishes a value from others: its beginning, or the beginning of its
-/// signature if it is a JWT, because all JWTs begin alike.
+/// signature if it is a JWT, because all JWTs begin with similar headers.
 fn significant_part(value: &str) -> &str {
     let signature = value.rsplit('.').next().filter(|_| value.starts_with("eyJ"));
     let value = signature.unwrap_or(value);
