@@ -8,7 +8,7 @@
 //! - the time until that replica has rotated the secret at Auth0.
 //!
 //! For each replica that is started instead, it measures the time until `/readyz` responds with
-//! success. The figures are printed, not judged, because they depend on the machine's load.
+//! success. The figures are printed and not asserted, because they depend on the machine's load.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 

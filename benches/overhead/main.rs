@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 //! `make bench`: the operator's overhead, measured with its real executable on a real API server.
+=======
+//! `make bench`: overhead of the operator, measured with its executable on a real API server.
+>>>>>>> h-ct2
 //!
 //! - the time from the end of Auth0's response to `rotate-secret` until the API server has
 //!   acknowledged the target Secret, over 200 rotations;
@@ -6,7 +10,7 @@
 //! - the writes and requests of a restart with 200 resources and nothing due;
 //! - the resident memory with 0 and with 200 resources.
 //!
-//! The figures are printed, not judged, because they depend on the machine's load.
+//! The figures are printed and not asserted, because they depend on the machine's load.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
@@ -112,7 +116,8 @@ fn requested_rotations(resource: &ClientSecretRotation) -> u64 {
 /// Returns the times in the order of the log.
 fn publish_times(fixture: &Fixture) -> Vec<Duration> {
     let log = fixture.operator().log();
-    let lines = log.iter().filter(|line| line["message"] == "published the answer");
+    let lines =
+        log.iter().filter(|line| line["message"] == "published the response of rotate-secret");
     let milliseconds = lines.filter_map(|line| line["milliseconds"].as_f64());
     milliseconds.map(|ms| Duration::from_secs_f64(ms / 1000.0)).collect()
 }

@@ -1,4 +1,5 @@
-//! `make bench-rate-limit`: how much of a tenant's rate limit is used when everything is due at once.
+//! `make bench-rate-limit`: how much of a tenant's rate limit the operator uses when all resources are
+//! due at once.
 //!
 //! It creates 10,000 resources of one tenant, or as many as `AUTH0_ROTATOR_RESOURCES` says, with
 //! `initial: Rotate`, so that all are due when the operator starts. The tenant accepts 16 requests/s
@@ -6,7 +7,11 @@
 //! log of three minutes it reports:
 //!
 //! - the requests that were rejected with 429;
+<<<<<<< HEAD
 //! - the requests to the Management API as a share of the limit;
+=======
+//! - the requests to the Management API as a share of the permitted requests;
+>>>>>>> h-ct2
 //! - the longest time from an activation to its confirmation;
 //! - the resident memory with all resources in the work queue.
 

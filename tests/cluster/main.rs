@@ -16,16 +16,22 @@ mod high_availability;
 #[cfg(feature = "failpoints")]
 mod kills;
 mod lifecycle;
+mod command_line;
 mod manifests;
 mod monitoring;
 mod network;
-mod permissions;
+mod cluster_tenants;
 mod rbac;
-mod refused;
+mod rejected;
+mod validation;
 mod requests;
+mod staged;
+mod drift;
+mod phases;
 #[cfg(feature = "failpoints")]
-mod stale;
-mod start;
-mod tampered;
+mod stale_calls;
+mod startup;
+mod tampering;
 mod tenants;
-mod untold;
+mod tenant_status;
+mod redaction;
