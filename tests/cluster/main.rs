@@ -1,31 +1,42 @@
-//! The operator's binary against a real etcd and kube-apiserver and a simulated Auth0.
+//! Tests of the operator's binary with a real etcd and kube-apiserver and a simulated Auth0.
 //!
-//! Every test has a namespace, a tenant and an operator process of its own, runs with exactly the
-//! permissions of `deploy/operator.yaml`, and ends with a search for secrets in all that it wrote.
+//! Each test has its own namespace, tenant and operator process. The operator has exactly the
+//! permissions of `deploy/operator.yaml`. Each test ends with a leak scan of everything that the
+//! operator wrote.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod answers;
-mod attempts;
-mod budget;
-mod consumers;
-mod credentials;
-mod definitions;
-mod figures;
-mod high_availability;
-#[cfg(feature = "failpoints")]
-mod kills;
+// Rotations and the target Secret.
 mod lifecycle;
-mod manifests;
-mod monitoring;
-mod network;
-mod permissions;
-mod rbac;
-mod refused;
 mod requests;
+mod consumers;
+mod refused;
+mod tampered;
+
+// Auth0 and its tenants.
+mod tenants;
+mod credentials;
+mod tenant_status;
+mod responses;
+mod rate_limit;
+mod network;
+mod request_counts;
+
+// Crashes, replicas and startup.
+#[cfg(feature = "failpoints")]
+mod crash_recovery;
 #[cfg(feature = "failpoints")]
 mod stale;
+mod high_availability;
 mod start;
-mod tampered;
-mod tenants;
+mod crd_check;
+
+// Permissions.
+mod permissions;
+mod unauthorized_access;
+mod rbac;
+
+// Logs, metrics and manifests.
 mod untold;
+mod monitoring;
+mod manifests;
