@@ -254,7 +254,7 @@ impl Operator {
     ///
     /// When it never is.
     pub async fn wait_until_leader(&self) {
-        self.wait_for_log("leads: holds the Lease").await;
+        self.wait_for_log("acquired leadership").await;
     }
 
     /// Waits until `/readyz` responds with success.
