@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 //! `make bench`: the operator's overhead, measured with its real executable on a real API server.
-=======
-//! `make bench`: overhead of the operator, measured with its executable on a real API server.
->>>>>>> h-ct2
 //!
 //! - the time from the end of Auth0's response to `rotate-secret` until the API server has
 //!   acknowledged the target Secret, over 200 rotations;

@@ -7,11 +7,7 @@
 //! log of three minutes it reports:
 //!
 //! - the requests that were rejected with 429;
-<<<<<<< HEAD
 //! - the requests to the Management API as a share of the limit;
-=======
-//! - the requests to the Management API as a share of the permitted requests;
->>>>>>> h-ct2
 //! - the longest time from an activation to its confirmation;
 //! - the resident memory with all resources in the work queue.
 

@@ -1,4 +1,4 @@
-//! Applications that have to be restarted, and those that will never see what is published.
+//! Workloads that are restarted when their target Secret changes, and Pods that are never updated.
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -6,9 +6,9 @@ use rotation::Phase;
 use serde_json::{Value, json};
 use testkit::fixture::{Fixture, from_json};
 
-const STAMP: &str = "kubectl.kubernetes.io/restartedAt";
+const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
-async fn deployment(bench: &Fixture, name: &str, pod: Value) {
+async fn create_deployment(fixture: &Fixture, name: &str, pod: Value) {
     let labels = json!({ "app": name });
     let object = json!({
         "metadata": { "name": name },
@@ -17,18 +17,19 @@ async fn deployment(bench: &Fixture, name: &str, pod: Value) {
             "template": { "metadata": { "labels": labels }, "spec": pod },
         },
     });
-    bench.api::<Deployment>().create(&PostParams::default(), &from_json(object)).await.unwrap();
+    fixture.api::<Deployment>().create(&PostParams::default(), &from_json(object)).await.unwrap();
 }
 
-fn pod_with(env_from: &str) -> Value {
+/// Returns the spec of a Pod that reads a Secret through environment variables.
+fn pod_with_env_from(secret: &str) -> Value {
     json!({ "containers": [{
-        "name": "app", "image": "none", "envFrom": [{ "secretRef": { "name": env_from } }],
+        "name": "app", "image": "none", "envFrom": [{ "secretRef": { "name": secret } }],
     }] })
 }
 
-/// What a controller manager would say once all pods are new and ready. There is none here.
-async fn roll_out(bench: &Fixture, name: &str) {
-    let api = bench.api::<Deployment>();
+/// Sets the status that the controller manager, which doesn't run here, would set after a rollout.
+async fn complete_rollout(fixture: &Fixture, name: &str) {
+    let api = fixture.api::<Deployment>();
     let generation = api.get(name).await.unwrap().metadata.generation;
     let status = json!({ "status": {
         "observedGeneration": generation, "replicas": 1, "updatedReplicas": 1,
@@ -37,9 +38,9 @@ async fn roll_out(bench: &Fixture, name: &str) {
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
 }
 
-async fn stamp(bench: &Fixture, name: &str) -> Option<String> {
-    let template = bench.api::<Deployment>().get(name).await.unwrap().spec.unwrap().template;
-    template.metadata?.annotations?.get(STAMP).cloned()
+async fn restarted_at(fixture: &Fixture, name: &str) -> Option<String> {
+    let template = fixture.api::<Deployment>().get(name).await.unwrap().spec.unwrap().template;
+    template.metadata?.annotations?.get(RESTARTED_AT).cloned()
 }
 
 fn staged(restart: Value) -> Value {
@@ -49,102 +50,105 @@ fn staged(restart: Value) -> Value {
     })
 }
 
-async fn phase(bench: &Fixture) -> Option<Phase> {
-    bench.get("shop").await.status?.rotation.map(|rotation| rotation.phase)
+async fn phase(fixture: &Fixture) -> Option<Phase> {
+    fixture.get("shop").await.status?.rotation.map(|rotation| rotation.phase)
 }
 
 #[tokio::test]
-async fn a_consumer_is_restarted_once_and_waited_for() {
-    let bench = Fixture::start().await;
-    deployment(&bench, "web", pod_with("shop-auth0")).await;
-    roll_out(&bench, "web").await;
-    bench.apply_rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
-    bench.wait_until_rotated("shop", 1).await;
-    assert_eq!(stamp(&bench, "web").await, None, "an import restarts nobody");
-    bench.request("shop", "rotate/now").await;
-    let message = bench.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
+async fn restarts_a_workload_once_and_waits_for_its_rollout() {
+    let fixture = Fixture::start().await;
+    create_deployment(&fixture, "web", pod_with_env_from("shop-auth0")).await;
+    complete_rollout(&fixture, "web").await;
+    fixture.apply_rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    assert_eq!(restarted_at(&fixture, "web").await, None, "an import restarts nothing");
+    fixture.request("shop", "rotate/now").await;
+    let message = fixture.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
     assert!(message.contains("Deployment web"), "{message}");
-    assert_eq!(phase(&bench).await, Some(Phase::Staging), "it is not activated");
-    let first = stamp(&bench, "web").await;
+    assert_eq!(phase(&fixture).await, Some(Phase::Staging), "not activated");
+    let first = restarted_at(&fixture, "web").await;
     assert!(first.is_some());
-    roll_out(&bench, "web").await;
-    bench.wait_until_rotated("shop", 2).await;
-    assert_eq!(stamp(&bench, "web").await, first, "once");
-    bench.assert_published("shop").await;
-    bench.finish().await;
+    complete_rollout(&fixture, "web").await;
+    fixture.wait_until_rotated("shop", 2).await;
+    assert_eq!(restarted_at(&fixture, "web").await, first, "restarted once");
+    fixture.assert_published("shop").await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_restart_outlives_a_kill_and_is_made_once() {
-    let mut bench = Fixture::start().await;
-    deployment(&bench, "web", pod_with("shop-auth0")).await;
-    bench.apply_rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/now").await;
-    bench.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
-    let first = stamp(&bench, "web").await;
-    bench.take_operator().kill();
-    bench.start_operator();
-    roll_out(&bench, "web").await;
-    bench.wait_until_rotated("shop", 2).await;
-    assert_eq!(stamp(&bench, "web").await, first);
-    bench.finish().await;
+async fn does_not_repeat_a_restart_after_a_kill() {
+    let mut fixture = Fixture::start().await;
+    create_deployment(&fixture, "web", pod_with_env_from("shop-auth0")).await;
+    fixture.apply_rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/now").await;
+    fixture.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
+    let first = restarted_at(&fixture, "web").await;
+    fixture.take_operator().kill();
+    fixture.start_operator();
+    complete_rollout(&fixture, "web").await;
+    fixture.wait_until_rotated("shop", 2).await;
+    assert_eq!(restarted_at(&fixture, "web").await, first);
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_consumer_that_does_not_exist_is_named_and_can_be_taken_out() {
-    let bench = Fixture::start().await;
-    bench
-        .apply_rotation("shop", staged(json!([{ "kind": "StatefulSet", "name": "nobody" }])))
+async fn names_a_missing_workload_and_continues_once_it_is_removed_from_the_spec() {
+    let fixture = Fixture::start().await;
+    fixture
+        .apply_rotation("shop", staged(json!([{ "kind": "StatefulSet", "name": "missing" }])))
         .await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/now").await;
-    let message = bench.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
-    assert!(message.contains("StatefulSet nobody (it does not exist)"), "{message}");
-    bench.wait_for_reason("shop", "ConsumersReached", "RestartImpossible").await;
-    bench.apply_rotation("shop", staged(json!([]))).await;
-    bench.wait_until_rotated("shop", 2).await;
-    bench.finish().await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/now").await;
+    let message = fixture.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
+    assert!(message.contains("StatefulSet missing (it does not exist)"), "{message}");
+    fixture.wait_for_reason("shop", "ConsumersReached", "RestartBlocked").await;
+    fixture.apply_rotation("shop", staged(json!([]))).await;
+    fixture.wait_until_rotated("shop", 2).await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_consumer_that_may_not_be_restarted_is_named() {
-    let bench = Fixture::start().await;
-    let paused = json!({ "containers": [{ "name": "app", "image": "none" }] });
-    deployment(&bench, "web", paused).await;
+async fn names_a_paused_workload() {
+    let fixture = Fixture::start().await;
+    let pod = json!({ "containers": [{ "name": "app", "image": "none" }] });
+    create_deployment(&fixture, "web", pod).await;
     let pause = Patch::Merge(json!({ "spec": { "paused": true } }));
-    bench.api::<Deployment>().patch("web", &PatchParams::default(), &pause).await.unwrap();
-    bench.apply_rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/now").await;
-    let message = bench.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
+    fixture.api::<Deployment>().patch("web", &PatchParams::default(), &pause).await.unwrap();
+    fixture.apply_rotation("shop", staged(json!([{ "kind": "Deployment", "name": "web" }]))).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/now").await;
+    let message = fixture.wait_for_reason("shop", "Stalled", "RolloutInProgress").await;
     assert!(message.contains("it is paused"), "{message}");
-    bench.request("shop", "abort/now").await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.finish().await;
+    fixture.request("shop", "abort/now").await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn pods_that_never_see_an_update_are_named_when_a_rotation_starts() {
-    let bench = Fixture::start().await;
+async fn names_pods_that_are_never_updated_when_a_rotation_starts() {
+    let fixture = Fixture::start().await;
     for (name, app, secret) in
         [("env", "env", "shop-auth0"), ("covered", "web", "shop-auth0"), ("other", "x", "other")]
     {
         let pod = json!({
-            "metadata": { "name": name, "labels": { "app": app } }, "spec": pod_with(secret),
+            "metadata": { "name": name, "labels": { "app": app } }, "spec": pod_with_env_from(secret),
         });
-        bench.api::<Pod>().create(&PostParams::default(), &from_json(pod)).await.unwrap();
+        fixture.api::<Pod>().create(&PostParams::default(), &from_json(pod)).await.unwrap();
     }
-    deployment(&bench, "web", pod_with("shop-auth0")).await;
-    roll_out(&bench, "web").await;
+    create_deployment(&fixture, "web", pod_with_env_from("shop-auth0")).await;
+    complete_rollout(&fixture, "web").await;
     let restart = json!([{ "kind": "Deployment", "name": "web" }]);
-    bench.apply_rotation("shop", json!({ "consumers": { "restart": restart } })).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/now").await;
-    let message = bench.wait_for_reason("shop", "ConsumersReached", "PodsNeverUpdated").await;
+    fixture.apply_rotation("shop", json!({ "consumers": { "restart": restart } })).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/now").await;
+    let message = fixture.wait_for_reason("shop", "ConsumersReached", "PodsNeverUpdated").await;
     assert!(message.contains(": env;"), "{message}");
-    bench.wait_for_event("PodsNeverUpdated").await;
-    bench.wait_until_rotated("shop", 2).await;
-    assert!(stamp(&bench, "web").await.is_some(), "with the strategy Rotate too");
-    bench.finish().await;
+    fixture.wait_for_event("PodsNeverUpdated").await;
+    fixture.wait_until_rotated("shop", 2).await;
+    assert!(
+        restarted_at(&fixture, "web").await.is_some(),
+        "also restarted with the strategy Rotate"
+    );
+    fixture.finish().await;
 }

@@ -1,4 +1,4 @@
-//! The main job.
+//! Rotations from import to retirement, the target Secret, and deletion.
 
 use std::time::Duration;
 
@@ -17,68 +17,69 @@ use testkit::{
 };
 
 #[tokio::test]
-async fn a_new_resource_publishes_the_present_secret() {
-    let bench = Fixture::start().await;
-    bench.apply_rotation("shop", json!({})).await;
-    let resource = bench.wait_until_rotated("shop", 1).await;
-    bench.assert_published("shop").await;
-    assert_eq!(bench.published_values("shop").await.len(), 1);
-    let data = bench.secret_data("shop-auth0").await.unwrap();
+async fn imports_the_current_secret_for_a_new_resource() {
+    let fixture = Fixture::start().await;
+    fixture.apply_rotation("shop", json!({})).await;
+    let resource = fixture.wait_until_rotated("shop", 1).await;
+    fixture.assert_published("shop").await;
+    assert_eq!(fixture.published_values("shop").await.len(), 1);
+    let data = fixture.secret_data("shop-auth0").await.unwrap();
     assert_eq!(
         (data["client_id"].as_str(), data["domain"].as_str()),
         ("shop", "acme.eu.auth0.com")
     );
     assert!(!data.contains_key("client_secret_fallback"));
-    assert_eq!(bench.rotation_count("shop"), 0);
+    assert_eq!(fixture.rotation_count("shop"), 0);
     assert!(resource.finalizers().is_empty());
-    bench.finish().await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_scheduled_rotation_goes_from_start_to_retirement() {
-    let bench = Fixture::start().await;
-    bench.apply_rotation("shop", json!({ "schedule": { "every": "10s" } })).await;
-    bench.wait_until_rotated("shop", 1).await;
-    let old = bench.published_values("shop").await[0].clone();
-    bench
+async fn completes_a_scheduled_rotation() {
+    let fixture = Fixture::start().await;
+    fixture.apply_rotation("shop", json!({ "schedule": { "every": "10s" } })).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    let old = fixture.published_values("shop").await[0].clone();
+    fixture
         .wait_for("shop", "publishing both values", |resource| {
             let status = resource.status.clone().unwrap_or_default();
             status.current == Some(2) && status.previous == Some(1)
         })
         .await;
-    let list = bench.published_values("shop").await;
+    let list = fixture.published_values("shop").await;
     assert_eq!((list.len(), &list[1]), (2, &old), "new first, old second");
-    bench.assert_published("shop").await;
-    let resource = bench.wait_until_rotated("shop", 2).await;
-    assert_eq!(bench.published_values("shop").await.len(), 1);
+    fixture.assert_published("shop").await;
+    let resource = fixture.wait_until_rotated("shop", 2).await;
+    assert_eq!(fixture.published_values("shop").await.len(), 1);
     let entry = resource.status.unwrap().history[0].clone();
     assert!(
         entry.retired_at.unwrap() - entry.activated_at.unwrap() >= chrono::TimeDelta::seconds(3)
     );
-    assert_eq!(bench.rotation_count("shop"), 1);
-    bench.finish().await;
+    assert_eq!(fixture.rotation_count("shop"), 1);
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_request_is_acted_upon_once_and_told_in_events() {
-    let bench = Fixture::start().await;
-    bench.apply_rotation("shop", json!({})).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/one").await;
-    bench.wait_until_rotated("shop", 2).await;
+async fn handles_each_request_once_and_records_one_event_per_step() {
+    let fixture = Fixture::start().await;
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/one").await;
+    fixture.wait_until_rotated("shop", 2).await;
     let touch = json!({ "metadata": { "labels": { "team": "shop" } } });
-    let api = bench.api::<ClientSecretRotation>();
+    let api = fixture.api::<ClientSecretRotation>();
     api.patch("shop", &PatchParams::default(), &Patch::Merge(touch)).await.unwrap();
-    bench.request("shop", "rotate/two").await;
-    bench.wait_until_rotated("shop", 3).await;
-    assert_eq!(bench.rotation_count("shop"), 2);
-    let twice = ["Activated", "Confirmed", "Retired", "Started"].iter().flat_map(|word| [*word; 2]);
+    fixture.request("shop", "rotate/two").await;
+    fixture.wait_until_rotated("shop", 3).await;
+    assert_eq!(fixture.rotation_count("shop"), 2);
+    let twice = ["Activated", "Confirmed", "Retired", "Started"];
+    let twice = twice.iter().flat_map(|reason| [*reason; 2]);
     let mut expected: Vec<_> = twice.chain(["Imported"]).collect();
     expected.sort_unstable();
     let mut reasons = Vec::new();
-    // The last ones are written after the status.
+    // The last Events are written after the status.
     for _ in 0..100 {
-        let events = bench.api::<Event>().list(&ListParams::default()).await.unwrap();
+        let events = fixture.api::<Event>().list(&ListParams::default()).await.unwrap();
         reasons = events.items.into_iter().filter_map(|event| event.reason).collect();
         reasons.sort();
         if reasons.len() >= expected.len() {
@@ -86,67 +87,67 @@ async fn a_request_is_acted_upon_once_and_told_in_events() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(reasons, expected, "an Event for each thing that happened, and one only");
-    bench.finish().await;
+    assert_eq!(reasons, expected, "exactly one Event per step");
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn suspend_holds_a_request_back_until_it_is_lifted() {
-    let bench = Fixture::start().await;
-    bench.apply_rotation("shop", json!({ "suspend": true })).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/now").await;
-    bench.wait_for_reason("shop", "Reconciling", "Suspended").await;
-    assert_eq!(bench.rotation_count("shop"), 0);
-    bench.apply_rotation("shop", json!({ "suspend": false })).await;
-    bench.wait_until_rotated("shop", 2).await;
-    bench.finish().await;
+async fn suspend_delays_a_request_until_it_is_unset() {
+    let fixture = Fixture::start().await;
+    fixture.apply_rotation("shop", json!({ "suspend": true })).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/now").await;
+    fixture.wait_for_reason("shop", "Reconciling", "Suspended").await;
+    assert_eq!(fixture.rotation_count("shop"), 0);
+    fixture.apply_rotation("shop", json!({ "suspend": false })).await;
+    fixture.wait_until_rotated("shop", 2).await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn initial_rotate_rotates_once_even_if_the_status_is_wiped() {
-    let bench = Fixture::start().await;
-    bench.apply_rotation("shop", json!({ "initial": "Rotate" })).await;
-    bench.wait_until_rotated("shop", 2).await;
-    bench.assert_published("shop").await;
-    let api = bench.api::<ClientSecretRotation>();
-    let wipe = Patch::Merge(json!({ "status": null }));
-    api.patch_status("shop", &PatchParams::default(), &wipe).await.unwrap();
-    bench.wait_until_rotated("shop", 2).await;
-    assert_eq!(bench.rotation_count("shop"), 1);
-    bench.finish().await;
+async fn initial_rotate_rotates_once_even_if_the_status_is_deleted() {
+    let fixture = Fixture::start().await;
+    fixture.apply_rotation("shop", json!({ "initial": "Rotate" })).await;
+    fixture.wait_until_rotated("shop", 2).await;
+    fixture.assert_published("shop").await;
+    let api = fixture.api::<ClientSecretRotation>();
+    let delete_status = Patch::Merge(json!({ "status": null }));
+    api.patch_status("shop", &PatchParams::default(), &delete_status).await.unwrap();
+    fixture.wait_until_rotated("shop", 2).await;
+    assert_eq!(fixture.rotation_count("shop"), 1);
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn the_staged_strategy_publishes_before_it_activates() {
-    let bench = Fixture::start().await;
+async fn strategy_staged_publishes_before_it_activates() {
+    let fixture = Fixture::start().await;
     let staged = json!({ "strategy": "Staged", "staging": { "period": "2s" } });
-    bench.apply_rotation("shop", staged).await;
-    bench.wait_until_rotated("shop", 1).await;
-    let old = bench.published_values("shop").await[0].clone();
-    bench.request("shop", "rotate/now").await;
-    bench
+    fixture.apply_rotation("shop", staged).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    let old = fixture.published_values("shop").await[0].clone();
+    fixture.request("shop", "rotate/now").await;
+    fixture
         .wait_for("shop", "staging", |resource| {
             let rotation = resource.status.as_ref().and_then(|status| status.rotation.clone());
             rotation.is_some_and(|rotation| rotation.phase == rotation::Phase::Staging)
         })
         .await;
-    let list = bench.published_values("shop").await;
+    let list = fixture.published_values("shop").await;
     assert_eq!((list.len(), &list[0]), (2, &old), "the next secret is a fallback");
     assert!(
-        bench.simulator.client_secret("shop").unwrap().expose_secret() == old,
-        "not active yet"
+        fixture.simulator.client_secret("shop").unwrap().expose_secret() == old,
+        "not activated"
     );
-    bench.wait_until_rotated("shop", 2).await;
-    assert_eq!(bench.published_values("shop").await, [list[1].clone()]);
-    bench.assert_published("shop").await;
-    assert_eq!(bench.rotation_count("shop"), 0, "by PATCH");
-    bench.finish().await;
+    fixture.wait_until_rotated("shop", 2).await;
+    assert_eq!(fixture.published_values("shop").await, [list[1].clone()]);
+    fixture.assert_published("shop").await;
+    assert_eq!(fixture.rotation_count("shop"), 0, "by PATCH");
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn the_secret_is_written_as_the_spec_wants() {
-    let bench = Fixture::start().await;
+async fn writes_the_target_secret_according_to_the_spec() {
+    let fixture = Fixture::start().await;
     let target = json!({
         "keys": { "current": "AUTH0_CLIENT_SECRET", "list": "all" },
         "listFormat": "Lines",
@@ -155,124 +156,129 @@ async fn the_secret_is_written_as_the_spec_wants() {
         "annotations": { "example.com/note": "hello", "auth0-rotator.dev/current": "77" },
         "deletionPolicy": "Delete",
     });
-    bench.apply_rotation("shop", json!({ "target": target })).await;
-    bench.wait_until_rotated("shop", 1).await;
-    let secret = bench.simulator.client_secret("shop").unwrap().expose_secret().to_owned();
-    let data = bench.secret_data("shop-auth0").await.unwrap();
+    fixture.apply_rotation("shop", json!({ "target": target })).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    let secret = fixture.simulator.client_secret("shop").unwrap().expose_secret().to_owned();
+    let data = fixture.secret_data("shop-auth0").await.unwrap();
     assert!(data["AUTH0_CLIENT_SECRET"] == secret && data["all"] == format!("{secret}\n"));
     assert!(data["auth0.env"] == format!("ID=shop\nSECRET={secret}\n"));
-    let object = bench.api::<Secret>().get("shop-auth0").await.unwrap();
+    let object = fixture.api::<Secret>().get("shop-auth0").await.unwrap();
     assert_eq!(object.labels()["team"], "shop");
     assert_eq!(object.annotations()["example.com/note"], "hello");
     assert_eq!(
         object.annotations()["auth0-rotator.dev/current"],
         "1",
-        "the prefix is the operator's"
+        "the prefix is reserved for the operator"
     );
-    let owner = bench.get("shop").await;
+    let owner = fixture.get("shop").await;
     assert_eq!(object.owner_references()[0].uid, owner.uid().unwrap());
 
-    // Another wish: what went out of use goes, the value stays, and Auth0 is not needed for it.
-    let reads = bench.simulator.counters().requests(Operation::GetClient);
-    bench.apply_rotation("shop", json!({ "target": { "labels": { "team": "cart" } } })).await;
-    bench.wait_for_secret_data("shop-auth0", |data| data.contains_key("client_secret")).await;
-    let data = bench.secret_data("shop-auth0").await.unwrap();
+    // After a change of the spec, the operator removes unused keys and keeps the value, without a
+    // request to Auth0.
+    let reads = fixture.simulator.counters().requests(Operation::GetClient);
+    fixture.apply_rotation("shop", json!({ "target": { "labels": { "team": "cart" } } })).await;
+    fixture.wait_for_secret_data("shop-auth0", |data| data.contains_key("client_secret")).await;
+    let data = fixture.secret_data("shop-auth0").await.unwrap();
     let mut keys: Vec<_> = data.keys().map(String::as_str).collect();
     keys.sort_unstable();
     assert_eq!(keys, ["client_id", "client_secret", "client_secrets", "domain"]);
     assert!(data["client_secret"] == secret);
-    assert_eq!(bench.simulator.counters().requests(Operation::GetClient), reads);
-    bench.finish().await;
+    assert_eq!(fixture.simulator.counters().requests(Operation::GetClient), reads);
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_template_that_can_not_be_rendered_starts_no_rotation_and_says_which() {
-    let bench = Fixture::start().await;
+async fn names_an_invalid_template_and_starts_no_rotation() {
+    let fixture = Fixture::start().await;
     let template = json!({ "good": "{{ client_id }}", "bad": "{{ no_such_thing }}" });
-    bench.apply_rotation("shop", json!({ "target": { "template": template } })).await;
-    bench.request("shop", "rotate/now").await;
-    let message = bench.wait_for_reason("shop", "Stalled", "InvalidTemplate").await;
-    assert!(message.contains("of bad ") && message.contains("client_secrets"), "{message}");
-    let data = bench.secret_data("shop-auth0").await.unwrap();
+    fixture.apply_rotation("shop", json!({ "target": { "template": template } })).await;
+    fixture.request("shop", "rotate/now").await;
+    let message = fixture.wait_for_reason("shop", "Stalled", "InvalidTemplate").await;
+    assert!(message.contains("spec.target.template.bad"), "{message}");
+    assert!(message.contains("client_secrets"), "{message}");
+    let data = fixture.secret_data("shop-auth0").await.unwrap();
     assert!(
         data.contains_key("client_secret") && data.contains_key("good"),
         "the rest is published"
     );
     assert!(!data.contains_key("bad"));
-    assert_eq!(bench.rotation_count("shop"), 0);
-    bench.finish().await;
+    assert_eq!(fixture.rotation_count("shop"), 0);
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_kill_between_answer_and_write_loses_nothing() {
-    let mut bench = Fixture::without_operator().await;
-    // The answer is late, and the operator dies while it waits: Auth0 has rotated.
+async fn reads_the_secret_back_after_a_kill_before_the_response() {
+    let mut fixture = Fixture::without_operator().await;
+    // The operator is killed after Auth0 has rotated, while it waits for the response.
     let late = Fault::delay(Duration::from_secs(30)).on(Operation::RotateSecret);
-    bench.simulator.faults().inject(late).unwrap();
-    bench.start_operator();
-    bench.apply_rotation("shop", json!({})).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/now").await;
-    bench.wait_until("Auth0 has rotated", || bench.rotation_count("shop") == 1).await;
-    bench.take_operator().kill();
-    assert!(bench.get("shop").await.finalizers().len() == 1, "held while the outcome is open");
-    bench.start_operator();
-    bench.wait_until_rotated("shop", 2).await;
-    bench.assert_published("shop").await;
-    assert_eq!(bench.rotation_count("shop"), 1, "read back, not repeated");
-    assert!(bench.get("shop").await.finalizers().is_empty());
-    bench.finish().await;
+    fixture.simulator.faults().inject(late).unwrap();
+    fixture.start_operator();
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/now").await;
+    fixture.wait_until("Auth0 has rotated", || fixture.rotation_count("shop") == 1).await;
+    fixture.take_operator().kill();
+    assert!(
+        fixture.get("shop").await.finalizers().len() == 1,
+        "has a finalizer while the outcome is unknown"
+    );
+    fixture.start_operator();
+    fixture.wait_until_rotated("shop", 2).await;
+    fixture.assert_published("shop").await;
+    assert_eq!(fixture.rotation_count("shop"), 1, "read back, not repeated");
+    assert!(fixture.get("shop").await.finalizers().is_empty());
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_the_answer_that_is_on_its_way() {
-    let mut bench = Fixture::start().await;
+async fn shutdown_waits_for_a_pending_response() {
+    let mut fixture = Fixture::start().await;
     let late = Fault::delay(PROPAGATION_WINDOW / 3).on(Operation::RotateSecret);
-    bench.simulator.faults().inject(late).unwrap();
-    bench.apply_rotation("shop", json!({})).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/now").await;
-    bench.wait_until("Auth0 has rotated", || bench.rotation_count("shop") == 1).await;
-    bench.stop_operator().await;
-    bench.assert_published("shop").await;
-    bench.start_operator();
-    bench.wait_until_rotated("shop", 2).await;
-    assert_eq!(bench.rotation_count("shop"), 1);
-    bench.finish().await;
+    fixture.simulator.faults().inject(late).unwrap();
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/now").await;
+    fixture.wait_until("Auth0 has rotated", || fixture.rotation_count("shop") == 1).await;
+    fixture.stop_operator().await;
+    fixture.assert_published("shop").await;
+    fixture.start_operator();
+    fixture.wait_until_rotated("shop", 2).await;
+    assert_eq!(fixture.rotation_count("shop"), 1);
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_deleted_resource_leaves_its_secret_behind() {
-    let bench = Fixture::start().await;
-    bench.apply_rotation("shop", json!({})).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.api::<ClientSecretRotation>().delete("shop", &Default::default()).await.unwrap();
-    bench.wait_until_deleted("shop").await;
-    bench.assert_published("shop").await;
-    // Created again it finds its Secret, and rotates nothing.
-    bench.apply_rotation("shop", json!({})).await;
-    bench.wait_until_rotated("shop", 1).await;
-    assert_eq!(bench.rotation_count("shop"), 0);
-    bench.finish().await;
+async fn keeps_the_target_secret_of_a_deleted_resource() {
+    let fixture = Fixture::start().await;
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.api::<ClientSecretRotation>().delete("shop", &Default::default()).await.unwrap();
+    fixture.wait_until_deleted("shop").await;
+    fixture.assert_published("shop").await;
+    // A resource of the same name finds the Secret and starts no rotation.
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    assert_eq!(fixture.rotation_count("shop"), 0);
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_resource_that_is_deleted_in_mid_rotation_publishes_first() {
-    let bench = Fixture::start().await;
+async fn publishes_before_deletion_during_a_rotation() {
+    let fixture = Fixture::start().await;
     let late = Fault::delay(PROPAGATION_WINDOW / 3).on(Operation::RotateSecret);
-    bench.simulator.faults().inject(late).unwrap();
-    bench.apply_rotation("shop", json!({})).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/now").await;
-    bench.wait_until("Auth0 has rotated", || bench.rotation_count("shop") == 1).await;
-    bench.api::<ClientSecretRotation>().delete("shop", &Default::default()).await.unwrap();
-    bench.wait_until_deleted("shop").await;
-    bench.assert_published("shop").await;
-    bench.finish().await;
+    fixture.simulator.faults().inject(late).unwrap();
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/now").await;
+    fixture.wait_until("Auth0 has rotated", || fixture.rotation_count("shop") == 1).await;
+    fixture.api::<ClientSecretRotation>().delete("shop", &Default::default()).await.unwrap();
+    fixture.wait_until_deleted("shop").await;
+    fixture.assert_published("shop").await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn it_works_over_tls_with_a_bundle_of_its_own() {
+async fn connects_over_tls_with_a_custom_ca_bundle() {
     let certificate = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     let simulator = Simulator::builder()
         .tls(certificate.cert.pem(), certificate.signing_key.serialize_pem())
@@ -281,70 +287,67 @@ async fn it_works_over_tls_with_a_bundle_of_its_own() {
         .start()
         .await
         .unwrap();
-    let mut bench = Fixture::with_simulator(simulator).await;
-    bench.apply_tenant(json!({ "caBundle": certificate.cert.pem() })).await;
+    let mut fixture = Fixture::with_simulator(simulator).await;
+    fixture.apply_tenant(json!({ "caBundle": certificate.cert.pem() })).await;
     // Without --allow-http-endpoints, as in production.
-    bench.start_operator_with(&[]);
-    bench.apply_rotation("shop", json!({})).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/now").await;
-    bench.wait_until_rotated("shop", 2).await;
-    bench.assert_published("shop").await;
-    bench.finish().await;
+    fixture.start_operator_with(&[]);
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/now").await;
+    fixture.wait_until_rotated("shop", 2).await;
+    fixture.assert_published("shop").await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_secret_that_is_to_stay_after_all_loses_its_owner() {
-    let bench = Fixture::start().await;
+async fn removes_the_owner_reference_when_deletion_policy_changes_to_retain() {
+    let fixture = Fixture::start().await;
     let policy = |policy: &str| json!({ "target": { "deletionPolicy": policy } });
-    bench.apply_rotation("shop", policy("Delete")).await;
-    bench.wait_until_rotated("shop", 1).await;
-    let owners = async || {
-        let secret = bench.api::<Secret>().get("shop-auth0").await.unwrap();
+    fixture.apply_rotation("shop", policy("Delete")).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    let owner_count = async || {
+        let secret = fixture.api::<Secret>().get("shop-auth0").await.unwrap();
         secret.owner_references().len()
     };
-    assert_eq!(owners().await, 1);
-    bench.apply_rotation("shop", policy("Retain")).await;
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while owners().await > 0 {
-        assert!(std::time::Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    bench.finish().await;
+    assert_eq!(owner_count().await, 1);
+    fixture.apply_rotation("shop", policy("Retain")).await;
+    let is_removed = async || owner_count().await == 0;
+    fixture.poll("the owner reference is removed", is_removed).await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn nothing_is_rotated_that_could_not_be_published() {
-    let bench = Fixture::start().await;
-    bench.apply_rotation("shop", json!({})).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.deny_secret_writes().await;
-    bench.request("shop", "rotate/now").await;
-    let message = bench.wait_for_reason("shop", "Stalled", "SecretRejected").await;
+async fn starts_no_rotation_whose_secret_cannot_be_written() {
+    let fixture = Fixture::start().await;
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.deny_secret_writes().await;
+    fixture.request("shop", "rotate/now").await;
+    let message = fixture.wait_for_reason("shop", "Stalled", "SecretRejected").await;
     assert!(message.contains("admission webhooks"), "{message}");
-    assert_eq!(bench.rotation_count("shop"), 0);
-    bench.allow_secret_writes().await;
-    bench.wait_until_rotated("shop", 2).await;
-    assert_eq!(bench.rotation_count("shop"), 1);
-    bench.finish().await;
+    assert_eq!(fixture.rotation_count("shop"), 0);
+    fixture.allow_secret_writes().await;
+    fixture.wait_until_rotated("shop", 2).await;
+    assert_eq!(fixture.rotation_count("shop"), 1);
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn an_answer_is_published_though_the_tenant_is_deleted_meanwhile() {
-    let bench = Fixture::start().await;
+async fn publishes_a_received_response_after_its_tenant_is_deleted() {
+    let fixture = Fixture::start().await;
     let late = Fault::delay(PROPAGATION_WINDOW / 3).on(Operation::RotateSecret);
-    bench.simulator.faults().inject(late).unwrap();
-    bench.apply_rotation("shop", json!({})).await;
-    bench.wait_until_rotated("shop", 1).await;
-    // The first write fails, so that the answer stays in hand.
-    bench.request("shop", "rotate/now").await;
-    bench.wait_until("Auth0 has rotated", || bench.rotation_count("shop") == 1).await;
-    bench.deny_secret_writes().await;
-    bench.wait_for_reason("shop", "Stalled", "SecretRejected").await;
-    bench.api::<Auth0Tenant>().delete("acme", &Default::default()).await.unwrap();
-    bench.wait_for_reason("shop", "TenantReady", "TenantMissing").await;
-    bench.allow_secret_writes().await;
-    let secret = bench.simulator.client_secret("shop").unwrap().expose_secret().to_owned();
-    bench.wait_for_secret_data("shop-auth0", |data| data["client_secret"] == secret).await;
-    bench.finish().await;
+    fixture.simulator.faults().inject(late).unwrap();
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    // The first write fails, so the response remains unpublished.
+    fixture.request("shop", "rotate/now").await;
+    fixture.wait_until("Auth0 has rotated", || fixture.rotation_count("shop") == 1).await;
+    fixture.deny_secret_writes().await;
+    fixture.wait_for_reason("shop", "Stalled", "SecretRejected").await;
+    fixture.api::<Auth0Tenant>().delete("acme", &Default::default()).await.unwrap();
+    fixture.wait_for_reason("shop", "TenantReady", "TenantMissing").await;
+    fixture.allow_secret_writes().await;
+    let secret = fixture.simulator.client_secret("shop").unwrap().expose_secret().to_owned();
+    fixture.wait_for_secret_data("shop-auth0", |data| data["client_secret"] == secret).await;
+    fixture.finish().await;
 }

@@ -1,37 +1,47 @@
-//! The operator's binary against a real etcd and kube-apiserver and a simulated Auth0.
+//! Tests of the operator's binary with a real etcd and kube-apiserver and a simulated Auth0.
 //!
-//! Every test has a namespace, a tenant and an operator process of its own, runs with exactly the
-//! permissions of `deploy/operator.yaml`, and ends with a search for secrets in all that it wrote.
+//! Each test has its own namespace, tenant and operator process. The operator has exactly the
+//! permissions of `deploy/operator.yaml`. Each test ends with a leak scan of everything that the
+//! operator wrote.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod answers;
-mod attempts;
-mod budget;
-mod consumers;
-mod credentials;
-mod definitions;
-mod figures;
-mod high_availability;
-#[cfg(feature = "failpoints")]
-mod kills;
+// Rotations and the target Secret.
 mod lifecycle;
-mod command_line;
-mod manifests;
-mod monitoring;
-mod network;
-mod cluster_tenants;
-mod rbac;
-mod rejected;
-mod validation;
-mod requests;
 mod staged;
-mod drift;
 mod phases;
+mod requests;
+mod drift;
+mod tampering;
+mod consumers;
+mod validation;
+mod rejected;
+
+// Auth0 and its tenants.
+mod tenants;
+mod cluster_tenants;
+mod credentials;
+mod tenant_status;
+mod responses;
+mod rate_limit;
+mod network;
+mod request_counts;
+
+// Crashes, replicas and startup.
+#[cfg(feature = "failpoints")]
+mod crash_recovery;
 #[cfg(feature = "failpoints")]
 mod stale_calls;
+mod high_availability;
 mod startup;
-mod tampering;
-mod tenants;
-mod tenant_status;
+mod command_line;
+mod crd_check;
+
+// Permissions.
+mod unauthorized_access;
+mod rbac;
+
+// Logs, metrics and manifests.
 mod redaction;
+mod monitoring;
+mod manifests;

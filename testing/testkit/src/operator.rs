@@ -200,7 +200,7 @@ impl Operator {
 
     /// Waits until this replica is the leader.
     pub async fn wait_until_leader(&self) {
-        self.wait_for_log("leads: holds the Lease").await;
+        self.wait_for_log("acquired leadership").await;
     }
 
     /// Waits until `/readyz` responds with success.

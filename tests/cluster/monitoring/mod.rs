@@ -52,20 +52,20 @@ async fn start_fixture() -> Fixture {
         .start()
         .await
         .unwrap();
-    let mut bench = Fixture::with_simulator(simulator).await;
-    let secret = bench.simulator.client_secret("reader").unwrap();
+    let mut fixture = Fixture::with_simulator(simulator).await;
+    let secret = fixture.simulator.client_secret("reader").unwrap();
     let data = [("client_id", "reader"), ("client_secret", secret.expose_secret())];
-    bench.write_secret("reader", &data).await;
+    fixture.write_secret("reader", &data).await;
     let tenant = json!({
         "apiVersion": "auth0-rotator.dev/v1alpha1", "kind": "Auth0Tenant",
         "metadata": { "name": "missing-scope" },
         "spec": {
             "domain": "acme.eu.auth0.com",
-            "endpoint": bench.simulator.url(),
+            "endpoint": fixture.simulator.url(),
             "credentials": { "clientSecret": { "secretRef": { "name": "reader" } } },
         },
     });
-    let tenants = bench.api::<Auth0Tenant>();
+    let tenants = fixture.api::<Auth0Tenant>();
     tenants
         .patch("missing-scope", &PatchParams::apply("tests"), &Patch::Apply(tenant))
         .await
@@ -83,25 +83,25 @@ async fn start_fixture() -> Fixture {
         .patch("unreachable", &PatchParams::apply("tests"), &Patch::Apply(unreachable))
         .await
         .unwrap();
-    bench.start_operator();
-    bench.apply_rotation("shop", json!({ "schedule": { "every": "1h" } })).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.try_apply_rotation("missing", json!({})).await.unwrap();
-    bench.wait_for_reason("missing", "Stalled", "ClientNotFound").await;
-    bench
+    fixture.start_operator();
+    fixture.apply_rotation("shop", json!({ "schedule": { "every": "1h" } })).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.try_apply_rotation("missing", json!({})).await.unwrap();
+    fixture.wait_for_reason("missing", "Stalled", "ClientNotFound").await;
+    fixture
 }
 
 /// Rotates once with each strategy. The second rotation is in its grace period afterwards.
-async fn rotate(bench: &Fixture) {
-    bench.request("shop", "rotate/one").await;
-    bench.wait_until_rotated("shop", 2).await;
+async fn rotate(fixture: &Fixture) {
+    fixture.request("shop", "rotate/one").await;
+    fixture.wait_until_rotated("shop", 2).await;
     let staged = json!({
         "strategy": "Staged", "staging": { "period": "1s" }, "gracePeriod": "1h",
         "schedule": { "every": "3h" },
     });
-    bench.apply_rotation("shop", staged).await;
-    bench.request("shop", "rotate/two").await;
-    bench
+    fixture.apply_rotation("shop", staged).await;
+    fixture.request("shop", "rotate/two").await;
+    fixture
         .wait_for("shop", "in its grace period", |resource| {
             let rotation = resource.status.as_ref().and_then(|status| status.rotation.as_ref());
             rotation.is_some_and(|rotation| rotation.phase == rotation::Phase::Grace)
@@ -124,7 +124,7 @@ fn promtool_accepts_the_rules_and_each_alert_is_tested_firing_and_not_firing() {
     }
 }
 
-/// Whether a test of the rules expects that an alert fires, or that it doesn't.
+/// Returns whether a test of the rules expects the alert to fire, or not to fire.
 fn is_tested(tests: &Value, alert: &str, fires: bool) -> bool {
     let tests = tests["tests"].as_array().unwrap().iter();
     tests.flat_map(|test| test["alert_rule_test"].as_array().unwrap()).any(|test| {
@@ -169,45 +169,45 @@ fn each_alert_links_to_its_runbook() {
 
 #[tokio::test]
 async fn promtool_accepts_the_metrics_and_they_match_the_documentation() {
-    let bench = start_fixture().await;
-    rotate(&bench).await;
-    let metrics = bench.operator().metrics().await;
+    let fixture = start_fixture().await;
+    rotate(&fixture).await;
+    let metrics = fixture.operator().metrics().await;
     assert_eq!(promtool(&["check", "metrics"], &metrics), "", "\n{metrics}");
     table::assert_documented(&read("docs/monitoring.md"), &metrics);
-    bench.finish().await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
 async fn removes_the_series_of_a_deleted_resource() {
-    let bench = Fixture::start().await;
+    let fixture = Fixture::start().await;
     for name in ["deleted", "existing"] {
-        bench.apply_rotation(name, json!({ "schedule": { "every": "1h" } })).await;
-        bench.wait_until_rotated(name, 1).await;
+        fixture.apply_rotation(name, json!({ "schedule": { "every": "1h" } })).await;
+        fixture.wait_until_rotated(name, 1).await;
     }
     let count_series = async |name: &str| {
-        let metrics = bench.operator().metrics().await;
+        let metrics = fixture.operator().metrics().await;
         metrics.lines().filter(|line| line.contains(&format!("name=\"{name}\""))).count()
     };
     // Last rotation, next rotation, and readiness.
     assert_eq!((count_series("deleted").await, count_series("existing").await), (3, 3));
-    let resources = bench.api::<ClientSecretRotation>();
+    let resources = fixture.api::<ClientSecretRotation>();
     resources.delete("deleted", &Default::default()).await.unwrap();
     let deadline = std::time::Instant::now() + DEADLINE;
     while count_series("deleted").await > 0 {
-        assert!(std::time::Instant::now() < deadline, "{}", bench.operator().metrics().await);
+        assert!(std::time::Instant::now() < deadline, "{}", fixture.operator().metrics().await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(count_series("existing").await, 3);
-    bench.finish().await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
 async fn every_query_of_the_dashboard_and_the_alerts_works_on_scraped_metrics() {
-    let bench = start_fixture().await;
-    let address = bench.operator().address("metrics").await;
+    let fixture = start_fixture().await;
+    let address = fixture.operator().address("metrics").await;
     let prometheus = Prometheus::start(&address, &file(RULES));
     prometheus.until("auth0_rotator_build_info").await;
-    rotate(&bench).await;
+    rotate(&fixture).await;
     // Rates need at least two samples of each series.
     prometheus
         .until("auth0_rotator_rotation_phase_deadline_timestamp_seconds{phase='grace'}")
@@ -240,7 +240,7 @@ async fn every_query_of_the_dashboard_and_the_alerts_works_on_scraped_metrics() 
     for alert in ["Down", "NoLeader", "MultipleLeaders", "ProbeRejected", "TenantUnauthorized"] {
         assert!(!is_pending(&format!("Auth0Rotator{alert}")), "{alert}: {pending:?}");
     }
-    bench.finish().await;
+    fixture.finish().await;
 }
 
 /// Returns the queries of the dashboard, as Grafana sends them, with the titles of their panels.

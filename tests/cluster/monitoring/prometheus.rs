@@ -86,7 +86,7 @@ impl Sample {
 impl Prometheus {
     /// Starts a Prometheus that scrapes `target` every second, with the settings of the
     /// ServiceMonitor of the chart, and evaluates `rules`.
-    pub(super) fn start(target: &str, rules: &Path) -> Prometheus {
+    pub(super) fn start(target: &str, rules: &Path) -> Self {
         let folder = TempDir::with_prefix("auth0-rotator-prometheus-").unwrap();
         let config = json!({
             "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
@@ -111,7 +111,7 @@ impl Prometheus {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap_or_else(|error| panic!("can't run prometheus: {error}. {HOW_TO_INSTALL}"));
-        Prometheus { child, folder, log }
+        Self { child, folder, log }
     }
 
     /// Returns the address on which Prometheus listens, from its log.

@@ -89,18 +89,18 @@ fn status_code(span: &Span) -> Option<Value> {
 
 #[tokio::test]
 async fn exports_the_spans_of_a_rotation_without_secrets() {
-    let mut bench = Fixture::without_operator().await;
-    let (received, url) = Collector::start(bench.log_dir.path()).await;
-    bench.start_operator_with(&["--allow-http-endpoints", "--otlp-endpoint", &url]);
-    bench.apply_rotation("shop", json!({})).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/now").await;
-    bench.wait_until_rotated("shop", 2).await;
-    bench.try_apply_rotation("missing", json!({})).await.unwrap();
-    bench.wait_for_reason("missing", "Stalled", "ClientNotFound").await;
+    let mut fixture = Fixture::without_operator().await;
+    let (received, url) = Collector::start(fixture.log_dir.path()).await;
+    fixture.start_operator_with(&["--allow-http-endpoints", "--otlp-endpoint", &url]);
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/now").await;
+    fixture.wait_until_rotated("shop", 2).await;
+    fixture.try_apply_rotation("missing", json!({})).await.unwrap();
+    fixture.wait_for_reason("missing", "Stalled", "ClientNotFound").await;
     // The operator exports the remaining spans before it exits.
-    bench.operator().wait_until_ready().await;
-    bench.stop_operator().await;
+    fixture.operator().wait_until_ready().await;
+    fixture.stop_operator().await;
 
     let spans = received.spans();
     let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
@@ -111,7 +111,7 @@ async fn exports_the_spans_of_a_rotation_without_secrets() {
     let reconcile = reconciles.iter().find(|span| span.span_id == rotate.parent_span_id);
     let reconcile = reconcile.unwrap_or_else(|| panic!("rotate-secret has no parent: {spans:#?}"));
     assert_eq!(attribute(reconcile, "name"), "shop");
-    assert_eq!(attribute(reconcile, "namespace"), bench.namespace);
+    assert_eq!(attribute(reconcile, "namespace"), fixture.namespace);
     let has_request = |operation: &str| {
         named("kubernetes").iter().any(|request| {
             request.parent_span_id == reconcile.span_id
@@ -127,20 +127,24 @@ async fn exports_the_spans_of_a_rotation_without_secrets() {
     assert!(statuses.contains(&Value::IntValue(404)), "{statuses:?}");
     let service = received.0.lock().unwrap()[0].resource_spans[0].resource.clone().unwrap();
     assert!(format!("{service:?}").contains("auth0-rotator"), "{service:?}");
-    bench.finish().await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
 async fn an_unavailable_collector_delays_nothing() {
-    let mut bench = Fixture::without_operator().await;
-    bench.start_operator_with(&["--allow-http-endpoints", "--otlp-endpoint", "http://127.0.0.1:1"]);
-    bench.apply_rotation("shop", json!({})).await;
-    bench.wait_until_rotated("shop", 1).await;
-    bench.request("shop", "rotate/now").await;
-    bench.wait_until_rotated("shop", 2).await;
+    let mut fixture = Fixture::without_operator().await;
+    fixture.start_operator_with(&[
+        "--allow-http-endpoints",
+        "--otlp-endpoint",
+        "http://127.0.0.1:1",
+    ]);
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    fixture.request("shop", "rotate/now").await;
+    fixture.wait_until_rotated("shop", 2).await;
     let started = Instant::now();
-    bench.operator().wait_until_ready().await;
-    bench.stop_operator().await;
+    fixture.operator().wait_until_ready().await;
+    fixture.stop_operator().await;
     assert!(started.elapsed() < Duration::from_secs(10).min(DEADLINE), "{:?}", started.elapsed());
-    bench.finish().await;
+    fixture.finish().await;
 }

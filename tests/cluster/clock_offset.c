@@ -1,4 +1,4 @@
-/* Preloaded into a process, sets its clock on the wall apart from the machine's. */
+/* Library for LD_PRELOAD that shifts the wall clock of a process by CLOCK_OFFSET_SECONDS. */
 
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -8,9 +8,9 @@
 
 int clock_gettime(clockid_t clock, struct timespec *time)
 {
-    const char *apart = getenv("CLOCK_APART_SECONDS");
+    const char *offset = getenv("CLOCK_OFFSET_SECONDS");
     long failed = syscall(SYS_clock_gettime, clock, time);
-    if (!failed && clock == CLOCK_REALTIME && apart)
-        time->tv_sec += atol(apart);
+    if (!failed && clock == CLOCK_REALTIME && offset)
+        time->tv_sec += atol(offset);
     return failed;
 }

@@ -1,0 +1,117 @@
+//! Limits on requests to Auth0 and writes to the API server, regardless of the number of resources.
+
+use std::time::{Duration, Instant};
+
+use auth0_rotator::api::ClientSecretRotation;
+use auth0_simulator::Operation;
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
+use serde_json::json;
+use testkit::{
+    auth0::MANAGER,
+    fixture::{DEADLINE, Fixture},
+};
+
+#[tokio::test]
+async fn restart_with_nothing_due_makes_no_write_and_no_client_request() {
+    let mut fixture = Fixture::start().await;
+    let names: Vec<_> = (0..20).map(|number| format!("app-{number}")).collect();
+    for name in &names {
+        fixture.apply_rotation(name, json!({ "schedule": { "every": "1h" } })).await;
+    }
+    for name in &names {
+        fixture.wait_until_rotated(name, 1).await;
+    }
+    fixture.stop_operator().await;
+    let versions_before = resource_versions(&fixture, &names).await;
+    let before = fixture.simulator.counters();
+    fixture.start_operator();
+    fixture.operator().wait_until_ready().await;
+    let reconciles = "auth0_rotator_reconcile_total{result=\"ok\"}";
+    let has_reconciled_all = async || fixture.operator().metric(reconciles).await >= 20.0;
+    fixture.poll("all resources are reconciled", has_reconciled_all).await;
+    assert_eq!(fixture.operator().metric("auth0_rotator_status_writes_total").await, 0.0);
+    let metrics = fixture.operator().metrics().await;
+    let writes = metrics.lines().filter(|line| line.contains("secret_writes_total{"));
+    assert!(writes.clone().count() > 0 && writes.clone().all(|line| line.ends_with(" 0")));
+    assert_eq!(resource_versions(&fixture, &names).await, versions_before);
+    let after = fixture.simulator.counters();
+    for operation in [Operation::GetClient, Operation::ListClients, Operation::RotateSecret] {
+        assert_eq!(after.requests(operation), before.requests(operation), "{operation:?}");
+    }
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn drift_check_of_1000_resources_takes_ten_requests() {
+    const RESOURCES: usize = 1000;
+    let fixture = Fixture::start().await;
+    // One of the thousand is the management client.
+    let names: Vec<_> = (1..RESOURCES).map(|number| format!("app-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).chain([MANAGER]).collect();
+    stream::iter(&names)
+        .for_each_concurrent(8, async |name| {
+            let mut spec = json!({ "driftCheck": { "every": "8760h" } });
+            if **name == *MANAGER {
+                // Its target is the Secret with the operator's credentials.
+                spec["target"] = json!({ "name": "auth0-management", "adopt": true });
+            }
+            fixture.apply_rotation(name, spec).await;
+        })
+        .await;
+    wait_until_all_idle(&fixture, RESOURCES).await;
+    let requests = || {
+        let counters = fixture.simulator.counters();
+        [Operation::ListClients, Operation::GetClient, Operation::Token]
+            .map(|operation| counters.requests(operation))
+    };
+    let checks = async || {
+        let metric = format!(
+            "auth0_rotator_auth0_requests_total{{class=\"ok\",kind=\"Auth0Tenant\",namespace=\"{}\",\
+             operation=\"drift-check\",result=\"ok\",tenant=\"acme\"}}",
+            fixture.namespace
+        );
+        fixture.operator().metric(&metric).await
+    };
+    assert_eq!(checks().await, 0.0);
+    let before = requests();
+    // This resource makes one check of the tenant due. The next check is due long after this test.
+    fixture.apply_rotation("app-7", json!({ "driftCheck": { "every": "10s" } })).await;
+    fixture.poll("a drift check is made", async || checks().await >= 1.0).await;
+    let [lists, gets, tokens] = requests();
+    assert_eq!(checks().await, 1.0, "the next check has started");
+    assert_eq!([lists - before[0], gets - before[1], tokens - before[2]], [10, 0, 0]);
+    fixture.finish().await;
+}
+
+/// Waits until `expected` resources are published and no rotation is in progress. The deadline starts
+/// again whenever there is progress.
+async fn wait_until_all_idle(fixture: &Fixture, expected: usize) {
+    let (mut last, mut deadline) = (0, Instant::now() + DEADLINE);
+    while last < expected {
+        assert!(Instant::now() < deadline, "{last} of {expected}\n{}", fixture.log_tail());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let all = fixture.api::<ClientSecretRotation>().list(&ListParams::default()).await.unwrap();
+        let is_idle = |resource: &&ClientSecretRotation| {
+            let status = resource.status.as_ref();
+            status.is_some_and(|status| status.current.is_some() && status.rotation.is_none())
+        };
+        let now = all.items.iter().filter(is_idle).count();
+        if now > last {
+            (last, deadline) = (now, Instant::now() + DEADLINE);
+        }
+    }
+}
+
+/// Returns the resource versions of all resources and of their target Secrets.
+async fn resource_versions(fixture: &Fixture, names: &[String]) -> Vec<Option<String>> {
+    let mut versions = Vec::new();
+    for name in names {
+        versions.push(fixture.get(name).await.metadata.resource_version);
+        let secrets = fixture.api::<Secret>();
+        let secret = secrets.get(&format!("{name}-auth0")).await.unwrap();
+        versions.push(secret.metadata.resource_version);
+    }
+    versions
+}
