@@ -197,7 +197,7 @@ async fn wait_until_responses_received(fixture: &Fixture, operator: &Operator) {
         let counted: u64 = requests.iter().map(|operation| counters.requests(*operation)).sum();
         operator.metric(&metric).await == counted as f64
     };
-    fixture.poll("all responses are received", has_received_all).await;
+    fixture.wait_until_async("all responses are received", has_received_all).await;
 }
 
 /// A replica whose clock is a minute ahead neither acquires the Lease early nor shortens a staging

@@ -71,7 +71,7 @@ async fn stays_within_the_limit_when_more_is_due_than_it_allows() {
     assert!(metrics.contains("auth0_rotator_auth0_rate_limit_remaining{"), "{metrics}");
     let is_queue_empty =
         async || fixture.operator().metric("auth0_rotator_workqueue_depth").await == 0.0;
-    fixture.poll("the work queue is empty", is_queue_empty).await;
+    fixture.wait_until_async("the work queue is empty", is_queue_empty).await;
     backlog.fixture.finish().await;
 }
 
@@ -158,7 +158,7 @@ async fn remaining_requests_in_the_tenant_status_trigger_no_reconcile_of_its_res
     let (api, params) = (fixture.api::<Auth0Tenant>(), PatchParams::default());
     api.patch_status("acme", &params, &Patch::Merge(status)).await.unwrap();
     let is_skipped = async || reconciles("unchanged").await != unchanged;
-    fixture.poll("the change of the tenant is seen and skipped", is_skipped).await;
+    fixture.wait_until_async("the change of the tenant is seen and skipped", is_skipped).await;
     assert_eq!(reconciles("ok").await, ok);
     fixture.finish().await;
 }

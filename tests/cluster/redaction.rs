@@ -55,7 +55,7 @@ async fn values_that_are_not_utf_8_are_replaced() {
         let data = secrets.get("shop-auth0").await.unwrap().data.unwrap();
         data["client_secret"].0 != [0xff, 0xfe, 0]
     };
-    fixture.poll("the value is replaced", is_replaced).await;
+    fixture.wait_until_async("the value is replaced", is_replaced).await;
     fixture.wait_until_rotated("shop", 1).await;
     fixture.assert_published("shop").await;
     fixture.finish().await;

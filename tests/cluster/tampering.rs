@@ -68,7 +68,7 @@ async fn removed_label_is_restored() {
     let secrets = fixture.api::<Secret>();
     let has_label =
         async || secrets.get("shop-auth0").await.unwrap().labels().contains_key(MANAGED_LABEL);
-    fixture.poll("the label is restored", has_label).await;
+    fixture.wait_until_async("the label is restored", has_label).await;
     fixture.finish().await;
 }
 

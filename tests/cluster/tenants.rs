@@ -19,7 +19,7 @@ use crate::tenant_status::wait_for_tenant_reason;
 /// `text`.
 async fn wait_for_tenant_message(fixture: &Fixture, reason: &str, text: &str) {
     let has_message = async || wait_for_tenant_reason(fixture, "acme", reason).await.contains(text);
-    fixture.poll(&format!("acme has {reason} with {text:?}"), has_message).await;
+    fixture.wait_until_async(&format!("acme has {reason} with {text:?}"), has_message).await;
 }
 
 /// Changes the spec of the tenant `acme`, so that the operator reconciles it without waiting for the
