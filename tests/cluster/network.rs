@@ -1,29 +1,22 @@
 //! Connections to Auth0: proxies, TLS versions, and tenants that hang.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use auth0_simulator::{Action, ClientSeed, Fault, Simulator, When};
-use rustls::{
-    ServerConfig,
-    pki_types::{PrivateKeyDer, pem::PemObject as _},
-};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use testkit::{
-    auth0::{MANAGER, SCOPES},
-    fixture::Fixture,
+use testkit::auth0::{MANAGER, SCOPES};
+use testkit::fixture::Fixture;
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional,
 };
-use tokio::{
-    io::{
-        AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional,
-    },
-    net::{TcpListener, TcpStream},
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::tenant_status::wait_for_tenant_reason;
@@ -49,7 +42,7 @@ impl Proxy {
     }
 
     fn request_heads(&self) -> Vec<String> {
-        self.request_heads.lock().unwrap().clone()
+        self.request_heads.lock().clone()
     }
 }
 
@@ -62,7 +55,7 @@ async fn open_tunnel(client: TcpStream, target: SocketAddr, heads: Arc<Mutex<Vec
             return;
         }
     }
-    heads.lock().unwrap().push(head);
+    heads.lock().push(head);
     let mut target = TcpStream::connect(target).await.unwrap();
     let _ = client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await;
     let _ = copy_bidirectional(&mut client, &mut target).await;

@@ -1,9 +1,10 @@
 //! Shared state of the simulator: tenant, rate limiter, faults, audit log and counters behind one
 //! lock, so that a request and its audit entry are atomic.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::{Mutex, MutexGuard};
 use secrecy::SecretString;
 
 use crate::audit::{AuditEntry, AuditKind, AuditLog};
@@ -38,7 +39,7 @@ impl SharedState {
     /// Locks the state. Ignores poisoning: a panic only fails the request that caused it, and the
     /// next request must be served.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(crate) fn now(&self) -> SystemTime {

@@ -2,22 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::apiserver::{self, Files};
 use crate::assets::{Assets, Binary};
 use crate::certificates::CertificateAuthority;
 use crate::data_dir::DataDir;
 use crate::error::{AssetsError, Error, FileContext as _};
-use crate::etcd;
-use crate::kubeconfig;
 use crate::log_tail::log_tail;
 use crate::options::Options;
 use crate::readiness::ServerStart;
 use crate::reserved_port::ReservedPort;
 use crate::supervised::{SpawnOptions, SupervisedProcess};
+use crate::{etcd, kubeconfig};
 
 const ADMIN: &str = "admin";
 /// RBAC doesn't apply to members of this group.
@@ -387,7 +388,7 @@ impl Inner {
     }
 
     fn servers(&self) -> MutexGuard<'_, Servers> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.servers.lock()
     }
 }
 

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 use rotation::{Cause, Outcome, Phase, Status};
 use testkit::status;
 use testkit::target_secret::TargetSecret;
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinSet;
 
 use crate::changes;
@@ -51,7 +51,8 @@ impl ApplicationState {
     }
 }
 
-type States = HashMap<String, ApplicationState>;
+/// States by the name of the application.
+pub type States = HashMap<String, ApplicationState>;
 
 /// States of all applications by name. Clones share them.
 #[derive(Clone)]
@@ -63,6 +64,11 @@ pub struct Tracker {
 impl Tracker {
     pub fn new(timeline: Timeline) -> Self {
         Self { states: Sender::default(), timeline }
+    }
+
+    /// Returns the states of all applications, and their changes.
+    pub fn subscribe(&self) -> Receiver<States> {
+        self.states.subscribe()
     }
 
     pub fn state(&self, application: &str) -> ApplicationState {

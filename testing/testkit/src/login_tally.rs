@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Result of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +131,7 @@ impl LoginTallies {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, LoginTally>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Interval at which the status is written as a line where it can't be overwritten.
 const PLAIN_STATUS_INTERVAL: Duration = Duration::from_secs(10);
@@ -130,7 +132,7 @@ impl Terminal {
     }
 
     fn output(&self) -> MutexGuard<'_, Output> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -164,7 +166,7 @@ mod tests {
 
     impl Write for Recorder {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -176,7 +178,7 @@ mod tests {
     fn written(can_overwrite: bool, write: impl FnOnce(&Terminal)) -> String {
         let recorder = Recorder::default();
         write(&Terminal::new(Box::new(recorder.clone()), can_overwrite, false));
-        let bytes = recorder.0.lock().unwrap().clone();
+        let bytes = recorder.0.lock().clone();
         String::from_utf8(bytes).unwrap()
     }
 

@@ -1,24 +1,23 @@
 //! Traces, as a collector receives them.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use axum::{
-    Router, body::Bytes, extract::State, http::header::CONTENT_TYPE, response::IntoResponse,
-    routing::post,
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::post;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
-    common::v1::any_value::Value,
-    trace::v1::{Span, span::SpanKind},
-};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message as _;
 use serde_json::json;
 use testkit::fixture::{DEADLINE, Fixture};
@@ -30,7 +29,7 @@ struct Received(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
 impl Received {
     fn spans(&self) -> Vec<Span> {
-        let requests = self.0.lock().unwrap();
+        let requests = self.0.lock();
         let resources = requests.iter().flat_map(|request| &request.resource_spans);
         let scopes = resources.flat_map(|resource| &resource.scope_spans);
         scopes.flat_map(|scope| scope.spans.clone()).collect()
@@ -69,7 +68,7 @@ impl Collector {
 async fn receive(State(collector): State<Collector>, body: Bytes) -> impl IntoResponse {
     let request = ExportTraceServiceRequest::decode(body.clone()).unwrap();
     collector.write(&format!("{request:?}\n{}", String::from_utf8_lossy(&body)));
-    collector.received.0.lock().unwrap().push(request);
+    collector.received.0.lock().push(request);
     let response = ExportTraceServiceResponse::default().encode_to_vec();
     ([(CONTENT_TYPE, "application/x-protobuf")], response)
 }
@@ -125,7 +124,7 @@ async fn exports_the_spans_of_a_rotation_without_secrets() {
     }
     let statuses: Vec<_> = named("read-client").into_iter().filter_map(status_code).collect();
     assert!(statuses.contains(&Value::IntValue(404)), "{statuses:?}");
-    let service = received.0.lock().unwrap()[0].resource_spans[0].resource.clone().unwrap();
+    let service = received.0.lock()[0].resource_spans[0].resource.clone().unwrap();
     assert!(format!("{service:?}").contains("auth0-rotator"), "{service:?}");
     fixture.finish().await;
 }

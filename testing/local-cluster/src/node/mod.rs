@@ -30,23 +30,22 @@ mod images;
 mod isolation;
 mod launcher;
 
-pub use config::SANDBOX_IMAGE;
-pub use images::{ImageBuilder, ImageContents};
-pub use isolation::{Isolation, run_isolated};
-
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use component::Component;
+pub use config::SANDBOX_IMAGE;
+use host_files::find_program;
+pub use images::{ImageBuilder, ImageContents};
+pub use isolation::{Isolation, run_isolated};
 use k8s_openapi::api::core::v1::{Node as NodeResource, ServiceAccount};
 use kube::{Api, Client};
+use launcher::Launcher;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{Assets, Binary, ControlPlane, Options, Progress};
-use component::Component;
-use host_files::find_program;
-use launcher::Launcher;
 
 /// The node's address, at which Pods reach servers on the node.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 1);
@@ -177,7 +176,7 @@ impl Node {
     }
 
     fn components(&self) -> MutexGuard<'_, Vec<Component>> {
-        self.components.lock().unwrap_or_else(PoisonError::into_inner)
+        self.components.lock()
     }
 }
 

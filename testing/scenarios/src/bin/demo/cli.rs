@@ -41,6 +41,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub(crate) seed: u64,
 
+    /// Where to write a picture of the first Staged rotation, as an SVG document
+    #[arg(long, value_name = "PATH")]
+    pub(crate) picture: Option<PathBuf>,
+
     /// The operator's executable [default: auth0-rotator next to this program]
     #[arg(long, value_name = "PATH")]
     pub(crate) operator: Option<PathBuf>,

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::login::{Knowledge, LoginEnvironment, log_in};
+use crate::recording::Recording;
 
 const LOGIN_INTERVAL: Duration = Duration::from_millis(300);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -25,7 +26,9 @@ const SECRET_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Behavior of a consumer between logins.
 #[derive(Clone, Copy, Debug)]
-struct Behavior {
+pub(crate) struct Behavior {
+    /// What sets it apart, in two or three words.
+    pub(crate) name: &'static str,
     /// How often it reads its Secret.
     read_interval: Duration,
     /// How often it restarts and loses what it knows.
@@ -33,10 +36,19 @@ struct Behavior {
 }
 
 /// One consumer reads often, one lags as a mounted Secret does, and one keeps restarting.
-const BEHAVIORS: [Behavior; 3] = [
-    Behavior { read_interval: Duration::from_secs(1), restart_interval: None },
-    Behavior { read_interval: Duration::from_secs(5), restart_interval: None },
+pub(crate) const BEHAVIORS: [Behavior; 3] = [
     Behavior {
+        name: "reads every 1 s",
+        read_interval: Duration::from_secs(1),
+        restart_interval: None,
+    },
+    Behavior {
+        name: "reads every 5 s",
+        read_interval: Duration::from_secs(5),
+        restart_interval: None,
+    },
+    Behavior {
+        name: "restarts every 4 s",
         read_interval: Duration::from_secs(1),
         restart_interval: Some(Duration::from_secs(4)),
     },
@@ -47,12 +59,14 @@ pub(crate) const DESCRIPTION: &str = "Each application has three consumers, whic
      second,\none every 5 s, and one restarts every 4 s.";
 
 /// Starts the consumers of all applications. They end with the returned set.
-pub(crate) fn start(env: &Environment) -> reqwest::Result<JoinSet<()>> {
+pub(crate) fn start(env: &Environment, recording: &Recording) -> reqwest::Result<JoinSet<()>> {
     let http = reqwest::Client::builder().no_proxy().timeout(REQUEST_DEADLINE).build()?;
     let mut tasks = JoinSet::new();
     for application in &env.quickstart.applications {
-        for (index, behavior) in (0..).zip(BEHAVIORS) {
+        for (index, behavior) in BEHAVIORS.into_iter().enumerate() {
             let consumer = Consumer {
+                index,
+                recording: recording.clone(),
                 application: application.clone(),
                 secrets: Api::namespaced(env.client.clone(), &env.quickstart.namespace),
                 simulator: env.simulator.clone(),
@@ -61,7 +75,7 @@ pub(crate) fn start(env: &Environment) -> reqwest::Result<JoinSet<()>> {
                 timeline: env.timeline.clone(),
             };
             // Spreads the logins.
-            let offset = LOGIN_INTERVAL * index / 3;
+            let offset = LOGIN_INTERVAL * u32::try_from(index).unwrap_or_default() / 3;
             tasks.spawn(async move {
                 tokio::time::sleep(offset).await;
                 consumer.run(behavior).await;
@@ -72,6 +86,8 @@ pub(crate) fn start(env: &Environment) -> reqwest::Result<JoinSet<()>> {
 }
 
 struct Consumer {
+    index: usize,
+    recording: Recording,
     application: Application,
     secrets: Api<Secret>,
     simulator: Arc<Simulator>,
@@ -100,7 +116,9 @@ impl Consumer {
                 read_at = Instant::now();
             }
             let outcome = log_in(&mut knowledge, &self).await;
-            self.logins.count(&self.application.name, outcome, accepted_at.elapsed());
+            let name = &self.application.name;
+            self.recording.add_login(name, self.index, knowledge.accepted());
+            self.logins.count(name, outcome, accepted_at.elapsed());
             if !outcome.is_failure() {
                 accepted_at = Instant::now();
             } else if !has_failed {

@@ -1,7 +1,6 @@
 //! Login of a consumer that supports rotation.
 
 use secrecy::{ExposeSecret as _, SecretString};
-
 use testkit::login_tally::LoginOutcome;
 
 /// Knowledge of a consumer: the values that it read last, and the value that Auth0 accepted last.
@@ -15,6 +14,11 @@ impl Knowledge {
     /// Returns the knowledge of a consumer that has read its Secret for the first time.
     pub(crate) fn new(values: Vec<SecretString>) -> Self {
         Self { values, accepted: None }
+    }
+
+    /// Returns the value that Auth0 accepted in the last login.
+    pub(crate) fn accepted(&self) -> Option<&SecretString> {
+        self.accepted.as_ref()
     }
 
     /// Returns the values to try: the one that was accepted last, then the others in their order.

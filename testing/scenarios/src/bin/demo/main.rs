@@ -9,6 +9,8 @@ mod setup;
 mod user_actions;
 
 mod assertions;
+mod recording;
+mod picture;
 mod instructions;
 
 use std::process::ExitCode;

@@ -86,6 +86,9 @@ pub(crate) async fn run(options: &Options, terminal: &Terminal) -> Result<(Demo,
     let results = DemoResults { common, observed };
     results.print(terminal);
     let has_passed = results.have_passed();
+    if let Some(path) = &options.picture {
+        demo.write_picture(path)?;
+    }
     if !has_passed {
         demo.keep_logs(&documents)?;
     }

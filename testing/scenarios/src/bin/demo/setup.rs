@@ -1,12 +1,12 @@
 //! Starts what the demo needs.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use kube::Client;
 use local_cluster::{Assets, AssetsError, Binary, ControlPlane};
+use parking_lot::{Mutex, MutexGuard};
 use scenarios::environment::{
     Environment, apply_quickstart, control_plane_logs, files_in, keep_logs, progress,
     start_control_plane,
@@ -20,7 +20,8 @@ use testkit::terminal::Terminal;
 use testkit::{cluster, manifests};
 
 use crate::cli::Options;
-use crate::{consumers, scenario};
+use crate::recording::Recording;
+use crate::{consumers, picture, scenario};
 
 /// Longest time that Auth0 takes to accept a new secret and to reject the old one. It draws two
 /// times for each change. Auth0's own window is 30 s.
@@ -36,6 +37,7 @@ pub(crate) struct Demo {
     pub(crate) env: Environment,
     pub(crate) has_kubectl: bool,
     command: OperatorCommand,
+    recording: Recording,
 }
 
 impl Demo {
@@ -78,18 +80,21 @@ impl Demo {
         print_command(terminal, &command);
         let env = Environment::new(terminal, control_plane, client, simulator, quickstart);
         let operator = Mutex::new(Some(command.spawn()?));
-        let mut demo = Self { operator, env, has_kubectl, command };
+        let recording = Recording::new(scenario::STAGED, env.timeline.clone());
+        let mut demo = Self { operator, env, has_kubectl, command, recording };
         terminal.heading("Timeline");
         terminal.line(consumers::DESCRIPTION);
         terminal.line("");
         demo.env.start_tracking();
-        let consumers = consumers::start(&demo.env)?;
-        demo.env.background.push(consumers);
+        let recording = demo.recording.clone();
+        let mut tasks = consumers::start(&demo.env, &recording)?;
+        tasks.spawn(recording.follow(demo.env.tracker.clone()));
+        demo.env.background.push(tasks);
         Ok(demo)
     }
 
     fn operator(&self) -> MutexGuard<'_, Option<Operator>> {
-        self.operator.lock().unwrap_or_else(PoisonError::into_inner)
+        self.operator.lock()
     }
 
     /// Kills the operator and returns its process id.
@@ -141,6 +146,13 @@ impl Demo {
     pub(crate) fn keep_logs(&self, documents: &[Document]) -> Result<()> {
         let logs = control_plane_logs(&self.env.control_plane);
         keep_logs(&self.env.terminal, "demo", &std::env::temp_dir(), documents, &logs)
+    }
+
+    /// Writes the picture of the first Staged rotation.
+    pub(crate) fn write_picture(&self, path: &Path) -> Result<()> {
+        let picture = picture::draw(&self.recording.states(), &self.recording.logins());
+        let picture = picture.context("no Staged rotation was recorded to its end")?;
+        std::fs::write(path, picture).with_context(|| format!("can't write {}", path.display()))
     }
 
     /// Ends everything.

@@ -1,7 +1,7 @@
 //! Pods of a namespace, tracked by a watch and by their logs.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,6 +9,7 @@ use futures::{AsyncBufReadExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, Client, ResourceExt as _};
+use parking_lot::{Mutex, MutexGuard};
 use scenarios::timeline::{Timeline, TimelineEntry};
 use scenarios::watch::{Change, watch_objects};
 use serde::Deserialize;
@@ -85,7 +86,7 @@ impl PodTracker {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, PodState>> {
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pods.lock()
     }
 
     /// Returns all Pods that ever existed.

@@ -1,9 +1,10 @@
 //! Numbered steps with their durations.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use parking_lot::Mutex;
 use scenarios::timeline::seconds;
 use testkit::terminal::{Style, Terminal};
 
@@ -30,7 +31,7 @@ impl Steps {
         self.terminal.status(&format!("  {name}"));
         let since = Instant::now();
         let result = step.await.with_context(|| name.to_owned())?;
-        let mut completed = self.completed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut completed = self.completed.lock();
         *completed += 1;
         let title = format!("== step {:>2}  {name:<20}", *completed);
         let title = self.terminal.paint(Style::Notable, &title);
@@ -41,7 +42,7 @@ impl Steps {
     }
 
     pub(crate) fn completed(&self) -> usize {
-        *self.completed.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.completed.lock()
     }
 
     pub(crate) fn elapsed(&self) -> Duration {

@@ -1,9 +1,9 @@
 //! The clock of the simulated Auth0, with which its audit log can be merged with the API server's.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use auth0_simulator::Clock;
+use parking_lot::Mutex;
 
 /// The machine's wall clock, but never going backwards.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl Default for MonotonicWallClock {
 
 impl Clock for MonotonicWallClock {
     fn now(&self) -> SystemTime {
-        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.0.lock();
         *latest = SystemTime::now().max(*latest);
         *latest
     }

@@ -1,9 +1,10 @@
 //! History of each client: the lists in its Secret, its status, and the latest events.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::{Mutex, MutexGuard};
 use rotation::Status;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -192,7 +193,7 @@ impl History {
     }
 
     pub(crate) fn of(&self, client: usize) -> MutexGuard<'_, ClientHistory> {
-        self.histories[client].lock().unwrap_or_else(PoisonError::into_inner)
+        self.histories[client].lock()
     }
 
     /// Returns the client of a resource or Secret.

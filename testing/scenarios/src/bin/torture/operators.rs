@@ -1,9 +1,9 @@
 //! The operator's processes: one that normally runs, and sometimes a second one.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
+use parking_lot::{Mutex, MutexGuard};
 use testkit::Signal;
 use testkit::operator::{self, Operator, OperatorCommand};
 
@@ -38,7 +38,7 @@ impl Operators {
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock()
     }
 
     /// Starts the first process if it doesn't run.

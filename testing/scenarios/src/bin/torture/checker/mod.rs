@@ -7,15 +7,15 @@
 mod client;
 mod outcomes;
 
-pub(crate) use client::FailedLogin;
-pub(crate) use outcomes::OutcomeCounts;
-
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use auth0_simulator::{AuditEntry, AuditKind, Operation};
 use chrono::{DateTime, TimeDelta, Utc};
+pub(crate) use client::FailedLogin;
+use client::{Change, ClientChecker, Observation};
+pub(crate) use outcomes::OutcomeCounts;
+use parking_lot::{Mutex, MutexGuard};
 use rotation::Strategy;
 use rotation::invariants::Actor;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -23,7 +23,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::audit_log::{AuditLog, Write};
 use crate::clients::TestClient;
 use crate::context::Context;
-use client::{Change, ClientChecker, Observation};
 
 /// How long an observation waits for earlier ones.
 const REORDER_WINDOW: TimeDelta = TimeDelta::milliseconds(1_500);
@@ -105,7 +104,7 @@ impl Checker {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Records that a request annotation is about to be written.
