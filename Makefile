@@ -3,6 +3,7 @@
 .PHONY: help
 help:
 	@echo "make demo              rotate secrets on a real control plane while applications log in; about a minute once built"
+	@echo "make fmt               format the code"
 	@echo "make test              check formatting and lints, build the documentation, run all tests and make torture for three minutes"
 	@echo "make test-consumers    test examples/consumers in Go, Node, Python and Rust"
 	@echo "make e2e               install the chart and run applications in real Pods on a kubelet; needs root, ten minutes"
@@ -39,6 +40,12 @@ torture:
 	cargo build --locked -p auth0-rotator -p scenarios --bin auth0-rotator --bin torture
 	@"$${CARGO_TARGET_DIR:-target}/debug/torture" $(ARGS)
 
+# Groups imports by crate, for which stable rustfmt needs RUSTC_BOOTSTRAP.
+FMT = RUSTC_BOOTSTRAP=1 cargo fmt --all -- --config imports_granularity=Crate,group_imports=StdExternalCrate
+.PHONY: fmt
+fmt:
+	$(FMT)
+
 # Builds the control plane before the tests, which hide its progress and find it in the cache. Runs
 # more tests in parallel than there are cores, because most of them wait for processes.
 .PHONY: test
@@ -46,7 +53,7 @@ test:
 	@sh testing/scenarios/preflight.sh
 	@sh tests/monitoring/preflight.sh 2>/dev/null || sh tests/monitoring/install.sh
 	@sh tests/monitoring/preflight.sh
-	cargo fmt --all --check
+	$(FMT) --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps

@@ -1,5 +1,6 @@
 //! Properties that must hold for every external input. The property tests and the fuzz targets in
 //! `fuzz/` check them, each with its own inputs.
 
-pub use crate::controller::fuzzing::{list, secret, template};
 pub use auth0_client::fuzzing::{MARKER, headers, response};
+
+pub use crate::controller::fuzzing::{list, secret, template};

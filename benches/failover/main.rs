@@ -16,11 +16,7 @@ use std::time::{Duration, Instant};
 
 use auth0_rotator::api::ClientSecretRotation;
 use serde_json::json;
-use testkit::Signal;
-use testkit::auth0::tenant;
-use testkit::fixture::Fixture;
-use testkit::measure::Durations;
-use testkit::operator::Operator;
+use testkit::{Signal, auth0::tenant, fixture::Fixture, measure::Durations, operator::Operator};
 
 /// Longer than a Lease lasts, on any machine.
 const DEADLINE: Duration = Duration::from_secs(60);

@@ -10,18 +10,22 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    time::{Duration, Instant},
+};
 
 use auth0_rotator::api::ClientSecretRotation;
 use auth0_simulator::{Counters, Operation};
 use rotation::Cause;
 use serde_json::{Value, json};
-use testkit::auth0::tenant;
-use testkit::cluster::OPERATOR_USER;
-use testkit::fixture::{Fixture, shared_control_plane};
-use testkit::measure::{Durations, ProcessMemory, mebibytes};
+use testkit::{
+    auth0::tenant,
+    cluster::OPERATOR_USER,
+    fixture::{Fixture, shared_control_plane},
+    measure::{Durations, ProcessMemory, mebibytes},
+};
 
 /// One for the requests of a single rotation, and 200 for the rest.
 const RESOURCES: usize = 201;

@@ -13,17 +13,21 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
-use std::collections::HashMap;
-use std::fs;
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    fs,
+    time::{Duration, Instant},
+};
 
 use auth0_simulator::{AuditEntry, AuditKind, Operation, RateLimit};
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, stream};
 use serde_json::json;
-use testkit::auth0::tenant;
-use testkit::fixture::Fixture;
-use testkit::measure::{Durations, ProcessMemory};
+use testkit::{
+    auth0::tenant,
+    fixture::Fixture,
+    measure::{Durations, ProcessMemory},
+};
 
 const PER_SECOND: u32 = 16;
 const BURST: u32 = 50;

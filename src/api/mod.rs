@@ -8,12 +8,15 @@ mod patterns;
 mod tenant;
 mod tenant_resource;
 
+use std::collections::BTreeMap;
+
 pub use client_secret_rotation::{
     ClientSecretRotation, ClientSecretRotationSpec, ConsumersSpec, DeletionPolicy, DriftCheckSpec,
     Initial, Keys, ListFormat, ScheduleSpec, StagingSpec, TargetSpec, TenantKind, TenantRef,
     WindowSpec, WorkloadKind, WorkloadRef,
 };
 pub use crds::{crds, crds_yaml};
+use kube::core::DeserializeGuard;
 pub use names::{
     CURRENT_ANNOTATION, ENDPOINT_ANNOTATION, FALLBACK_ANNOTATION, FIELD_MANAGER, GROUP,
     INITIALIZED_ANNOTATION, KEYS_ANNOTATION, MANAGED_LABEL, OWNER_ANNOTATION,
@@ -25,10 +28,6 @@ pub use tenant::{
     PrivateKeyJwtCredentials, RateLimitSpec, RateLimitStatus, Scopes, SecretRef, TenantAccess,
 };
 pub(crate) use tenant_resource::{AnyTenant, TenantId, TenantResource, describe_tenant, not_ready};
-
-use std::collections::BTreeMap;
-
-use kube::core::DeserializeGuard;
 
 /// A resource as its watch delivered it; one that cannot be parsed does not affect the others.
 pub(crate) type ParsedRotation = DeserializeGuard<ClientSecretRotation>;

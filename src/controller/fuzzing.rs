@@ -2,6 +2,10 @@
 
 use std::time::Instant;
 
+use auth0_client::{
+    ClientSecret,
+    fuzzing::{MARKER, TIME_LIMIT},
+};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -10,10 +14,6 @@ use super::{
     tenant::parse_list,
 };
 use crate::api::{FIELD_MANAGER, Keys, ListFormat, TargetSpec};
-use auth0_client::{
-    ClientSecret,
-    fuzzing::{MARKER, TIME_LIMIT},
-};
 
 /// The key that templates are rendered into.
 const KEY: &str = "rendered";

@@ -30,18 +30,17 @@ pub(crate) mod fuzzing;
 
 use std::{sync::Arc, time::Duration};
 
+pub use context::Settings;
 use futures::{
     StreamExt as _,
     future::join_all,
     stream::{BoxStream, select_all},
 };
 use kube::Client;
-use leader_election::{LeaderElector, LeaderState};
-use tokio::{sync::watch as channel, task::JoinSet};
-
-pub use context::Settings;
 pub(crate) use kube_call::KUBE_DEADLINE;
+use leader_election::{LeaderElector, LeaderState};
 pub(crate) use server_time::ServerTimeLayer;
+use tokio::{sync::watch as channel, task::JoinSet};
 
 use self::{
     collector::StateCollector,

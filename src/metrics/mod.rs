@@ -10,14 +10,13 @@ mod tenant;
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+use labels::{CAUSES, OUTCOMES, PHASES, PROBE_RESULTS, PURPOSES, RECONCILE_RESULTS, STRATEGIES};
+pub(crate) use labels::{ProbeResult, ReconcileResult, phase as phase_label};
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     Opts, Registry, TextEncoder, core::Collector,
 };
 use rotation::{HistoryEntry, Phase, Purpose, Rotation, Status, Strategy};
-
-use labels::{CAUSES, OUTCOMES, PHASES, PROBE_RESULTS, PURPOSES, RECONCILE_RESULTS, STRATEGIES};
-pub(crate) use labels::{ProbeResult, ReconcileResult, phase as phase_label};
 pub(crate) use tenant::{TENANT_LABELS, TenantMetrics};
 
 /// Prefix of the names of all metrics.

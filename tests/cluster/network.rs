@@ -1,23 +1,30 @@
 //! Connections to Auth0: proxies, TLS versions, and tenants that hang.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use auth0_simulator::{Action, ClientSeed, Fault, Simulator, When};
 use parking_lot::Mutex;
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::{
+    ServerConfig,
+    pki_types::{PrivateKeyDer, pem::PemObject as _},
+};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use testkit::auth0::{MANAGER, SCOPES};
-use testkit::fixture::Fixture;
-use tokio::io::{
-    AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional,
+use testkit::{
+    auth0::{MANAGER, SCOPES},
+    fixture::Fixture,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{
+        AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional,
+    },
+    net::{TcpListener, TcpStream},
+};
 use tokio_rustls::TlsAcceptor;
 
 use crate::tenant_status::wait_for_tenant_reason;

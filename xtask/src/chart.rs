@@ -1,12 +1,10 @@
 //! Generated files of the chart: CRDs, `values.yaml` and the values table in the README.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use crate::files::read;
-use crate::{GeneratedFiles, chart_values};
+use crate::{GeneratedFiles, chart_values, files::read};
 
 /// Folder of the chart, relative to the workspace root.
 pub const CHART_DIR: &str = "charts/auth0-rotator";

@@ -1,7 +1,6 @@
 //! `deploy/`: the chart, rendered for kubectl and Kustomize.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result};
 

@@ -1,7 +1,9 @@
 //! Runs Helm.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 use local_cluster::{Assets, Binary, Progress};

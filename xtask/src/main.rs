@@ -1,7 +1,6 @@
 //! Command line of the generators: `make crds`, `make manifests` and `make reasons` call it.
 
-use std::io::Write as _;
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -1,7 +1,6 @@
 //! `docs/reasons.md`: the reasons of conditions and Events, generated from the enum that defines them.
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::{fmt::Write as _, path::PathBuf};
 
 use rotation::Reason;
 

@@ -2,29 +2,31 @@
 //!
 //! Its responses contain secrets. It has no authentication and never logs a response.
 
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
-use axum::http::StatusCode;
-use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use axum::{Json, Router};
+use axum::{
+    Json, Router,
+    extract::{FromRequest, FromRequestParts, Path, Request, State},
+    http::{StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 
-use crate::clock::rfc3339;
-use crate::error::SeedError;
-use crate::faults::Fault;
-use crate::server::shutdown_requested;
-use crate::shared_state::SharedState;
-use crate::tenant::Tenant;
-use crate::tenant::client::{ClientSeed, Visibility};
+use crate::{
+    clock::rfc3339,
+    error::SeedError,
+    faults::Fault,
+    server::shutdown_requested,
+    shared_state::SharedState,
+    tenant::{
+        Tenant,
+        client::{ClientSeed, Visibility},
+    },
+};
 
 type Shared = State<Arc<SharedState>>;
 

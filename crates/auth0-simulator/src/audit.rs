@@ -2,11 +2,12 @@
 //!
 //! It contains no secret and no token.
 
-use std::collections::VecDeque;
-use std::time::SystemTime;
+use std::{collections::VecDeque, time::SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

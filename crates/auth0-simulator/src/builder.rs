@@ -1,28 +1,30 @@
 //! Builder of a simulator: settings, their validation, and the start.
 
-use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 
-use crate::admin;
-use crate::audit::AuditLog;
-use crate::clock::{Clock, RealClock};
-use crate::counters::Counters;
-use crate::error::StartError;
-use crate::faults::queue::FaultQueue;
-use crate::propagation::Propagation;
-use crate::rate_limit::{RateLimit, RateLimiter};
-use crate::server::Server;
-use crate::shared_state::{SharedState, State};
-use crate::simulator::{Endpoints, Simulator};
-use crate::tenant::client::ClientSeed;
-use crate::tenant::{Tenant, TenantSettings, WrongSecret};
-use crate::tls::TlsIdentity;
+use crate::{
+    admin,
+    audit::AuditLog,
+    clock::{Clock, RealClock},
+    counters::Counters,
+    error::StartError,
+    faults::queue::FaultQueue,
+    propagation::Propagation,
+    rate_limit::{RateLimit, RateLimiter},
+    server::Server,
+    shared_state::{SharedState, State},
+    simulator::{Endpoints, Simulator},
+    tenant::{Tenant, TenantSettings, WrongSecret, client::ClientSeed},
+    tls::TlsIdentity,
+};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const MAX_TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3_600);

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{AuditEntry, AuditKind};
-use crate::operation::Operation;
+use crate::{
+    audit::{AuditEntry, AuditKind},
+    operation::Operation,
+};
 
 /// Status under which cut connections are counted.
 pub const CUT: &str = "cut";

@@ -54,7 +54,9 @@ pub use operation::Operation;
 pub use propagation::Propagation;
 pub use rate_limit::RateLimit;
 pub use simulator::{Faults, Simulator};
-pub use tenant::WrongSecret;
-pub use tenant::client::ClientSeed;
-pub use tenant::client_assertion::{KeyAlgorithm, KeySeed};
-pub use tenant::value_history::ValueHistory;
+pub use tenant::{
+    WrongSecret,
+    client::ClientSeed,
+    client_assertion::{KeyAlgorithm, KeySeed},
+    value_history::ValueHistory,
+};

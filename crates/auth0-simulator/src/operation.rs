@@ -1,7 +1,6 @@
 //! Operations of Auth0 that the simulator serves, and their names.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -7,17 +7,17 @@
 //! accepting the old one. The new value is never accepted later than the old one is rejected, so
 //! at least one value is accepted at every instant.
 
-use std::ops::RangeInclusive;
-use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::{
+    ops::RangeInclusive,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use secrecy::SecretString;
 use subtle::Choice;
 
-use crate::duration::parse_duration;
-use crate::secret;
+use crate::{duration::parse_duration, secret};
 
 /// Propagation window, relative to the change of a secret.
 ///

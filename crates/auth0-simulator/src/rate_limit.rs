@@ -5,9 +5,11 @@
 //! `x-ratelimit-reset` (UNIX seconds). Here `limit` is the burst and `reset` is the time at which
 //! the bucket is full again.
 
-use std::num::NonZeroU32;
-use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::{
+    num::NonZeroU32,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
 
 use crate::clock::unix_seconds_ceil;
 

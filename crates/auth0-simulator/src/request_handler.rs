@@ -2,21 +2,30 @@
 
 use std::time::{Duration, SystemTime};
 
-use hyper::StatusCode;
-use hyper::header::{HeaderName, USER_AGENT};
+use hyper::{
+    StatusCode,
+    header::{HeaderName, USER_AGENT},
+};
 
-use crate::audit::{self, AuditEntry, AuditKind};
-use crate::counters::RequestFacts;
-use crate::error::{ApiError, OAuthError};
-use crate::faults::queue::{AppliedFaults, RequestInfo};
-use crate::faults::{Action, When};
-use crate::http::client_auth::{Parameters, named_client};
-use crate::http::response::{ResponseResult, render};
-use crate::http::route::{Route, decoded_path, route};
-use crate::http::{Outcome, Payload, Request, clients, oauth};
-use crate::operation::Operation;
-use crate::rate_limit::{Admission, RateLimitHeaders};
-use crate::shared_state::{SharedState, State};
+use crate::{
+    audit::{self, AuditEntry, AuditKind},
+    counters::RequestFacts,
+    error::{ApiError, OAuthError},
+    faults::{
+        Action, When,
+        queue::{AppliedFaults, RequestInfo},
+    },
+    http::{
+        Outcome, Payload, Request,
+        client_auth::{Parameters, named_client},
+        clients, oauth,
+        response::{ResponseResult, render},
+        route::{Route, decoded_path, route},
+    },
+    operation::Operation,
+    rate_limit::{Admission, RateLimitHeaders},
+    shared_state::{SharedState, State},
+};
 
 const AUTH0_CLIENT: HeaderName = HeaderName::from_static("auth0-client");
 

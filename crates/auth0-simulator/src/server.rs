@@ -1,23 +1,26 @@
 //! Listener for Auth0's paths: accepts connections, terminates TLS if configured, and closes a
 //! connection without a response if a fault says so.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
 use tokio_rustls::TlsAcceptor;
 
-use crate::http::Request;
-use crate::http::response::{ConnectionCut, ResponseResult};
-use crate::request_handler::handle;
-use crate::shared_state::SharedState;
+use crate::{
+    http::{
+        Request,
+        response::{ConnectionCut, ResponseResult},
+    },
+    request_handler::handle,
+    shared_state::SharedState,
+};
 
 /// Maximum number of concurrent connections. Further ones wait in the accept queue.
 const MAX_CONNECTIONS: usize = 4_096;

@@ -1,20 +1,21 @@
 //! Shared state of the simulator: tenant, rate limiter, faults, audit log and counters behind one
 //! lock, so that a request and its audit entry are atomic.
 
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use parking_lot::{Mutex, MutexGuard};
 use secrecy::SecretString;
 
-use crate::audit::{AuditEntry, AuditKind, AuditLog};
-use crate::clock::Clock;
-use crate::counters::{Counters, RequestFacts};
-use crate::error::SeedError;
-use crate::faults::queue::FaultQueue;
-use crate::operation::Operation;
-use crate::rate_limit::RateLimiter;
-use crate::tenant::Tenant;
+use crate::{
+    audit::{AuditEntry, AuditKind, AuditLog},
+    clock::Clock,
+    counters::{Counters, RequestFacts},
+    error::SeedError,
+    faults::queue::FaultQueue,
+    operation::Operation,
+    rate_limit::RateLimiter,
+    tenant::Tenant,
+};
 
 /// All mutable state.
 pub(crate) struct State {

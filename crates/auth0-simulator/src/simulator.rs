@@ -1,21 +1,20 @@
 //! Handle of a running simulator.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use secrecy::SecretString;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
-use crate::audit::AuditEntry;
-use crate::builder::SimulatorBuilder;
-use crate::counters::Counters;
-use crate::error::SeedError;
-use crate::faults::{Fault, InjectedFault};
-use crate::rate_limit::{RateLimit, RateLimiter};
-use crate::shared_state::SharedState;
-use crate::tenant::client::ClientSeed;
-use crate::tenant::value_history::ValueHistory;
+use crate::{
+    audit::AuditEntry,
+    builder::SimulatorBuilder,
+    counters::Counters,
+    error::SeedError,
+    faults::{Fault, InjectedFault},
+    rate_limit::{RateLimit, RateLimiter},
+    shared_state::SharedState,
+    tenant::{client::ClientSeed, value_history::ValueHistory},
+};
 
 /// A running simulator. Dropping it stops both listeners.
 ///

@@ -24,6 +24,7 @@ mod state;
 
 use std::{sync::Arc, time::Duration};
 
+pub(crate) use drift::check_drift;
 use futures::{FutureExt as _, Stream, StreamExt as _, channel::mpsc, future::join_all};
 use kube::{
     Resource as _, ResourceExt as _,
@@ -33,10 +34,8 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
-use tokio::sync::watch as channel;
-
-pub(crate) use drift::check_drift;
 use state::RotationState;
+use tokio::sync::watch as channel;
 
 use super::{
     context::Context,

@@ -11,6 +11,9 @@ mod state;
 
 use std::sync::Arc;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use credentials::parse_list;
+pub(crate) use endpoint_policy::tenant_hosts;
 use futures::{FutureExt as _, Stream, StreamExt as _, channel::mpsc};
 use kube::{
     core::DeserializeGuard,
@@ -20,13 +23,9 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
-use tokio::sync::watch as channel;
-
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use credentials::parse_list;
-pub(crate) use endpoint_policy::tenant_hosts;
 pub(crate) use permission::{Permission, client_not_allowed};
 pub(crate) use registry::{TenantHandle, TenantParams, TenantRegistry};
+use tokio::sync::watch as channel;
 
 use super::queue::{reconcile_requests, spawn_reconcile};
 use crate::api::TenantResource;

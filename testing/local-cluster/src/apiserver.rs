@@ -1,15 +1,19 @@
 //! The files and the command line of kube-apiserver.
 
-use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use crate::certificates::{CertificateAuthority, ServiceAccountKeys};
-use crate::data_dir::DataDir;
-use crate::error::Error;
-use crate::etcd;
-use crate::options::Options;
+use crate::{
+    certificates::{CertificateAuthority, ServiceAccountKeys},
+    data_dir::DataDir,
+    error::Error,
+    etcd,
+    options::Options,
+};
 
 pub(crate) const NAME: &str = "kube-apiserver";
 /// Time between SIGTERM and SIGKILL.

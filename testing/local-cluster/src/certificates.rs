@@ -2,8 +2,7 @@
 //!
 //! They are valid from 1975 to 4096, the default of rcgen, so that a test may run with a wrong clock.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, Error, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, SigningKey as _,

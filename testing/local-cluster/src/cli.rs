@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use local_cluster::Binary;
 
 const LONG_ABOUT: &str = "A real etcd and kube-apiserver on loopback, for tests and experiments.

@@ -1,24 +1,30 @@
 //! A running etcd and kube-apiserver.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::apiserver::{self, Files};
-use crate::assets::{Assets, Binary};
-use crate::certificates::CertificateAuthority;
-use crate::data_dir::DataDir;
-use crate::error::{AssetsError, Error, FileContext as _};
-use crate::log_tail::log_tail;
-use crate::options::Options;
-use crate::readiness::ServerStart;
-use crate::reserved_port::ReservedPort;
-use crate::supervised::{SpawnOptions, SupervisedProcess};
-use crate::{etcd, kubeconfig};
+use crate::{
+    apiserver::{self, Files},
+    assets::{Assets, Binary},
+    certificates::CertificateAuthority,
+    data_dir::DataDir,
+    error::{AssetsError, Error, FileContext as _},
+    etcd, kubeconfig,
+    log_tail::log_tail,
+    options::Options,
+    readiness::ServerStart,
+    reserved_port::ReservedPort,
+    supervised::{SpawnOptions, SupervisedProcess},
+};
 
 const ADMIN: &str = "admin";
 /// RBAC doesn't apply to members of this group.

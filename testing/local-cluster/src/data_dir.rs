@@ -1,13 +1,17 @@
 //! The directory for data, certificates, and logs of one control plane.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::{
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
-use crate::error::{Error, FileContext as _};
-use crate::supervised::SupervisedDir;
+use crate::{
+    error::{Error, FileContext as _},
+    supervised::SupervisedDir,
+};
 
 /// Directory that only its owner may enter.
 #[derive(Debug)]

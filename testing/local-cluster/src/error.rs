@@ -1,9 +1,11 @@
 //! Errors, with messages that say how to fix the cause.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
-use std::time::Duration;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
 
 /// Why a control plane doesn't start, restart, or respond.
 #[derive(Debug, thiserror::Error)]

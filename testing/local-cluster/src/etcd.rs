@@ -1,8 +1,10 @@
 //! The command line of etcd.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 pub(crate) const NAME: &str = "etcd";
 /// Time between SIGTERM and SIGKILL.

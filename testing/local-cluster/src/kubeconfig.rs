@@ -1,11 +1,12 @@
 //! Access to the API server: kubeconfig files and configurations for kube's client.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use crate::certificates::{CertificateAuthority, IssuedCertificate};
-use crate::error::Error;
+use crate::{
+    certificates::{CertificateAuthority, IssuedCertificate},
+    error::Error,
+};
 
 /// The name of the cluster and of the context.
 const NAME: &str = "local-cluster";

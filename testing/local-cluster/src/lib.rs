@@ -51,8 +51,10 @@ mod error;
 mod log_tail;
 
 pub use apiserver::SERVICE_ADDRESS;
-pub use assets::{Assets, Binary, BuildEvent, GoModule, Progress, cache_dir};
-pub use assets::{etcd_version, helm_version, kubernetes_version};
+pub use assets::{
+    Assets, Binary, BuildEvent, GoModule, Progress, cache_dir, etcd_version, helm_version,
+    kubernetes_version,
+};
 pub use control_plane::ControlPlane;
 pub use error::{AssetsError, Error, FileError};
 pub use options::Options;

@@ -1,8 +1,10 @@
 //! The last lines of a log, for error messages.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    path::Path,
+};
 
 const MAX_LINES: usize = 20;
 const MAX_BYTES: u64 = 16 * 1024;

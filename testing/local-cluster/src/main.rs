@@ -2,11 +2,13 @@
 
 mod cli;
 
-use std::error::Error;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::Duration;
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser as _;
 use cli::{BuildArgs, Cli, Command, StartArgs};

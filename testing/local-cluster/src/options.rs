@@ -1,13 +1,8 @@
 //! Options of a control plane.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, time::Duration};
 
-use crate::assets::Progress;
-use crate::control_plane::ControlPlane;
-use crate::error::Error;
+use crate::{assets::Progress, control_plane::ControlPlane, error::Error};
 
 /// Options of a control plane; [`ControlPlane::options`] returns the defaults.
 ///

@@ -1,14 +1,14 @@
 //! Waiting until a server is ready, has exited, or has used up its deadline.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 
-use crate::error::Error;
-use crate::etcd;
-use crate::log_tail::log_tail;
+use crate::{error::Error, etcd, log_tail::log_tail};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Timeout of one readiness check. A starting API server may accept a connection long before it

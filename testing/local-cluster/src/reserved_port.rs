@@ -1,7 +1,9 @@
 //! A loopback port that stays reserved while the server on it restarts.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use socket2::{Domain, Protocol, Socket, Type};
 

@@ -9,12 +9,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use rotation::{Cause, Strategy};
 use secrecy::ExposeSecret as _;
-use testkit::login_tally::LoginTally;
-use testkit::target_secret::TargetSecret;
+use testkit::{login_tally::LoginTally, target_secret::TargetSecret};
 
-use crate::environment::Environment;
-use crate::quickstart::Application;
-use crate::tracker::ApplicationState;
+use crate::{environment::Environment, quickstart::Application, tracker::ApplicationState};
 
 /// Result of one application at the end of a scenario.
 #[derive(Clone, Debug, Default)]

@@ -4,9 +4,7 @@ use rotation::{
     Cause, HistoryEntry, Outcome, Phase, Reason, Rotation, Status, Strategy, condition_types,
     find_condition,
 };
-use testkit::status::true_condition;
-use testkit::target_secret::TargetSecret;
-use testkit::terminal::Style;
+use testkit::{status::true_condition, target_secret::TargetSecret, terminal::Style};
 
 use crate::timeline::TimelineEntry;
 

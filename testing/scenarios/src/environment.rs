@@ -1,29 +1,37 @@
 //! Environment of a scenario: a control plane, a simulated Auth0, and the quickstart's applications.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use auth0_rotator::api::{ClientSecretRotation, REQUEST_ANNOTATION};
 use auth0_simulator::Simulator;
 use chrono::Utc;
-use kube::api::{Patch as KubePatch, PatchParams};
-use kube::{Api, Client};
+use kube::{
+    Api, Client,
+    api::{Patch as KubePatch, PatchParams},
+};
 use local_cluster::{ControlPlane, Options, Progress};
 use serde_json::json;
-use testkit::cluster;
-use testkit::leak_scan::{Document, LeakScan, object_documents};
-use testkit::login_tally::LoginTallies;
-use testkit::terminal::Terminal;
+use testkit::{
+    cluster,
+    leak_scan::{Document, LeakScan, object_documents},
+    login_tally::LoginTallies,
+    terminal::Terminal,
+};
 use tokio::task::JoinSet;
 
-use crate::application_result::ApplicationResult;
-use crate::quickstart::{Patch, Quickstart};
-use crate::report::Results;
-use crate::timeline::{Timeline, seconds};
-use crate::tracker::{ApplicationState, Tracker};
+use crate::{
+    application_result::ApplicationResult,
+    quickstart::{Patch, Quickstart},
+    report::Results,
+    timeline::{Timeline, seconds},
+    tracker::{ApplicationState, Tracker},
+};
 
 const SUPERVISION_INTERVAL: Duration = Duration::from_millis(200);
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);

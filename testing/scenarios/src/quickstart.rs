@@ -5,8 +5,10 @@ use auth0_simulator::{ClientSeed, Simulator, SimulatorBuilder};
 use rotation::Strategy;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use testkit::auth0::{self, SCOPES};
-use testkit::manifests;
+use testkit::{
+    auth0::{self, SCOPES},
+    manifests,
+};
 
 /// Application whose secret is rotated.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use testkit::assertion::{Assertion, AssertionResult};
-use testkit::leak_scan::LeakReport;
-use testkit::login_tally::LoginTally;
-use testkit::table::table;
-use testkit::terminal::{Style, Terminal};
+use testkit::{
+    assertion::{Assertion, AssertionResult},
+    leak_scan::LeakReport,
+    login_tally::LoginTally,
+    table::table,
+    terminal::{Style, Terminal},
+};
 
 use crate::application_result::ApplicationResult;
 

@@ -1,22 +1,24 @@
 //! State of the applications, tracked by watches on their resources and Secrets.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Result, bail};
 use auth0_rotator::api::ClientSecretRotation;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt as _};
 use rotation::{Cause, Outcome, Phase, Status};
-use testkit::status;
-use testkit::target_secret::TargetSecret;
-use tokio::sync::watch::{Receiver, Sender};
-use tokio::task::JoinSet;
+use testkit::{status, target_secret::TargetSecret};
+use tokio::{
+    sync::watch::{Receiver, Sender},
+    task::JoinSet,
+};
 
-use crate::changes;
-use crate::quickstart::Application;
-use crate::timeline::Timeline;
-use crate::watch::{Change, watch_objects};
+use crate::{
+    changes,
+    quickstart::Application,
+    timeline::Timeline,
+    watch::{Change, watch_objects},
+};
 
 /// State of one application.
 #[derive(Clone, Debug, Default)]

@@ -1,12 +1,15 @@
 //! Watches of Kubernetes objects.
 
-use std::fmt::Debug;
-use std::pin::pin;
+use std::{fmt::Debug, pin::pin};
 
 use futures::StreamExt as _;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Resource};
+use kube::{
+    Api, Resource,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event, watcher},
+    },
+};
 use serde::de::DeserializeOwned;
 
 /// Change of an object.

@@ -1,7 +1,6 @@
 //! The simulated Auth0 tenant of tests.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use auth0_simulator::{ClientSeed, Simulator, SimulatorBuilder};
 

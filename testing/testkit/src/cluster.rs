@@ -3,14 +3,19 @@
 use anyhow::{Context as _, Result, ensure};
 use auth0_rotator::api;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::core::GroupVersionKind;
-use kube::runtime::wait::{await_condition, conditions};
-use kube::{Api, Client, ResourceExt as _, discovery};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DynamicObject, Patch, PatchParams},
+    core::GroupVersionKind,
+    discovery,
+    runtime::wait::{await_condition, conditions},
+};
 use serde_json::Value;
 
-use crate::manifests;
-use crate::poll::{DEADLINE, poll_until};
+use crate::{
+    manifests,
+    poll::{DEADLINE, poll_until},
+};
 
 /// User of an operator with the permissions of `deploy/operator.yaml`.
 pub const OPERATOR_USER: &str = "system:serviceaccount:auth0-rotator:auth0-rotator";

@@ -1,9 +1,6 @@
 //! Counts of logins by application.
 
-use std::collections::BTreeMap;
-use std::iter::Sum;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::BTreeMap, iter::Sum, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 

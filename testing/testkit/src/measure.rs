@@ -1,8 +1,6 @@
 //! Measurements: memory of a process, and percentiles.
 
-use std::fmt;
-use std::fs;
-use std::time::Duration;
+use std::{fmt, fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 

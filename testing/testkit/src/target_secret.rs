@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use auth0_rotator::api::{CURRENT_ANNOTATION, FALLBACK_ANNOTATION};
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// Content of a target Secret with the default keys.

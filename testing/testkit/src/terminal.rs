@@ -1,9 +1,11 @@
 //! Standard output: permanent lines, and one status line below them that is overwritten.
 
-use std::fmt;
-use std::io::{IsTerminal as _, Write};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    io::{IsTerminal as _, Write},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Mutex, MutexGuard};
 

@@ -10,10 +10,9 @@ use std::{fs, path::PathBuf, time::Duration};
 use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation};
 use auth0_simulator::{ClientSeed, Simulator};
 use kube::api::{Patch, PatchParams};
+use prometheus::{Prometheus, promtool};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-
-use prometheus::{Prometheus, promtool};
 use testkit::{
     auth0::{MANAGER, SCOPES},
     fixture::{DEADLINE, Fixture},

@@ -1,8 +1,10 @@
 //! Helm and kubectl on a control plane of the test's own.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
 
 use local_cluster::ControlPlane;
 use serde::Deserialize as _;

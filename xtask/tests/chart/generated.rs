@@ -1,7 +1,6 @@
 //! The generated files in the repository match their sources.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use xtask::{GeneratedFiles, Helm, chart_files, deploy_files, reason_files, workspace_root};
 

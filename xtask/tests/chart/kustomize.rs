@@ -1,9 +1,6 @@
 //! The Kustomize overlays build the objects that the chart renders.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use local_cluster::{Assets, Binary, Progress};
 use serde_json::Value;

@@ -1,8 +1,6 @@
 //! The API server accepts what the chart renders, for many combinations of values.
 
-use std::fs;
-use std::io::Write as _;
-use std::process::Stdio;
+use std::{fs, io::Write as _, process::Stdio};
 
 use local_cluster::GoModule;
 use tempfile::TempDir;

@@ -10,7 +10,6 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-
 pub use signing_key::{InvalidKey, SigningAlgorithm, SigningKey};
 
 /// Lifetime of an assertion in seconds. It is used once and immediately; Auth0 allows 300.

@@ -29,16 +29,15 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+pub use circuit_breaker::Outage;
+pub use headers::RateLimitStatus;
 use parking_lot::Mutex;
 use reqwest::header::HeaderMap;
+use state::{NextAction, Position, State, throttled};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
 };
-
-pub use circuit_breaker::Outage;
-pub use headers::RateLimitStatus;
-use state::{NextAction, Position, State, throttled};
 
 use crate::error::Error;
 

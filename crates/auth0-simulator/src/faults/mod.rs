@@ -4,6 +4,8 @@ mod action;
 mod fault;
 pub(crate) mod queue;
 
-pub use self::action::{Action, When};
-pub use self::fault::{Fault, Match};
-pub use self::queue::InjectedFault;
+pub use self::{
+    action::{Action, When},
+    fault::{Fault, Match},
+    queue::InjectedFault,
+};

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hyper::StatusCode;
-use hyper::header::AUTHORIZATION;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hyper::{StatusCode, header::AUTHORIZATION};
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use serde_json::Value;
 
 use super::Request;
-use crate::error::OAuthError;
-use crate::tenant::authentication::{ClientAuth, Proof};
-use crate::tenant::client_assertion::claimed_client;
+use crate::{
+    error::OAuthError,
+    tenant::{
+        authentication::{ClientAuth, Proof},
+        client_assertion::claimed_client,
+    },
+};
 
 /// Value of `client_assertion_type` for a JWT (RFC 7523, section 2.2).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

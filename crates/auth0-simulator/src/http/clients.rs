@@ -5,14 +5,20 @@ use std::time::SystemTime;
 use hyper::StatusCode;
 use serde_json::Value;
 
-use super::query::{FieldSelection, ListQuery};
-use super::{Outcome, Payload, Request};
-use crate::audit::AuditKind;
-use crate::error::ApiError;
-use crate::operation::Operation;
-use crate::tenant::Tenant;
-use crate::tenant::client_fields::Fields;
-use crate::tenant::management::{Caller, WriteResult};
+use super::{
+    Outcome, Payload, Request,
+    query::{FieldSelection, ListQuery},
+};
+use crate::{
+    audit::AuditKind,
+    error::ApiError,
+    operation::Operation,
+    tenant::{
+        Tenant,
+        client_fields::Fields,
+        management::{Caller, WriteResult},
+    },
+};
 
 /// Executes one call of the Management API. `client_id` is the decoded one from the path.
 pub(crate) fn call(

@@ -10,14 +10,17 @@ pub(crate) mod query;
 
 pub(crate) mod response;
 
-use hyper::StatusCode;
-use hyper::body::Bytes;
-use hyper::header::{HeaderMap, HeaderName};
-use hyper::{Method, Uri};
+use hyper::{
+    Method, StatusCode, Uri,
+    body::Bytes,
+    header::{HeaderMap, HeaderName},
+};
 use serde_json::Value;
 
-use crate::audit::AuditKind;
-use crate::error::{ApiError, OAuthError};
+use crate::{
+    audit::AuditKind,
+    error::{ApiError, OAuthError},
+};
 
 /// A request with its complete body.
 #[derive(Debug)]

@@ -6,12 +6,18 @@ use hyper::StatusCode;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::client_auth::{Parameters, client_auth};
-use super::{Outcome, Payload, Request};
-use crate::audit::AuditKind;
-use crate::error::OAuthError;
-use crate::tenant::Tenant;
-use crate::tenant::authentication::{ClientAuth, TokenRequest};
+use super::{
+    Outcome, Payload, Request,
+    client_auth::{Parameters, client_auth},
+};
+use crate::{
+    audit::AuditKind,
+    error::OAuthError,
+    tenant::{
+        Tenant,
+        authentication::{ClientAuth, TokenRequest},
+    },
+};
 
 /// Executes `POST /oauth/token`.
 pub(crate) fn token(

@@ -1,12 +1,10 @@
 //! Query parameters of `GET /clients` and `GET /clients/{id}`: field selection, filters, and offset
 //! or checkpoint pagination.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::error::ApiError;
-use crate::tenant::client_fields::Fields;
+use crate::{error::ApiError, tenant::client_fields::Fields};
 
 const DEFAULT_PAGE_SIZE: usize = 50;
 const MAX_PAGE_SIZE: usize = 100;

@@ -1,19 +1,20 @@
 //! HTTP response to an outcome, with the action of a fault applied.
 
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use hyper::body::{Body, Bytes, Frame, SizeHint};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Response, StatusCode};
+use hyper::{
+    Response, StatusCode,
+    body::{Body, Bytes, Frame, SizeHint},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+};
 use serde_json::{Map, Value, json};
 
 use super::{Outcome, Payload};
-use crate::error::ApiError;
-use crate::faults::Action;
-use crate::operation::Operation;
-use crate::rate_limit::RateLimitHeaders;
+use crate::{error::ApiError, faults::Action, operation::Operation, rate_limit::RateLimitHeaders};
 
 const JSON: &str = "application/json; charset=utf-8";
 const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Blocked</title></head>\

@@ -3,8 +3,7 @@
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::error::ApiError;
-use crate::operation::Operation;
+use crate::{error::ApiError, operation::Operation};
 
 /// Destination of a request.
 #[derive(Debug, PartialEq, Eq)]

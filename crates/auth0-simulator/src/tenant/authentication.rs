@@ -8,9 +8,11 @@ use std::time::SystemTime;
 use hyper::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::client::{Client, Scopes};
-use super::client_assertion::ExpectedClaims;
-use super::{Tenant, WrongSecret};
+use super::{
+    Tenant, WrongSecret,
+    client::{Client, Scopes},
+    client_assertion::ExpectedClaims,
+};
 use crate::error::OAuthError;
 
 /// Grant types of Auth0 that the simulator doesn't support.

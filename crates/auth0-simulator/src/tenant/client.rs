@@ -1,17 +1,19 @@
 //! One client (application): its fields, secret, keys and grants, and which of them are visible.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client_assertion::{KeyAlgorithm, KeySeed, PublicKey};
-use super::client_fields::{self, BodyKind, Fields};
-use crate::error::SeedError;
-use crate::propagation::PropagatingSecret;
-use crate::secret;
+use super::{
+    client_assertion::{KeyAlgorithm, KeySeed, PublicKey},
+    client_fields::{self, BodyKind, Fields},
+};
+use crate::{error::SeedError, propagation::PropagatingSecret, secret};
 
 /// Scope names, sorted.
 pub(crate) type Scopes = BTreeSet<String>;

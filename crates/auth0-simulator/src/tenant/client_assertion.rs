@@ -4,16 +4,18 @@
 //! states the limits. Auth0 responds with `invalid_client` and writes the cause to the tenant's
 //! log; the simulator adds it to the description.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use jsonwebtoken::dangerous::insecure_decode;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation, dangerous::insecure_decode, decode, decode_header,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::SeedError;
-use crate::secret;
+use crate::{error::SeedError, secret};
 
 /// Maximum lifetime of an assertion in seconds.
 const MAX_LIFETIME: i64 = 300;

@@ -4,10 +4,9 @@
 //! `CreateClientRequestContent` in Auth0's OpenAPI document of the Management API. Both have
 //! `additionalProperties: false`.
 
-use serde_json::{Map, Value};
-
 use JsonType::{Array, Boolean, Integer, Object, Text};
 use Support::{No, Nullable, Yes};
+use serde_json::{Map, Value};
 
 /// A client's fields as JSON.
 pub(crate) type Fields = Map<String, Value>;

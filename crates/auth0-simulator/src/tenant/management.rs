@@ -7,12 +7,13 @@ use std::time::SystemTime;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::Tenant;
-use super::client::{Client, Scopes, Visibility};
-use super::client_fields::{self, BodyKind, Fields};
-use super::tokens::TokenError;
-use crate::error::ApiError;
-use crate::secret;
+use super::{
+    Tenant,
+    client::{Client, Scopes, Visibility},
+    client_fields::{self, BodyKind, Fields},
+    tokens::TokenError,
+};
+use crate::{error::ApiError, secret};
 
 const READ_SCOPES: &[&str] =
     &["read:clients", "read:client_keys", "read:client_credentials", "read:client_summary"];

@@ -11,17 +11,20 @@ pub(crate) mod management;
 
 pub(crate) mod value_history;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, SystemTime},
+};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use self::client::{Client, ClientSeed};
-use self::client_assertion::UsedAssertions;
-use self::tokens::TokenStore;
-use self::value_history::ValueRecorder;
-use crate::error::SeedError;
-use crate::propagation::Propagation;
+use self::{
+    client::{Client, ClientSeed},
+    client_assertion::UsedAssertions,
+    tokens::TokenStore,
+    value_history::ValueRecorder,
+};
+use crate::{error::SeedError, propagation::Propagation};
 
 /// Error response to a wrong secret. Auth0 documents one and was observed to send the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,8 +2,10 @@ use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
 
-use super::authentication::{ClientAuth, Proof, TokenRequest};
-use super::*;
+use super::{
+    authentication::{ClientAuth, Proof, TokenRequest},
+    *,
+};
 use crate::error::OAuthError;
 
 const AUDIENCE: &str = "https://acme.eu.auth0.com/api/v2/";

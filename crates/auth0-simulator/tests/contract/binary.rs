@@ -1,8 +1,10 @@
 //! The binary: ready file, exit, clients file, environment variables and redacted logs.
 
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::{Duration, Instant},
+};
 
 use jsonwebtoken::{Algorithm, Header};
 use serde_json::{Value, json};

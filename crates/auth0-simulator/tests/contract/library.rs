@@ -1,11 +1,11 @@
 //! Functions of the library that don't use HTTP.
 
+use std::time::Duration;
+
 use auth0_simulator::{AuditKind, ClientSeed, Operation, SeedError, Simulator, StartError};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::ExposeSecret;
 use serde_json::json;
-use std::time::Duration;
 
 use crate::support::{API, APP, APP_SECRET, MANAGER, Tenant, immediate};
 

@@ -1,11 +1,11 @@
 //! The token and revocation endpoints.
 
+use std::time::Duration;
+
 use auth0_simulator::{ClientSeed, ManualClock, WrongSecret};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::Method;
 use serde_json::json;
-use std::time::Duration;
 
 use crate::support::{API, APP, APP_SECRET, MANAGER, MANAGER_SECRET, Tenant, immediate};
 

@@ -3,15 +3,19 @@
 //! The client is installed into a virtual environment outside the checkout, once per set of pinned
 //! versions in `tests/python/requirements.txt`.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
 use tempfile::TempDir;
 
-use crate::assertions::RsaKey;
-use crate::support::{MANAGER, MANAGER_SECRET, Tenant, immediate};
-use crate::tls::generate_certificates;
+use crate::{
+    assertions::RsaKey,
+    support::{MANAGER, MANAGER_SECRET, Tenant, immediate},
+    tls::generate_certificates,
+};
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 

@@ -15,14 +15,13 @@ mod mutants;
 
 use std::time::Instant;
 
-use rotation::{Strategy, Verb};
-use stateright::{Checker as _, HasDiscoveries, Model as _, Path};
-
 use action::{Action, FAULTS, INTERFERENCE};
 use check::Check;
 use model::COMPLETES;
 use mutants::Mutant;
+use rotation::{Strategy, Verb};
 use state::{SecretValue, SystemState, TargetSecret};
+use stateright::{Checker as _, HasDiscoveries, Model as _, Path};
 
 const STRATEGIES: [Strategy; 2] = [Strategy::Staged, Strategy::Rotate];
 

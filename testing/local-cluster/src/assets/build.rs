@@ -1,16 +1,19 @@
 //! Builds executables from the pinned Go modules, in the cache.
 
-use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    thread,
+    time::{Duration, Instant},
+};
 
-use super::go_toolchain::GoToolchain;
-use super::{Binary, BuildEvent, Progress, is_executable};
-use crate::error::{AssetsError, FileContext as _};
-use crate::log_tail::log_tail;
-use crate::supervised::{SpawnOptions, SupervisedProcess};
+use super::{Binary, BuildEvent, Progress, go_toolchain::GoToolchain, is_executable};
+use crate::{
+    error::{AssetsError, FileContext as _},
+    log_tail::log_tail,
+    supervised::{SpawnOptions, SupervisedProcess},
+};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const REPORT_INTERVAL: Duration = Duration::from_secs(3);

@@ -1,10 +1,14 @@
 //! The installed Go.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use super::module_set::{go_arch, go_os};
-use super::{Binary, is_executable};
+use super::{
+    Binary, is_executable,
+    module_set::{go_arch, go_os},
+};
 use crate::error::AssetsError;
 
 /// The path that Go's own installer uses. It often isn't on the PATH of a non-login shell.

@@ -7,13 +7,15 @@ mod go_toolchain;
 mod module_set;
 mod progress;
 
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
 pub use binary::Binary;
 pub use go_module::GoModule;
 pub use module_set::{etcd_version, helm_version, kubernetes_version};
 pub use progress::{BuildEvent, Progress};
-
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 
 use crate::error::AssetsError;
 

@@ -1,9 +1,6 @@
 //! Progress of a build, which takes minutes.
 
-use std::fmt;
-use std::io::Write as _;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{fmt, io::Write as _, sync::Arc, time::Duration};
 
 /// Step of a build. `Display` formats it as one line without a newline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,10 @@
 //! Programs and libraries of this machine, which make up the images.
 
-use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;

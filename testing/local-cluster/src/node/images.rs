@@ -1,15 +1,19 @@
 //! Container images: buildah builds them from this machine's files, and containerd loads them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::Arc;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
-use super::config::CONTAINERD_SOCKET;
-use super::host_files::{copy_below, find_program, shared_libraries};
+use super::{
+    config::CONTAINERD_SOCKET,
+    host_files::{copy_below, find_program, shared_libraries},
+};
 
 /// This machine's files that an image contains.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,14 +1,12 @@
 //! The configuration files and command lines of the node's components.
 
-use std::fs;
-use std::process::Command;
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::component::Component;
-use super::host_files::find_program;
-use super::isolation::Isolation;
-use super::{ADDRESS, NAME, config};
+use super::{
+    ADDRESS, NAME, component::Component, config, host_files::find_program, isolation::Isolation,
+};
 use crate::{Assets, Binary, ControlPlane};
 
 /// Starts the node's components.

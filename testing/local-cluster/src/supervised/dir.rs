@@ -1,9 +1,11 @@
 //! Temporary directories that are removed even if SIGKILL ends this process.
 
-use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
-use std::{fs, io};
+use std::{
+    fs, io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Stdio},
+};
 
 use tempfile::TempDir;
 
@@ -88,8 +90,10 @@ impl Drop for SupervisedDir {
 mod tests {
     use std::process::Command;
 
-    use super::super::{SpawnOptions, SupervisedProcess};
-    use super::*;
+    use super::{
+        super::{SpawnOptions, SupervisedProcess},
+        *,
+    };
 
     #[test]
     fn removes_the_directory_when_dropped() {

@@ -31,11 +31,13 @@
 mod dir;
 mod process;
 
+use std::{
+    os::unix::process::CommandExt as _,
+    process::{Command, Stdio},
+};
+
 pub use dir::SupervisedDir;
 pub use process::{SpawnOptions, SupervisedProcess};
-
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
 
 /// Returns a command that runs `script` with a pipe as its standard input.
 fn supervisor(script: &str, name: &str) -> Command {

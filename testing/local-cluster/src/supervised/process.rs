@@ -1,9 +1,11 @@
 //! Programs that end with this process.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::{
+    io::{self, BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    time::Duration,
+};
 
 use super::supervisor;
 
@@ -164,8 +166,7 @@ fn read_pid(supervisor: &mut Child) -> io::Result<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::time::Instant;
+    use std::{fs, time::Instant};
 
     use super::*;
 

@@ -1,8 +1,6 @@
 //! The control plane is a real API server.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
@@ -92,8 +90,10 @@ async fn only_its_owner_may_read_the_data() {
 /// The API server admits Pods although no controller manager creates default service accounts.
 #[tokio::test]
 async fn issues_service_account_tokens_and_admits_pods() {
-    use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec, TokenReview};
-    use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+    use k8s_openapi::api::{
+        authentication::v1::{TokenRequest, TokenRequestSpec, TokenReview},
+        core::v1::{Pod, ServiceAccount},
+    };
     use kube::api::PostParams;
 
     let client = Client::try_from(shared().await.client_config()).unwrap();

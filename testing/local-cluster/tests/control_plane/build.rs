@@ -1,9 +1,11 @@
 //! Builds in the cache, with a fake `go` that is fast and can fail.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
 
 use tempfile::TempDir;
 

@@ -1,9 +1,13 @@
 //! RBAC decides what users other than administrators may do.
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{ListParams, PostParams};
-use kube::{Api, Client};
+use k8s_openapi::api::{
+    core::v1::ConfigMap,
+    rbac::v1::{Role, RoleBinding},
+};
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+};
 use local_cluster::{ControlPlane, shared};
 use serde_json::json;
 

@@ -1,15 +1,16 @@
 //! Helpers that several tests share.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::{Api, Client, api::PostParams};
 
 /// Waits until `condition` holds; the test fails after `deadline`.
 pub(crate) fn eventually(deadline: Duration, what: &str, condition: impl Fn() -> bool) {

@@ -3,14 +3,12 @@
 mod objects;
 mod patterns;
 
-pub use objects::object_documents;
-pub use patterns::{Encoding, SecretPatterns};
-
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::Result;
 use auth0_simulator::ValueHistory;
+pub use objects::object_documents;
+pub use patterns::{Encoding, SecretPatterns};
 use secrecy::ExposeSecret as _;
 
 /// Text in which no secret value may occur.

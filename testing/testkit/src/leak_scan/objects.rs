@@ -4,15 +4,17 @@ use std::fmt::Debug;
 
 use anyhow::Result;
 use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant};
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use k8s_openapi::api::events::v1::Event;
-use kube::api::ListParams;
-use kube::{Api, Client, Resource};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::{DaemonSet, Deployment, StatefulSet},
+        coordination::v1::Lease,
+        core::v1::{ConfigMap, Namespace, Secret},
+        events::v1::Event,
+    },
+};
+use kube::{Api, Client, Resource, api::ListParams};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::Document;
 

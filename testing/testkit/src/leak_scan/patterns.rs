@@ -1,14 +1,13 @@
 //! Search patterns for secret values in every encoding in which they could be written.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
+use std::{collections::BTreeSet, fs::File, io::BufReader, path::Path};
 
 use aho_corasick::AhoCorasick;
 use anyhow::Result;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
 
 /// Number of bytes of a value that are searched for: too many to occur by chance, and few enough to
 /// find a partial leak.

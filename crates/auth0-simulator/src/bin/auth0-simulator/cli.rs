@@ -1,8 +1,6 @@
 //! Command-line arguments.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use auth0_simulator::{
     Propagation, RateLimit, Simulator, SimulatorBuilder, WrongSecret, parse_duration,

@@ -4,9 +4,11 @@ mod cli;
 mod clients_file;
 mod ready_file;
 
-use std::io::{IsTerminal, Read};
-use std::path::Path;
-use std::process::ExitCode;
+use std::{
+    io::{IsTerminal, Read},
+    path::Path,
+    process::ExitCode,
+};
 
 use auth0_simulator::Simulator;
 use clap::Parser;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use rotation::Cause;
-use scenarios::application_result::ApplicationResult;
-use scenarios::report::{Results, hundredths};
-use testkit::assertion::Assertion;
-use testkit::terminal::Terminal;
+use scenarios::{
+    application_result::ApplicationResult,
+    report::{Results, hundredths},
+};
+use testkit::{assertion::Assertion, terminal::Terminal};
 
 use crate::scenario::{Observations, REQUESTED, SCHEDULED, STAGED};
 

@@ -2,10 +2,10 @@ use std::collections::HashMap;
 
 use rotation::{Phase, Status, Strategy};
 use scenarios::tracker::ApplicationState;
-use testkit::assertion::AssertionResult;
-use testkit::leak_scan::LeakReport;
-use testkit::login_tally::LoginTally;
-use testkit::target_secret::TargetSecret;
+use testkit::{
+    assertion::AssertionResult, leak_scan::LeakReport, login_tally::LoginTally,
+    target_secret::TargetSecret,
+};
 
 use super::*;
 

@@ -1,24 +1,30 @@
 //! Consumers, in place of an application's Pods, which log in continuously.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use auth0_simulator::Simulator;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use reqwest::StatusCode;
-use scenarios::environment::Environment;
-use scenarios::quickstart::Application;
-use scenarios::timeline::Timeline;
+use scenarios::{environment::Environment, quickstart::Application, timeline::Timeline};
 use secrecy::{ExposeSecret as _, SecretString};
-use testkit::auth0::AUDIENCE;
-use testkit::login_tally::{LoginOutcome, LoginTallies};
-use testkit::target_secret::TargetSecret;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use testkit::{
+    auth0::AUDIENCE,
+    login_tally::{LoginOutcome, LoginTallies},
+    target_secret::TargetSecret,
+};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
 
-use crate::login::{Knowledge, LoginEnvironment, log_in};
-use crate::recording::Recording;
+use crate::{
+    login::{Knowledge, LoginEnvironment, log_in},
+    recording::Recording,
+};
 
 const LOGIN_INTERVAL: Duration = Duration::from_millis(300);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);

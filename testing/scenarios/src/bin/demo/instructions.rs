@@ -2,8 +2,10 @@
 
 use local_cluster::Binary;
 
-use crate::scenario::{REQUESTED, SCHEDULED};
-use crate::setup::Demo;
+use crate::{
+    scenario::{REQUESTED, SCHEDULED},
+    setup::Demo,
+};
 
 /// Prints commands for another terminal.
 pub(crate) fn print(demo: &Demo) {

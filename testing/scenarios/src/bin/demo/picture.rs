@@ -1,12 +1,13 @@
 //! Picture of a rotation as an SVG document, made from a recording.
 
-use std::fmt::Write as _;
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use rotation::Phase;
 
-use crate::consumers::BEHAVIORS;
-use crate::recording::{LoginSample, StateSample};
+use crate::{
+    consumers::BEHAVIORS,
+    recording::{LoginSample, StateSample},
+};
 
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 190.0;

@@ -1,12 +1,13 @@
 //! Recording of one application, from which the picture of a rotation is made.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use rotation::Phase;
-use scenarios::timeline::Timeline;
-use scenarios::tracker::{ApplicationState, Tracker};
+use scenarios::{
+    timeline::Timeline,
+    tracker::{ApplicationState, Tracker},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use testkit::target_secret::TargetSecret;
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 use anyhow::Result;
 use chrono::Utc;
 use rotation::{Cause, Phase};
-use scenarios::quickstart::{Patch, Quickstart};
-use scenarios::tracker::ApplicationState;
+use scenarios::{
+    quickstart::{Patch, Quickstart},
+    tracker::ApplicationState,
+};
 use serde_json::json;
 use testkit::terminal::Terminal;
 
-use crate::assertions::DemoResults;
-use crate::cli::Options;
-use crate::setup::Demo;
+use crate::{assertions::DemoResults, cli::Options, setup::Demo};
 
 /// The applications of the quickstart, by what happens to them.
 pub(crate) const SCHEDULED: &str = "checkout";

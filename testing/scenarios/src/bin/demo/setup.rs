@@ -1,27 +1,32 @@
 //! Starts what the demo needs.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use kube::Client;
 use local_cluster::{Assets, AssetsError, Binary, ControlPlane};
 use parking_lot::{Mutex, MutexGuard};
-use scenarios::environment::{
-    Environment, apply_quickstart, control_plane_logs, files_in, keep_logs, progress,
-    start_control_plane,
+use scenarios::{
+    environment::{
+        Environment, apply_quickstart, control_plane_logs, files_in, keep_logs, progress,
+        start_control_plane,
+    },
+    quickstart::Quickstart,
+    timeline::seconds,
 };
-use scenarios::quickstart::Quickstart;
-use scenarios::timeline::seconds;
 use secrecy::ExposeSecret as _;
-use testkit::leak_scan::Document;
-use testkit::operator::{self, Operator, OperatorCommand};
-use testkit::terminal::Terminal;
-use testkit::{cluster, manifests};
+use testkit::{
+    cluster,
+    leak_scan::Document,
+    manifests,
+    operator::{self, Operator, OperatorCommand},
+    terminal::Terminal,
+};
 
-use crate::cli::Options;
-use crate::recording::Recording;
-use crate::{consumers, picture, scenario};
+use crate::{cli::Options, consumers, picture, recording::Recording, scenario};
 
 /// Longest time that Auth0 takes to accept a new secret and to reject the old one. It draws two
 /// times for each change. Auth0's own window is 30 s.

@@ -4,20 +4,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use auth0_simulator::{Fault, Operation};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use rotation::Phase;
-use scenarios::quickstart::Application;
-use scenarios::tracker::ApplicationState;
+use scenarios::{quickstart::Application, tracker::ApplicationState};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use testkit::target_secret::TargetSecret;
 
-use crate::scenario::SOON;
-use crate::setup::Demo;
+use crate::{scenario::SOON, setup::Demo};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a rotation is in progress before the operator is killed, and how long it stays down.

@@ -1,20 +1,20 @@
 //! The assertions of the scenario and its summary.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use rotation::Cause;
 use scenarios::report::{Results, login_cells, print_table};
-use testkit::assertion::Assertion;
-use testkit::login_tally::LoginTally;
-use testkit::measure::mebibytes;
-use testkit::terminal::Terminal;
+use testkit::{
+    assertion::Assertion, login_tally::LoginTally, measure::mebibytes, terminal::Terminal,
+};
 
-use crate::consumers;
-use crate::images::added_megabytes;
-use crate::pods::PodState;
-use crate::scenario::{RESTARTED, ROTATED, STAGED};
-use crate::setup::E2e;
+use crate::{
+    consumers,
+    images::added_megabytes,
+    pods::PodState,
+    scenario::{RESTARTED, ROTATED, STAGED},
+    setup::E2e,
+};
 
 /// Maximum that the operator's image may add to its base, in bytes.
 const MAX_IMAGE_BYTES: u64 = 30 * 1_000_000;

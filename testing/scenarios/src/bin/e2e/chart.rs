@@ -1,7 +1,6 @@
 //! The chart, installed, upgraded, rolled back and uninstalled by Helm.
 
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::{path::PathBuf, process::Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use kube::Client;
@@ -11,8 +10,10 @@ use testkit::cluster;
 use tokio::process::Command;
 use xtask::{CHART_DIR, Helm, workspace_root};
 
-use crate::images;
-use crate::operator_pods::{NAME, NAMESPACE};
+use crate::{
+    images,
+    operator_pods::{NAME, NAMESPACE},
+};
 
 /// The operator's Helm release.
 #[derive(Clone, Debug)]

@@ -1,23 +1,28 @@
 //! Checks that nothing is left of a node, however it ends: starts one with a running Pod, ends it in
 //! different ways, and looks for directories, cgroups, mounts and processes.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::wait::{await_condition, conditions};
-use kube::{Api, Client};
-use local_cluster::Progress;
-use local_cluster::node::{self, Isolation, Node};
+use kube::{
+    Api, Client,
+    runtime::wait::{await_condition, conditions},
+};
+use local_cluster::{
+    Progress,
+    node::{self, Isolation, Node},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use scenarios::program::Interrupts;
 use serde_json::json;
-use testkit::cluster;
-use testkit::terminal::Terminal;
+use testkit::{cluster, terminal::Terminal};
 
 /// Time in which everything has to be removed.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -3,14 +3,15 @@
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
-use scenarios::environment::Environment;
-use scenarios::quickstart::Application;
+use scenarios::{environment::Environment, quickstart::Application};
 use serde_json::{Value, json};
 use testkit::{cluster, manifests};
 
-use crate::languages::{self, LANGUAGES};
-use crate::operator_pods::wait_until_available;
-use crate::scenario::{RESTARTED, ROTATED, STAGED};
+use crate::{
+    languages::{self, LANGUAGES},
+    operator_pods::wait_until_available,
+    scenario::{RESTARTED, ROTATED, STAGED},
+};
 
 /// Example of an application that mounts its Secret.
 const MOUNTED: &str = "examples/consumers/mounted.yaml";

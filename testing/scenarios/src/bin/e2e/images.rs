@@ -1,10 +1,13 @@
 //! Images of the operator and of the applications, on a base that is made of this machine's libraries.
 //! No image is pulled.
 
-use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-use std::{env, io};
+use std::{
+    env,
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use local_cluster::node::{ImageBuilder, ImageContents, Node};

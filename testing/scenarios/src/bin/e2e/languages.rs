@@ -1,9 +1,11 @@
 //! Images of the example applications: compiled ones as they are, the others with this machine's
 //! interpreter.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::{env, fs, io};
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, bail};
 use local_cluster::node::{ImageBuilder, ImageContents};

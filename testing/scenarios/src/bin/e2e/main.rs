@@ -25,8 +25,10 @@ use local_cluster::node::{self, Isolation};
 use scenarios::program::{self, Interrupts};
 use testkit::terminal::Terminal;
 
-use crate::cli::{Command, Options};
-use crate::setup::E2e;
+use crate::{
+    cli::{Command, Options},
+    setup::E2e,
+};
 
 fn main() -> ExitCode {
     let options = Options::parse();

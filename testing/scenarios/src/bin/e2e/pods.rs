@@ -1,24 +1,27 @@
 //! Pods of a namespace, tracked by a watch and by their logs.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use futures::{AsyncBufReadExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::LogParams;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _, api::LogParams};
 use parking_lot::{Mutex, MutexGuard};
-use scenarios::timeline::{Timeline, TimelineEntry};
-use scenarios::watch::{Change, watch_objects};
+use scenarios::{
+    timeline::{Timeline, TimelineEntry},
+    watch::{Change, watch_objects},
+};
 use serde::Deserialize;
-use testkit::login_tally::{LoginOutcome, LoginTallies};
-use testkit::terminal::Style;
+use testkit::{
+    login_tally::{LoginOutcome, LoginTallies},
+    terminal::Style,
+};
 use tokio::task::JoinSet;
 
-use crate::consumers::{APPLICATION_LABEL, CONSUMER_LABEL};
-use crate::scenario::RESTARTED;
+use crate::{
+    consumers::{APPLICATION_LABEL, CONSUMER_LABEL},
+    scenario::RESTARTED,
+};
 
 /// A gap between logins that is reported when it ends.
 const NOTABLE_GAP: Duration = Duration::from_secs(1);

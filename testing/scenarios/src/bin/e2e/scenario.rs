@@ -7,18 +7,16 @@ use auth0_rotator::api::ENDPOINT_ANNOTATION;
 use auth0_simulator::Simulator;
 use local_cluster::node::Isolation;
 use rotation::Phase;
-use scenarios::quickstart::{Patch, Quickstart};
-use scenarios::timeline::seconds;
-use scenarios::tracker::ApplicationState;
+use scenarios::{
+    quickstart::{Patch, Quickstart},
+    timeline::seconds,
+    tracker::ApplicationState,
+};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use testkit::leak_scan::Document;
-use testkit::terminal::Terminal;
+use testkit::{leak_scan::Document, terminal::Terminal};
 
-use crate::assertions::E2eResults;
-use crate::cli::Options;
-use crate::operator_pods;
-use crate::setup::E2e;
+use crate::{assertions::E2eResults, cli::Options, operator_pods, setup::E2e};
 
 /// The applications by what happens to them. The remaining one is not rotated.
 pub(crate) const ROTATED: &str = "checkout";

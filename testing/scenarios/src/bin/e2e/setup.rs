@@ -1,31 +1,42 @@
 //! Starts what the scenario needs.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use auth0_simulator::Simulator;
 use kube::Client;
-use local_cluster::ControlPlane;
-use local_cluster::node::{self, Isolation, Node};
-use scenarios::environment::{
-    Environment, apply_quickstart, control_plane_logs, files_in, keep_logs, progress,
+use local_cluster::{
+    ControlPlane,
+    node::{self, Isolation, Node},
 };
-use scenarios::quickstart::Quickstart;
-use testkit::leak_scan::Document;
-use testkit::terminal::Terminal;
+use scenarios::{
+    environment::{
+        Environment, apply_quickstart, control_plane_logs, files_in, keep_logs, progress,
+    },
+    quickstart::Quickstart,
+};
+use testkit::{leak_scan::Document, terminal::Terminal};
 use tokio::task::JoinSet;
 
-use crate::chart::Release;
-use crate::cli::Options;
-use crate::images::{Images, added_megabytes};
-use crate::languages::LANGUAGES;
-use crate::pods::{Logins, PodTracker};
-use crate::steps::Steps;
-use crate::{consumers, operator_pods, scenario};
+use crate::{
+    chart::Release,
+    cli::Options,
+    consumers,
+    images::{Images, added_megabytes},
+    languages::LANGUAGES,
+    operator_pods,
+    pods::{Logins, PodTracker},
+    scenario,
+    steps::Steps,
+};
 
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 const DESCRIPTION: &str = "Each Pod mounts its application's Secret, watches the files, and logs in every 0.5 s. The \

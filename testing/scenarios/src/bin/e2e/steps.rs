@@ -1,7 +1,9 @@
 //! Numbered steps with their durations.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use parking_lot::Mutex;

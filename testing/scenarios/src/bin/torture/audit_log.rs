@@ -3,9 +3,11 @@
 //! The log continues after a restart of the API server and has every version of an object, unlike a
 //! watch. It contains secrets, and is in the control plane's directory, which is removed at the end.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use auth0_rotator::api::ClientSecretRotation;
@@ -15,8 +17,7 @@ use kube::ResourceExt as _;
 use rotation::Status;
 use serde::Deserialize;
 use serde_json::Value;
-use testkit::cluster::OPERATOR_USER;
-use testkit::target_secret::TargetSecret;
+use testkit::{cluster::OPERATOR_USER, target_secret::TargetSecret};
 
 use crate::clients::NAMESPACE;
 

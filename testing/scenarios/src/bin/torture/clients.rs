@@ -1,7 +1,6 @@
 //! The clients whose secrets are rotated.
 
-use std::fmt;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use rotation::Strategy;
 use serde_json::{Value, json};

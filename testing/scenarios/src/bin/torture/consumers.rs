@@ -4,8 +4,7 @@
 //! its order. It asks the simulated Auth0 in this process instead of over HTTP, because the result is
 //! the same, and two cores can handle hundreds of logins per second.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use auth0_simulator::Simulator;
@@ -13,10 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::ExposeSecret as _;
 use testkit::login_tally::LoginOutcome;
 
-use crate::checker::FailedLogin;
-use crate::clients::STAGING;
-use crate::context::Context;
-use crate::history::List;
+use crate::{checker::FailedLogin, clients::STAGING, context::Context, history::List};
 
 const LOGIN_INTERVAL: Duration = Duration::from_millis(400);
 const TICK: Duration = Duration::from_millis(20);

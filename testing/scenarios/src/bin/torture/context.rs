@@ -9,10 +9,12 @@ use kube::{Api, Client};
 use local_cluster::ControlPlane;
 use testkit::login_tally::LoginTallies;
 
-use crate::checker::Checker;
-use crate::clients::{NAMESPACE, TestClient};
-use crate::history::History;
-use crate::operators::Operators;
+use crate::{
+    checker::Checker,
+    clients::{NAMESPACE, TestClient},
+    history::History,
+    operators::Operators,
+};
 
 /// State that all tasks share. The fields are dropped from top to bottom: first the operators, last the
 /// control plane.

@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use auth0_simulator::{Action, Fault, Operation, When};
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
-
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use testkit::auth0::MANAGER;
 
-use crate::clients::{Group, TestClient};
-use crate::consumers::Lags;
+use crate::{
+    clients::{Group, TestClient},
+    consumers::Lags,
+};
 
 /// Endless sequence of faults, each with the delay before it.
 pub(crate) struct Track<T> {

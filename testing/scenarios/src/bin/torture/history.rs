@@ -1,15 +1,16 @@
 //! History of each client: the lists in its Secret, its status, and the latest events.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::{Mutex, MutexGuard};
 use rotation::Status;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::audit_log::{Stored, Write};
-use crate::clients::{PROPAGATION, STAGING, TestClient};
+use crate::{
+    audit_log::{Stored, Write},
+    clients::{PROPAGATION, STAGING, TestClient},
+};
 
 /// Number of lists that are kept: more than are written in a staging period.
 const MAX_LISTS: usize = 64;

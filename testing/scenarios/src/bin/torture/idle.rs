@@ -7,8 +7,7 @@ use kube::api::{Patch, PatchParams};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use crate::checker::Violation;
-use crate::context::Context;
+use crate::{checker::Violation, context::Context};
 
 /// Time in which every client has to become idle: a rotation, and the longest backoff.
 const DEADLINE: Duration = Duration::from_secs(120);

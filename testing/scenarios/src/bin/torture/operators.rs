@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use parking_lot::{Mutex, MutexGuard};
-use testkit::Signal;
-use testkit::operator::{self, Operator, OperatorCommand};
+use testkit::{
+    Signal,
+    operator::{self, Operator, OperatorCommand},
+};
 
 use crate::clients::{PROPAGATION_WINDOW, seconds};
 

@@ -1,15 +1,12 @@
 //! Finds the writes that were stored without an audit event, because the API server was killed before
 //! it wrote one, or the client was killed before the response.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use kube::api::ListParams;
 
-use crate::audit_log::Write;
-use crate::context::Context;
-use crate::faults::retry;
+use crate::{audit_log::Write, context::Context, faults::retry};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Time after which the audit log has every write that has an event.

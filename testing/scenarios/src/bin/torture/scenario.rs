@@ -1,22 +1,29 @@
 //! The test from its start to its closing line.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use scenarios::environment::{control_plane_logs, files_in, keep_logs};
 use secrecy::ExposeSecret as _;
-use testkit::leak_scan::{LeakReport, LeakScan, SecretPatterns, object_documents};
-use testkit::terminal::{Style, Terminal};
+use testkit::{
+    leak_scan::{LeakReport, LeakScan, SecretPatterns, object_documents},
+    terminal::{Style, Terminal},
+};
 use tokio::task::{JoinError, JoinSet};
 
-use crate::audit_log::AuditLog;
-use crate::checker::Violation;
-use crate::cli::Options;
-use crate::clients::{NAMESPACE, create_clients};
-use crate::context::Context;
-use crate::fault_schedule::FaultSchedule;
-use crate::{consumers, faults, idle, reconcile_audit, setup, summary};
+use crate::{
+    audit_log::AuditLog,
+    checker::Violation,
+    cli::Options,
+    clients::{NAMESPACE, create_clients},
+    consumers,
+    context::Context,
+    fault_schedule::FaultSchedule,
+    faults, idle, reconcile_audit, setup, summary,
+};
 
 /// Interval at which the audit logs are read.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(25);

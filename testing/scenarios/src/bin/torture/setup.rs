@@ -8,21 +8,25 @@ use local_cluster::ControlPlane;
 use scenarios::environment::start_control_plane;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use testkit::auth0::{self, MANAGER};
-use testkit::cluster::{self, OPERATOR_USER, SERVICE_ACCOUNT_GROUPS};
-use testkit::login_tally::LoginTallies;
-use testkit::operator;
-use testkit::terminal::Terminal;
+use testkit::{
+    auth0::{self, MANAGER},
+    cluster::{self, OPERATOR_USER, SERVICE_ACCOUNT_GROUPS},
+    login_tally::LoginTallies,
+    operator,
+    terminal::Terminal,
+};
 
-use crate::audit_log;
-use crate::checker::Checker;
-use crate::cli::Options;
-use crate::clients::{NAMESPACE, PROPAGATION, TestClient};
-use crate::clock::MonotonicWallClock;
-use crate::context::{Context, Counts};
-use crate::fault_schedule::FaultSchedule;
-use crate::history::History;
-use crate::operators::Operators;
+use crate::{
+    audit_log,
+    checker::Checker,
+    cli::Options,
+    clients::{NAMESPACE, PROPAGATION, TestClient},
+    clock::MonotonicWallClock,
+    context::{Context, Counts},
+    fault_schedule::FaultSchedule,
+    history::History,
+    operators::Operators,
+};
 
 /// Large enough for an hour's writes, so that the audit log stays one file.
 const AUDIT_LOG_MEGABYTES: &str = "--audit-log-maxsize=200000";

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use rotation::Strategy;
-use testkit::leak_scan::LeakReport;
-use testkit::login_tally::LoginTally;
+use testkit::{leak_scan::LeakReport, login_tally::LoginTally};
 
-use crate::clients::Group;
-use crate::context::Context;
+use crate::{clients::Group, context::Context};
 
 /// Figures of the whole run.
 pub(crate) struct Run {

@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rotation::invariants::{self, Actor, History, Settings};
-use rotation::{Phase, Status, Strategy};
+use rotation::{
+    Phase, Status, Strategy,
+    invariants::{self, Actor, History, Settings},
+};
 use secrecy::SecretString;
-use testkit::login_tally::LoginOutcome;
-use testkit::status::phase;
+use testkit::{login_tally::LoginOutcome, status::phase};
 
 use super::{OutcomeCounts, ValueNumbers};
-use crate::audit_log::{Stored, Write};
-use crate::clients::{GRACE, Group, PROPAGATION_WINDOW, STAGING, TestClient};
-use crate::context::Context;
-use crate::history::List;
+use crate::{
+    audit_log::{Stored, Write},
+    clients::{GRACE, Group, PROPAGATION_WINDOW, STAGING, TestClient},
+    context::Context,
+    history::List,
+};
 
 /// A process that is paused just before it sends a request to Auth0 sends it when it is resumed, even
 /// if another process has completed that rotation meanwhile. Only Auth0 could prevent that, and it

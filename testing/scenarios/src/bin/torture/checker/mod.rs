@@ -16,13 +16,14 @@ pub(crate) use client::FailedLogin;
 use client::{Change, ClientChecker, Observation};
 pub(crate) use outcomes::OutcomeCounts;
 use parking_lot::{Mutex, MutexGuard};
-use rotation::Strategy;
-use rotation::invariants::Actor;
+use rotation::{Strategy, invariants::Actor};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::audit_log::{AuditLog, Write};
-use crate::clients::TestClient;
-use crate::context::Context;
+use crate::{
+    audit_log::{AuditLog, Write},
+    clients::TestClient,
+    context::Context,
+};
 
 /// How long an observation waits for earlier ones.
 const REORDER_WINDOW: TimeDelta = TimeDelta::milliseconds(1_500);

@@ -1,7 +1,6 @@
 //! Outcomes of rotations.
 
-use std::fmt;
-use std::iter::Sum;
+use std::{fmt, iter::Sum};
 
 use rotation::Outcome;
 

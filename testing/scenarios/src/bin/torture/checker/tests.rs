@@ -1,8 +1,10 @@
 use rotation::{Cause, Outcome, Status};
 use serde_json::json;
 
-use super::client::{DatedList, is_too_late, may_never_fail};
-use super::*;
+use super::{
+    client::{DatedList, is_too_late, may_never_fail},
+    *,
+};
 use crate::clients::{Group, create_clients};
 
 fn at(millis: i64) -> DateTime<Utc> {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use tokio::runtime::Handle;
 
-use crate::context::Context;
-use crate::fault_schedule::ApiServerRestart;
+use crate::{context::Context, fault_schedule::ApiServerRestart};
 
 pub(super) async fn inject(context: Arc<Context>, fault: ApiServerRestart) -> Result<()> {
     context.control_plane.check()?;

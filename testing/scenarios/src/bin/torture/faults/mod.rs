@@ -6,14 +6,15 @@ mod operator;
 mod requests;
 mod tamper;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use tokio::task::JoinSet;
 
-use crate::context::Context;
-use crate::fault_schedule::{FaultSchedule, Track};
+use crate::{
+    context::Context,
+    fault_schedule::{FaultSchedule, Track},
+};
 
 /// Time in which a request of the test has to succeed.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(3);

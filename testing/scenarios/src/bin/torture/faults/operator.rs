@@ -5,8 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use tokio::task::block_in_place;
 
-use crate::context::Context;
-use crate::fault_schedule::OperatorFault;
+use crate::{context::Context, fault_schedule::OperatorFault};
 
 pub(super) async fn inject(context: Arc<Context>, fault: OperatorFault) -> Result<()> {
     let operators = &context.operators;

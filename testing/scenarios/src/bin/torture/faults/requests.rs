@@ -9,8 +9,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::retry;
-use crate::context::Context;
-use crate::fault_schedule::Request;
+use crate::{context::Context, fault_schedule::Request};
 
 const INVALID: [&str; 5] = ["", "rotate", "rotate/", "dance/now", "/"];
 

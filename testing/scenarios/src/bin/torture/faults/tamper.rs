@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::Utc;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::retry;
-use crate::context::Context;
-use crate::fault_schedule::{TamperAction, Tampering};
+use crate::{
+    context::Context,
+    fault_schedule::{TamperAction, Tampering},
+};
 
 pub(super) async fn inject(context: Arc<Context>, fault: Option<Tampering>) -> Result<()> {
     let Some(Tampering { client, action }) = fault else { return Ok(()) };
