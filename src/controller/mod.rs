@@ -1,9 +1,9 @@
 //! The controller: two reconcilers over shared services.
 //!
 //! The modules are layered, and imports point downwards: the reconciler of ClientSecretRotations
-//! ([`rotation`]) on top, then the reconciler of tenants ([`tenant`]), the shared
-//! [`context`], [`target_secret`], [`watch`] and [`queue`], and at the bottom [`events`], [`state`],
-//! [`server_time`], [`kube_call`], [`error`] and [`object_key`].
+//! (`rotation`) on top, then the reconciler of tenants (`tenant`), the shared
+//! `context`, `target_secret`, `watch` and `queue`, and at the bottom `events`, `state`,
+//! `server_time`, `kube_call`, `error` and `object_key`.
 //!
 //! # Architecture invariants
 //!
