@@ -44,7 +44,7 @@ pub(crate) struct Context {
     pub(crate) events: EventRecorder,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) leadership: Leadership,
-    /// True once the process was asked to stop.
+    /// True once the process is shutting down.
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
@@ -55,7 +55,7 @@ impl Context {
         WriteFence::Leader(&self.leadership)
     }
 
-    /// Returns whether the process was asked to stop: nothing new is started.
+    /// Returns whether the process is shutting down: it starts nothing new.
     pub(crate) fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
     }

@@ -22,7 +22,7 @@ pub(crate) enum Error {
     /// A call to the API server failed.
     #[error("{action}: {failure}")]
     Kube {
-        /// What the call was for, as in "storing the status".
+        /// Purpose of the call, as in "storing the status".
         action: String,
         /// How it failed.
         failure: KubeFailure,
@@ -45,13 +45,13 @@ pub(crate) enum Error {
          stop it"
     )]
     TargetContested(String),
-    /// What was read is out of date.
+    /// The objects that were read are out of date.
     #[error("{0}")]
     Conflict(&'static str),
     /// The intent is stored, and whether its call was made is not known; it is read back.
     #[error("{0}")]
     OutcomeUnknown(&'static str),
-    /// The process was asked to stop: nothing new is started.
+    /// The process is shutting down and starts nothing new.
     #[error("the operator is stopping; the next one continues")]
     Stopping,
     /// Another replica leads or soon will: nothing may be changed any more.

@@ -7,7 +7,7 @@
 //!
 //! # Architecture invariants
 //!
-//! - Leadership is checked right before each write: whatever writes takes a
+//! - Leadership is checked right before each write: every function that writes takes a
 //!   [`WriteFence`](leader_election::WriteFence). A standby keeps its stores filled and reconciles
 //!   nothing.
 //! - A panic in a reconcile ends the process: state that may be inconsistent must not be used.
@@ -57,13 +57,13 @@ use crate::metrics::Metrics;
 /// How often the state of objects that are gone is removed.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(600);
 
-/// What the process provides to the controller.
+/// Services of the process that the controller uses.
 pub(crate) struct Runtime<'a> {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) elector: &'a LeaderElector,
-    /// Becomes true when the process is asked to stop.
+    /// Becomes true when the process shuts down.
     pub(crate) shutdown: channel::Receiver<bool>,
     /// Set to true when all watches have completed their initial list.
     pub(crate) synced: channel::Sender<bool>,
@@ -180,7 +180,7 @@ impl Watches {
     }
 }
 
-/// What running watches deliver.
+/// Stores and queues of running watches.
 struct Feeds {
     namespaces: Vec<NamespaceFeed>,
     cluster: Option<ClusterFeed>,

@@ -1,6 +1,6 @@
-//! The time by which rotations go: the API server's.
+//! The API server's clock, which determines the times of rotations.
 //!
-//! What one replica stores as a time, another one compares with its own clock: how long a secret has
+//! One replica stores a time, and another one compares it with its own clock: how long a secret has
 //! been staged, whether a propagation window is over. A clock that is a minute ahead would shorten
 //! both by a minute. So every replica uses the API server's clock, which each response carries in its
 //! `Date` header (RFC 9110, section 6.6.1). A local clock that agrees with it is used unchanged.
@@ -109,7 +109,7 @@ mod tests {
         for (least, most) in [(-1_000, 0), (0, 1_000), (2_000, 3_000), (-3_000, -2_000)] {
             assert_eq!(corrected_offset(0, least, most), 0, "{least} to {most}");
         }
-        // A slow response leaves a range that is too wide to tell.
+        // A slow response leaves a range that is too wide to use.
         assert_eq!(corrected_offset(0, -30_000, 1_000), 0);
     }
 

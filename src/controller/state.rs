@@ -1,5 +1,5 @@
 //! In-memory state of one kind of object, by UID. Losing it costs a request or two, never a secret:
-//! what must not be lost is in the status and in the target Secret.
+//! state that must not be lost is in the status and in the target Secret.
 
 use std::collections::HashMap;
 

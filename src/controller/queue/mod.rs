@@ -1,4 +1,4 @@
-//! What is reconciled when: explicit triggers, the work queue, and the priority of API calls.
+//! Scheduling of reconciles: explicit triggers, the work queue, and the priority of API calls.
 
 mod work_queue;
 mod reconcile_stream;

@@ -1,5 +1,5 @@
-//! Whether a resource may touch its client: what the tenant allows, which other resource claims the
-//! client, and what the operator itself authenticates with.
+//! Authorization of a resource for its client: the tenant's rules, claims of other resources, and
+//! protection of the operator's own credentials.
 //!
 //! When the permission for a client is withdrawn during a rotation, a secret that Auth0 does not have
 //! is withdrawn. One that Auth0 may have is completed, but only by the process that made the attempt
@@ -23,7 +23,7 @@ use crate::{
 /// before each rotation.
 const METADATA_TTL: Duration = Duration::from_secs(60);
 
-/// What keeps a resource from its client.
+/// Reasons that keep a resource from its client.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Authorization {
     /// The tenant does not allow this namespace to use the client.
@@ -182,7 +182,7 @@ pub(super) fn forbids_writing<'r>(
 ) -> Option<&'r Rejection> {
     let rotation = reconciliation.rotation();
     if let Some(denied) = &reconciliation.authorization.denied {
-        // What is published can be confirmed and removed without asking Auth0 for a value.
+        // A published value can be confirmed and removed without asking Auth0 for a value.
         let needs_no_value = matches!(
             rotation.map(|rotation| rotation.phase),
             Some(Phase::Staging | Phase::Confirming | Phase::Grace | Phase::Withdrawing)
@@ -190,7 +190,8 @@ pub(super) fn forbids_writing<'r>(
         let may_complete = is_owner && (needs_no_value || was_attempted_here(reconciliation));
         return if may_complete { None } else { Some(denied) };
     }
-    // A rotation that cannot be left alone any more is completed, whatever else claims the client.
+    // A rotation that has changed something at Auth0 is completed, even if another resource claims
+    // the client.
     let is_past_start = rotation.is_some_and(|rotation| rotation.phase != Phase::Started);
     if is_owner && is_past_start {
         return None;
@@ -209,7 +210,7 @@ fn was_attempted_here(reconciliation: &Reconciliation<'_>) -> bool {
     }
 }
 
-/// Returns why Auth0 may not be asked about the client, if it may not.
+/// Returns why the operator may not call Auth0 for the client, if it may not.
 pub(super) fn forbids_asking(reconciliation: &Reconciliation<'_>) -> Option<Rejection> {
     if was_attempted_here(reconciliation) {
         return None;

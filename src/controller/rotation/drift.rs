@@ -23,7 +23,7 @@ use crate::{
     controller::{object_key::ObjectKey, tenant::Permission},
 };
 
-/// How often due checks are looked up.
+/// Interval at which due checks are looked up.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How many clients a page has.

@@ -1,4 +1,4 @@
-//! Executes steps: each is one call to Auth0 or one write, and what follows from it.
+//! Executes steps: each is one call to Auth0 or one write, with the updates of the state that it requires.
 
 use std::{
     sync::Arc,
@@ -220,7 +220,7 @@ fn send_deadline(
     reconciliation: &Reconciliation<'_>,
     since: Option<Instant>,
 ) -> Result<Instant, Error> {
-    // The record stays, and what it announces is read back.
+    // The record stays, and its outcome is read back.
     let too_late =
         Error::OutcomeUnknown("too much time passed since the intent was read or stored");
     let context = &reconciliation.controller.context;

@@ -6,7 +6,7 @@
 //! - The durable record of an intent is stored, by compare-and-swap, before the step that it
 //!   announces. If it cannot be stored, the step is not executed.
 //! - Values stay in a reconcile, in [`state`] until they are published, and in the target Secret.
-//! - The resource and its target Secret are read live; stores only tell when to reconcile.
+//! - The resource and its target Secret are read live; stores only trigger reconciles.
 
 mod scheduling;
 mod reconcile;
@@ -49,7 +49,7 @@ use crate::api::ParsedRotation;
 /// How long a shutdown waits for responses of `rotate-secret` that are not published yet.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// What all reconciles of ClientSecretRotations share.
+/// State and services that all reconciles of ClientSecretRotations share.
 pub(crate) struct RotationController {
     pub(super) context: Arc<Context>,
     pub(super) tenants: Arc<TenantRegistry>,
@@ -93,7 +93,7 @@ impl RotationController {
             self.clone(),
             store,
             requests,
-            // The permits of the work queue bound the concurrency: what waits for one is not running.
+            // The permits of the work queue bound the concurrency: a reconcile that waits for one is not running.
             Config::default(),
         )
         .map(move |item| {

@@ -1,5 +1,5 @@
-//! From what a reconcile has read to the state machine's observation: which value is which, never
-//! what it is.
+//! Turns the objects that a reconcile has read into the state machine's observation, which names
+//! values and never contains them.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ use crate::{
 /// How long a difference in a list of clients is a reason to read the client.
 const LISTED_TTL: Duration = Duration::from_secs(300);
 
-/// What a reconcile has read and done since it last read resource and Secret.
+/// Facts that a reconcile has gathered since it last read resource and Secret.
 #[derive(Default)]
 pub(super) struct Readings {
     pub(super) client: ClientReading,
@@ -45,7 +45,7 @@ pub(super) struct Readings {
     pub(super) intent_stored_at: Option<Instant>,
 }
 
-/// What Auth0 said about the client.
+/// The client as Auth0 described it.
 #[derive(Default)]
 pub(super) enum ClientReading {
     #[default]
@@ -60,7 +60,7 @@ pub(super) enum ClientReading {
 pub(super) struct TargetState {
     pub(super) read: TargetRead,
     pub(super) values: SecretValues,
-    /// What this reconcile last wrote.
+    /// The last write of this reconcile.
     pub(super) last_written: Option<Publication>,
 }
 

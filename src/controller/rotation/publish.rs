@@ -42,7 +42,7 @@ pub(super) async fn publish(
 ) -> Result<(), Error> {
     let name = &reconciliation.resource.spec.target.name;
     if reconciliation.target.last_written.as_ref() == Some(publication) {
-        // What this reconcile wrote is gone again: another party writes the same keys. The next
+        // The last write of this reconcile is gone again: another party writes the same keys. The next
         // reconcile retries after a backoff.
         return Err(Error::TargetContested(name.clone()));
     }

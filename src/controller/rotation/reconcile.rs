@@ -74,7 +74,7 @@ struct CachedPolicy {
     policy: Policy,
 }
 
-/// The step that failed and what it was decided on.
+/// The step that failed and its observation.
 struct FailedStep {
     observation: Observation,
     step: Step,
@@ -171,7 +171,7 @@ impl Reconciliation<'_> {
     ) -> Result<Option<Outcome>, Error> {
         let Decision { status, step, wake } = decision;
         if matches!(step, Step::RotateSecret | Step::SetSecret(_)) {
-            // What is known to fail beforehand is not recorded as an attempt.
+            // A change that is known to fail is not recorded as an attempt.
             execute::prepare_change(self).await?;
             let number = status.rotation.as_ref().map(|rotation| rotation.number);
             self.with_state(|state| state.attempted_number = number);

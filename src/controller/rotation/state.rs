@@ -21,17 +21,17 @@ pub(super) struct RotationState {
     pub(super) finished_attempt: Option<DateTime<Utc>>,
     /// The number of the last rotation that this process tried to activate while it was allowed to.
     pub(super) attempted_number: Option<u64>,
-    /// What Auth0 said about the client's metadata, where a permission depends on it.
+    /// The client's metadata at Auth0, where a permission depends on it.
     pub(super) metadata: Option<CachedMetadata>,
     /// The tenant's last domain, for a response that is published when the tenant is gone.
     pub(super) domain: Option<String>,
-    /// What a list of the tenant's clients showed.
+    /// The client in the last list of the tenant's clients.
     pub(super) listed: Option<ListedClient>,
     /// The watch on workloads whose rollouts are waited for.
     pub(super) rollout_watch: Option<AbortOnDrop>,
     /// Whether a rollout changed, which no version shows.
     pub(super) is_triggered: bool,
-    /// What the last reconcile that had nothing left to do was based on.
+    /// Inputs of the last reconcile that had nothing left to do.
     pub(super) last_observed: Option<LastObserved>,
     /// How the last reconcile failed.
     pub(super) last_failure: Option<LastFailure>,
@@ -43,7 +43,7 @@ pub(super) struct UnpublishedResponse {
     pub(super) received_at: Instant,
 }
 
-/// What a list of the tenant's clients showed about a client.
+/// A client in a list of the tenant's clients.
 pub(super) struct ListedClient {
     pub(super) secret: ListedSecret,
     pub(super) listed_at: Instant,
@@ -71,8 +71,8 @@ pub(super) struct LastObserved {
     pub(super) wake: Option<DateTime<Utc>>,
 }
 
-/// What users want of a resource. When a reconcile fails, only a change of this brings the next one
-/// forward: what the operator itself writes does not.
+/// Inputs of a reconcile that users control. After a failed reconcile, only a change of these brings
+/// the next one forward; the operator's own writes don't.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct DesiredInputs {
     pub(super) generation: Option<i64>,

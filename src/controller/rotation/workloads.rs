@@ -44,7 +44,7 @@ pub(super) struct Workloads<'a> {
     pub(super) restart: &'a [WorkloadRef],
 }
 
-/// What decides about a restart and the progress of its rollout.
+/// Parts of a workload that decide about a restart and show the progress of its rollout.
 pub(super) struct Workload {
     pub(super) selector: LabelSelector,
     template: PodTemplateSpec,

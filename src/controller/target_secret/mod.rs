@@ -1,4 +1,4 @@
-//! The target Secret: what it holds, what it should hold, and how it is written.
+//! The target Secret: its present content, its desired content, and the writes to it.
 //!
 //! # Architecture invariants
 //!

@@ -1,4 +1,4 @@
-//! What a target Secret should hold.
+//! Desired content of a target Secret.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ pub(crate) struct Rendered {
     rejected_owner_uid: Option<String>,
     name: String,
     namespace: String,
-    /// The key of the fallback when there must be none, whoever wrote it.
+    /// The key of the fallback when there must be none, even if another party wrote it.
     absent_key: Option<String>,
 }
 

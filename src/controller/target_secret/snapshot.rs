@@ -1,4 +1,4 @@
-//! What a Secret holds.
+//! Content of a Secret as it was read.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! Tenants: the clients that call them, their credentials, who may use them, and the reconciler of
-//! their status.
+//! Tenants: the clients that call them, their credentials, the permission to use them, and the
+//! reconciler of their status.
 
 mod registry;
 mod credentials;

@@ -1,6 +1,6 @@
 //! Whether a namespace may use a client of a ClusterAuth0Tenant: the rules of `spec.allow`.
 //!
-//! Rules add up, and what no rule allows is denied. A rule that cannot be parsed makes the whole
+//! Rules add up, and a request that no rule allows is denied. A rule that cannot be parsed makes the whole
 //! tenant unusable, because ignoring it could allow more or less than its author meant.
 
 use kube::core::{Selector, SelectorExt as _};
@@ -12,7 +12,7 @@ use crate::api::{AllowRule, ClientMetadata, Labels};
 /// `*` matches any characters; nothing else is special.
 type Glob = WildMatchPattern<'*', '\0'>;
 
-/// What a tenant's rules say about one namespace and one client.
+/// Result of a tenant's rules for one namespace and one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
     /// The namespace may use the client.
@@ -23,7 +23,7 @@ pub(crate) enum Permission {
     Denied(Rejection),
 }
 
-/// Who asks for which client.
+/// A request to use a client.
 pub(super) struct PermissionRequest<'a> {
     /// The name of the ClusterAuth0Tenant.
     pub(super) tenant: &'a str,

@@ -27,7 +27,7 @@ use crate::{
     metrics::TenantMetrics,
 };
 
-/// The clients of all tenants, and what their reconciler remembers.
+/// The clients of all tenants, and the in-memory state of their reconciler.
 pub(crate) struct TenantRegistry {
     pub(crate) context: Arc<Context>,
     pub(super) states: StateMap<TenantState>,
@@ -54,7 +54,7 @@ struct BuiltClient {
     credentials_read: LastRead,
 }
 
-/// A tenant that can be called, and what the resource that asked for it may do with it.
+/// A tenant that can be called, and the permission of the resource that refers to it.
 #[derive(Clone)]
 pub(crate) struct TenantHandle {
     pub(crate) client: Arc<TenantClient>,
@@ -86,7 +86,7 @@ impl TenantRegistry {
         Self { context, params, states: StateMap::default(), clients: Mutex::default() }
     }
 
-    /// Returns the tenant that a resource refers to, and what the resource may do with it.
+    /// Returns the tenant that a resource refers to, with the permission of the resource.
     pub(crate) fn find(&self, resource: &ClientSecretRotation) -> Result<TenantHandle, Error> {
         let namespace = resource.namespace().unwrap_or_default();
         let reference = &resource.spec.tenant_ref;

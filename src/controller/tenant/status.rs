@@ -38,7 +38,7 @@ const REACHABLE: &str = "Reachable";
 /// Condition of a tenant: Auth0 accepts the credentials and issues a token.
 const AUTHORIZED: &str = "Authorized";
 
-/// A scope, and what does not work without it.
+/// A scope, and the features that need it.
 struct ScopeUse {
     scope: &'static str,
     needed_for: &'static str,

@@ -1,5 +1,5 @@
-//! The watches that exist once, whatever the namespaces are: ClusterAuth0Tenants, and the labels of
-//! namespaces by which they select.
+//! The watches that exist once for all namespaces: ClusterAuth0Tenants, and the labels of namespaces
+//! by which they select.
 
 use futures::channel::mpsc;
 use kube::{
@@ -28,7 +28,7 @@ pub(crate) struct ClusterWatch {
     namespaces: WatchedStore<NamespaceMetadata>,
 }
 
-/// What running watches deliver to the tenant reconciler.
+/// Stores and queues that running watches fill for the tenant reconciler.
 pub(crate) struct ClusterFeed {
     pub(crate) tenants: Store<ParsedClusterTenant>,
     pub(crate) queue: mpsc::Receiver<ObjectRef<ParsedClusterTenant>>,

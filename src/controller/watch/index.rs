@@ -28,7 +28,7 @@ struct Entries {
     listed: Option<HashSet<ObjectKey>>,
 }
 
-/// What a resource names.
+/// Names that a resource refers to.
 #[derive(PartialEq, Eq)]
 struct Named {
     client: String,

@@ -1,7 +1,7 @@
-//! Watches, narrowed to what is ours, their stores, and the queues that they feed.
+//! Watches of the operator's objects, their stores, and the queues that they feed.
 //!
 //! Every kind is watched once per namespace, or once for all. An event becomes the name of a resource
-//! to reconcile; what it is about is read in the reconcile.
+//! to reconcile, and the reconcile reads the objects itself.
 
 mod stores;
 mod namespace;

@@ -34,7 +34,7 @@ pub(crate) struct NamespaceWatch {
     index: Index,
 }
 
-/// What running watches deliver to the reconcilers.
+/// Stores and queues that running watches fill for the reconcilers.
 pub(crate) struct NamespaceFeed {
     pub(crate) rotations: Store<ParsedRotation>,
     pub(crate) tenants: Store<ParsedTenant>,

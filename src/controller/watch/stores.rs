@@ -21,8 +21,8 @@ pub(crate) type SecretMetadata = PartialObjectMeta<Secret>;
 /// The metadata of a namespace.
 pub(crate) type NamespaceMetadata = PartialObjectMeta<Namespace>;
 
-/// The stores, one of each kind per watched namespace. They tell when to reconcile, which resources
-/// conflict and where a tenant is; what a step depends on is read live.
+/// The stores, one of each kind per watched namespace. They show when to reconcile, which resources
+/// conflict and where a tenant is; a step reads its inputs live.
 #[derive(Clone, Default)]
 pub(crate) struct Stores {
     pub(super) rotations: Vec<Store<ParsedRotation>>,

@@ -33,7 +33,7 @@ const SECRET_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Behavior of a consumer between logins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Behavior {
-    /// What sets it apart, in two or three words.
+    /// Its difference to the others, in two or three words.
     pub(crate) name: &'static str,
     /// How often it reads its Secret.
     read_interval: Duration,

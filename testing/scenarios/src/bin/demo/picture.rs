@@ -17,7 +17,7 @@ const SECRET_Y: f64 = 78.0;
 const CONSUMER_Y: f64 = 168.0;
 const CONSUMER_HEIGHT: f64 = 26.0;
 const ROW: f64 = 26.0;
-/// What is shown before the rotation starts and after it ends.
+/// Time that is shown before the rotation starts and after it ends.
 const MARGIN: Duration = Duration::from_millis(1_500);
 
 const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#24292f}.dim{fill:#57606a}\
