@@ -23,7 +23,7 @@ const OTHER_PUBLIC: &str = include_str!("../../crates/auth0-client/tests/keys/ot
 const ENCRYPTED: &str = include_str!("../../crates/auth0-client/tests/keys/encrypted.pkcs8.pem");
 
 /// Time in which the operator must notice a corrected Secret. Shorter than the wait for a retry.
-const REACTION_TIME: Duration = Duration::from_millis(4500);
+const REACTION_TIME: Duration = Duration::from_millis(2500);
 
 fn manager(public_key: &str, algorithm: KeyAlgorithm) -> ClientSeed {
     ClientSeed::new(MANAGER).scopes(SCOPES).public_key(public_key, algorithm)

@@ -312,7 +312,9 @@ async fn removes_the_owner_reference_when_deletion_policy_changes_to_retain() {
     assert_eq!(owner_count().await, 1);
     fixture.apply_rotation("shop", policy("Retain")).await;
     let is_removed = async || owner_count().await == 0;
-    fixture.wait_until_async("the owner reference is removed", is_removed).await;
+    fixture
+        .wait_within(Duration::from_secs(20), "the owner reference is removed", is_removed)
+        .await;
     fixture.finish().await;
 }
 

@@ -30,7 +30,9 @@ async fn restart_with_nothing_due_makes_no_write_and_no_client_request() {
     fixture.operator().wait_until_ready().await;
     let reconciles = "auth0_rotator_reconcile_total{result=\"ok\"}";
     let has_reconciled_all = async || fixture.operator().metric(reconciles).await >= 20.0;
-    fixture.wait_until_async("all resources are reconciled", has_reconciled_all).await;
+    fixture
+        .wait_within(Duration::from_secs(20), "all resources are reconciled", has_reconciled_all)
+        .await;
     assert_eq!(fixture.operator().metric("auth0_rotator_status_writes_total").await, 0.0);
     let metrics = fixture.operator().metrics().await;
     let writes = metrics.lines().filter(|line| line.contains("secret_writes_total{"));
@@ -78,7 +80,11 @@ async fn drift_check_of_1000_resources_takes_ten_requests() {
     let before = requests();
     // This resource makes one check of the tenant due. The next check is due long after this test.
     fixture.apply_rotation("app-7", json!({ "driftCheck": { "every": "10s" } })).await;
-    fixture.wait_until_async("a drift check is made", async || checks().await >= 1.0).await;
+    fixture
+        .wait_within(Duration::from_secs(30), "a drift check is made", async || {
+            checks().await >= 1.0
+        })
+        .await;
     let [lists, gets, tokens] = requests();
     assert_eq!(checks().await, 1.0, "the next check has started");
     assert_eq!([lists - before[0], gets - before[1], tokens - before[2]], [10, 0, 0]);

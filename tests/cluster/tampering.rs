@@ -1,5 +1,7 @@
 //! Out-of-band changes of target Secrets, resources and statuses.
 
+use std::time::Duration;
+
 use auth0_rotator::api::{ClientSecretRotation, MANAGED_LABEL};
 use auth0_simulator::{Fault, Operation};
 use k8s_openapi::api::core::v1::Secret;
@@ -68,7 +70,7 @@ async fn removed_label_is_restored() {
     let secrets = fixture.api::<Secret>();
     let has_label =
         async || secrets.get("shop-auth0").await.unwrap().labels().contains_key(MANAGED_LABEL);
-    fixture.wait_until_async("the label is restored", has_label).await;
+    fixture.wait_within(Duration::from_secs(20), "the label is restored", has_label).await;
     fixture.finish().await;
 }
 

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use auth0_rotator::api::Auth0Tenant;
-use testkit::fixture::{DEADLINE, NamespaceFixture};
+use testkit::fixture::NamespaceFixture;
+
+/// Time in which the status must change.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Waits until the condition `Ready` of an Auth0Tenant has this reason, and returns its message.
 pub(crate) async fn wait_for_tenant_reason(
@@ -11,7 +14,7 @@ pub(crate) async fn wait_for_tenant_reason(
     name: &str,
     reason: &str,
 ) -> String {
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + LIMIT;
     loop {
         let tenant = namespace.api::<Auth0Tenant>().get(name).await.unwrap();
         let conditions = tenant.status.unwrap_or_default().conditions;

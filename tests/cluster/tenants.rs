@@ -16,10 +16,10 @@ use testkit::{
 use crate::tenant_status::wait_for_tenant_reason;
 
 /// Waits until the condition `Ready` of the tenant `acme` has this reason and a message that contains
-/// `text`.
-async fn wait_for_tenant_message(fixture: &Fixture, reason: &str, text: &str) {
+/// `text`, which must happen within `limit`.
+async fn wait_for_tenant_message(fixture: &Fixture, limit: Duration, reason: &str, text: &str) {
     let has_message = async || wait_for_tenant_reason(fixture, "acme", reason).await.contains(text);
-    fixture.wait_until_async(&format!("acme has {reason} with {text:?}"), has_message).await;
+    fixture.wait_within(limit, &format!("acme has {reason} with {text:?}"), has_message).await;
 }
 
 /// Changes the spec of the tenant `acme`, so that the operator reconciles it without waiting for the
@@ -72,7 +72,13 @@ async fn reports_missing_and_incomplete_credentials() {
     ] {
         fixture.write_secret("auth0-management", &data).await;
         trigger_reconcile(&fixture).await;
-        wait_for_tenant_message(&fixture, "CredentialsUnreadable", expected).await;
+        wait_for_tenant_message(
+            &fixture,
+            Duration::from_secs(30),
+            "CredentialsUnreadable",
+            expected,
+        )
+        .await;
     }
     fixture.apply_tenant(json!({})).await;
     trigger_reconcile(&fixture).await;
@@ -187,7 +193,7 @@ async fn rejects_invalid_endpoints_and_ca_bundles() {
         (json!({ "endpoint": "https://127.0.0.1:1", "caBundle": "no certificate" }), "PEM"),
     ] {
         fixture.apply_tenant(overrides).await;
-        wait_for_tenant_message(&fixture, "InvalidTenant", expected).await;
+        wait_for_tenant_message(&fixture, Duration::from_secs(20), "InvalidTenant", expected).await;
     }
     fixture.apply_tenant(json!({ "caBundle": null })).await;
     wait_for_tenant_reason(&fixture, "acme", "Usable").await;

@@ -7,8 +7,16 @@ pub const DEADLINE: Duration = Duration::from_secs(40);
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Polls until `check` returns a value. Returns `None` after [`DEADLINE`].
-pub async fn poll<T>(mut check: impl AsyncFnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + DEADLINE;
+pub async fn poll<T>(check: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    poll_within(DEADLINE, check).await
+}
+
+/// Polls until `check` returns a value. Returns `None` after `limit`.
+pub async fn poll_within<T>(
+    limit: Duration,
+    mut check: impl AsyncFnMut() -> Option<T>,
+) -> Option<T> {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = check().await {
             return Some(value);
