@@ -40,6 +40,7 @@ mod crd_check;
 // Permissions.
 mod unauthorized_access;
 mod rbac;
+mod admission_policy;
 
 // Logs, metrics and manifests.
 mod redaction;
