@@ -8,7 +8,7 @@ use rotation::{K8sDuration, K8sDurationError};
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
-use crate::telemetry::LogFormat;
+use crate::{api::GROUP, telemetry::LogFormat};
 
 /// Rotates Auth0 client secrets and keeps Kubernetes Secrets in sync.
 #[derive(Debug, Parser)]
@@ -89,6 +89,18 @@ pub struct RunArgs {
     /// Accept tenants whose endpoint is plain HTTP, for a simulator.
     #[arg(long, env = "AUTH0_ROTATOR_ALLOW_HTTP_ENDPOINTS")]
     pub allow_http_endpoints: bool,
+
+    /// Label or annotation that resources may set on their target Secrets, for example team or,
+    /// for all with a prefix, example.com/; repeat the flag for several. Other controllers act on
+    /// labels and annotations. Default: none.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_ALLOWED_METADATA",
+        value_delimiter = ',',
+        value_name = "KEY",
+        value_parser = metadata_key
+    )]
+    pub allowed_metadata: Vec<String>,
 
     /// Namespace of the operator, which holds the credentials of ClusterAuth0Tenants and the Lease.
     /// Default: the namespace of the service account, or of the context of KUBECONFIG.
@@ -223,6 +235,28 @@ fn lease_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// The key of a label or an annotation, or a prefix with its slash.
+fn metadata_key(text: &str) -> Result<String, String> {
+    let (prefix, name) = match text.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_name = name.len() <= 63 && name.chars().all(is_allowed);
+    let is_prefix = prefix.is_none_or(|prefix| {
+        prefix != GROUP && prefix.len() <= 253 && prefix.split('.').all(is_dns_label)
+    });
+    if is_name && is_prefix && (prefix.is_some() || !name.is_empty()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "a key is a name, such as team, with or without a prefix, such as \
+             app.kubernetes.io/part-of; or only a prefix, such as example.com/; the prefix {GROUP}/ \
+             is reserved for the operator"
+        ))
+    }
+}
+
 /// Whether the text is a DNS label (RFC 1123).
 fn is_dns_label(text: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -290,6 +324,17 @@ pub(crate) mod tests {
         for invalid in ["", "A", "-a", "a-", "a.b", &"x".repeat(64)] {
             let error = parse(&["--namespace", invalid]).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{invalid:?}");
+        }
+    }
+
+    #[test]
+    fn accepts_keys_and_prefixes_of_metadata_and_rejects_invalid_ones() {
+        let args = parse(&["--allowed-metadata", "team,example.com/"]).unwrap();
+        assert_eq!(args.allowed_metadata, ["team", "example.com/"]);
+        assert!(parse(&["--allowed-metadata=app.kubernetes.io/part-of"]).is_ok());
+        for invalid in ["", "/", "/x", "Example.com/", "a/b/c", "*", "auth0-rotator.dev/", "x y"] {
+            let arg = format!("--allowed-metadata={invalid}");
+            assert!(parse(&[&arg]).is_err(), "{invalid:?}");
         }
     }
 

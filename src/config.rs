@@ -6,7 +6,11 @@ use leader_election::{ConfigError, LeaderElectionConfig};
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
-use crate::{cli::RunArgs, controller::Settings, telemetry::LogFormat};
+use crate::{
+    cli::RunArgs,
+    controller::{AllowedMetadata, Settings},
+    telemetry::LogFormat,
+};
 
 /// Where a Pod finds the token of its service account.
 const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -57,6 +61,7 @@ impl TryFrom<RunArgs> for RunConfig {
                 namespaces: args.namespaces,
                 propagation_window: args.propagation_window,
                 allow_http: args.allow_http_endpoints,
+                allowed_metadata: AllowedMetadata(args.allowed_metadata),
                 concurrency: args.concurrency,
                 operator_namespace: args.operator_namespace,
                 cluster_tenants: args.cluster_tenants,

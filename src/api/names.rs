@@ -27,6 +27,10 @@ pub const FALLBACK_ANNOTATION: &str = "auth0-rotator.dev/fallback";
 /// operator finds the values by it after `spec.target.keys` has changed.
 pub const KEYS_ANNOTATION: &str = "auth0-rotator.dev/keys";
 
+/// Annotation on a target Secret: the data keys that the operator writes, separated by commas. They
+/// are those of `spec.target.keys` in their order, followed by those of templates.
+pub const DATA_KEYS_ANNOTATION: &str = "auth0-rotator.dev/data-keys";
+
 /// Label on a target Secret, by which the operator watches it. `app.kubernetes.io/managed-by` is
 /// left to the creator of the Secret.
 pub const MANAGED_LABEL: &str = "auth0-rotator.dev/managed";

@@ -7,7 +7,12 @@ use leader_election::{Leadership, WriteFence};
 use rotation::K8sDuration;
 use tokio::sync::watch;
 
-use super::{events::EventRecorder, queue::Trigger, target_secret::SecretStore, watch::Stores};
+use super::{
+    events::EventRecorder,
+    queue::Trigger,
+    target_secret::{AllowedMetadata, SecretStore},
+    watch::Stores,
+};
 use crate::metrics::Metrics;
 
 /// How the operator works.
@@ -19,6 +24,8 @@ pub struct Settings {
     pub propagation_window: K8sDuration,
     /// Whether tenants may have plain HTTP endpoints, for a simulator.
     pub allow_http: bool,
+    /// The labels and annotations that resources may set on their target Secrets.
+    pub allowed_metadata: AllowedMetadata,
     /// How many resources are reconciled at a time.
     pub concurrency: u16,
     /// Where the credentials of ClusterAuth0Tenants are; the client's namespace when absent.

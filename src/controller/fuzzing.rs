@@ -10,10 +10,14 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::{
-    target_secret::{Contents, NumberedSecret, Rendering, Snapshot, check_templates},
+    target_secret::{
+        AllowedMetadata, Contents, NumberedSecret, Rendering, Snapshot, check_templates,
+    },
     tenant::parse_list,
 };
 use crate::api::{FIELD_MANAGER, Keys, ListFormat, TargetSpec};
+
+static NO_METADATA: AllowedMetadata = AllowedMetadata(Vec::new());
 
 /// The key that templates are rendered into.
 const KEY: &str = "rendered";
@@ -38,6 +42,7 @@ fn spec(format: ListFormat, template: Option<&str>) -> TargetSpec {
 fn rendering(spec: &TargetSpec) -> Rendering<'_> {
     Rendering {
         spec,
+        allowed_metadata: &NO_METADATA,
         resource: "shop",
         namespace: "default",
         client_id: "shop-client",

@@ -40,6 +40,7 @@ use kube::Client;
 pub(crate) use kube_call::KUBE_DEADLINE;
 use leader_election::{LeaderElector, LeaderState};
 pub(crate) use server_time::ServerTimeLayer;
+pub use target_secret::AllowedMetadata;
 use tokio::{sync::watch as channel, task::JoinSet};
 
 use self::{

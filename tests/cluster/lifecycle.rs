@@ -147,7 +147,9 @@ async fn strategy_staged_publishes_before_it_activates() {
 
 #[tokio::test]
 async fn writes_the_target_secret_according_to_the_spec() {
-    let fixture = Fixture::start().await;
+    let mut fixture = Fixture::without_operator().await;
+    fixture
+        .start_operator_with(&["--allow-http-endpoints", "--allowed-metadata=team,example.com/"]);
     let target = json!({
         "keys": { "current": "AUTH0_CLIENT_SECRET", "list": "all" },
         "listFormat": "Lines",

@@ -39,6 +39,7 @@ mod crd_check;
 
 // Permissions.
 mod unauthorized_access;
+mod adoption;
 mod rbac;
 mod admission_policy;
 

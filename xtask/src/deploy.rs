@@ -15,6 +15,8 @@ const EXAMPLE_NAMESPACE: &str = "shop";
 const HELM_LABELS: [&str; 2] = ["app.kubernetes.io/managed-by: Helm", "helm.sh/chart: "];
 
 const RBAC_TEMPLATE: &str = "rbac.yaml";
+/// Its objects are cluster-scoped, as the CRDs are.
+const POLICY_TEMPLATE: &str = "admissionpolicy.yaml";
 const CRDS_TEMPLATE: &str = "crds.yaml";
 const MONITORING_TEMPLATES: [&str; 3] =
     ["dashboard.yaml", "prometheusrule.yaml", "servicemonitor.yaml"];
@@ -34,7 +36,10 @@ const NAMESPACED_HEAD: &str =
 #
 #   sed 's/namespace: shop$/namespace: mine/' deploy/namespaced.yaml | kubectl apply -f -
 #
-# Install the custom resource definitions first: kubectl apply -f crds/
+# It has no cluster-scoped objects. The custom resource definitions and the admission policies, which
+# check the permissions of authors, are installed by a cluster administrator, for example with
+#
+#   kubectl apply -f crds/ -f deploy/overlays/cluster-wide/admissionpolicy.yaml
 ";
 
 /// YAML documents of each template, keyed by the template's file name.
@@ -48,7 +53,8 @@ type Rendering = BTreeMap<String, Vec<String>>;
 pub fn deploy_files(root: &Path, helm: &Helm) -> Result<GeneratedFiles> {
     let chart = Chart { helm, root };
     let cluster = chart.render(OPERATOR_NAMESPACE, &[])?;
-    let namespaced = chart.render(EXAMPLE_NAMESPACE, &["scope=namespaced"])?;
+    let namespaced =
+        chart.render(EXAMPLE_NAMESPACE, &["scope=namespaced", "admissionPolicy.enabled=false"])?;
 
     let mut files = GeneratedFiles::new();
     let mut add = |path: &str, head: &str, documents: &[&str]| {
@@ -56,7 +62,7 @@ pub fn deploy_files(root: &Path, helm: &Helm) -> Result<GeneratedFiles> {
         files.insert(Path::new("deploy").join(path), text);
     };
     for (template, documents) in &cluster {
-        if template != RBAC_TEMPLATE {
+        if template != RBAC_TEMPLATE && template != POLICY_TEMPLATE {
             add(&format!("base/{template}"), "", &as_strs(documents));
         }
     }
@@ -64,6 +70,8 @@ pub fn deploy_files(root: &Path, helm: &Helm) -> Result<GeneratedFiles> {
     let namespace = namespace_manifest();
     add("overlays/cluster-wide/namespace.yaml", "", &[&namespace]);
     add("overlays/cluster-wide/rbac.yaml", "", &documents_of(&cluster, RBAC_TEMPLATE)?);
+    let policy = documents_of(&cluster, POLICY_TEMPLATE)?;
+    add("overlays/cluster-wide/admissionpolicy.yaml", "", &policy);
     // Rendered in the namespace of the base, because Kustomize then moves the roles and the service
     // account to another namespace together.
     let movable = chart.render(OPERATOR_NAMESPACE, &["scope=namespaced"])?;

@@ -92,3 +92,15 @@ capabilities: {drop: [ALL]}
 {{- list | toJson }}
 {{- end }}
 {{- end }}
+
+{{/* Namespaces to which a binding of an admission policy is limited; nothing if it applies to all. */}}
+{{- define "auth0-rotator.policyNamespaces" -}}
+{{- if eq .Values.scope "namespaced" -}}
+matchResources:
+  namespaceSelector:
+    matchExpressions:
+    - key: kubernetes.io/metadata.name
+      operator: In
+      values: {{ include "auth0-rotator.namespaces" . }}
+{{- end }}
+{{- end }}

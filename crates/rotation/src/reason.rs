@@ -141,6 +141,14 @@ reasons! {
     TargetNotOwned,
     /// The target Secret is immutable.
     TargetImmutable,
+    /// The target Secret has a type other than `Opaque`.
+    TargetNotOpaque,
+    /// The operator would overwrite a key of the target Secret that has content of another party.
+    TargetKeyTaken,
+    /// `deletionPolicy: Delete` needs a target Secret that the operator created.
+    TargetNotDeletable,
+    /// A label or annotation of `spec.target` is not on the operator's list `--allowed-metadata`.
+    MetadataNotAllowed,
     /// Another party keeps changing the target Secret.
     TargetContested,
     /// The target Secret is the credentials Secret of a tenant.

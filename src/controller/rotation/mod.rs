@@ -14,6 +14,7 @@ mod observe;
 mod execute;
 mod publish;
 mod authorize;
+mod adoption;
 mod ownership;
 mod policy;
 mod drift;

@@ -14,7 +14,7 @@ use rotation::{
     SecretMatch, Target, UnreachedPods,
 };
 
-use super::{authorize, reconcile::Reconciliation, resource, state::ListedSecret};
+use super::{adoption, authorize, reconcile::Reconciliation, resource, state::ListedSecret};
 use crate::{
     api::{DeletionPolicy, INITIALIZED_ANNOTATION, REQUEST_ANNOTATION},
     controller::{
@@ -212,6 +212,9 @@ pub(super) fn observe_target(reconciliation: &Reconciliation<'_>) -> Target {
     if let Some(rejection) = reject_target(reconciliation, snapshot) {
         return Target::Rejected(rejection);
     }
+    if let Some(rejection) = adoption::forbids_secret(reconciliation, snapshot, is_owner) {
+        return Target::Rejected(rejection);
+    }
     let numbers = snapshot.numbers();
     let keys = &reconciliation.resource.spec.target.keys;
     let tampered = snapshot.is_tampered(keys, &target.values);
@@ -276,6 +279,7 @@ pub(super) fn rendering<'r>(
     let spec = &reconciliation.resource.spec;
     Rendering {
         spec: &spec.target,
+        allowed_metadata: &reconciliation.controller.context.settings.allowed_metadata,
         resource: &reconciliation.key.name,
         namespace: &reconciliation.key.namespace,
         client_id: &spec.client_id,

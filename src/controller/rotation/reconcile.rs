@@ -11,7 +11,7 @@ use rotation::{
 };
 
 use super::{
-    RotationController,
+    RotationController, adoption,
     authorize::{self, Authorization},
     execute::{self, execute},
     observe::{self, Readings, TargetState, observe},
@@ -248,7 +248,10 @@ impl Reconciliation<'_> {
             }
         };
         let Authorization { denied, conflict, .. } = &self.authorization;
-        policy.with_rejection(conflict.clone()).with_forbidden(denied.clone())
+        policy
+            .with_rejection(conflict.clone())
+            .with_rejection(adoption::forbids_rotation(self))
+            .with_forbidden(denied.clone())
     }
 
     fn remember_domain(&self) {

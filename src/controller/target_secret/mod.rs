@@ -9,10 +9,13 @@
 //!   created, which fails if another client creates it first.
 
 mod snapshot;
+mod adoption;
+mod metadata;
 mod render;
 mod template;
 mod store;
 
+pub use metadata::AllowedMetadata;
 pub(crate) use render::{Contents, NumberedSecret, Rendering, check_templates};
 pub(crate) use snapshot::{SecretValues, Snapshot};
 pub(crate) use store::SecretStore;

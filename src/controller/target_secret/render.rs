@@ -11,12 +11,14 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{
-    snapshot::Snapshot,
+    adoption::{allows_template, effective_keys},
+    metadata::AllowedMetadata,
+    snapshot::{OPAQUE, Snapshot},
     template::{self, TemplateError, Variables},
 };
 use crate::api::{
-    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, GROUP, KEYS_ANNOTATION, ListFormat, MANAGED_LABEL,
-    OWNER_ANNOTATION, TargetSpec,
+    CURRENT_ANNOTATION, DATA_KEYS_ANNOTATION, FALLBACK_ANNOTATION, KEYS_ANNOTATION, Keys,
+    ListFormat, MANAGED_LABEL, OWNER_ANNOTATION, TargetSpec,
 };
 
 /// A value and its number.
@@ -35,6 +37,7 @@ pub(crate) struct Contents {
 /// How contents become a Secret.
 pub(crate) struct Rendering<'a> {
     pub(crate) spec: &'a TargetSpec,
+    pub(crate) allowed_metadata: &'a AllowedMetadata,
     /// The name of the resource that the Secret belongs to.
     pub(crate) resource: &'a str,
     pub(crate) namespace: &'a str,
@@ -42,7 +45,7 @@ pub(crate) struct Rendering<'a> {
     pub(crate) domain: &'a str,
     /// The owner reference to the resource.
     pub(crate) owner: Option<OwnerReference>,
-    /// Whether the Secret is deleted with the resource.
+    /// Whether the Secret is deleted with the resource, if the operator created it.
     pub(crate) deleted_with_owner: bool,
 }
 
@@ -51,8 +54,10 @@ pub(crate) struct Rendered {
     data: BTreeMap<String, Zeroizing<String>>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
+    /// The type, only of a Secret that the operator creates or created.
+    secret_type: Option<&'static str>,
     owner: Option<OwnerReference>,
-    /// The UID of the resource when it must not be an owner.
+    /// The UID of the resource when we must not make it an owner.
     rejected_owner_uid: Option<String>,
     name: String,
     namespace: String,
@@ -67,6 +72,8 @@ struct Manifest<'a> {
     api_version: &'a str,
     kind: &'a str,
     metadata: ManifestMetadata<'a>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    secret_type: Option<&'a str>,
     data: BTreeMap<&'a str, &'a str>,
 }
 
@@ -87,7 +94,7 @@ impl Rendering<'_> {
     /// Renders contents. A template that fails keeps its key's content in `present`, so that the
     /// rest is published all the same.
     pub(crate) fn render(&self, contents: &Contents, present: Option<&Snapshot>) -> Rendered {
-        let keys = &self.spec.keys;
+        let keys = effective_keys(self.spec, present);
         let mut data = BTreeMap::from([
             (keys.client_id.clone(), encode(self.client_id)),
             (keys.domain.clone(), encode(self.domain)),
@@ -98,21 +105,30 @@ impl Rendering<'_> {
             data.insert(keys.fallback.clone(), encode(fallback.secret.expose()));
         }
         for (key, template) in &self.spec.template {
+            if !allows_template(&keys, key, present) {
+                continue;
+            }
             if let Ok(text) = self.render_template(template, contents) {
                 data.insert(key.clone(), encode(&text));
             } else if let Some(kept) = present.and_then(|present| present.encoded(key)) {
                 data.insert(key.clone(), Zeroizing::new(kept.to_owned()));
             }
         }
+        let is_created_by_us = present.is_none_or(Snapshot::is_created_by_us);
         let (owner, rejected_owner_uid) = match &self.owner {
-            Some(owner) if self.deleted_with_owner => (Some(owner.clone()), None),
+            Some(owner) if self.deleted_with_owner && is_created_by_us => {
+                (Some(owner.clone()), None)
+            }
             Some(owner) => (None, Some(owner.uid.clone())),
             None => (None, None),
         };
+        let mut annotations = self.annotations(contents, &keys);
+        annotations.insert(DATA_KEYS_ANNOTATION.into(), data_keys(&keys, data.keys()));
         Rendered {
             data,
             labels: self.labels(),
-            annotations: self.annotations(contents),
+            annotations,
+            secret_type: is_created_by_us.then_some(OPAQUE),
             owner,
             rejected_owner_uid,
             name: self.spec.name.clone(),
@@ -145,17 +161,14 @@ impl Rendering<'_> {
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
-        let mut labels = self.spec.labels.clone();
+        let mut labels = self.allowed_metadata.select(&self.spec.labels);
         labels.insert(MANAGED_LABEL.into(), "true".into());
         labels
     }
 
-    fn annotations(&self, contents: &Contents) -> BTreeMap<String, String> {
-        let mut annotations = self.spec.annotations.clone();
-        // Annotations with our prefix are ours alone.
-        annotations.retain(|name, _| name.split('/').next() != Some(GROUP));
+    fn annotations(&self, contents: &Contents, keys: &Keys) -> BTreeMap<String, String> {
+        let mut annotations = self.allowed_metadata.select(&self.spec.annotations);
         annotations.insert(OWNER_ANNOTATION.into(), self.resource.into());
-        let keys = &self.spec.keys;
         annotations.insert(KEYS_ANNOTATION.into(), format!("{},{}", keys.current, keys.fallback));
         annotations.insert(CURRENT_ANNOTATION.into(), contents.current.number.to_string());
         if let Some(fallback) = &contents.fallback {
@@ -188,6 +201,7 @@ impl Rendered {
                 annotations: &self.annotations,
                 owner_references: self.owner.as_ref().map(|owner| [owner]),
             },
+            secret_type: self.secret_type,
             data: self.data.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect(),
         };
         // Maps of strings always serialize; the API server would reject an empty body.
@@ -242,13 +256,30 @@ impl Rendered {
         let owners = present.metadata.owner_references.as_deref().unwrap_or_default();
         let has = |uid: &str| owners.iter().any(|owner| owner.uid == uid);
         let wanted = self.owner.as_ref().is_none_or(|owner| has(&owner.uid));
-        let unwanted = self.rejected_owner_uid.as_deref().is_some_and(has);
+        // An owner that another client added is that client's decision.
+        let is_ours = |uid: &str| present.owned().owner_uids.contains(uid);
+        let unwanted =
+            self.rejected_owner_uid.as_deref().is_some_and(|uid| has(uid) && is_ours(uid));
         wanted && !unwanted
     }
 }
 
 fn contains(present: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>) -> bool {
     wanted.iter().all(|(name, text)| present.and_then(|map| map.get(name)) == Some(text))
+}
+
+/// Returns the record of the keys that are written: those of the spec, which include the fallback
+/// even where there is none, then those of templates.
+fn data_keys<'k>(keys: &'k Keys, written: impl Iterator<Item = &'k String>) -> String {
+    let Keys { client_id, domain, current, fallback, list } = keys;
+    let mut recorded = vec![client_id, domain, current, fallback, list];
+    for key in written {
+        if !recorded.contains(&key) {
+            recorded.push(key);
+        }
+    }
+    let recorded: Vec<_> = recorded.into_iter().map(String::as_str).collect();
+    recorded.join(",")
 }
 
 fn encode(text: &str) -> Zeroizing<String> {

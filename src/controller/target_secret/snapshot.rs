@@ -16,10 +16,14 @@ use crate::api::{
 /// Largest number that is accepted. At one rotation a second it lasts thirty thousand years.
 const MAX_NUMBER: u64 = 1_000_000_000_000;
 
+/// The type of Secrets with arbitrary data, and of those that the operator creates.
+pub(super) const OPAQUE: &str = "Opaque";
+
 /// A Secret as it was read.
 pub(crate) struct Snapshot {
     pub(crate) metadata: ObjectMeta,
     pub(crate) immutable: bool,
+    secret_type: Option<String>,
     data: BTreeMap<String, SecretString>,
     owned: OwnedFields,
 }
@@ -44,6 +48,9 @@ pub(crate) struct OwnedFields {
     pub(crate) data: BTreeSet<String>,
     pub(crate) labels: BTreeSet<String>,
     pub(crate) annotations: BTreeSet<String>,
+    /// The UIDs of owner references.
+    pub(crate) owner_uids: BTreeSet<String>,
+    pub(crate) secret_type: bool,
 }
 
 /// The keys under which the two values are stored.
@@ -58,6 +65,8 @@ struct RawSecret {
     metadata: ObjectMeta,
     #[serde(default)]
     immutable: Option<bool>,
+    #[serde(default, rename = "type")]
+    secret_type: Option<String>,
     #[serde(default)]
     data: Option<BTreeMap<String, SecretString>>,
 }
@@ -70,6 +79,7 @@ impl Snapshot {
         Some(Self {
             metadata: raw.metadata,
             immutable: raw.immutable.unwrap_or_default(),
+            secret_type: raw.secret_type,
             data: raw.data.unwrap_or_default(),
             owned,
         })
@@ -81,6 +91,11 @@ impl Snapshot {
 
     pub(crate) fn owned(&self) -> &OwnedFields {
         &self.owned
+    }
+
+    /// Returns whether the Secret has the type `Opaque`, which no other component interprets.
+    pub(crate) fn is_opaque(&self) -> bool {
+        self.secret_type.as_deref().is_none_or(|type_| type_ == OPAQUE)
     }
 
     pub(crate) fn annotation(&self, name: &str) -> Option<&str> {
@@ -185,6 +200,18 @@ fn owned_fields(entries: &[ManagedFieldsEntry]) -> OwnedFields {
         owned.data.extend(names(&["f:data"]));
         owned.labels.extend(names(&["f:metadata", "f:labels"]));
         owned.annotations.extend(names(&["f:metadata", "f:annotations"]));
+        owned.owner_uids.extend(owner_uids(fields));
+        owned.secret_type |= fields.get("f:type").is_some();
     }
     owned
+}
+
+/// Returns the UIDs of the owner references in the fields of a manager: `k:{"uid":"…"}`.
+fn owner_uids(fields: &serde_json::Value) -> impl Iterator<Item = String> {
+    let references = fields.pointer("/f:metadata/f:ownerReferences");
+    let names = references.and_then(|references| references.as_object()).into_iter().flatten();
+    names.filter_map(|(name, _)| {
+        let key: serde_json::Value = serde_json::from_str(name.strip_prefix("k:")?).ok()?;
+        Some(key.get("uid")?.as_str()?.to_owned())
+    })
 }

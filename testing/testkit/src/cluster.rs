@@ -64,7 +64,7 @@ pub async fn install_crds(client: &Client, crds: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// Installs the CRDs and `deploy/operator.yaml`, and waits until the API server describes the CRDs
+/// Installs the CRDs and `deploy/operator.yaml` without its admission policies, and waits until the API server describes the CRDs
 /// in its OpenAPI document.
 pub async fn install_operator_manifests(client: &Client) -> Result<()> {
     let crds = api::crds();
@@ -73,7 +73,31 @@ pub async fn install_operator_manifests(client: &Client) -> Result<()> {
     for crd in &crds {
         wait_for_openapi(client, &format!("/{}", crd.spec.names.plural)).await?;
     }
-    apply(client, &manifests::read("deploy/operator.yaml")?).await
+    let mut manifests = manifests::read("deploy/operator.yaml")?;
+    manifests.retain(|manifest| !is_admission_policy(manifest));
+    apply(client, &manifests).await
+}
+
+/// Installs the admission policies of a manifest file, and waits until the API server enforces them
+/// in a namespace: until a probe, made as a user without permissions on Secrets, is rejected.
+///
+/// Tests run without the policies by default, because they show that the operator is safe by itself.
+pub async fn install_admission_policies(
+    client: &Client,
+    file: &str,
+    is_enforced: impl AsyncFn() -> bool,
+) -> Result<()> {
+    let mut policies = manifests::read(file)?;
+    policies.retain(is_admission_policy);
+    ensure!(policies.len() == 4, "{file} has two policies and their bindings");
+    apply(client, &policies).await?;
+    ensure!(poll_until(is_enforced).await, "the admission policies are never enforced");
+    Ok(())
+}
+
+fn is_admission_policy(manifest: &Value) -> bool {
+    let kind = manifest["kind"].as_str().unwrap_or_default();
+    kind.starts_with("ValidatingAdmissionPolicy")
 }
 
 /// Waits until the OpenAPI document of the operator's API group contains `text`. It lags a moment

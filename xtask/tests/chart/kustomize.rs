@@ -16,7 +16,11 @@ fn cluster_wide_overlay_matches_chart() {
 
 #[test]
 fn one_namespace_overlay_matches_chart() {
-    assert_overlay_matches_chart("one-namespace", "shop", &["scope=namespaced"]);
+    assert_overlay_matches_chart(
+        "one-namespace",
+        "shop",
+        &["scope=namespaced", "admissionPolicy.enabled=false"],
+    );
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn roles_are_bound_only_to_service_account() {
     let rendered = Helm::find_or_build().unwrap().template(&chart(), "home", &sets).unwrap();
     let bindings: Vec<_> = parse_objects(&rendered)
         .into_iter()
-        .filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with("Binding")))
+        .filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with("RoleBinding")))
         .collect();
     let subjects = serde_json::json!([{
         "kind": "ServiceAccount", "name": "own", "namespace": "home",
