@@ -57,6 +57,39 @@ pub struct RunArgs {
     )]
     pub namespaces: Vec<String>,
 
+    /// Namespace in which the operator may use Secrets, while it watches the resources of all
+    /// namespaces; repeat the flag for several. Default: every watched namespace.
+    #[arg(
+        long = "secret-namespace",
+        env = "AUTH0_ROTATOR_SECRET_NAMESPACE",
+        value_delimiter = ',',
+        value_name = "NAME",
+        value_parser = namespace,
+        conflicts_with = "namespaces"
+    )]
+    pub secret_namespaces: Vec<String>,
+
+    /// Restart the workloads in spec.consumers.restart, which requires permissions on workloads.
+    /// With false, a resource that asks for restarts is not rotated.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_RESTARTS",
+        default_value = "true",
+        value_name = "BOOL",
+        action = clap::ArgAction::Set
+    )]
+    pub restarts: bool,
+
+    /// Report Pods that never see an updated Secret, which requires permission to list Pods.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_POD_DETECTION",
+        default_value = "true",
+        value_name = "BOOL",
+        action = clap::ArgAction::Set
+    )]
+    pub pod_detection: bool,
+
     /// Address on which to serve /metrics.
     #[arg(
         long,
@@ -336,6 +369,14 @@ pub(crate) mod tests {
             let arg = format!("--allowed-metadata={invalid}");
             assert!(parse(&[&arg]).is_err(), "{invalid:?}");
         }
+    }
+
+    #[test]
+    fn namespaces_of_secrets_are_for_an_operator_of_all_namespaces() {
+        let args = parse(&["--secret-namespace", "a,b", "--restarts=false"]).unwrap();
+        assert_eq!(args.secret_namespaces, ["a", "b"]);
+        assert!(!args.restarts && args.pod_detection);
+        assert!(parse(&["--secret-namespace=a", "--namespace=b"]).is_err());
     }
 
     #[test]

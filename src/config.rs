@@ -59,6 +59,9 @@ impl TryFrom<RunArgs> for RunConfig {
             health_addr: args.health_addr,
             settings: Settings {
                 namespaces: args.namespaces,
+                secret_namespaces: args.secret_namespaces,
+                restarts: args.restarts,
+                pod_detection: args.pod_detection,
                 propagation_window: args.propagation_window,
                 allow_http: args.allow_http_endpoints,
                 allowed_metadata: AllowedMetadata(args.allowed_metadata),

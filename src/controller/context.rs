@@ -20,6 +20,12 @@ use crate::metrics::Metrics;
 pub struct Settings {
     /// The namespaces to watch; all when empty.
     pub namespaces: Vec<String>,
+    /// The namespaces in which Secrets are watched; all watched namespaces when empty.
+    pub secret_namespaces: Vec<String>,
+    /// Whether workloads may be restarted.
+    pub restarts: bool,
+    /// Whether Pods may be listed.
+    pub pod_detection: bool,
     /// How long Auth0 may take to accept a new secret and to reject the old one.
     pub propagation_window: K8sDuration,
     /// Whether tenants may have plain HTTP endpoints, for a simulator.

@@ -141,9 +141,10 @@ struct Watches {
 impl Watches {
     fn new(client: &Client, settings: &Settings) -> Self {
         let namespaces = if settings.namespaces.is_empty() {
-            vec![NamespaceWatch::new(client, None)]
+            vec![NamespaceWatch::new(client, None, &settings.secret_namespaces)]
         } else {
-            let watch = |namespace: &String| NamespaceWatch::new(client, Some(namespace.clone()));
+            let watch =
+                |namespace: &String| NamespaceWatch::new(client, Some(namespace.clone()), &[]);
             settings.namespaces.iter().map(watch).collect()
         };
         let cluster = settings.uses_cluster_tenants().then(|| ClusterWatch::new(client));

@@ -42,6 +42,16 @@ const NAMESPACED_HEAD: &str =
 #   kubectl apply -f crds/ -f deploy/overlays/cluster-wide/admissionpolicy.yaml
 ";
 
+const SELECTED_HEAD: &str =
+    "# The operator for the resources of all namespaces, with access to the Secrets of one, shop. To opt
+# another namespace in, add it to the Deployment as --secret-namespace, and bind the ClusterRole there:
+#
+#   kubectl -n pay create rolebinding auth0-rotator-namespace-access \\
+#     --clusterrole=auth0-rotator-namespace-access --serviceaccount=auth0-rotator:auth0-rotator
+#
+# Install the custom resource definitions first: kubectl apply -f crds/
+";
+
 /// YAML documents of each template, keyed by the template's file name.
 type Rendering = BTreeMap<String, Vec<String>>;
 
@@ -53,8 +63,11 @@ type Rendering = BTreeMap<String, Vec<String>>;
 pub fn deploy_files(root: &Path, helm: &Helm) -> Result<GeneratedFiles> {
     let chart = Chart { helm, root };
     let cluster = chart.render(OPERATOR_NAMESPACE, &[])?;
-    let namespaced =
-        chart.render(EXAMPLE_NAMESPACE, &["scope=namespaced", "admissionPolicy.enabled=false"])?;
+    let namespaced = chart.render(
+        EXAMPLE_NAMESPACE,
+        &["scope=namespaced", "admissionPolicy.enabled=false", "rbac.aggregate=false"],
+    )?;
+    let selected = chart.render(OPERATOR_NAMESPACE, &["scope=selected", "namespaces={shop}"])?;
 
     let mut files = GeneratedFiles::new();
     let mut add = |path: &str, head: &str, documents: &[&str]| {
@@ -93,6 +106,8 @@ pub fn deploy_files(root: &Path, helm: &Helm) -> Result<GeneratedFiles> {
     add("install.yaml", INSTALL_HEAD, &with_crds);
     let without_crds = [vec![namespace.as_str()], in_apply_order(&cluster, false)].concat();
     add("operator.yaml", OPERATOR_HEAD, &without_crds);
+    let selected = [vec![namespace.as_str()], in_apply_order(&selected, false)].concat();
+    add("selected.yaml", SELECTED_HEAD, &selected);
     add("namespaced.yaml", NAMESPACED_HEAD, &in_apply_order(&namespaced, false));
     Ok(files)
 }

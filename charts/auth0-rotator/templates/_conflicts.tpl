@@ -25,18 +25,21 @@ the release {{ $name }} in the namespace {{ $namespace }}
 
 {{- define "auth0-rotator.role" -}}auth0-rotator{{- end }}
 
+{{/* ClusterRole that a namespaced operator has for ClusterAuth0Tenants. */}}
+{{- define "auth0-rotator.clusterTenantsRole" -}}auth0-rotator-cluster-tenants{{- end }}
+
 {{- define "auth0-rotator.rejectSecondOperator" -}}
 {{- $role := include "auth0-rotator.role" . }}
 {{- $apiVersion := "rbac.authorization.k8s.io/v1" }}
 {{- $clusterRole := dict }}
 {{/* A user who may not install cluster-scoped objects may not be allowed to read them either. */}}
-{{- if or (eq .Values.scope "cluster") .Values.crds.install }}
+{{- if or (ne .Values.scope "namespaced") .Values.crds.install }}
 {{- $clusterRole = lookup $apiVersion "ClusterRole" "" $role }}
 {{- end }}
 {{- with include "auth0-rotator.otherOwner" (list . $clusterRole) }}
 {{- fail (printf "A cluster-wide operator is already installed: the ClusterRole %s belongs to %s. Two operators must not manage the same resources. Upgrade or uninstall that operator. A namespaced operator can be installed only where no cluster-wide operator runs." $role .) }}
 {{- end }}
-{{- if eq .Values.scope "cluster" }}
+{{- if ne .Values.scope "namespaced" }}
 {{- range (lookup $apiVersion "Role" "" "").items }}
 {{- if eq .metadata.name $role }}
 {{- $namespace := .metadata.namespace }}
@@ -44,6 +47,12 @@ the release {{ $name }} in the namespace {{ $namespace }}
 {{- fail (printf "An operator already manages the namespace %s: its Role %s belongs to %s. A cluster-wide operator would manage the same resources. Uninstall that operator first, or install this one with scope=namespaced for other namespaces." $namespace $role .) }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- if include "auth0-rotator.clusterTenants" . }}
+{{- $tenants := include "auth0-rotator.clusterTenantsRole" . }}
+{{- with include "auth0-rotator.otherOwner" (list . (lookup $apiVersion "ClusterRole" "" $tenants)) }}
+{{- fail (printf "An operator already serves ClusterAuth0Tenants: the ClusterRole %s belongs to %s. Two operators must not write the status of the same tenants. Install this one with scope=namespaced and clusterTenants=false." $tenants .) }}
 {{- end }}
 {{- end }}
 {{- range include "auth0-rotator.namespaces" . | fromJsonArray }}

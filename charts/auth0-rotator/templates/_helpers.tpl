@@ -84,12 +84,15 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* Namespaces that the operator manages, as JSON; an empty list means all. */}}
+{{/*
+Namespaces in which the operator may use Secrets, as JSON; an empty list means all. With
+`scope: namespaced` these are the namespaces that it manages.
+*/}}
 {{- define "auth0-rotator.namespaces" -}}
-{{- if eq .Values.scope "namespaced" }}
-{{- .Values.namespaces | default (list .Release.Namespace) | toJson }}
-{{- else }}
+{{- if eq .Values.scope "cluster" }}
 {{- list | toJson }}
+{{- else }}
+{{- .Values.namespaces | default (list .Release.Namespace) | toJson }}
 {{- end }}
 {{- end }}
 
@@ -103,4 +106,12 @@ matchResources:
       operator: In
       values: {{ include "auth0-rotator.namespaces" . }}
 {{- end }}
+{{- end }}
+
+{{/* ClusterRole that a RoleBinding grants in a namespace that opts in with `scope: selected`. */}}
+{{- define "auth0-rotator.accessRole" -}}auth0-rotator-namespace-access{{- end }}
+
+{{/* Not empty if the operator serves ClusterAuth0Tenants. */}}
+{{- define "auth0-rotator.clusterTenants" -}}
+{{- if or (ne .Values.scope "namespaced") .Values.clusterTenants }}true{{ end }}
 {{- end }}

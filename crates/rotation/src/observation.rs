@@ -118,6 +118,8 @@ pub enum UnreachedPods {
     Pods(Vec<String>),
     /// Pods cannot be listed, with the reason.
     Unknown(String),
+    /// The operator runs without Pod detection.
+    Disabled,
 }
 
 /// A workload that is restarted in each rotation.

@@ -72,6 +72,8 @@ reasons! {
     Reached,
     /// Pods use the target Secret in a way that is never updated, and no restart covers them.
     PodsNeverUpdated,
+    /// The operator runs without Pod detection, so it does not know whether updates reach all Pods.
+    PodDetectionDisabled,
     /// The operator may not list Pods, so it does not know whether updates reach them.
     PodsNotListed,
     /// The client signs ID tokens with its secret.
@@ -119,6 +121,8 @@ reasons! {
     GracePeriodTooShort,
     /// The schedule can fire before the previous rotation ends.
     ScheduleTooTight,
+    /// `spec.consumers.restart` names workloads, and the operator may not restart any.
+    RestartsDisabled,
     /// A name in the spec cannot be part of a URL.
     InvalidName,
 

@@ -7,7 +7,7 @@ use std::{
 
 use auth0_client::{ClientInfo, Priority};
 use chrono::{DateTime, Utc};
-use rotation::{Rejection, RolloutState, Step};
+use rotation::{Rejection, RolloutState, Step, UnreachedPods};
 use tracing::Instrument as _;
 
 use super::{
@@ -45,7 +45,10 @@ pub(super) async fn execute(
             let workloads = workloads(reconciliation);
             let secret = &reconciliation.resource.spec.target.name;
             reconciliation.readings.unreached_pods =
-                pods::find_unreached(&workloads, secret).await?;
+                match reconciliation.controller.context.settings.pod_detection {
+                    true => pods::find_unreached(&workloads, secret).await?,
+                    false => UnreachedPods::Disabled,
+                };
             Ok(())
         }
         Step::ReadRollouts => read_rollouts(reconciliation).await,
@@ -233,11 +236,13 @@ fn send_deadline(
 }
 
 fn workloads<'r>(reconciliation: &'r Reconciliation<'_>) -> Workloads<'r> {
-    Workloads::new(
-        &reconciliation.controller.context.client,
-        &reconciliation.key.namespace,
-        &reconciliation.resource.spec.consumers.restart,
-    )
+    let context = &reconciliation.controller.context;
+    Workloads {
+        client: &context.client,
+        namespace: &reconciliation.key.namespace,
+        restart: &reconciliation.resource.spec.consumers.restart,
+        is_enabled: context.settings.restarts,
+    }
 }
 
 fn restart_at(reconciliation: &Reconciliation<'_>) -> Result<DateTime<Utc>, Error> {

@@ -24,7 +24,9 @@ pub(super) async fn find_unreached(
     secret: &str,
 ) -> Result<UnreachedPods, Error> {
     let mut restarted = Vec::new();
-    for reference in workloads.restart {
+    // Without restarts, none covers a Pod.
+    let restart = if workloads.is_enabled { workloads.restart } else { &[] };
+    for reference in restart {
         if let Ok(Some(workload)) = workloads.get(reference).await {
             restarted.extend(Selector::try_from(workload.selector).ok());
         }

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
-use rotation::{K8sDuration, Policy, PolicyParams, Schedule, Strategy, Window};
+use rotation::{K8sDuration, Policy, PolicyParams, Reason, Rejection, Schedule, Strategy, Window};
 
 use crate::{
-    api::{ClientSecretRotation, Initial, WindowSpec},
-    controller::target_secret::check_templates,
+    api::{ClientSecretRotation, ClientSecretRotationSpec, Initial, WindowSpec},
+    controller::{context::Settings, target_secret::check_templates},
 };
 
 /// Returns the policy of a resource.
@@ -16,7 +16,7 @@ use crate::{
 /// that was published before. The operator reads it live, so no staging period is needed.
 pub(super) fn policy(
     resource: &ClientSecretRotation,
-    propagation_window: K8sDuration,
+    settings: &Settings,
     is_own_credentials: bool,
     now: DateTime<Utc>,
 ) -> Policy {
@@ -29,7 +29,7 @@ pub(super) fn policy(
         strategy,
         staging_period,
         grace_period: spec.grace_period,
-        propagation_window,
+        propagation_window: settings.propagation_window,
         rotate_initially: spec.initial == Initial::Rotate,
         suspend: spec.suspend,
         restarts: !spec.consumers.restart.is_empty(),
@@ -51,4 +51,19 @@ pub(super) fn policy(
     let windows = spec.windows.iter().map(window).collect();
     Policy::new(params, schedule.transpose(), windows, now)
         .with_rejection(check_templates(&spec.target))
+        .with_rejection(check_restarts(spec, settings))
+}
+
+/// Rejects restarts that the operator may not make: without them, consumers could miss the new
+/// secret.
+fn check_restarts(spec: &ClientSecretRotationSpec, settings: &Settings) -> Option<Rejection> {
+    if settings.restarts || spec.consumers.restart.is_empty() {
+        return None;
+    }
+    Some(Rejection::new(
+        Reason::RestartsDisabled,
+        "this operator may not restart workloads, so no rotation starts. Remove \
+         spec.consumers.restart and restart them yourself, or ask its administrator to enable \
+         restarts",
+    ))
 }

@@ -240,9 +240,9 @@ impl Reconciliation<'_> {
         let policy = match &self.policy {
             Some(cached) if cached.generation == generation => cached.policy.clone(),
             _ => {
-                let window = self.controller.context.settings.propagation_window;
+                let settings = &self.controller.context.settings;
                 let is_own_credentials = self.authorization.is_own_credentials;
-                let policy = policy::policy(&self.resource, window, is_own_credentials, now);
+                let policy = policy::policy(&self.resource, settings, is_own_credentials, now);
                 self.policy = Some(CachedPolicy { generation, policy: policy.clone() });
                 policy
             }

@@ -42,6 +42,8 @@ pub(super) struct Workloads<'a> {
     pub(super) client: &'a Client,
     pub(super) namespace: &'a str,
     pub(super) restart: &'a [WorkloadRef],
+    /// Whether the operator may restart workloads. Otherwise it makes no call.
+    pub(super) is_enabled: bool,
 }
 
 /// Parts of a workload that decide about a restart and show the progress of its rollout.
@@ -55,10 +57,6 @@ pub(super) struct Workload {
 }
 
 impl<'a> Workloads<'a> {
-    pub(super) fn new(client: &'a Client, namespace: &'a str, restart: &'a [WorkloadRef]) -> Self {
-        Self { client, namespace, restart }
-    }
-
     /// Returns the progress of the restarts that were ordered for `restart_at`. `rejections` names
     /// the workloads that could not be restarted.
     pub(super) async fn rollouts(
@@ -68,6 +66,10 @@ impl<'a> Workloads<'a> {
     ) -> Result<Vec<Rollout>, Error> {
         let rollouts = self.restart.iter().map(async |reference| {
             let name = describe(reference);
+            if !self.is_enabled {
+                let state = RolloutState::Blocked("restarts are disabled in this operator".into());
+                return Ok(Rollout { name, state });
+            }
             let state = match self.get(reference).await {
                 Ok(None) => RolloutState::Blocked("it does not exist".into()),
                 Ok(Some(workload)) => match rejections.get(&name) {
@@ -92,6 +94,9 @@ impl<'a> Workloads<'a> {
         fence: WriteFence<'_>,
     ) -> Result<BTreeMap<String, String>, Error> {
         let mut rejections = BTreeMap::new();
+        if !self.is_enabled {
+            return Ok(rejections);
+        }
         for reference in self.restart {
             let workload = match self.get(reference).await {
                 Ok(Some(workload)) => workload,

@@ -190,7 +190,8 @@ fn without_quotes(error: Error) -> Error {
             Reason::SecretForbidden,
             format!(
                 "{action}: rejected with status 403. Grant the operator get, create and patch on \
-                 secrets in this namespace, and check that the namespace is not terminating"
+                 secrets in this namespace (with scope selected: bind the ClusterRole \
+                 auth0-rotator-namespace-access), and check that the namespace is not terminating"
             ),
         ),
         KubeFailure::Rejected { code, reason, .. } => {

@@ -8,6 +8,7 @@ use auth0_client::{
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use rotation::Reason;
 use secrecy::SecretString;
 
 use super::endpoint_policy::TenantEndpoint;
@@ -39,6 +40,8 @@ pub(super) enum SecretVersion {
     Unknown,
     /// There is no Secret.
     Absent,
+    /// The operator may not read it, so it may not watch it either.
+    Forbidden,
     /// The resourceVersion.
     Present(String),
 }
@@ -95,7 +98,12 @@ impl CredentialsSecret {
                 return Err(self
                     .unusable(&format!("does not exist. Create it with the {expected_content}")));
             }
-            Err(error) => return Err(self.unusable(&format!("cannot be read: {error}"))),
+            Err(error) => {
+                if error.reason() == Reason::SecretForbidden {
+                    self.last_read.set(SecretVersion::Forbidden);
+                }
+                return Err(self.unusable(&format!("cannot be read: {error}")));
+            }
         };
         self.last_read.set(SecretVersion::Present(secret.resource_version().to_owned()));
         match self.endpoint.rejects(&secret) {

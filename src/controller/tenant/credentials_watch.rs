@@ -23,7 +23,7 @@ use crate::{
     controller::{
         error::Error,
         state::AbortOnDrop,
-        watch::{SecretMetadata, WATCH_TIMEOUT},
+        watch::{SecretMetadata, SlowReset, WATCH_TIMEOUT},
     },
 };
 
@@ -59,6 +59,10 @@ pub(super) fn update<T: TenantResource>(
             state.credentials_watch = None;
             return;
         };
+        if handle.credentials_version() == SecretVersion::Forbidden {
+            state.credentials_watch = None;
+            return;
+        }
         if let Some(running) = &state.credentials_watch
             && running.generation == generation
             && !running.task.is_finished()
@@ -111,7 +115,7 @@ fn changes(
     };
     let mut listed = SecretVersion::Absent;
     let mut last = last_read;
-    watcher(api, config).default_backoff().filter_map(move |event| {
+    watcher(api, config).backoff(SlowReset::default()).filter_map(move |event| {
         let present = match event {
             Ok(Event::Init) => {
                 listed = SecretVersion::Absent;

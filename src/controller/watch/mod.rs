@@ -5,6 +5,7 @@
 
 mod stores;
 mod namespace;
+mod secrets;
 mod cluster;
 mod enqueue;
 mod index;
@@ -12,6 +13,7 @@ mod index;
 pub(crate) use cluster::{ClusterFeed, ClusterWatch};
 pub(crate) use enqueue::WATCH_TIMEOUT;
 pub(crate) use namespace::{NamespaceFeed, NamespaceWatch};
+pub(crate) use secrets::SlowReset;
 pub(crate) use stores::{SecretMetadata, Stores};
 
 /// How many names may wait to enter a reconcile queue, which holds each name once.

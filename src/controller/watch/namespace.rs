@@ -1,6 +1,6 @@
 //! The watches of one namespace, or of all: resources, their tenants and their target Secrets.
 
-use futures::channel::mpsc;
+use futures::{channel::mpsc, future::join_all};
 use kube::{
     Client, ResourceExt as _,
     runtime::{
@@ -14,13 +14,14 @@ use super::{
     super::queue::{NamespaceSenders, Trigger},
     QUEUE_CAPACITY,
     enqueue::{
-        WatchedStore, all_of, enqueue_affected, events, namespaced_api, owners_of,
-        rejected_claimants, users_of,
+        WatchedStore, all_of, enqueue_affected, events, namespaced_api, rejected_claimants,
+        users_of,
     },
     index::Index,
+    secrets::SecretWatch,
     stores::{SecretMetadata, Stores},
 };
-use crate::api::{MANAGED_LABEL, ParsedRotation, ParsedTenant, TenantKind, TenantRef};
+use crate::api::{ParsedRotation, ParsedTenant, TenantKind, TenantRef};
 
 /// The watches of one namespace, or of all, before they start.
 pub(crate) struct NamespaceWatch {
@@ -30,7 +31,7 @@ pub(crate) struct NamespaceWatch {
     tenant_queue: mpsc::Receiver<ObjectRef<ParsedTenant>>,
     rotations: WatchedStore<ParsedRotation>,
     tenants: WatchedStore<ParsedTenant>,
-    secrets: WatchedStore<SecretMetadata>,
+    secrets: Vec<SecretWatch>,
     index: Index,
 }
 
@@ -40,12 +41,19 @@ pub(crate) struct NamespaceFeed {
     pub(crate) tenants: Store<ParsedTenant>,
     pub(crate) rotation_queue: mpsc::Receiver<ObjectRef<ParsedRotation>>,
     pub(crate) tenant_queue: mpsc::Receiver<ObjectRef<ParsedTenant>>,
-    secrets: Store<SecretMetadata>,
+    /// Without those that may stay empty for lack of permissions.
+    secrets: Vec<Store<SecretMetadata>>,
 }
 
 impl NamespaceWatch {
-    /// Returns the watches of a namespace; `None` for all namespaces.
-    pub(crate) fn new(client: &Client, namespace: Option<String>) -> Self {
+    /// Returns the watches of a namespace; `None` for all namespaces. If `secret_namespaces` has
+    /// any, Secrets are watched only there.
+    pub(crate) fn new(
+        client: &Client,
+        namespace: Option<String>,
+        secret_namespaces: &[String],
+    ) -> Self {
+        let secrets = SecretWatch::for_resources_in(namespace.as_deref(), secret_namespaces);
         let (rotations, rotation_queue) = mpsc::channel(QUEUE_CAPACITY);
         let (tenants, tenant_queue) = mpsc::channel(QUEUE_CAPACITY);
         Self {
@@ -55,7 +63,7 @@ impl NamespaceWatch {
             tenant_queue,
             rotations: WatchedStore::new(),
             tenants: WatchedStore::new(),
-            secrets: WatchedStore::new(),
+            secrets,
             index: Index::default(),
         }
     }
@@ -65,7 +73,7 @@ impl NamespaceWatch {
         stores.rotations.push(self.rotations.store.clone());
         stores.indexes.push(self.index.clone());
         stores.tenants.push(self.tenants.store.clone());
-        stores.secrets.push(self.secrets.store.clone());
+        self.secrets.iter().for_each(|watch| watch.register(stores));
     }
 
     pub(crate) fn senders(&self) -> NamespaceSenders {
@@ -86,7 +94,7 @@ impl NamespaceWatch {
         let feed = NamespaceFeed {
             rotations: self.rotations.store.clone(),
             tenants: self.tenants.store.clone(),
-            secrets: self.secrets.store.clone(),
+            secrets: self.secrets.iter().filter_map(SecretWatch::required_store).collect(),
             rotation_queue: self.rotation_queue,
             tenant_queue: self.tenant_queue,
         };
@@ -112,17 +120,9 @@ impl NamespaceWatch {
         );
         tasks.spawn(enqueue);
 
-        let secrets = config().labels(&format!("{MANAGED_LABEL}=true"));
-        let secrets = events(namespaced_api(&self.client, namespace), secrets);
-        let all_stores = stores.clone();
-        let affected = move |secret: &SecretMetadata| owners_of(&all_stores, secret);
-        tasks.spawn(enqueue_affected(
-            self.secrets.reflect(secrets),
-            affected,
-            everything(),
-            trigger.clone(),
-            is_leading.clone(),
-        ));
+        for secrets in self.secrets {
+            secrets.start(&self.client, stores, &feed.rotations, trigger, is_leading, tasks);
+        }
 
         let tenants = events(namespaced_api(&self.client, namespace), config());
         let (all_stores, tenant_trigger) = (stores.clone(), trigger.clone());
@@ -159,7 +159,7 @@ impl NamespaceFeed {
         drop(futures::join!(
             self.rotations.wait_until_ready(),
             self.tenants.wait_until_ready(),
-            self.secrets.wait_until_ready(),
+            join_all(self.secrets.iter().map(Store::wait_until_ready)),
         ));
     }
 }

@@ -13,9 +13,16 @@ fn chart_grants_same_rules_as_manifests() {
     let helm = Helm::find_or_build().unwrap();
     for (manifest, sets) in [
         ("deploy/operator.yaml", &[][..]),
-        ("deploy/namespaced.yaml", &["scope=namespaced", "namespaces={shop}"]),
-        ("deploy/namespaced.yaml", &["scope=namespaced", "namespaces={pay}", "crds.keep=false"]),
-        ("deploy/operator.yaml", &["replicas=1", "labels.team=shop", "crds.install=false"]),
+        (
+            "deploy/namespaced.yaml",
+            &["scope=namespaced", "namespaces={shop}", "rbac.aggregate=false"],
+        ),
+        (
+            "deploy/namespaced.yaml",
+            &["scope=namespaced", "namespaces={pay}", "crds.install=false"],
+        ),
+        ("deploy/operator.yaml", &["replicas=1", "labels.team=shop", "crds.keep=false"]),
+        ("deploy/selected.yaml", &["scope=selected", "namespaces={pay,shop}"]),
     ] {
         let expected = fs::read_to_string(workspace_root().join(manifest)).unwrap();
         let rendered = helm.template(&chart(), "elsewhere", sets).unwrap();

@@ -23,6 +23,13 @@ const CASES: &[(&str, &str)] = &[
     ("defaults", "{}"),
     ("namespace of the release", "scope: namespaced"),
     ("several namespaces", "{scope: namespaced, namespaces: [shop, pay]}"),
+    ("Secrets of selected namespaces", "{scope: selected, namespaces: [shop, pay]}"),
+    ("Secrets of the release's namespace", "scope: selected"),
+    ("namespaces with cluster tenants", "{scope: namespaced, namespaces: [shop], clusterTenants: true}"),
+    (
+        "no restarts, no Pod detection, no roles for users",
+        "{restarts: {enabled: false}, podDetection: {enabled: false}, rbac: {aggregate: false}}",
+    ),
     ("one replica", "{replicas: 1, podDisruptionBudget: {enabled: false}}"),
     ("no replica", "replicas: 0"),
     ("image by tag", "image: {repository: registry.example:5000/team/rotator, tag: 1.2.3}"),

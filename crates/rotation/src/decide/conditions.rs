@@ -128,6 +128,10 @@ impl Evaluation<'_> {
                 );
                 self.set(type_, false, Reason::PodsNeverUpdated, &message);
             }
+            UnreachedPods::Disabled => {
+                let (unknown, reason) = (ConditionStatus::Unknown, Reason::PodDetectionDisabled);
+                self.set(type_, unknown, reason, "Pod detection is disabled in this operator");
+            }
             UnreachedPods::Unknown(error) => {
                 self.set(type_, ConditionStatus::Unknown, Reason::PodsNotListed, error);
             }
