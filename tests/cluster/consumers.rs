@@ -152,3 +152,26 @@ async fn names_pods_that_are_never_updated_when_a_rotation_starts() {
     );
     fixture.finish().await;
 }
+
+#[tokio::test]
+async fn resource_that_asks_for_disabled_restarts_is_not_rotated() {
+    let simulator = testkit::auth0::tenant().start().await.unwrap();
+    let mut fixture = Fixture::with_simulator(simulator).await;
+    let flags = ["--allow-http-endpoints", "--restarts=false", "--pod-detection=false"];
+    fixture.start_operator_with(&flags);
+    create_deployment(&fixture, "web", pod_with_env_from("shop-auth0")).await;
+    let restart = json!([{ "kind": "Deployment", "name": "web" }]);
+    fixture.apply_rotation("shop", staged(restart)).await;
+    let message = fixture.wait_until_stalled("shop", "RestartsDisabled").await;
+    assert!(message.contains("Remove spec.consumers.restart"), "{message}");
+    fixture.request("shop", "rotate/now").await;
+    fixture.wait_until_stalled("shop", "RestartsDisabled").await;
+    fixture.assert_published("shop").await;
+    assert_eq!(fixture.rotation_count("shop"), 0);
+    assert_eq!(restarted_at(&fixture, "web").await, None);
+
+    fixture.patch_rotation("shop", json!({ "spec": { "consumers": { "restart": [] } } })).await;
+    fixture.wait_until_rotated("shop", 2).await;
+    fixture.wait_for_reason("shop", "ConsumersReached", "PodDetectionDisabled").await;
+    fixture.finish().await;
+}

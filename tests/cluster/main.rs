@@ -41,6 +41,8 @@ mod crd_check;
 mod unauthorized_access;
 mod adoption;
 mod rbac;
+mod rbac_audit;
+mod selected_namespaces;
 mod admission_policy;
 
 // Logs, metrics and manifests.

@@ -1,73 +1,150 @@
-//! The shipped roles grant exactly the permissions that the operator uses.
+//! The shipped roles grant exactly the permissions that the operator uses, in each tier and with each
+//! switch.
 //!
 //! The operator runs with the shipped rules while a test exercises every feature. The API server's
 //! audit log has the rules that it used and the requests that were forbidden.
 
-use std::{collections::BTreeSet, fs, path::Path};
-
+use auth0_rotator::api::ClusterAuth0Tenant;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::{DaemonSet, Deployment, StatefulSet},
         core::v1::Secret,
-        rbac::v1::PolicyRule,
     },
 };
 use kube::{
-    Resource,
+    Api, Resource,
     api::{Patch, PatchParams, PostParams},
 };
-use local_cluster::ControlPlane;
+use rotation::find_condition;
 use secrecy::ExposeSecret as _;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use testkit::{
     auth0::{MANAGER, tenant_with_clients},
-    cluster::OPERATOR_USER,
-    fixture::{Fixture, NamespaceFixture, from_json, shared_control_plane},
-    manifests::{self, merge},
+    fixture::{Fixture, NamespaceFixture, from_json},
+    manifests::{self, checkout_path, merge},
 };
+use xtask::Helm;
 
-use crate::tenant_status::wait_for_tenant_reason;
+use crate::{rbac_audit::assert_roles_match_use, tenant_status::wait_for_tenant_reason};
+
+const CLIENTS: [&str; 6] = ["plain", "staged", "owned", "adopted", "drifting", "shared"];
+
+/// Features that a switch of the chart turns off.
+#[derive(Clone, Copy)]
+struct Features {
+    restarts: bool,
+    cluster_tenants: bool,
+}
+
+const ALL_FEATURES: Features = Features { restarts: true, cluster_tenants: true };
 
 #[tokio::test]
 async fn cluster_role_grants_exactly_what_the_operator_uses() {
-    let clients = ["plain", "staged", "owned", "adopted", "drifting", "shared"];
-    let mut fixture = Fixture::cluster_wide(tenant_with_clients(&clients).await).await;
-    fixture.stop_operator().await;
-    fixture.grant_lease_access().await;
-    fixture.start_cluster_operator_with(&["--leader-elect"]);
-    exercise_all_features(&fixture, &fixture.operator_namespace()).await;
-    fixture
-        .apply_shared_tenant(
-            json!([{ "namespaces": { "matchLabels": { "a": "b" } }, "clientIds": ["*"] }]),
-        )
-        .await;
-    let namespace = fixture.create_namespace("shared", json!({ "a": "b" })).await;
-    namespace.apply_rotation_of("shared", "shared", json!({})).await;
-    namespace.wait_until_rotated("shared", 1).await;
-    namespace.request("shared", "rotate/now").await;
-    namespace.wait_until_rotated("shared", 2).await;
-    let control_plane = fixture.dedicated_control_plane.as_ref().unwrap();
-    assert_role_matches_use("deploy/operator.yaml", control_plane, OPERATOR_USER);
+    check("deploy/operator.yaml", shipped("deploy/operator.yaml"), ALL_FEATURES, &[]).await;
+}
+
+#[tokio::test]
+async fn selected_role_grants_exactly_what_the_operator_uses() {
+    let manifests = shipped("deploy/selected.yaml");
+    let flags = ["--secret-namespace=shop"];
+    let simulator = tenant_with_clients(&CLIENTS).await;
+    let (mut fixture, roles) = Fixture::with_roles(simulator, manifests, Some("shop")).await;
+    fixture.start_cluster_operator_with(&[&["--leader-elect"], &flags[..]].concat());
+    let shop = fixture.namespace_fixture_of("shop");
+    exercise(&fixture, &shop, ALL_FEATURES).await;
+    assert_roles_match_use("deploy/selected.yaml", &roles, &fixture);
     fixture.finish().await;
 }
 
 #[tokio::test]
 async fn namespaced_role_grants_exactly_what_the_operator_uses() {
-    let clients = ["plain", "staged", "owned", "adopted", "drifting"];
-    let mut fixture = Fixture::with_namespaced_role(tenant_with_clients(&clients).await).await;
+    let manifests = shipped("deploy/namespaced.yaml");
+    let features = Features { cluster_tenants: false, ..ALL_FEATURES };
+    check("deploy/namespaced.yaml", manifests, features, &["--namespace"]).await;
+}
+
+#[tokio::test]
+async fn namespaced_role_with_cluster_tenants_grants_exactly_what_the_operator_uses() {
+    let manifests = rendered(&["scope=namespaced", "clusterTenants=true"]).await;
+    let flags = ["--cluster-tenants", "--namespace"];
+    check("scope=namespaced,clusterTenants=true", manifests, ALL_FEATURES, &flags).await;
+}
+
+#[tokio::test]
+async fn role_without_restarts_grants_exactly_what_the_operator_uses() {
+    let manifests = rendered(&["restarts.enabled=false"]).await;
+    let features = Features { restarts: false, ..ALL_FEATURES };
+    check("restarts.enabled=false", manifests, features, &["--restarts=false"]).await;
+}
+
+#[tokio::test]
+async fn role_without_pod_detection_grants_exactly_what_the_operator_uses() {
+    let manifests = rendered(&["podDetection.enabled=false"]).await;
+    let flags = ["--pod-detection=false"];
+    check("podDetection.enabled=false", manifests, ALL_FEATURES, &flags).await;
+}
+
+/// Runs the operator with the roles of these manifests and compares them with what it uses. A
+/// trailing `--namespace` gets the name of the fixture's namespace.
+async fn check(name: &str, manifests: Vec<Value>, features: Features, flags: &[&str]) {
+    let simulator = tenant_with_clients(&CLIENTS).await;
+    let (mut fixture, roles) = Fixture::with_roles(simulator, manifests, None).await;
     let namespace = fixture.namespace.clone();
-    let election = ["--leader-elect", "--operator-namespace", &namespace];
-    fixture.start_operator_with(&[["--allow-http-endpoints"].as_slice(), &election].concat());
-    exercise_all_features(&fixture, &fixture.operator_namespace()).await;
-    let user = format!("system:serviceaccount:{namespace}:auth0-rotator");
-    assert_role_matches_use("deploy/namespaced.yaml", shared_control_plane().await, &user);
+    let mut arguments = [&["--leader-elect"], flags].concat();
+    if flags.last() == Some(&"--namespace") {
+        arguments.push(&namespace);
+    }
+    fixture.start_cluster_operator_with(&arguments);
+    exercise(&fixture, &fixture.operator_namespace(), features).await;
+    assert_roles_match_use(name, &roles, &fixture);
     fixture.finish().await;
 }
 
-/// Makes the operator do everything that it can do with an Auth0Tenant.
-async fn exercise_all_features(fixture: &Fixture, namespace: &NamespaceFixture) {
+fn shipped(manifest: &str) -> Vec<Value> {
+    manifests::read(manifest).unwrap()
+}
+
+/// Renders the chart with these values.
+async fn rendered(sets: &'static [&str]) -> Vec<Value> {
+    let render = || {
+        let chart = checkout_path(xtask::CHART_DIR);
+        Helm::find_or_build().unwrap().template(&chart, "auth0-rotator", sets).unwrap()
+    };
+    let text = tokio::task::spawn_blocking(render).await.unwrap();
+    manifests::parse(&text).unwrap()
+}
+
+/// Makes the operator do everything that it can do.
+async fn exercise(fixture: &Fixture, namespace: &NamespaceFixture, features: Features) {
+    apply_tenant(fixture, namespace).await;
+    exercise_rotations(fixture, namespace).await;
+    exercise_consumers(namespace, features).await;
+    correct_credentials(fixture, namespace).await;
+    if features.cluster_tenants {
+        exercise_cluster_tenants(fixture, namespace).await;
+    }
+}
+
+/// Applies the Auth0Tenant `acme` and its credentials.
+async fn apply_tenant(fixture: &Fixture, namespace: &NamespaceFixture) {
+    let secret = fixture.simulator.client_secret(MANAGER).unwrap();
+    let credentials = [("client_id", MANAGER), ("client_secret", secret.expose_secret())];
+    namespace.write_secret("auth0-management", &credentials).await;
+    let tenant = tenant_spec(fixture, "auth0-management");
+    namespace.try_apply_tenant("acme", tenant).await.unwrap();
+}
+
+fn tenant_spec(fixture: &Fixture, secret: &str) -> Value {
+    json!({
+        "domain": "acme.eu.auth0.com", "endpoint": fixture.simulator.url(),
+        "credentials": { "clientSecret": { "secretRef": { "name": secret } } },
+        "rateLimit": { "requestsPerSecond": 1000, "burst": 1000 },
+    })
+}
+
+async fn exercise_rotations(fixture: &Fixture, namespace: &NamespaceFixture) {
     let owned = spec(json!({ "target": { "deletionPolicy": "Delete" } }));
     let adopted = spec(json!({ "target": { "adopt": true } }));
     let drifting = spec(json!({ "driftCheck": { "every": "1s" } }));
@@ -84,7 +161,11 @@ async fn exercise_all_features(fixture: &Fixture, namespace: &NamespaceFixture) 
     namespace.api::<Secret>().delete("plain-auth0", &Default::default()).await.unwrap();
     fixture.simulator.dashboard_rotate("drifting").unwrap();
     namespace.wait_until_rotated("drifting", 2).await;
+}
 
+/// Rotates a secret with restarts of its consumers. Without restarts, the resource that asks for
+/// them is not rotated.
+async fn exercise_consumers(namespace: &NamespaceFixture, features: Features) {
     create_workloads(namespace).await;
     let restart = ["Deployment", "StatefulSet", "DaemonSet"]
         .map(|kind| json!({ "kind": kind, "name": "web" }));
@@ -93,12 +174,47 @@ async fn exercise_all_features(fixture: &Fixture, namespace: &NamespaceFixture) 
         "consumers": { "restart": restart, "rolloutTimeout": "1s" },
     }));
     namespace.apply_rotation_of("staged", "staged", staged).await;
-    namespace.wait_until_rotated("staged", 1).await;
-    namespace.request("staged", "rotate/now").await;
-    namespace.wait_until_stalled("staged", "RolloutInProgress").await;
-    complete_rollouts(namespace).await;
-    namespace.wait_until_rotated("staged", 2).await;
-    correct_credentials(fixture, namespace).await;
+    if features.restarts {
+        namespace.wait_until_rotated("staged", 1).await;
+        namespace.request("staged", "rotate/now").await;
+        namespace.wait_until_stalled("staged", "RolloutInProgress").await;
+        complete_rollouts(namespace).await;
+        namespace.wait_until_rotated("staged", 2).await;
+    } else {
+        namespace.wait_until_stalled("staged", "RestartsDisabled").await;
+    }
+}
+
+/// Uses a ClusterAuth0Tenant, and corrects the credentials of another.
+async fn exercise_cluster_tenants(fixture: &Fixture, namespace: &NamespaceFixture) {
+    let rules = json!([{ "namespaces": { "matchLabels": { "a": "b" } }, "clientIds": ["*"] }]);
+    fixture.apply_shared_tenant(rules).await;
+    namespace.label(json!({ "a": "b" })).await;
+    namespace.apply_rotation_of("shared", "shared", json!({})).await;
+    namespace.wait_until_rotated("shared", 1).await;
+    namespace.request("shared", "rotate/now").await;
+    namespace.wait_until_rotated("shared", 2).await;
+
+    let operator_namespace = fixture.operator_namespace();
+    write_wrong_credentials(&operator_namespace, "wrong-management").await;
+    let mut spec = tenant_spec(fixture, "wrong-management");
+    merge(&mut spec, json!({ "allow": [] }));
+    let tenant = json!({
+        "apiVersion": "auth0-rotator.dev/v1alpha1", "kind": "ClusterAuth0Tenant",
+        "metadata": { "name": "wrong" }, "spec": spec,
+    });
+    let api: Api<ClusterAuth0Tenant> = Api::all(fixture.client.clone());
+    let params = PatchParams::apply("tests").force();
+    api.patch("wrong", &params, &Patch::Apply(tenant)).await.unwrap();
+    let has_reason = async |reason: &str| {
+        let status = api.get("wrong").await.unwrap().status.unwrap_or_default();
+        find_condition(&status.conditions, "Ready").is_some_and(|ready| ready.reason == reason)
+    };
+    let is_rejected = async || has_reason("CredentialsRejected").await;
+    namespace.wait_until_async("the credentials are rejected", is_rejected).await;
+    correct(fixture, &operator_namespace, "wrong-management").await;
+    let is_usable = async || has_reason("Usable").await;
+    namespace.wait_until_async("the corrected credentials are used", is_usable).await;
 }
 
 /// Returns the spec of a ClientSecretRotation that uses the Auth0Tenant `acme`.
@@ -110,20 +226,24 @@ fn spec(overrides: Value) -> Value {
 
 /// Corrects wrong credentials of a tenant, which the operator has to notice by a watch.
 async fn correct_credentials(fixture: &Fixture, namespace: &NamespaceFixture) {
-    let wrong = json!({ "client_id": MANAGER, "client_secret": "wrong" });
-    namespace.write_annotated_secret("other-management", wrong, json!({})).await;
-    let tenant = json!({
-        "domain": "acme.eu.auth0.com", "endpoint": fixture.simulator.url(),
-        "credentials": { "clientSecret": { "secretRef": { "name": "other-management" } } },
-    });
+    write_wrong_credentials(namespace, "other-management").await;
+    let tenant = tenant_spec(fixture, "other-management");
     namespace.try_apply_tenant("other", tenant).await.unwrap();
     wait_for_tenant_reason(namespace, "other", "CredentialsRejected").await;
+    correct(fixture, namespace, "other-management").await;
+    wait_for_tenant_reason(namespace, "other", "Usable").await;
+}
+
+async fn write_wrong_credentials(namespace: &NamespaceFixture, name: &str) {
+    let wrong = json!({ "client_id": MANAGER, "client_secret": "wrong" });
+    namespace.write_annotated_secret(name, wrong, json!({})).await;
+}
+
+async fn correct(fixture: &Fixture, namespace: &NamespaceFixture, name: &str) {
     let secret = fixture.simulator.client_secret(MANAGER).unwrap();
     let correct = json!({ "stringData": { "client_secret": secret.expose_secret() } });
-    let params = PatchParams::default();
     let secrets = namespace.api::<Secret>();
-    secrets.patch("other-management", &params, &Patch::Merge(correct)).await.unwrap();
-    wait_for_tenant_reason(namespace, "other", "Usable").await;
+    secrets.patch(name, &PatchParams::default(), &Patch::Merge(correct)).await.unwrap();
 }
 
 /// Creates one workload of each kind. They get no Pods, because no controller manager runs.
@@ -169,117 +289,4 @@ async fn complete_rollouts(namespace: &NamespaceFixture) {
         "numberMisscheduled": 0, "numberReady": 1, "updatedNumberScheduled": 1, "numberAvailable": 1,
     } }));
     namespace.api::<DaemonSet>().patch_status("web", &params, &daemons).await.unwrap();
-}
-
-/// A verb on a resource, restricted to one name if `name` is set.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Permission {
-    group: String,
-    resource: String,
-    verb: String,
-    name: Option<String>,
-}
-
-/// Asserts that a user has used every permission that a manifest grants, and that none of its
-/// requests was forbidden.
-#[expect(clippy::print_stdout, reason = "a figure, shown with --nocapture")]
-fn assert_role_matches_use(manifest: &str, control_plane: &ControlPlane, user: &str) {
-    let granted = granted_permissions(manifest);
-    let Usage { used, forbidden } =
-        audited_usage(control_plane.audit_log_path().unwrap(), user, &granted);
-    let unused: Vec<_> = granted.difference(&used).collect();
-    println!(
-        "{manifest}: {} permissions granted, {} used, {} unused, {} forbidden",
-        granted.len(),
-        granted.intersection(&used).count(),
-        unused.len(),
-        forbidden.len()
-    );
-    assert!(forbidden.is_empty(), "{manifest} forbids {forbidden:?}");
-    assert!(unused.is_empty(), "{manifest} grants permissions that are never used: {unused:?}");
-}
-
-/// Returns every permission that the roles of a manifest grant, one for each name if a rule has
-/// names.
-fn granted_permissions(manifest: &str) -> BTreeSet<Permission> {
-    let mut granted = BTreeSet::new();
-    for object in manifests::read(manifest).unwrap() {
-        if !matches!(object["kind"].as_str(), Some("ClusterRole" | "Role")) {
-            continue;
-        }
-        let rules: Vec<PolicyRule> = from_json(object["rules"].clone());
-        for rule in rules {
-            granted.extend(permissions_of(rule));
-        }
-    }
-    granted
-}
-
-fn permissions_of(rule: PolicyRule) -> Vec<Permission> {
-    assert!(rule.non_resource_urls.is_none());
-    let names = rule.resource_names.unwrap_or_default();
-    let names = match names.is_empty() {
-        true => vec![None],
-        false => names.into_iter().map(Some).collect(),
-    };
-    let mut permissions = Vec::new();
-    for group in rule.api_groups.unwrap_or_default() {
-        for resource in rule.resources.clone().unwrap_or_default() {
-            for verb in &rule.verbs {
-                assert!(![&group, &resource, verb].into_iter().any(|text| text == "*"));
-                permissions.extend(names.iter().map(|name| Permission {
-                    group: group.clone(),
-                    resource: resource.clone(),
-                    verb: verb.clone(),
-                    name: name.clone(),
-                }));
-            }
-        }
-    }
-    permissions
-}
-
-/// The permissions that a user's requests needed.
-#[derive(Default)]
-struct Usage {
-    used: BTreeSet<Permission>,
-    forbidden: BTreeSet<Permission>,
-}
-
-/// Reads a user's requests from an audit log. A request needs a permission for its object's name if
-/// that is granted, and one for all names otherwise.
-fn audited_usage(audit_log: &Path, user: &str, granted: &BTreeSet<Permission>) -> Usage {
-    let mut usage = Usage::default();
-    let log = fs::read_to_string(audit_log).unwrap();
-    for event in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-        if event["user"]["username"] != user {
-            continue;
-        }
-        let mut permission = permission_for(&event);
-        if !granted.contains(&permission) {
-            permission.name = None;
-        }
-        if event["responseStatus"]["code"] == 403 {
-            usage.forbidden.insert(permission);
-        } else {
-            usage.used.insert(permission);
-        }
-    }
-    usage
-}
-
-/// Returns the permission that an audited request needs, with the name of its object.
-fn permission_for(event: &Value) -> Permission {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let object = &event["objectRef"];
-    let mut resource = text(&object["resource"]);
-    if let Some(subresource) = object["subresource"].as_str() {
-        resource = format!("{resource}/{subresource}");
-    }
-    Permission {
-        group: text(&object["apiGroup"]),
-        resource,
-        verb: text(&event["verb"]),
-        name: object["name"].as_str().map(str::to_owned),
-    }
 }

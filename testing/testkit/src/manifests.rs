@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Returns the path of a file or directory of the checkout that this program was built from.
 pub fn checkout_path(name: &str) -> PathBuf {
@@ -37,13 +37,16 @@ pub fn read(name: &str) -> Result<Vec<Value>> {
     Ok(manifests)
 }
 
-/// Moves a manifest, and the subject of a role binding, to a namespace.
-pub fn in_namespace(mut manifest: Value, namespace: &str) -> Value {
-    manifest["metadata"]["namespace"] = json!(namespace);
-    if let Some(subject) = manifest.pointer_mut("/subjects/0") {
-        subject["namespace"] = json!(namespace);
+/// Parses all documents of a YAML text, except empty ones.
+pub fn parse(text: &str) -> Result<Vec<Value>> {
+    let mut manifests = Vec::new();
+    for document in serde_norway::Deserializer::from_str(text) {
+        let manifest = Value::deserialize(document)?;
+        if !manifest.is_null() {
+            manifests.push(manifest);
+        }
     }
-    manifest
+    Ok(manifests)
 }
 
 /// Merges `overrides` into a JSON value. `null` removes a member of an object.
