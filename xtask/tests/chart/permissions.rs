@@ -17,10 +17,7 @@ fn chart_grants_same_rules_as_manifests() {
             "deploy/namespaced.yaml",
             &["scope=namespaced", "namespaces={shop}", "rbac.aggregate=false"],
         ),
-        (
-            "deploy/namespaced.yaml",
-            &["scope=namespaced", "namespaces={pay}", "crds.install=false"],
-        ),
+        ("deploy/namespaced.yaml", &["scope=namespaced", "namespaces={pay}", "crds.install=false"]),
         ("deploy/operator.yaml", &["replicas=1", "labels.team=shop", "crds.keep=false"]),
         ("deploy/selected.yaml", &["scope=selected", "namespaces={pay,shop}"]),
     ] {
