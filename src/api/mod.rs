@@ -6,6 +6,7 @@ mod crds;
 mod names;
 mod patterns;
 mod tenant;
+mod tenant_origin;
 mod tenant_resource;
 
 use std::collections::BTreeMap;

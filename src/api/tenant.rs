@@ -254,6 +254,12 @@ pub struct Auth0TenantStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// Origin (scheme, host and port) that issued the last Management API token to this tenant.
+    /// Absent until then, and after a change of the endpoint. It proves which Auth0 tenant this is,
+    /// and so which ClientSecretRotations rotate the same client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub origin: Option<String>,
     /// Scopes of the Management API token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Scopes>,

@@ -132,6 +132,13 @@ impl AnyTenant {
         }
     }
 
+    pub(crate) fn generation(&self) -> Option<i64> {
+        match self {
+            Self::Namespaced(tenant) => tenant.0.as_ref().ok()?.metadata.generation,
+            Self::Cluster(tenant) => tenant.0.as_ref().ok()?.metadata.generation,
+        }
+    }
+
     pub(crate) fn id(&self) -> TenantId {
         match self {
             Self::Namespaced(tenant) => TenantId::of::<Auth0Tenant>(&**tenant),

@@ -76,10 +76,11 @@ pub(crate) struct Runtime<'a> {
 pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
     let Runtime { client, settings, metrics, elector, mut shutdown, synced } = runtime;
     let watches = Watches::new(&client, &settings);
-    let stores = watches.stores();
+    let mut stores = watches.stores();
     let trigger = watches.trigger();
     let leadership = elector.leadership();
     let params = tenant_params(&client, &settings);
+    stores.operator_namespace.clone_from(&params.operator_namespace);
     let context = Arc::new(Context {
         events: EventRecorder::new(client.clone(), instance(), leadership.clone()),
         secrets: SecretStore::new(client.clone()),

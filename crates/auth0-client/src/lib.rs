@@ -34,4 +34,5 @@ pub use error::{Error, InvalidResponse};
 pub use private_key_jwt::{InvalidKey, KeyCredentials, SigningAlgorithm, SigningKey};
 pub use rate_limiter::{Outage, Priority, RateLimit, RateLimitStatus};
 pub use tenant_client::TenantClient;
+pub use token_cache::Authentication;
 pub use transport::{Endpoint, RequestObserver};

@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     rate_limiter::{Api, Priority, RateLimit, RateLimitStatus},
     responses,
-    token_cache::TokenCache,
+    token_cache::{Authentication, TokenCache},
     transport::{Call, Endpoint, HttpResponse, RequestObserver, Transport},
 };
 
@@ -83,12 +83,9 @@ impl TenantClient {
         Ok(token.scopes().to_vec())
     }
 
-    /// Returns the client ID with which the operator authenticates. Does not call Auth0.
-    ///
-    /// # Errors
-    /// Fails if the credentials cannot be loaded.
-    pub async fn management_client_id(&self) -> Result<String, Error> {
-        self.tokens.client_id().await
+    /// Returns whether the endpoint has issued a token to this client. Does not call Auth0.
+    pub fn authentication(&self) -> Authentication {
+        self.tokens.authentication()
     }
 
     /// Returns when the cached token was fetched, or `None` if there is none.

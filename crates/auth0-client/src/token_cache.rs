@@ -7,7 +7,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{
     access_token::{AccessToken, TokenRequest},
-    credentials::{Credentials, CredentialsSource},
+    credentials::CredentialsSource,
     error::Error,
     transport::Transport,
 };
@@ -23,8 +23,19 @@ pub(crate) struct TokenCache {
     /// Locked during a token request, so that concurrent callers share its result.
     token: AsyncMutex<Option<AccessToken>>,
     last_failure: Mutex<Option<CachedFailure>>,
-    /// The client ID of the credentials that were loaded last.
-    client_id: Mutex<Option<String>>,
+    authentication: Mutex<Authentication>,
+}
+
+/// Whether the tenant's endpoint has issued a token to this client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Authentication {
+    /// No token request has been answered.
+    #[default]
+    Unknown,
+    /// The endpoint issued a token. Later rejections don't change this.
+    Accepted,
+    /// The endpoint rejected the credentials, and has never issued a token.
+    Rejected,
 }
 
 #[derive(Clone)]
@@ -40,7 +51,7 @@ impl TokenCache {
             credentials,
             token: AsyncMutex::new(None),
             last_failure: Mutex::new(None),
-            client_id: Mutex::new(None),
+            authentication: Mutex::default(),
         }
     }
 
@@ -65,10 +76,12 @@ impl TokenCache {
         }
         match self.fetch(transport, now).await {
             Ok(token) => {
+                *self.authentication.lock() = Authentication::Accepted;
                 *cached = Some(token.clone());
                 Ok(token)
             }
             Err(error) => {
+                self.note_rejection(&error);
                 // While calls are throttled, the rate limiter already fails them at once.
                 if !matches!(error.class(), ErrorClass::Throttled { .. }) {
                     let expires_at = now + FAILURE_CACHED_FOR;
@@ -126,26 +139,24 @@ impl TokenCache {
         self.token.lock().await.as_ref().map(AccessToken::fetched_at)
     }
 
-    /// Returns the client ID of the management client. Loads the credentials if necessary, but does
-    /// not call Auth0.
-    pub(crate) async fn client_id(&self) -> Result<String, Error> {
-        let known = self.client_id.lock().clone();
-        match known {
-            Some(client_id) => Ok(client_id),
-            None => Ok(self.load_credentials().await?.client_id().to_owned()),
-        }
+    /// Returns whether the endpoint has issued a token to this client.
+    pub(crate) fn authentication(&self) -> Authentication {
+        *self.authentication.lock()
     }
 
-    async fn load_credentials(&self) -> Result<Credentials, Error> {
-        let credentials = self.credentials.load().await?;
-        *self.client_id.lock() = Some(credentials.client_id().to_owned());
-        Ok(credentials)
+    fn note_rejection(&self, error: &Error) {
+        let is_rejection =
+            matches!(error, Error::CredentialsRejected | Error::KeyRejected | Error::TokenForbidden);
+        let mut authentication = self.authentication.lock();
+        if is_rejection && *authentication == Authentication::Unknown {
+            *authentication = Authentication::Rejected;
+        }
     }
 
     /// Fetches a token. Errors that would leave the outcome of a Management API call unknown become
     /// [`Error::TokenUnavailable`], because no such call was made.
     async fn fetch(&self, transport: &Transport, now: DateTime<Utc>) -> Result<AccessToken, Error> {
-        let credentials = self.load_credentials().await?;
+        let credentials = self.credentials.load().await?;
         let request = TokenRequest { transport, audience: &self.audience, now };
         match request.fetch(&credentials).await {
             Err(Error::NoResponse | Error::Unavailable(_) | Error::InvalidResponse(_)) => {

@@ -7,14 +7,15 @@
 
 use std::time::{Duration, Instant};
 
-use auth0_client::{ClientInfo, Priority};
-use rotation::{Phase, Reason, Rejection};
+use auth0_client::{Authentication, ClientInfo, Priority};
+use rotation::{Phase, Rejection};
 
-use super::{ownership, reconcile::Reconciliation};
+use super::{credentials_guard, ownership, reconcile::Reconciliation};
 use crate::{
-    api::{ClientMetadata, DeletionPolicy, Keys, TargetSpec},
+    api::ClientMetadata,
     controller::{
         error::Error,
+        object_key::ObjectKey,
         tenant::{Permission, TenantHandle, client_not_allowed},
     },
 };
@@ -34,6 +35,8 @@ pub(super) struct Authorization {
     pub(super) is_claimed: bool,
     /// Whether the target Secret holds the operator's own credentials.
     pub(super) is_own_credentials: bool,
+    /// Whether credentials of a tenant are in conflict: no watch reports when they change.
+    pub(super) has_credentials_conflict: bool,
 }
 
 /// Whether a client has the metadata that its permission depends on.
@@ -44,21 +47,47 @@ pub(super) struct CachedMetadata {
     read_at: Instant,
 }
 
-/// Authorizes a reconcile. Auth0 is called only where a rule depends on the client's metadata, and not
-/// while a response is unpublished, which goes first.
+impl CachedMetadata {
+    /// Returns whether the client had this metadata when it was last read; `None` if other metadata was
+    /// checked.
+    pub(super) fn matches_for(&self, wanted: &[ClientMetadata]) -> Option<bool> {
+        (self.wanted == wanted).then_some(self.matches)
+    }
+}
+
+/// Authorizes a reconcile. Auth0 is called only where a rule depends on the client's metadata or the
+/// owner of the client depends on the tenant's origin, and not while a response is unpublished, which
+/// goes first.
 pub(super) async fn authorize(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
-    let stores = &reconciliation.controller.context.stores;
-    let conflict = ownership::conflicting(&reconciliation.resource, stores);
-    reconciliation.authorization =
-        Authorization { is_claimed: conflict.is_some(), conflict, ..Authorization::default() };
-    let Ok(tenant) = reconciliation.tenant.clone() else { return Ok(()) };
-    reconciliation.authorization.denied = match &tenant.permission {
-        Permission::Granted => None,
-        Permission::Denied(rejection) => Some(rejection.clone()),
-        Permission::ByMetadata(wanted) => check_metadata(reconciliation, &tenant, wanted).await?,
-    };
+    reconciliation.authorization = Authorization::default();
+    let tenant = reconciliation.tenant.clone();
+    if let Ok(tenant) = &tenant {
+        reconciliation.authorization.denied = match &tenant.permission {
+            Permission::Granted => None,
+            Permission::Denied(rejection) => Some(rejection.clone()),
+            Permission::ByMetadata(wanted) => check_metadata(reconciliation, tenant, wanted).await?,
+        };
+        if reconciliation.authorization.denied.is_none() {
+            prove_origin(reconciliation, tenant).await;
+        }
+    }
+    let ObjectKey { namespace, name } = &reconciliation.key;
+    let controller = reconciliation.controller;
+    if let Some(conflict) = ownership::conflicting(&reconciliation.resource, controller) {
+        let ownership::Conflict { rejection, owner } = conflict;
+        tracing::info!(namespace, name, %owner, reason = %rejection.reason, "another resource owns it");
+        reconciliation.authorization.conflict = Some(rejection);
+        reconciliation.authorization.is_claimed = true;
+    }
+    let Ok(tenant) = tenant else { return Ok(()) };
     if reconciliation.authorization.denied.is_none() {
-        check_own_credentials(reconciliation, &tenant).await?;
+        let check = credentials_guard::check(reconciliation, &tenant).await?;
+        let authorization = &mut reconciliation.authorization;
+        authorization.is_own_credentials = check.is_own_credentials;
+        if authorization.conflict.is_none() {
+            authorization.has_credentials_conflict = check.conflict.is_some();
+            authorization.conflict = check.conflict;
+        }
     }
     Ok(())
 }
@@ -116,63 +145,38 @@ fn not_allowed(reconciliation: &Reconciliation<'_>) -> Rejection {
     client_not_allowed(tenant, &reconciliation.key.namespace)
 }
 
-/// Keeps the operator from locking itself out: its own client is rotated in its credentials Secret,
-/// and nothing else is written there.
-async fn check_own_credentials(
-    reconciliation: &mut Reconciliation<'_>,
-    tenant: &TenantHandle,
-) -> Result<(), Error> {
-    let spec = &reconciliation.resource.spec;
-    let credentials = &tenant.credentials;
-    let is_credentials = credentials.namespace == reconciliation.key.namespace
-        && credentials.name == spec.target.name;
-    let management_client = match tenant.client.management_client_id().await {
-        Ok(client_id) => client_id,
-        // The tenant cannot be used, which each step that needs it reports.
-        Err(_) if !is_credentials => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let is_management_client = management_client == spec.client_id;
-    let conflict = match (is_credentials, is_management_client) {
-        (false, false) => None,
-        (true, false) => Some(Rejection::new(
-            Reason::CredentialsTarget,
-            format!(
-                "the Secret {} holds the credentials of the tenant's management client, and this is \
-                 another client. Set another spec.target.name",
-                credentials.name
-            ),
-        )),
-        (false, true) => Some(Rejection::new(
-            Reason::ManagementClient,
-            format!(
-                "the operator authenticates with this client, so it can only be rotated in its \
-                 credentials Secret. Create a ClientSecretRotation in the namespace {} with \
-                 spec.target.name {} and spec.target.adopt true",
-                credentials.namespace, credentials.name
-            ),
-        )),
-        (true, true) => unusable_as_credentials(&spec.target),
-    };
-    reconciliation.authorization.is_own_credentials = is_credentials && is_management_client;
-    if reconciliation.authorization.conflict.is_none() {
-        reconciliation.authorization.conflict = conflict;
+/// Checks again, right before a change at Auth0, what may have changed since the reconcile began: the
+/// owner of the client, and the clients that the operator authenticates with.
+pub(super) async fn recheck(reconciliation: &Reconciliation<'_>) -> Result<(), Error> {
+    let rotation = reconciliation.rotation();
+    if rotation.is_some_and(|rotation| rotation.phase != Phase::Started) {
+        return Ok(());
     }
-    Ok(())
+    let controller = reconciliation.controller;
+    if let Some(conflict) = ownership::conflicting(&reconciliation.resource, controller) {
+        return Err(Error::Rejected(conflict.rejection));
+    }
+    let tenant = reconciliation.tenant.clone()?;
+    credentials_guard::check_change(reconciliation, &tenant).await
 }
 
-/// Returns why the operator could not authenticate with a target Secret, if it could not.
-fn unusable_as_credentials(target: &TargetSpec) -> Option<Rejection> {
-    let message = if target.keys != Keys::default() {
-        "the operator authenticates with the target Secret and reads its default keys. Remove \
-         spec.target.keys"
-    } else if target.deletion_policy == DeletionPolicy::Delete {
-        "the operator authenticates with the target Secret, which must not be deleted with this \
-         resource. Set spec.target.deletionPolicy to Retain"
-    } else {
-        return None;
-    };
-    Some(Rejection::new(Reason::CredentialsTarget, message))
+/// Obtains a token if another resource names the same client, and nothing has proven yet which Auth0
+/// tenant this is: the owner is decided by that.
+async fn prove_origin(reconciliation: &Reconciliation<'_>, tenant: &TenantHandle) {
+    let has_response = reconciliation.with_state(|state| state.unpublished_response.is_some());
+    let is_unknown = tenant.client.authentication() == Authentication::Unknown;
+    if has_response
+        || !is_unknown
+        || !ownership::has_rivals(&reconciliation.resource, reconciliation.controller)
+    {
+        return;
+    }
+    let scopes = tenant.client.granted_scopes(&[]).await;
+    tenant.meter.count_operation("scopes", &scopes);
+    if let Err(error) = scopes {
+        // The step that needs a token reports it.
+        tracing::debug!(%error, "failed to obtain a token to prove the origin of a tenant");
+    }
 }
 
 /// Returns why the target Secret may not be written, if it may not.

@@ -133,7 +133,8 @@ async fn probe_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Err
 }
 
 /// Checks everything that can fail before a change at Auth0, before its intent is recorded: the
-/// tenant is as it was read, a token is available, and its scopes allow the change.
+/// tenant is as it was read, a token is available, its scopes allow the change, and the client is still
+/// this resource's.
 pub(super) async fn prepare_change(reconciliation: &Reconciliation<'_>) -> Result<(), Error> {
     let context = &reconciliation.controller.context;
     if context.is_stopping() {
@@ -147,7 +148,8 @@ pub(super) async fn prepare_change(reconciliation: &Reconciliation<'_>) -> Resul
     let reference = &reconciliation.resource.spec.tenant_ref;
     let namespace = &reconciliation.key.namespace;
     reconciliation.controller.tenants.check_unchanged(namespace, reference, &tenant).await?;
-    tenant.client.prepare_change().await.map_err(Error::NotSent)
+    tenant.client.prepare_change().await.map_err(Error::NotSent)?;
+    authorize::recheck(reconciliation).await
 }
 
 /// Makes the one call that cannot be repeated. It continues in a task of its own if this reconcile is

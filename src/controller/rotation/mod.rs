@@ -15,6 +15,7 @@ mod execute;
 mod publish;
 mod authorize;
 mod adoption;
+mod credentials_guard;
 mod ownership;
 mod policy;
 mod drift;

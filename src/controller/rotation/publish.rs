@@ -5,6 +5,7 @@ use leader_election::WriteFence;
 use rotation::{NumberedValue, Publication, Purpose, Target, ValueSource};
 
 use super::{
+    credentials_guard,
     observe::{ClientReading, TargetRead, observe_target, rendering},
     reconcile::Reconciliation,
 };
@@ -20,6 +21,7 @@ use crate::{
 /// Asks the API server whether it would accept what a rotation will write: wrong permissions, quotas,
 /// admission webhooks and names are found before there is a value to lose.
 pub(super) async fn dry_run(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    credentials_guard::check_first_write(reconciliation).await?;
     let tenant = reconciliation.tenant.clone()?;
     let target = &reconciliation.target;
     let sample = generate()?;
@@ -49,6 +51,10 @@ pub(super) async fn publish(
     if let Target::Rejected(rejection) = observe_target(reconciliation) {
         // The state machine publishes nothing here. This check holds even if that changes.
         return Err(Error::Rejected(rejection));
+    }
+    if publication.purpose != Purpose::Response {
+        // Before a response there was a dry run.
+        credentials_guard::check_first_write(reconciliation).await?;
     }
     let contents = contents(reconciliation, publication)?;
     let domain = domain(reconciliation)?;

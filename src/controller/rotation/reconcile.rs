@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use rotation::{
@@ -13,6 +13,7 @@ use rotation::{
 use super::{
     RotationController, adoption,
     authorize::{self, Authorization},
+    credentials_guard,
     execute::{self, execute},
     observe::{self, Readings, TargetState, observe},
     policy,
@@ -23,7 +24,7 @@ use crate::{
     api::ClientSecretRotation,
     controller::{
         error::Error, object_key::ObjectKey, queue::UrgentGuard, server_time::now,
-        tenant::TenantHandle,
+        tenant::TenantHandle, watch::is_rejected_claimant,
     },
     failpoint::failpoint,
 };
@@ -31,6 +32,9 @@ use crate::{
 /// How many steps a reconcile takes before others get a turn. The longest sequence, a rotation whose
 /// grace period ends at once, takes thirteen.
 const MAX_STEPS: usize = 24;
+
+/// How often credentials that are in conflict with a resource are read again.
+const CREDENTIALS_RECHECK: TimeDelta = TimeDelta::minutes(5);
 
 /// How a reconcile ended.
 pub(super) enum Outcome {
@@ -158,8 +162,8 @@ impl Reconciliation<'_> {
         self.tenant = self.controller.tenants.find(&self.resource);
         self.remember_domain();
         self.readings = Readings::default();
-        authorize::authorize(self).await?;
         observe::read_target(self).await?;
+        authorize::authorize(self).await?;
         Ok(true)
     }
 
@@ -185,7 +189,7 @@ impl Reconciliation<'_> {
         }
         self.store_status(&observation.status, status).await?;
         if step == Step::Wait {
-            self.finish(wake);
+            let wake = self.finish(wake);
             return Ok(Some(Outcome::Done(wake)));
         }
         execute(self, step).await?;
@@ -311,15 +315,21 @@ impl Reconciliation<'_> {
         }
     }
 
-    /// Remembers that nothing has to be done before `wake`, unless something changes.
-    fn finish(&mut self, wake: Option<DateTime<Utc>>) {
+    /// Remembers that nothing has to be done before `wake`, unless something changes. Returns when to
+    /// check again.
+    fn finish(&mut self, wake: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
         let mut observed = std::mem::take(&mut self.observed);
         observed.tenant_version = match &self.tenant {
             Ok(tenant) => tenant.version.clone(),
             Err(_) => None,
         };
         observed.is_claimed = self.authorization.is_claimed;
+        observed.credentials_version = credentials_guard::version(&self.resource, self.controller);
+        let recheck =
+            self.authorization.has_credentials_conflict.then(|| now() + CREDENTIALS_RECHECK);
+        let wake = [wake, recheck].into_iter().flatten().min();
         observed.wake = wake;
+        self.trigger_claimants(&observed);
         let has_rollouts = self.readings.rollouts.is_some();
         self.with_state(|state| {
             state.last_observed = Some(observed);
@@ -330,6 +340,26 @@ impl Reconciliation<'_> {
             state.last_failure = None;
             state.failures = 0;
         });
+        wake
+    }
+
+    /// Triggers the resources that were rejected in favor of this one when its tenant changed: it may be
+    /// another Auth0 tenant by now.
+    fn trigger_claimants(&self, observed: &LastObserved) {
+        let version = observed.tenant_version.clone();
+        let before =
+            self.with_state(|state| std::mem::replace(&mut state.tenant_version, version.clone()));
+        if before.is_none() || before == version {
+            return;
+        }
+        let context = &self.controller.context;
+        for other in context.stores.sharing(&self.resource) {
+            if let Ok(other) = &other.0
+                && is_rejected_claimant(other)
+            {
+                context.trigger.rotation(&ObjectKey::of(other));
+            }
+        }
     }
 
     fn log(&self, event: &EventRecord) {

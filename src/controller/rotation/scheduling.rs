@@ -13,7 +13,7 @@ use rotation::{ErrorClass, Request};
 use tracing::Instrument as _;
 
 use super::{
-    RotationController, ownership,
+    RotationController, credentials_guard, ownership,
     reconcile::{self, Outcome, Report},
     state::{DesiredInputs, LastFailure},
 };
@@ -236,7 +236,8 @@ fn unchanged(
     let is_unchanged = observed.resource_versions.contains(&resource.resource_version()?)
         && secret_is_known
         && inputs.tenant_version == observed.tenant_version
-        && ownership::conflicting(resource, stores).is_some() == observed.is_claimed;
+        && credentials_guard::version(resource, controller) == observed.credentials_version
+        && ownership::conflicting(resource, controller).is_some() == observed.is_claimed;
     if is_unchanged && observed.wake.is_none_or(|wake| wake > now()) {
         Some(requeue_at(observed.wake))
     } else {

@@ -25,6 +25,8 @@ pub(super) struct RotationState {
     pub(super) metadata: Option<CachedMetadata>,
     /// The tenant's last domain, for a response that is published when the tenant is gone.
     pub(super) domain: Option<String>,
+    /// The tenant's version when a reconcile last had nothing left to do.
+    pub(super) tenant_version: Option<String>,
     /// The client in the last list of the tenant's clients.
     pub(super) listed: Option<ListedClient>,
     /// The watch on workloads whose rollouts are waited for.
@@ -67,6 +69,8 @@ pub(super) struct LastObserved {
     pub(super) tenant_version: Option<String>,
     /// Whether another resource took precedence.
     pub(super) is_claimed: bool,
+    /// Changes with the tenants whose credentials are in the target Secret.
+    pub(super) credentials_version: String,
     /// When there is something to do again.
     pub(super) wake: Option<DateTime<Utc>>,
 }

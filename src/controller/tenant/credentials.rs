@@ -78,15 +78,6 @@ pub(super) fn source(
     }
 }
 
-/// Returns the name of the Secret that holds a tenant's credentials.
-pub(super) fn secret_name(spec: &CredentialsSpec) -> Option<&str> {
-    match (&spec.client_secret, &spec.private_key_jwt) {
-        (Some(secret), _) => Some(&secret.secret_ref.name),
-        (None, Some(key)) => Some(&key.key_ref.name),
-        (None, None) => None,
-    }
-}
-
 impl CredentialsSecret {
     /// Reads the Secret, if it may be sent to the endpoint. That matters for a private key, too: the
     /// receiver of an assertion can use it.

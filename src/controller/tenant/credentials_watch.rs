@@ -14,10 +14,7 @@ use kube::{
 };
 use rotation::{Reason, condition_types, is_condition_true};
 
-use super::{
-    credentials::{SecretVersion, secret_name},
-    registry::TenantRegistry,
-};
+use super::{credentials::SecretVersion, registry::TenantRegistry};
 use crate::{
     api::{TenantRef, TenantResource},
     controller::{
@@ -52,7 +49,7 @@ pub(super) fn update<T: TenantResource>(
     let uid = resource.uid().unwrap_or_default();
     let generation = resource.meta().generation;
     let is_wanted = failure.is_some_and(concerns_credentials);
-    let name = secret_name(&resource.access().credentials).filter(|_| is_wanted);
+    let name = resource.access().credentials.secret_name().filter(|_| is_wanted);
     let handle = registry.handle(resource).ok();
     registry.states.with(&uid, |state| {
         let (Some(name), Some(handle)) = (name, handle) else {

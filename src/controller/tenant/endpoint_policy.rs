@@ -113,25 +113,6 @@ impl TenantEndpoint {
     }
 }
 
-/// Returns the hosts by which Auth0 may know a tenant: two tenants that share one are the same.
-/// `None` if its endpoint is invalid.
-pub(crate) fn tenant_hosts(access: &TenantAccess) -> Option<Vec<String>> {
-    let endpoint = TenantEndpoint::of(access).ok()?;
-    let mut hosts = vec![endpoint.domain.clone()];
-    if let Some(audience) = access.audience.as_deref().and_then(|text| Url::parse(text).ok()) {
-        hosts.extend(audience.host_str().map(str::to_owned));
-    }
-    if !endpoint.is_simulator() {
-        hosts.extend(endpoint.url.host_str().map(str::to_owned));
-    }
-    for host in &mut hosts {
-        *host = host.trim_end_matches('.').to_ascii_lowercase();
-    }
-    hosts.sort_unstable();
-    hosts.dedup();
-    Some(hosts)
-}
-
 fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
@@ -212,17 +193,5 @@ mod tests {
             let rejected = endpoint("acme.test", Some(url)).rejects(&secret(None, None));
             assert_eq!(rejected, None, "{url}");
         }
-    }
-
-    #[test]
-    fn tenant_is_known_by_its_domain_its_audience_and_its_endpoint() {
-        let access: TenantAccess = serde_json::from_value(json!({
-            "domain": "login.acme.com", "audience": "https://acme.eu.auth0.com/api/v2/",
-            "endpoint": "https://proxy.acme.com",
-            "credentials": { "clientSecret": { "secretRef": { "name": "auth0-management" } } },
-        }))
-        .unwrap();
-        let hosts = tenant_hosts(&access).unwrap();
-        assert_eq!(hosts, ["acme.eu.auth0.com", "login.acme.com", "proxy.acme.com"]);
     }
 }

@@ -5,6 +5,7 @@ mod registry;
 mod credentials;
 mod endpoint_policy;
 mod permission;
+mod proof;
 mod status;
 mod credentials_watch;
 mod state;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use credentials::parse_list;
-pub(crate) use endpoint_policy::tenant_hosts;
 use futures::{FutureExt as _, Stream, StreamExt as _, channel::mpsc};
 use kube::{
     core::DeserializeGuard,
@@ -24,6 +24,7 @@ use kube::{
     },
 };
 pub(crate) use permission::{Permission, client_not_allowed};
+pub(crate) use proof::CredentialsUse;
 pub(crate) use registry::{TenantHandle, TenantParams, TenantRegistry};
 use tokio::sync::watch as channel;
 

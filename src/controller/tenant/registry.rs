@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use auth0_client::{Endpoint, RateLimit, RateLimitStatus, TenantClient};
+use auth0_client::{Authentication, Endpoint, RateLimit, RateLimitStatus, TenantClient};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt as _};
 use parking_lot::Mutex;
@@ -13,12 +13,13 @@ use super::{
     credentials::{self, CredentialsSecret, LastRead, SecretVersion},
     endpoint_policy::TenantEndpoint,
     permission::{self, Permission, PermissionRequest},
+    proof::KnownClient,
     state::TenantState,
 };
 use crate::{
     api::{
-        AnyTenant, Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant, Labels, TenantId,
-        TenantKind, TenantRef, TenantResource, describe_tenant, not_ready,
+        AnyTenant, Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant, CredentialsSpec, Labels,
+        TenantId, TenantKind, TenantRef, TenantResource, describe_tenant, not_ready,
     },
     controller::{
         context::Context, error::Error, kube_call::kube_call, object_key::ObjectKey,
@@ -34,6 +35,8 @@ pub(crate) struct TenantRegistry {
     params: TenantParams,
     /// By the UID of the tenant resource.
     clients: Mutex<HashMap<String, BuiltClient>>,
+    /// By the credentials Secret.
+    pub(super) known_clients: Mutex<HashMap<ObjectKey, KnownClient>>,
 }
 
 /// The operator's settings for tenants.
@@ -60,6 +63,10 @@ pub(crate) struct TenantHandle {
     pub(crate) client: Arc<TenantClient>,
     pub(crate) meter: Arc<TenantMetrics>,
     pub(crate) domain: String,
+    /// The origin that is called.
+    pub(crate) origin: Option<String>,
+    /// The origins that the spec names.
+    pub(crate) named_origins: Vec<String>,
     /// The credentials Secret.
     pub(crate) credentials: ObjectKey,
     /// Changes when a resource that refers to the tenant has to be reconciled.
@@ -83,7 +90,13 @@ impl TenantHandle {
 
 impl TenantRegistry {
     pub(crate) fn new(context: Arc<Context>, params: TenantParams) -> Self {
-        Self { context, params, states: StateMap::default(), clients: Mutex::default() }
+        Self {
+            context,
+            params,
+            states: StateMap::default(),
+            clients: Mutex::default(),
+            known_clients: Mutex::default(),
+        }
     }
 
     /// Returns the tenant that a resource refers to, with the permission of the resource.
@@ -117,14 +130,7 @@ impl TenantRegistry {
             }
             AnyTenant::Cluster(tenant) => {
                 let tenant = tenant.0.as_ref().map_err(|_| unreadable())?;
-                let labels = self.context.stores.labels(&namespace);
-                let request = PermissionRequest {
-                    tenant: &reference.name,
-                    namespace: &namespace,
-                    labels: labels.as_ref(),
-                    client_id: &resource.spec.client_id,
-                };
-                let permission = permission::permission(&tenant.spec.allow, &request);
+                let (permission, labels) = self.permission_of(tenant, resource);
                 Ok(TenantHandle { version, permission, labels, ..self.handle(tenant)? })
             }
         }
@@ -153,6 +159,8 @@ impl TenantRegistry {
             client: built.client,
             meter: built.meter,
             domain: tenant.access().domain.clone(),
+            origin: tenant.access().endpoint_origin(),
+            named_origins: tenant.access().named_origins(),
             credentials: self.credentials_key(tenant),
             version: None,
             not_ready,
@@ -212,19 +220,71 @@ impl TenantRegistry {
             tenants.iter().filter_map(AnyTenant::uid).collect();
         self.clients.lock().retain(|uid, _| uids.contains(uid));
         self.states.retain(|uid| uids.contains(uid));
+        let secrets: std::collections::HashSet<ObjectKey> = tenants
+            .iter()
+            .filter_map(|tenant| {
+                Some(self.credentials_secret(&tenant.id(), &tenant.access()?.credentials))
+            })
+            .collect();
+        self.known_clients.lock().retain(|secret, _| secrets.contains(secret));
         let labels = tenants.iter().map(|tenant| tenant.id().labels()).collect();
         self.context.metrics.retain_tenants(&labels);
     }
 
+    fn credentials_key<T: TenantResource>(&self, tenant: &T) -> ObjectKey {
+        self.credentials_secret(&TenantId::of::<T>(tenant), &tenant.access().credentials)
+    }
+
     /// Returns the credentials Secret: in the tenant's namespace, or in the operator's for a
     /// ClusterAuth0Tenant.
-    fn credentials_key<T: TenantResource>(&self, tenant: &T) -> ObjectKey {
-        let namespace = match T::KIND {
-            TenantKind::Auth0Tenant => tenant.namespace().unwrap_or_default(),
-            TenantKind::ClusterAuth0Tenant => self.params.operator_namespace.clone(),
+    pub(super) fn credentials_secret(&self, id: &TenantId, spec: &CredentialsSpec) -> ObjectKey {
+        let namespace = match id.kind {
+            TenantKind::Auth0Tenant => &id.namespace,
+            TenantKind::ClusterAuth0Tenant => &self.params.operator_namespace,
         };
-        let name = credentials::secret_name(&tenant.access().credentials);
-        ObjectKey::new(namespace, name.unwrap_or_default())
+        ObjectKey::new(namespace, spec.secret_name().unwrap_or_default())
+    }
+
+    /// Returns whether the credentials of ClusterAuth0Tenants are in this namespace.
+    pub(super) fn has_cluster_credentials_in(&self, namespace: &str) -> bool {
+        self.params.cluster_tenants && self.params.operator_namespace == namespace
+    }
+
+    /// Returns whether Auth0 has issued a token to this process with this generation of a tenant.
+    pub(super) fn authentication(&self, uid: &str, generation: Option<i64>) -> Authentication {
+        match self.clients.lock().get(uid) {
+            Some(built) if built.generation == generation => built.client.authentication(),
+            _ => Authentication::Unknown,
+        }
+    }
+
+    /// Returns what the rules of a ClusterAuth0Tenant say about a resource that refers to it; `None`
+    /// for an Auth0Tenant, or if the tenant cannot be read.
+    pub(crate) fn permission(&self, resource: &ClientSecretRotation) -> Option<Permission> {
+        let namespace = resource.namespace().unwrap_or_default();
+        let tenant = self.context.stores.tenant(&namespace, &resource.spec.tenant_ref)?;
+        match tenant {
+            AnyTenant::Namespaced(_) => None,
+            AnyTenant::Cluster(tenant) => {
+                Some(self.permission_of(tenant.0.as_ref().ok()?, resource).0)
+            }
+        }
+    }
+
+    fn permission_of(
+        &self,
+        tenant: &ClusterAuth0Tenant,
+        resource: &ClientSecretRotation,
+    ) -> (Permission, Option<Labels>) {
+        let namespace = resource.namespace().unwrap_or_default();
+        let labels = self.context.stores.labels(&namespace);
+        let request = PermissionRequest {
+            tenant: &resource.spec.tenant_ref.name,
+            namespace: &namespace,
+            labels: labels.as_ref(),
+            client_id: &resource.spec.client_id,
+        };
+        (permission::permission(&tenant.spec.allow, &request), labels)
     }
 
     fn build<T: TenantResource>(

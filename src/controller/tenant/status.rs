@@ -144,6 +144,8 @@ fn status<T: TenantResource>(tenant: &T, token: Result<TokenInfo, Error>) -> Aut
     let mut status = tenant.status().cloned().unwrap_or_default();
     let generation = tenant.meta().generation;
     status.observed_generation = generation;
+    let endpoint = tenant.access().endpoint_origin();
+    status.origin.take_if(|origin| endpoint.as_ref() != Some(origin));
     let conditions = match token {
         Err(error) => {
             let (reachable, authorized) = failed_conditions(error.reason());
@@ -158,6 +160,7 @@ fn status<T: TenantResource>(tenant: &T, token: Result<TokenInfo, Error>) -> Aut
             let (ready, reason, message) = readiness(&scopes);
             status.scopes = Some(scopes);
             status.token_time = token.issued_at;
+            status.origin = endpoint;
             [
                 (REACHABLE, ConditionStatus::True, Reason::Responding, String::new()),
                 (AUTHORIZED, ConditionStatus::True, Reason::TokenGranted, String::new()),

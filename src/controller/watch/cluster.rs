@@ -14,8 +14,11 @@ use tokio::{sync::watch as channel, task::JoinSet};
 use super::{
     super::queue::Trigger,
     QUEUE_CAPACITY,
-    enqueue::{WatchedStore, cluster_users_of, enqueue_affected, events},
+    enqueue::{
+        WatchedStore, cluster_users_of, enqueue_affected, events, with_credentials_as_target,
+    },
     stores::{NamespaceMetadata, Stores},
+    tenant_index::TenantIndex,
 };
 use crate::api::{ParsedClusterTenant, TenantKind, TenantRef};
 
@@ -25,6 +28,7 @@ pub(crate) struct ClusterWatch {
     sender: mpsc::Sender<ObjectRef<ParsedClusterTenant>>,
     queue: mpsc::Receiver<ObjectRef<ParsedClusterTenant>>,
     tenants: WatchedStore<ParsedClusterTenant>,
+    tenant_index: TenantIndex,
     namespaces: WatchedStore<NamespaceMetadata>,
 }
 
@@ -43,6 +47,7 @@ impl ClusterWatch {
             sender,
             queue,
             tenants: WatchedStore::new(),
+            tenant_index: TenantIndex::default(),
             namespaces: WatchedStore::new(),
         }
     }
@@ -50,6 +55,7 @@ impl ClusterWatch {
     /// Adds the stores of the cluster to those of the namespaces.
     pub(crate) fn register(&self, stores: &mut Stores) {
         stores.cluster_tenants = Some(self.tenants.store.clone());
+        stores.cluster_tenant_index = Some(self.tenant_index.clone());
         stores.namespaces = Some(self.namespaces.store.clone());
     }
 
@@ -73,11 +79,16 @@ impl ClusterWatch {
         };
 
         let tenants = events(Api::all(self.client.clone()), watcher::Config::default());
+        let tenants = self.tenant_index.follow(tenants);
         let (all_stores, tenant_trigger) = (stores.clone(), trigger.clone());
         let affected = move |tenant: &ParsedClusterTenant| {
             tenant_trigger.tenant("", &reference_to(tenant));
             let name = tenant.name_any();
-            cluster_users_of(&all_stores, |_, reference| reference.name == name)
+            let mut affected =
+                cluster_users_of(&all_stores, |_, reference| reference.name == name);
+            let namespace = &all_stores.operator_namespace;
+            affected.extend(with_credentials_as_target(&all_stores, tenant, namespace));
+            affected
         };
         let (all_stores, tenant_trigger, store) =
             (stores.clone(), trigger.clone(), feed.tenants.clone());

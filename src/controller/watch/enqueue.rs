@@ -4,6 +4,7 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
+    core::DeserializeGuard,
     runtime::{
         WatchStreamExt as _,
         reflector::{self, ObjectRef, Store, store::Writer},
@@ -18,7 +19,9 @@ use super::{
     super::{object_key::ObjectKey, queue::Trigger},
     stores::{SecretMetadata, Stores},
 };
-use crate::api::{OWNER_ANNOTATION, ParsedRotation, TenantKind, TenantRef};
+use crate::api::{
+    ClientSecretRotation, OWNER_ANNOTATION, ParsedRotation, TenantKind, TenantRef, TenantResource,
+};
 
 /// Timeout of a watch in seconds; the next one starts at once. Some load balancers drop a silent
 /// connection after 240 s.
@@ -152,24 +155,42 @@ pub(super) fn owners_of(
     stores.with_target(&key).iter().map(|resource| ObjectRef::from_obj(&**resource)).collect()
 }
 
-/// Returns the resources that were rejected in favor of another one and may not have to be any more,
-/// now that `changed` changed or is gone.
-pub(super) fn rejected_claimants(
+/// Returns the resources whose target is the Secret with the credentials of a tenant, which is in
+/// `namespace`.
+pub(super) fn with_credentials_as_target<T: TenantResource>(
+    stores: &Stores,
+    tenant: &DeserializeGuard<T>,
+    namespace: &str,
+) -> Vec<ObjectRef<ParsedRotation>> {
+    let Ok(tenant) = &tenant.0 else { return Vec::new() };
+    let Some(name) = tenant.access().credentials.secret_name() else { return Vec::new() };
+    let targeting = stores.with_target(&ObjectKey::new(namespace, name));
+    targeting.iter().map(|resource| ObjectRef::from_obj(&**resource)).collect()
+}
+
+/// Returns the resources with the same client or target that may have to be decided differently, now
+/// that `changed` changed or is gone: those that were rejected in favor of another one, and, if
+/// `changed` was not rejected, those that were not. Of the latter there are few.
+pub(super) fn claimants_affected_by(
     stores: &Stores,
     changed: &ParsedRotation,
 ) -> Vec<ObjectRef<ParsedRotation>> {
     let Ok(changed) = &changed.0 else { return Vec::new() };
+    let is_rejected = is_rejected_claimant(changed);
     let mut claimants = Vec::new();
     for parsed in stores.sharing(changed) {
         let Ok(other) = &parsed.0 else { continue };
-        let Some(status) = &other.status else { continue };
-        let stalled = find_condition(&status.conditions, condition_types::STALLED);
-        let reason = stalled.and_then(|stalled| Reason::parse(&stalled.reason));
-        if other.uid() != changed.uid()
-            && matches!(reason, Some(Reason::TargetClaimed | Reason::ClientClaimed))
-        {
+        if other.uid() != changed.uid() && (is_rejected_claimant(other) || !is_rejected) {
             claimants.push(ObjectRef::from_obj(&*parsed));
         }
     }
     claimants
+}
+
+/// Returns whether a resource was rejected in favor of another one.
+pub(crate) fn is_rejected_claimant(resource: &ClientSecretRotation) -> bool {
+    let Some(status) = &resource.status else { return false };
+    let stalled = find_condition(&status.conditions, condition_types::STALLED);
+    let reason = stalled.and_then(|stalled| Reason::parse(&stalled.reason));
+    matches!(reason, Some(Reason::TargetClaimed | Reason::ClientClaimed))
 }

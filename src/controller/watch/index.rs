@@ -108,7 +108,7 @@ impl Entries {
     }
 }
 
-fn remove_from<T: Eq + Hash>(
+pub(super) fn remove_from<T: Eq + Hash>(
     map: &mut HashMap<T, BTreeSet<ObjectKey>>,
     entry: &T,
     key: &ObjectKey,

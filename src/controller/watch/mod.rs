@@ -9,9 +9,10 @@ mod secrets;
 mod cluster;
 mod enqueue;
 mod index;
+mod tenant_index;
 
 pub(crate) use cluster::{ClusterFeed, ClusterWatch};
-pub(crate) use enqueue::WATCH_TIMEOUT;
+pub(crate) use enqueue::{WATCH_TIMEOUT, is_rejected_claimant};
 pub(crate) use namespace::{NamespaceFeed, NamespaceWatch};
 pub(crate) use secrets::SlowReset;
 pub(crate) use stores::{SecretMetadata, Stores};

@@ -14,12 +14,13 @@ use super::{
     super::queue::{NamespaceSenders, Trigger},
     QUEUE_CAPACITY,
     enqueue::{
-        WatchedStore, all_of, enqueue_affected, events, namespaced_api, rejected_claimants,
-        users_of,
+        WatchedStore, all_of, claimants_affected_by, enqueue_affected, events, namespaced_api,
+        users_of, with_credentials_as_target,
     },
     index::Index,
     secrets::SecretWatch,
     stores::{SecretMetadata, Stores},
+    tenant_index::TenantIndex,
 };
 use crate::api::{ParsedRotation, ParsedTenant, TenantKind, TenantRef};
 
@@ -33,6 +34,7 @@ pub(crate) struct NamespaceWatch {
     tenants: WatchedStore<ParsedTenant>,
     secrets: Vec<SecretWatch>,
     index: Index,
+    tenant_index: TenantIndex,
 }
 
 /// Stores and queues that running watches fill for the reconcilers.
@@ -65,6 +67,7 @@ impl NamespaceWatch {
             tenants: WatchedStore::new(),
             secrets,
             index: Index::default(),
+            tenant_index: TenantIndex::default(),
         }
     }
 
@@ -73,6 +76,7 @@ impl NamespaceWatch {
         stores.rotations.push(self.rotations.store.clone());
         stores.indexes.push(self.index.clone());
         stores.tenants.push(self.tenants.store.clone());
+        stores.tenant_indexes.push(self.tenant_index.clone());
         self.secrets.iter().for_each(|watch| watch.register(stores));
     }
 
@@ -108,7 +112,7 @@ impl NamespaceWatch {
         let all_stores = stores.clone();
         let affected = move |resource: &ParsedRotation| {
             let mut affected = vec![ObjectRef::from_obj(resource)];
-            affected.extend(rejected_claimants(&all_stores, resource));
+            affected.extend(claimants_affected_by(&all_stores, resource));
             affected
         };
         let enqueue = enqueue_affected(
@@ -125,11 +129,15 @@ impl NamespaceWatch {
         }
 
         let tenants = events(namespaced_api(&self.client, namespace), config());
+        let tenants = self.tenant_index.follow(tenants);
         let (all_stores, tenant_trigger) = (stores.clone(), trigger.clone());
         let affected = move |tenant: &ParsedTenant| {
             let (namespace, reference) = reference_to(tenant);
             tenant_trigger.tenant(&namespace, &reference);
-            users_of(&all_stores, |of, used| of == namespace && *used == reference)
+            let mut affected =
+                users_of(&all_stores, |of, used| of == namespace && *used == reference);
+            affected.extend(with_credentials_as_target(&all_stores, tenant, &namespace));
+            affected
         };
         let (store, tenant_trigger, rotations) =
             (feed.tenants.clone(), trigger.clone(), everything());

@@ -9,7 +9,7 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 
-use super::{super::object_key::ObjectKey, index::Index};
+use super::{super::object_key::ObjectKey, index::Index, tenant_index::TenantIndex};
 use crate::api::{
     AnyTenant, ClientSecretRotation, Labels, ParsedClusterTenant, ParsedRotation, ParsedTenant,
     TenantKind, TenantRef,
@@ -28,9 +28,13 @@ pub(crate) struct Stores {
     pub(super) rotations: Vec<Store<ParsedRotation>>,
     pub(super) indexes: Vec<Index>,
     pub(super) tenants: Vec<Store<ParsedTenant>>,
+    pub(super) tenant_indexes: Vec<TenantIndex>,
     pub(super) secrets: Vec<Store<SecretMetadata>>,
+    /// Where the credentials of ClusterAuth0Tenants are.
+    pub(crate) operator_namespace: String,
     /// Where ClusterAuth0Tenants may be used.
     pub(super) cluster_tenants: Option<Store<ParsedClusterTenant>>,
+    pub(super) cluster_tenant_index: Option<TenantIndex>,
     /// Where the labels of namespaces matter.
     pub(super) namespaces: Option<Store<NamespaceMetadata>>,
 }
@@ -68,6 +72,35 @@ impl Stores {
         let namespaced = self.tenants.iter().flat_map(Store::state).map(AnyTenant::Namespaced);
         let cluster = self.cluster_tenants.iter().flat_map(Store::state).map(AnyTenant::Cluster);
         namespaced.chain(cluster).collect()
+    }
+
+    /// Returns the tenants of both kinds whose credentials are in this Secret.
+    pub(crate) fn tenants_with_credentials(&self, secret: &ObjectKey) -> Vec<AnyTenant> {
+        let keys = self.tenant_indexes.iter().flat_map(|index| index.with_credentials(secret));
+        let namespaced = keys.filter_map(|key| self.tenant_of(TenantKind::Auth0Tenant, &key));
+        let mut tenants: Vec<AnyTenant> = namespaced.collect();
+        if secret.namespace == self.operator_namespace {
+            let secret = ObjectKey::new("", &secret.name);
+            let index = self.cluster_tenant_index.iter();
+            let keys = index.flat_map(|index| index.with_credentials(&secret));
+            tenants.extend(
+                keys.filter_map(|key| self.tenant_of(TenantKind::ClusterAuth0Tenant, &key)),
+            );
+        }
+        tenants
+    }
+
+    /// Returns the tenants of both kinds that call this origin.
+    pub(crate) fn tenants_calling(&self, origin: &str) -> Vec<AnyTenant> {
+        let keys = self.tenant_indexes.iter().flat_map(|index| index.calling(origin));
+        let namespaced = keys.filter_map(|key| self.tenant_of(TenantKind::Auth0Tenant, &key));
+        let keys = self.cluster_tenant_index.iter().flat_map(|index| index.calling(origin));
+        let cluster = keys.filter_map(|key| self.tenant_of(TenantKind::ClusterAuth0Tenant, &key));
+        namespaced.chain(cluster).collect()
+    }
+
+    fn tenant_of(&self, kind: TenantKind, key: &ObjectKey) -> Option<AnyTenant> {
+        self.tenant(&key.namespace, &TenantRef { kind, name: key.name.clone() })
     }
 
     /// Returns the tenant that a resource of `namespace` refers to.
