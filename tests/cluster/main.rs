@@ -40,6 +40,8 @@ mod crd_check;
 // Permissions.
 mod unauthorized_access;
 mod adoption;
+mod ownership;
+mod credentials_target;
 mod rbac;
 mod rbac_audit;
 mod selected_namespaces;

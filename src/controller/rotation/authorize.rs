@@ -75,7 +75,7 @@ pub(super) async fn authorize(reconciliation: &mut Reconciliation<'_>) -> Result
     let controller = reconciliation.controller;
     if let Some(conflict) = ownership::conflicting(&reconciliation.resource, controller) {
         let ownership::Conflict { rejection, owner } = conflict;
-        tracing::info!(namespace, name, %owner, reason = %rejection.reason, "another resource owns it");
+        tracing::info!(namespace, name, %owner, reason = %rejection.reason, "rejected in favor of another resource");
         reconciliation.authorization.conflict = Some(rejection);
         reconciliation.authorization.is_claimed = true;
     }

@@ -39,8 +39,8 @@ struct TargetFacts<'a> {
     tenant: TenantId,
     /// The origin that this tenant calls.
     origin: Option<&'a str>,
-    /// The client ID in the Secret when the operator last authenticated with it.
-    last_client_id: Option<String>,
+    /// Whether this process has seen it published by the resource.
+    was_published: bool,
 }
 
 /// Result of a check of a target Secret.
@@ -60,7 +60,11 @@ pub(super) async fn check(
 ) -> Result<TargetCheck, Error> {
     let tenants = &reconciliation.controller.tenants;
     let uses = tenants.credentials_uses(&target_key(reconciliation));
-    let mut check = check_target(&uses, &facts(reconciliation));
+    let facts = facts(reconciliation);
+    let mut check = check_target(&uses, &facts);
+    if facts.is_published() {
+        note_published(reconciliation);
+    }
     if check.conflict.is_none() && !check.is_own_credentials {
         check.conflict = match check_client(reconciliation, tenant, RECONCILE_MAX_AGE).await {
             Ok(conflict) => conflict,
@@ -116,6 +120,12 @@ pub(super) fn version(
     versions.collect::<Vec<_>>().join("\n")
 }
 
+/// Remembers that the resource has published its client in the target Secret.
+pub(super) fn note_published(reconciliation: &Reconciliation<'_>) {
+    let target = reconciliation.resource.spec.target.name.clone();
+    reconciliation.with_state(|state| state.published_target = Some(target));
+}
+
 fn reject(conflict: Option<Rejection>) -> Result<(), Error> {
     match conflict {
         Some(rejection) => Err(Error::Rejected(rejection)),
@@ -130,7 +140,7 @@ fn target_key(reconciliation: &Reconciliation<'_>) -> ObjectKey {
 
 fn facts<'r>(reconciliation: &'r Reconciliation<'_>) -> TargetFacts<'r> {
     let resource = &reconciliation.resource;
-    let tenants = &reconciliation.controller.tenants;
+    let target = Some(&resource.spec.target.name);
     let origin = match &reconciliation.tenant {
         Ok(tenant) => tenant.origin.as_deref(),
         Err(_) => None,
@@ -140,15 +150,16 @@ fn facts<'r>(reconciliation: &'r Reconciliation<'_>) -> TargetFacts<'r> {
         secret: reconciliation.target.snapshot(),
         tenant: TenantId::referenced(&reconciliation.key.namespace, &resource.spec.tenant_ref),
         origin,
-        last_client_id: tenants.last_client_id_in(&target_key(reconciliation)),
+        was_published: reconciliation
+            .with_state(|state| state.published_target.as_ref() == target),
     }
 }
 
 impl TargetFacts<'_> {
     /// Returns whether this resource has published its client in the Secret, and no other client of
-    /// the API server has replaced it since.
+    /// the API server has replaced it since. One that was deleted is restored.
     fn is_published(&self) -> bool {
-        let Some(secret) = self.secret else { return false };
+        let Some(secret) = self.secret else { return self.was_published };
         let owned = secret.owned();
         let is_owner = owned.annotations.contains(OWNER_ANNOTATION)
             && secret.owner() == Some(self.resource.name_any().as_str());
@@ -162,15 +173,8 @@ impl TargetFacts<'_> {
     }
 
     /// Returns whether the Secret holds the credentials of this resource's client.
-    fn holds_client(&self, is_used_by_tenant: bool) -> bool {
-        match self.secret {
-            Some(secret) => self.has_client(secret, "client_id"),
-            // A deleted Secret is restored for the client that was in it.
-            None => {
-                let last = self.last_client_id.as_deref();
-                is_used_by_tenant && last == Some(self.resource.spec.client_id.as_str())
-            }
-        }
+    fn holds_client(&self) -> bool {
+        self.secret.is_some_and(|secret| self.has_client(secret, "client_id"))
     }
 }
 
@@ -190,7 +194,7 @@ fn check_target(uses: &[CredentialsUse], facts: &TargetFacts<'_>) -> TargetCheck
     let is_foreign =
         |used: &&CredentialsUse| used.is_private_key || used.origin.as_deref() != facts.origin;
     let foreign = match uses.iter().find(is_foreign) {
-        None if !facts.holds_client(is_used_by_tenant) => Some(first),
+        None if !facts.holds_client() => Some(first),
         foreign => foreign,
     };
     match foreign {
@@ -316,14 +320,14 @@ mod tests {
         uses: &[CredentialsUse],
         resource: &ClientSecretRotation,
         secret: Option<&Snapshot>,
-        last_client_id: Option<&str>,
+        was_published: bool,
     ) -> (bool, bool) {
         let facts = TargetFacts {
             resource,
             secret,
             tenant: tenant("acme"),
             origin: Some(ACME),
-            last_client_id: last_client_id.map(str::to_owned),
+            was_published,
         };
         let TargetCheck { conflict, is_own_credentials } = check_target(uses, &facts);
         (conflict.is_some(), is_own_credentials)
@@ -339,25 +343,25 @@ mod tests {
         let user = |client| secret(client, "", "kubectl");
         let acme = [used_by("acme", ACME)];
         let other = [used_by("other", ACME)];
-        assert_eq!(check(&[], &app, Some(&user("d")), None), FREE);
-        assert_eq!(check(&acme, &app, Some(&user("c")), None), OWN);
-        assert_eq!(check(&acme, &app, Some(&user("d")), None), REJECTED);
-        assert_eq!(check(&other, &app, Some(&user("c")), None), FREE);
-        assert_eq!(check(&other, &app, Some(&user("d")), None), REJECTED);
+        assert_eq!(check(&[], &app, Some(&user("d")), false), FREE);
+        assert_eq!(check(&acme, &app, Some(&user("c")), false), OWN);
+        assert_eq!(check(&acme, &app, Some(&user("d")), false), REJECTED);
+        assert_eq!(check(&other, &app, Some(&user("c")), false), FREE);
+        assert_eq!(check(&other, &app, Some(&user("d")), false), REJECTED);
         let fake = [used_by("acme", ACME), used_by("fake", FAKE)];
-        assert_eq!(check(&fake, &app, Some(&user("c")), None), REJECTED);
+        assert_eq!(check(&fake, &app, Some(&user("c")), false), REJECTED);
         let key = CredentialsUse { is_private_key: true, ..used_by("acme", ACME) };
-        assert_eq!(check(&[key], &app, Some(&user("c")), None), REJECTED);
+        assert_eq!(check(&[key], &app, Some(&user("c")), false), REJECTED);
     }
 
     #[test]
-    fn credentials_that_do_not_exist_are_the_target_of_the_client_that_was_in_them() {
+    fn credentials_that_do_not_exist_are_the_target_of_the_resource_that_published_them() {
         let app = resource(json!({}));
         let (acme, other) = ([used_by("acme", ACME)], [used_by("other", ACME)]);
-        assert_eq!(check(&acme, &app, None, Some("c")), OWN);
-        assert_eq!(check(&acme, &app, None, Some("d")), REJECTED);
-        assert_eq!(check(&acme, &app, None, None), REJECTED);
-        assert_eq!(check(&other, &app, None, Some("c")), REJECTED);
+        assert_eq!(check(&acme, &app, None, true), OWN);
+        assert_eq!(check(&other, &app, None, true), FREE);
+        assert_eq!(check(&acme, &app, None, false), REJECTED);
+        assert_eq!(check(&other, &app, None, false), REJECTED);
     }
 
     #[test]
@@ -365,8 +369,8 @@ mod tests {
         let app = resource(json!({}));
         let uses = [used_by("other", ACME), used_by("fake", FAKE)];
         let published = secret("c", "app", crate::api::FIELD_MANAGER);
-        assert_eq!(check(&uses, &app, Some(&published), None), FREE);
-        assert_eq!(check(&[used_by("acme", ACME)], &app, Some(&published), None), OWN);
+        assert_eq!(check(&uses, &app, Some(&published), false), FREE);
+        assert_eq!(check(&[used_by("acme", ACME)], &app, Some(&published), false), OWN);
         // Forged by someone else, published for another resource or another client.
         for (client, owner, manager) in [
             ("c", "app", "kubectl"),
@@ -374,7 +378,7 @@ mod tests {
             ("d", "app", crate::api::FIELD_MANAGER),
         ] {
             let secret = secret(client, owner, manager);
-            assert_eq!(check(&uses, &app, Some(&secret), None), REJECTED, "{client} {owner}");
+            assert_eq!(check(&uses, &app, Some(&secret), false), REJECTED, "{client} {owner}");
         }
     }
 
@@ -385,7 +389,7 @@ mod tests {
         for target in [json!({ "keys": { "current": "x" } }), json!({ "deletionPolicy": "Delete" })]
         {
             let app = resource(target);
-            assert_eq!(check(&uses, &app, Some(&user), None), (true, true));
+            assert_eq!(check(&uses, &app, Some(&user), false), (true, true));
         }
     }
 

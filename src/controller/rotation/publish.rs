@@ -70,6 +70,7 @@ pub(super) async fn publish(
     };
     failpoint!("after-publish");
     record_publication(reconciliation, publication);
+    credentials_guard::note_published(reconciliation);
     let keys = &reconciliation.resource.spec.target.keys;
     reconciliation.target.last_written = Some(publication.clone());
     reconciliation.target.values = written.values(keys);

@@ -25,6 +25,8 @@ pub(super) struct RotationState {
     pub(super) metadata: Option<CachedMetadata>,
     /// The tenant's last domain, for a response that is published when the tenant is gone.
     pub(super) domain: Option<String>,
+    /// The name of the last target Secret that the resource was seen to have published.
+    pub(super) published_target: Option<String>,
     /// The tenant's version when a reconcile last had nothing left to do.
     pub(super) tenant_version: Option<String>,
     /// The client in the last list of the tenant's clients.

@@ -135,11 +135,6 @@ impl TenantRegistry {
         found.try_next().await
     }
 
-    /// Returns the client ID in a credentials Secret when this process last read it.
-    pub(crate) fn last_client_id_in(&self, secret: &ObjectKey) -> Option<String> {
-        self.known_clients.lock().get(secret)?.client_id.clone()
-    }
-
     async fn client_id_in(
         &self,
         secret: &ObjectKey,
