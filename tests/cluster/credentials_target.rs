@@ -99,7 +99,10 @@ async fn credentials_of_another_tenant_are_no_target() {
     user.wait_until_stalled("other-keys", "CredentialsTarget").await;
     assert_eq!([data(&fixture, secrets[0]).await, data(&fixture, secrets[1]).await], before);
     // The client's own credentials still are a target.
-    user.apply_rotation_of("own", MANAGER, adopt(secrets[0], "acme")).await;
+    let own = json!({ "target": { "name": secrets[0], "adopt": true } });
+    user.apply_rotation_of("own", MANAGER, own).await;
+    user.wait_until_rotated("own", 1).await;
+    user.request("own", "rotate/now").await;
     user.wait_until_rotated("own", 2).await;
     fixture.finish().await;
 }
@@ -191,7 +194,7 @@ async fn management_client_of_any_tenant_is_rotated_in_its_credentials_only() {
     crate::tenant_status::wait_for_tenant_reason(&shop, "fake", "Usable").await;
     fixture.simulator.add_client(auth0::application("free")).unwrap();
     user.apply_rotation_of("free", "free", rotate).await;
-    user.wait_until_rotated("free", 1).await;
+    user.wait_until_rotated("free", 2).await;
     fixture.finish().await;
 }
 

@@ -185,8 +185,8 @@ async fn restarted_operator_knows_the_owner() {
     user.try_apply_tenant("real", tenant_at(&fixture.simulator, json!({}))).await.unwrap();
     user.apply_rotation_of("victim-1", "victim-1", of_tenant("real")).await;
     user.wait_until_stalled("victim-1", "ClientClaimed").await;
-    for namespace in [&shop, &mallory] {
-        let name = if namespace.namespace == "shop" { "acme" } else { "real" };
+    for (namespace, name) in [(&shop, "acme"), (&mallory, "real")] {
+        wait_for_tenant_reason(namespace, name, "Usable").await;
         let tenant = namespace.api::<Auth0Tenant>().get(name).await.unwrap();
         let origin = tenant.status.unwrap().origin;
         assert_eq!(origin.as_deref(), Some(fixture.simulator.url()), "{name}");

@@ -65,7 +65,9 @@ pub(super) async fn check(
     if facts.is_published() {
         note_published(reconciliation);
     }
-    if check.conflict.is_none() && !check.is_own_credentials {
+    let has_response = reconciliation.with_state(|state| state.unpublished_response.is_some());
+    // A response goes before any other call.
+    if check.conflict.is_none() && !check.is_own_credentials && !has_response {
         check.conflict = match check_client(reconciliation, tenant, RECONCILE_MAX_AGE).await {
             Ok(conflict) => conflict,
             // The check before a change reports it.
