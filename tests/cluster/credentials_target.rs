@@ -188,7 +188,8 @@ async fn management_client_of_any_tenant_is_rotated_in_its_credentials_only() {
     }
     // What is no management client any more is an ordinary client, and a tenant at another host makes
     // no client one.
-    let fake = auth0::tenant().client(ClientSeed::new("free").scopes(SCOPES)).start().await.unwrap();
+    let fake =
+        auth0::tenant().client(ClientSeed::new("free").scopes(SCOPES)).start().await.unwrap();
     write_credentials(&shop, "fake-management", &fake, "free").await;
     shop.try_apply_tenant("fake", tenant_at(&fake, "fake-management")).await.unwrap();
     crate::tenant_status::wait_for_tenant_reason(&shop, "fake", "Usable").await;

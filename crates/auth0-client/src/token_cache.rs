@@ -145,8 +145,10 @@ impl TokenCache {
     }
 
     fn note_rejection(&self, error: &Error) {
-        let is_rejection =
-            matches!(error, Error::CredentialsRejected | Error::KeyRejected | Error::TokenForbidden);
+        let is_rejection = matches!(
+            error,
+            Error::CredentialsRejected | Error::KeyRejected | Error::TokenForbidden
+        );
         let mut authentication = self.authentication.lock();
         if is_rejection && *authentication == Authentication::Unknown {
             *authentication = Authentication::Rejected;

@@ -65,7 +65,9 @@ pub(super) async fn authorize(reconciliation: &mut Reconciliation<'_>) -> Result
         reconciliation.authorization.denied = match &tenant.permission {
             Permission::Granted => None,
             Permission::Denied(rejection) => Some(rejection.clone()),
-            Permission::ByMetadata(wanted) => check_metadata(reconciliation, tenant, wanted).await?,
+            Permission::ByMetadata(wanted) => {
+                check_metadata(reconciliation, tenant, wanted).await?
+            }
         };
         if reconciliation.authorization.denied.is_none() {
             prove_origin(reconciliation, tenant).await;

@@ -152,8 +152,7 @@ fn facts<'r>(reconciliation: &'r Reconciliation<'_>) -> TargetFacts<'r> {
         secret: reconciliation.target.snapshot(),
         tenant: TenantId::referenced(&reconciliation.key.namespace, &resource.spec.tenant_ref),
         origin,
-        was_published: reconciliation
-            .with_state(|state| state.published_target.as_ref() == target),
+        was_published: reconciliation.with_state(|state| state.published_target.as_ref() == target),
     }
 }
 
@@ -213,9 +212,7 @@ fn check_target(uses: &[CredentialsUse], facts: &TargetFacts<'_>) -> TargetCheck
 fn other_client(target: &TargetSpec, used: &CredentialsUse) -> Rejection {
     let TenantId { kind, name, .. } = &used.tenant;
     let tenant = match kind {
-        TenantKind::Auth0Tenant => {
-            describe_tenant(&TenantRef { kind: *kind, name: name.clone() })
-        }
+        TenantKind::Auth0Tenant => describe_tenant(&TenantRef { kind: *kind, name: name.clone() }),
         TenantKind::ClusterAuth0Tenant => "a ClusterAuth0Tenant".to_owned(),
     };
     Rejection::new(

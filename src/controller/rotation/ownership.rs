@@ -39,10 +39,7 @@ pub(super) fn conflicting(
 }
 
 /// Returns whether another resource, in any namespace, names the same client.
-pub(super) fn has_rivals(
-    resource: &ClientSecretRotation,
-    controller: &RotationController,
-) -> bool {
+pub(super) fn has_rivals(resource: &ClientSecretRotation, controller: &RotationController) -> bool {
     let sharing = controller.context.stores.sharing(resource);
     sharing.iter().filter_map(|other| other.0.as_ref().ok()).any(|other| {
         other.uid() != resource.uid() && other.spec.client_id == resource.spec.client_id
@@ -445,8 +442,7 @@ mod tests {
     #[test]
     fn rule_of_a_cluster_tenant_takes_precedence_over_a_namespaced_tenant() {
         let claimed = Some(Reason::ClientClaimed);
-        let squatter =
-            || resource("a/squatter", 1, "c", "t").with_status(json!({ "current": 3 }));
+        let squatter = || resource("a/squatter", 1, "c", "t").with_status(json!({ "current": 3 }));
         let granted = |grant| resource("b/new", 2, "c", "t").of_cluster_tenant("shared", grant);
         assert_eq!(reasons(&[squatter(), granted(Grant::Rule)]), [claimed, None]);
         // Without the rule, the one that works keeps the client.

@@ -131,7 +131,10 @@ impl TenantRegistry {
             let found = self.client_id_in(&secret, max_age).await?;
             Ok::<_, Error>((found.as_deref() == Some(client_id)).then_some(secret))
         });
-        let mut found = reads.buffer_unordered(CONCURRENT_READS).try_filter_map(async |found| Ok(found)).boxed();
+        let mut found = reads
+            .buffer_unordered(CONCURRENT_READS)
+            .try_filter_map(async |found| Ok(found))
+            .boxed();
         found.try_next().await
     }
 

@@ -84,8 +84,7 @@ impl ClusterWatch {
         let affected = move |tenant: &ParsedClusterTenant| {
             tenant_trigger.tenant("", &reference_to(tenant));
             let name = tenant.name_any();
-            let mut affected =
-                cluster_users_of(&all_stores, |_, reference| reference.name == name);
+            let mut affected = cluster_users_of(&all_stores, |_, reference| reference.name == name);
             let namespace = &all_stores.operator_namespace;
             affected.extend(with_credentials_as_target(&all_stores, tenant, namespace));
             affected
