@@ -261,7 +261,9 @@ pub enum Initial {
     validation = Rule::new("!has(self.annotations) || self.annotations.all(key, key.size() <= 317 && key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$'))")
         .message("target.annotations: keys must be valid Kubernetes annotation keys"),
     validation = Rule::new("self.template.all(key, key.matches('^([-_a-zA-Z0-9]|\\\\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]{0,251}$'))")
-        .message("target.template: a key may contain only letters, digits, '-', '_' and '.'")
+        .message("target.template: a key may contain only letters, digits, '-', '_' and '.'"),
+    validation = Rule::new("(self.template.map(key, key.size() + bytes(self.template[key]).size()) + (has(self.labels) ? self.labels.map(key, key.size() + self.labels[key].size()) : []) + (has(self.annotations) ? self.annotations.map(key, key.size() + bytes(self.annotations[key]).size()) : [])).sum() <= 32768")
+        .message("target: template, labels and annotations are larger than 32 KiB together; shorten them")
 )]
 pub struct TargetSpec {
     /// Name of the Secret, in the same namespace. Immutable.

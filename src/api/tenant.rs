@@ -73,6 +73,10 @@ pub struct Auth0TenantSpec {
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+#[x_kube(
+    validation = Rule::new("!has(self.allow) || self.allow.map(rule, has(rule.clientIds) ? rule.clientIds.map(id, id.size()).sum() : 0).sum() <= 16384")
+        .message("allow: the client IDs are larger than 16 KiB together; use patterns or clientMetadata")
+)]
 pub struct ClusterAuth0TenantSpec {
     /// Access to the Management API of the tenant.
     #[serde(flatten)]
@@ -104,7 +108,8 @@ pub struct TenantAccess {
     pub endpoint: Option<String>,
     /// Certificate authorities to trust for this tenant, in PEM. Defaults to those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 262_144))]
+    #[schemars(length(max = 49_152))]
+    #[x_kube(validation = Rule::new("bytes(self).size() <= 49152").message("caBundle is larger than 48 KiB; keep only the certificate authorities of this tenant"))]
     pub ca_bundle: Option<String>,
     /// Credentials of the application with which the operator calls the Management API.
     pub credentials: CredentialsSpec,

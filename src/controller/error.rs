@@ -4,10 +4,13 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rotation::{ErrorClass, Failure, Reason, Rejection};
+use rotation::{ErrorClass, Failure, Reason, Rejection, bounded};
 
 /// Longest text of the API server that a message quotes, in characters.
 const QUOTE_LIMIT: usize = 300;
+
+/// Longest reason of the API server in characters. An admission webhook can return any text.
+const REASON_LIMIT: usize = 64;
 
 /// Why a reconcile stopped. Messages are for users: they say what is wrong and, where a user has to
 /// act, what to do. They are the same at every retry, so that a retry writes no new status.
@@ -45,6 +48,16 @@ pub(crate) enum Error {
          stop it"
     )]
     TargetContested(String),
+    /// The object's budget of writes to the API server is used up.
+    #[error(
+        "something changes this object, its target Secret or its tenant all the time, and the operator \
+         has made as many writes for it as it makes per hour; it continues at a lower rate. Find out \
+         from managedFields what that is, and stop it"
+    )]
+    WriteLimited {
+        /// When there is room for the next write.
+        until: DateTime<Utc>,
+    },
     /// The objects that were read are out of date.
     #[error("{0}")]
     Conflict(&'static str),
@@ -101,7 +114,7 @@ impl KubeFailure {
                 code @ (429 | 500..) => Self::Unavailable(code),
                 code => Self::Rejected {
                     code,
-                    reason: status.reason.clone(),
+                    reason: bounded(&status.reason, REASON_LIMIT),
                     message: shorten(&status.message),
                 },
             },
@@ -132,6 +145,7 @@ impl Error {
             Self::Kube { failure, .. } => failure.class(),
             Self::Rejected(_) => ErrorClass::Invalid,
             Self::CrdOutdated => ErrorClass::Fatal,
+            Self::WriteLimited { until } => ErrorClass::Throttled { until: *until },
             Self::TenantMissing(_)
             | Self::TenantChanged(_)
             | Self::TargetContested(_)
@@ -150,6 +164,7 @@ impl Error {
             Self::CrdOutdated => Reason::CrdOutdated,
             Self::TenantMissing(_) => Reason::TenantMissing,
             Self::TargetContested(_) => Reason::TargetContested,
+            Self::WriteLimited { .. } => Reason::WriteLimited,
             Self::TenantChanged(_) | Self::Conflict(_) | Self::OutcomeUnknown(_) => {
                 Reason::Conflict
             }
@@ -190,7 +205,7 @@ impl From<&Error> for Failure {
 }
 
 fn shorten(message: &str) -> String {
-    message.chars().take(QUOTE_LIMIT).collect()
+    bounded(message, QUOTE_LIMIT)
 }
 
 /// Returns how long to wait after the `failures`-th failure in a row. The wait doubles up to a

@@ -15,9 +15,6 @@ use rotation::EventRecord;
 use super::kube_call::kube_call;
 use crate::api::FIELD_MANAGER;
 
-/// Longest note of an Event in characters; the API server takes 1,024 bytes.
-const NOTE_LIMIT: usize = 1000;
-
 /// Publishes Events. Each is an object of its own: a series would keep only the first note.
 pub(crate) struct EventRecorder {
     client: Client,
@@ -61,7 +58,7 @@ impl EventRecorder {
             type_: Some(type_.to_owned()),
             reason: Some(record.reason.to_string()),
             action: Some("Reconcile".to_owned()),
-            note: Some(record.message.chars().take(NOTE_LIMIT).collect()),
+            note: Some(record.message.clone()),
             regarding: Some(regarding.clone()),
             reporting_controller: Some(format!("auth0-rotator.dev/{FIELD_MANAGER}")),
             reporting_instance: Some(self.instance.clone()),

@@ -21,6 +21,7 @@ mod queue;
 mod events;
 mod collector;
 mod state;
+mod write_budget;
 mod server_time;
 mod kube_call;
 mod error;

@@ -26,6 +26,9 @@ mod responses;
 mod rate_limit;
 mod network;
 mod request_counts;
+mod memory;
+mod write_limits;
+mod copied_text;
 
 // Crashes, replicas and startup.
 #[cfg(feature = "failpoints")]

@@ -1,6 +1,6 @@
 //! Validation of specs by the API server and the operator.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use auth0_rotator::api::ClientSecretRotation;
 use kube::{
@@ -15,7 +15,7 @@ use testkit::fixture::Fixture;
 #[tokio::test]
 async fn api_server_rejects_invalid_manifests() {
     let fixture = Fixture::without_operator().await;
-    let cases: [(&str, Value, &str); 23] = [
+    let cases: [(&str, Value, &str); 26] = [
         ("an empty client ID", json!({ "clientId": "" }), "clientId"),
         ("a client ID with a space", json!({ "clientId": "a b" }), "clientId"),
         ("no tenant", json!({ "tenantRef": null }), "tenantRef"),
@@ -63,6 +63,21 @@ async fn api_server_rejects_invalid_manifests() {
         ("a key of dots", json!({ "target": { "keys": { "current": "..x" } } }), "current"),
         ("an invalid label", json!({ "target": { "labels": { "x": "not valid !" } } }), "label"),
         ("an unknown strategy", json!({ "strategy": "Yolo" }), "Staged"),
+        (
+            "large templates",
+            json!({ "target": { "template": { "a": "x".repeat(16_384), "b": "x".repeat(16_384) } } }),
+            "larger than 32 KiB together",
+        ),
+        (
+            "templates of long characters",
+            json!({ "target": { "template": { "a": "€".repeat(12_000) } } }),
+            "larger than 32 KiB together",
+        ),
+        (
+            "large annotations",
+            json!({ "target": { "annotations": large_annotations() } }),
+            "larger than 32 KiB together",
+        ),
     ];
     for (case, overrides, expected) in cases {
         let message = match fixture.try_apply_rotation("shop", overrides).await {
@@ -77,6 +92,26 @@ async fn api_server_rejects_invalid_manifests() {
         (json!({ "target": { "name": "other" } }), "can't be changed"),
     ] {
         let error = fixture.try_apply_rotation("shop", overrides).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    fixture.finish().await;
+}
+
+fn large_annotations() -> BTreeMap<String, String> {
+    (0..9).map(|number| (format!("example.com/{number}"), "x".repeat(4096))).collect()
+}
+
+#[tokio::test]
+async fn api_server_rejects_a_large_ca_bundle() {
+    let fixture = Fixture::without_operator().await;
+    for (bundle, expected) in
+        [("x".repeat(50_000), "49152"), ("€".repeat(20_000), "larger than 48 KiB")]
+    {
+        let spec = json!({
+            "domain": "acme.eu.auth0.com", "caBundle": bundle,
+            "credentials": { "clientSecret": { "secretRef": { "name": "m" } } },
+        });
+        let error = fixture.try_apply_tenant("large", spec).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
     fixture.finish().await;

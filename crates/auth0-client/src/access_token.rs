@@ -22,6 +22,13 @@ pub const READ_CLIENT_KEYS: &str = "read:client_keys";
 /// Another scope that allows to read client secrets.
 const READ_CLIENT_CREDENTIALS: &str = "read:client_credentials";
 
+/// Scopes that are used. A token can have hundreds of others, which are not kept.
+const USED_SCOPES: [&str; 4] =
+    [UPDATE_CLIENT_KEYS, READ_CLIENTS, READ_CLIENT_KEYS, READ_CLIENT_CREDENTIALS];
+
+/// Upper bound for the length of a token in bytes. Servers reject longer headers.
+const MAX_LENGTH: usize = 32 * 1024;
+
 /// Upper bound for a token's lifetime in seconds. Auth0's default is one day.
 const MAX_LIFETIME: i64 = 30 * 86_400;
 
@@ -36,7 +43,8 @@ const SCOPES_VALID_FOR: TimeDelta = TimeDelta::minutes(2);
 #[derive(Clone, Debug)]
 pub(crate) struct AccessToken {
     value: SecretString,
-    scopes: Vec<String>,
+    /// Those of [`USED_SCOPES`] that it has.
+    scopes: Vec<&'static str>,
     fetched_at: DateTime<Utc>,
     /// When to fetch the next token. This is earlier than the expiry.
     renew_at: DateTime<Utc>,
@@ -59,11 +67,12 @@ impl AccessToken {
     ) -> Result<Self, Error> {
         let TokenBody { access_token: value, expires_in, scope } = response.json()?;
         let text = value.expose_secret();
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let is_too_long = text.len() > MAX_LENGTH;
+        if text.is_empty() || is_too_long || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::InvalidResponse(InvalidResponse::UnexpectedBody));
         }
         let lifetime = expires_in.unwrap_or(86_400).clamp(0, MAX_LIFETIME);
-        let scopes = scope.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+        let scopes = used_scopes(&scope.unwrap_or_default());
         Ok(Self { value, scopes, fetched_at: now, renew_at: now + renewal_delay(lifetime) })
     }
 
@@ -71,12 +80,12 @@ impl AccessToken {
         self.value.expose_secret()
     }
 
-    pub(crate) fn scopes(&self) -> &[String] {
+    pub(crate) fn scopes(&self) -> &[&'static str] {
         &self.scopes
     }
 
     pub(crate) fn has_scope(&self, scope: &str) -> bool {
-        self.scopes.iter().any(|granted| granted == scope)
+        self.scopes.contains(&scope)
     }
 
     /// Returns true if the token has the scope or one that includes it. Scopes for reading secrets
@@ -107,6 +116,12 @@ impl AccessToken {
         let (one, two) = (self.expose().as_bytes(), other.expose().as_bytes());
         one.ct_eq(two).into()
     }
+}
+
+/// Returns those of the granted scopes that are used.
+fn used_scopes(granted: &str) -> Vec<&'static str> {
+    let is_granted = |used: &&str| granted.split_whitespace().any(|scope| scope == *used);
+    USED_SCOPES.into_iter().filter(is_granted).collect()
 }
 
 /// Returns nine tenths of the lifetime, but leaves at least one minute before the expiry, or half of
@@ -209,6 +224,14 @@ pub(crate) fn is_credential_rejection(response: &HttpResponse) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keeps_only_scopes_that_are_used() {
+        let others = "a ".repeat(100_000);
+        let granted = format!("{others}{READ_CLIENTS} {UPDATE_CLIENT_KEYS} {others}");
+        assert_eq!(used_scopes(&granted), [UPDATE_CLIENT_KEYS, READ_CLIENTS]);
+        assert_eq!(used_scopes(""), <[&str; 0]>::default());
+    }
 
     #[test]
     fn renews_token_before_expiry() {

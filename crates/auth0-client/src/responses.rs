@@ -13,6 +13,12 @@ use crate::{
     transport::HttpResponse,
 };
 
+/// Upper bound for the entries of a client's metadata. Auth0 allows ten.
+const MAX_METADATA_ENTRIES: usize = 100;
+
+/// Upper bound for a key or a value of a client's metadata in bytes. Auth0 allows 255 characters.
+const MAX_METADATA_LENGTH: usize = 4 * 255;
+
 #[derive(Deserialize)]
 struct ClientBody {
     client_id: String,
@@ -68,8 +74,10 @@ impl ClientBody {
         };
         let algorithm = self.jwt_configuration.and_then(|configuration| configuration.alg);
         let mut metadata = BTreeMap::new();
-        for (key, value) in self.client_metadata.into_iter().flatten() {
-            if let Value::String(text) = value {
+        for (key, value) in self.client_metadata.into_iter().flatten().take(MAX_METADATA_ENTRIES) {
+            if let Value::String(text) = value
+                && key.len().max(text.len()) <= MAX_METADATA_LENGTH
+            {
                 metadata.insert(key, text);
             }
         }

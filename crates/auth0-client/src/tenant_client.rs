@@ -68,8 +68,8 @@ impl TenantClient {
         self.transport.rate_limiter().blocked_by(Api::Management)
     }
 
-    /// Returns the scopes of the cached token. Fetches a token if there is none, or if a required
-    /// scope is missing and may have been granted since.
+    /// Returns those scopes of the cached token that this crate uses. Fetches a token if there is
+    /// none, or if a required scope is missing and may have been granted since.
     ///
     /// # Errors
     /// Fails if no token can be fetched.
@@ -80,7 +80,7 @@ impl TenantClient {
                 required.iter().all(|scope| token.has_scope(scope))
             })
             .await?;
-        Ok(token.scopes().to_vec())
+        Ok(token.scopes().iter().copied().map(str::to_owned).collect())
     }
 
     /// Returns whether the endpoint has issued a token to this client. Does not call Auth0.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::reason::Reason;
+use crate::{reason::Reason, text::bounded};
 
 /// Condition types.
 pub mod condition_types {
@@ -65,7 +65,8 @@ impl From<bool> for ConditionStatus {
 pub const MESSAGE_LIMIT: usize = 1024;
 
 impl Condition {
-    /// Returns a condition that transitions at `now`. The message is cut at [`MESSAGE_LIMIT`].
+    /// Returns a condition that transitions at `now`. The message is put on one line and cut at
+    /// [`MESSAGE_LIMIT`].
     pub fn new(
         type_: &str,
         status: impl Into<ConditionStatus>,
@@ -78,7 +79,7 @@ impl Condition {
             type_: type_.to_owned(),
             status: status.into(),
             reason: reason.as_str().to_owned(),
-            message: message.chars().take(MESSAGE_LIMIT).collect(),
+            message: bounded(message, MESSAGE_LIMIT),
             observed_generation,
             last_transition_time: now,
         }

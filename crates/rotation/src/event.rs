@@ -5,7 +5,11 @@ use crate::{
     condition::{ConditionStatus, condition_types, find_condition, is_condition_true},
     reason::Reason,
     status::{Cause, HistoryEntry, Outcome, Phase, Rotation, Status},
+    text::bounded_bytes,
 };
+
+/// Maximum length of the message of an Event in bytes, which the API server enforces.
+pub const EVENT_MESSAGE_LIMIT: usize = 1024;
 
 /// A transition to publish as an Event and to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +24,16 @@ pub struct EventRecord {
 
 impl EventRecord {
     fn normal(reason: Reason, message: impl Into<String>) -> Self {
-        Self { is_warning: false, reason, message: message.into() }
+        Self::new(false, reason, &message.into())
     }
 
     fn warning(reason: Reason, message: impl Into<String>) -> Self {
-        Self { is_warning: true, reason, message: message.into() }
+        Self::new(true, reason, &message.into())
+    }
+
+    /// Returns a record whose message is on one line and cut at [`EVENT_MESSAGE_LIMIT`].
+    pub fn new(is_warning: bool, reason: Reason, message: &str) -> Self {
+        Self { is_warning, reason, message: bounded_bytes(message, EVENT_MESSAGE_LIMIT) }
     }
 }
 

@@ -23,6 +23,7 @@ mod condition;
 mod error;
 mod event;
 mod reason;
+mod text;
 
 // Input by users.
 mod duration;
@@ -44,7 +45,7 @@ pub use decide::{decide, record_failure};
 pub use decision::{Decision, NumberedValue, Publication, Purpose, Step, ValueSource};
 pub use duration::{K8sDuration, K8sDurationError};
 pub use error::{ErrorClass, Failure, Rejection};
-pub use event::{EventRecord, event_records};
+pub use event::{EVENT_MESSAGE_LIMIT, EventRecord, event_records};
 pub use observation::{
     ClientObservation, Observation, OwnedTarget, Rollout, RolloutState, SecretMatch, Target,
     UnreachedPods,
@@ -53,5 +54,8 @@ pub use policy::{Policy, PolicyParams};
 pub use reason::Reason;
 pub use request::{Request, RequestError, TEXT_LIMIT, Verb};
 pub use schedule::{Schedule, ScheduleError};
-pub use status::{Cause, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, Rotation, Status, Strategy};
+pub use status::{
+    Cause, DriftHoldOff, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, Rotation, Status, Strategy,
+};
+pub use text::{bounded, bounded_bytes};
 pub use window::{Window, WindowError, first_open};

@@ -102,6 +102,9 @@ reasons! {
     Superseded,
     /// Another party changed the secret at Auth0.
     Drift,
+    /// Another party changes the secret at Auth0 again and again; the operator follows the next change
+    /// only after a hold-off.
+    DriftRecurs,
     /// Rotation state was lost; the rotation was resumed from the target Secret.
     Recovered,
     /// The response of `rotate-secret` was lost, so the rotation continues with strategy Staged.
@@ -212,6 +215,8 @@ reasons! {
     KubernetesError,
     /// The installed CustomResourceDefinition is older than the operator.
     CrdOutdated,
+    /// The resource caused more writes to the API server than the operator makes per hour.
+    WriteLimited,
     /// An object changed between read and write; the operator retries at once.
     Conflict,
     /// The operator is shutting down.

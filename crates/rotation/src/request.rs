@@ -1,9 +1,12 @@
 //! Requests by users, made with the annotation `auth0-rotator.dev/request`.
 
+use crate::text::bounded;
+
 /// Value of the request annotation, `<verb>/<any text>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The whole value, which the status records once the request is handled.
+    /// The value, which the status records once the request is handled. That of a request which is
+    /// too long, and so never handled, is cut.
     pub text: String,
     /// The requested operation.
     pub verb: Result<Verb, RequestError>,
@@ -57,12 +60,23 @@ pub enum RequestError {
 /// Maximum length of a request in bytes. The status keeps a copy of it.
 pub const TEXT_LIMIT: usize = 256;
 
+/// Length in characters at which a longer request is cut.
+const CUT_LIMIT: usize = 60;
+
 impl Request {
     /// Parses the value of the annotation. An invalid request is not an error of the operator: the
     /// result carries it as a fact to report.
     pub fn parse(text: &str) -> Self {
-        Self { text: text.to_owned(), verb: parse_verb(text) }
+        let verb = parse_verb(text);
+        let text = if verb == Err(RequestError::TooLong) { cut(text) } else { text.to_owned() };
+        Self { text, verb }
     }
+}
+
+/// Returns a short text for a request that is too long. Its first character is that of no verb, so it
+/// is as invalid as the request itself.
+fn cut(text: &str) -> String {
+    format!("\u{fffd}{}", bounded(text, CUT_LIMIT))
 }
 
 fn parse_verb(text: &str) -> Result<Verb, RequestError> {
@@ -98,5 +112,13 @@ mod tests {
         }
         let long = format!("rotate/{}", "x".repeat(TEXT_LIMIT));
         assert_eq!(Request::parse(&long).verb, Err(RequestError::TooLong));
+    }
+
+    #[test]
+    fn cuts_a_request_that_is_too_long_and_never_takes_it_for_another() {
+        let cut = Request::parse(&format!("rotate/{}", "x".repeat(200_000))).text;
+        assert!(cut.len() < TEXT_LIMIT, "{cut}");
+        let parsed = Request::parse(&cut);
+        assert_eq!((parsed.text, parsed.verb), (cut, Err(RequestError::Unknown)));
     }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::condition::Condition;
+use crate::{condition::Condition, text::bounded};
 
 /// Observed state of a ClientSecretRotation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +43,10 @@ pub struct Status {
     /// Rotation in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
+    /// When the operator may follow the next out-of-band change of the secret. Present since it
+    /// followed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_hold_off: Option<DriftHoldOff>,
     /// The last ten rotations that ended, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,
@@ -103,6 +107,20 @@ pub struct Rotation {
     /// Unusual circumstances, such as a lost response. The history entry keeps this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// Hold-off for out-of-band changes of the secret, which grows while they recur.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftHoldOff {
+    /// Number of changes in a row that came shortly after the hold-off of the previous one.
+    #[schemars(with = "i32", range(min = 0))]
+    pub recurrences: u32,
+    /// Until when the operator does not follow another change.
+    pub until: DateTime<Utc>,
+    /// Whether there is another change, so that the published secret is not the one that Auth0 has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
 }
 
 /// Why a rotation started.
@@ -185,6 +203,9 @@ pub enum Outcome {
     Rejected,
 }
 
+/// Maximum length of the message of a history entry in characters.
+const HISTORY_MESSAGE_LIMIT: usize = 512;
+
 /// Maximum number of history entries.
 pub const HISTORY_LIMIT: usize = 10;
 
@@ -206,7 +227,7 @@ impl Status {
             activated_at: rotation.activated_at,
             retired_at: (outcome == Outcome::Completed).then_some(now),
             outcome,
-            message: rotation.message.unwrap_or_default(),
+            message: bounded(&rotation.message.unwrap_or_default(), HISTORY_MESSAGE_LIMIT),
         };
         self.history.insert(0, entry);
         self.history.truncate(HISTORY_LIMIT);

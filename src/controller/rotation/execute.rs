@@ -19,7 +19,10 @@ use super::{
     workloads::{self, Workloads},
 };
 use crate::{
-    controller::{error::Error, kube_call::check_fence, server_time::now, state::AbortOnDrop},
+    controller::{
+        error::Error, kube_call::check_fence, server_time::now, state::AbortOnDrop,
+        write_budget::kind_of_step,
+    },
     failpoint::failpoint,
     metrics::ProbeResult,
 };
@@ -36,6 +39,9 @@ pub(super) async fn execute(
     reconciliation: &mut Reconciliation<'_>,
     step: Step,
 ) -> Result<(), Error> {
+    if let Some(kind) = kind_of_step(&step) {
+        reconciliation.with_state(|state| state.writes.take(kind))?;
+    }
     match step {
         Step::Wait | Step::StoreStatus => Ok(()),
         Step::ReadClient => read_client(reconciliation).await,

@@ -23,8 +23,13 @@ use super::{
 use crate::{
     api::ClientSecretRotation,
     controller::{
-        error::Error, object_key::ObjectKey, queue::UrgentGuard, server_time::now,
-        tenant::TenantHandle, watch::is_rejected_claimant,
+        error::Error,
+        object_key::ObjectKey,
+        queue::UrgentGuard,
+        server_time::now,
+        tenant::TenantHandle,
+        watch::is_rejected_claimant,
+        write_budget::{WriteKind, kind_of_status, starts_rotation},
     },
     failpoint::failpoint,
 };
@@ -187,7 +192,8 @@ impl Reconciliation<'_> {
             execute(self, step).await?;
             return Ok(None);
         }
-        self.store_status(&observation.status, status).await?;
+        let kind = kind_of_status(&observation.status, &status);
+        self.store_status(&observation.status, status, kind).await?;
         if step == Step::Wait {
             let wake = self.finish(wake);
             return Ok(Some(Outcome::Done(wake)));
@@ -197,10 +203,22 @@ impl Reconciliation<'_> {
     }
 
     /// Stores a status if it differs from the stored one, and records the transition.
-    async fn store_status(&mut self, stored: &Status, status: Status) -> Result<(), Error> {
+    async fn store_status(
+        &mut self,
+        stored: &Status,
+        status: Status,
+        kind: WriteKind,
+    ) -> Result<(), Error> {
         if *stored == status {
             return Ok(());
         }
+        let has_cause = starts_rotation(stored, &status);
+        self.with_state(|state| {
+            if has_cause {
+                state.writes.grant_rotation();
+            }
+            state.writes.take(kind)
+        })?;
         let context = &self.controller.context;
         failpoint!("before-store-status");
         let resource =
@@ -232,10 +250,20 @@ impl Reconciliation<'_> {
         let failure = Failure::from(&error);
         let status = record_failure(&observation, step.as_ref(), &failure, now, &policy);
         let status = self.with_tenant_condition(status);
-        if let Err(second) = self.store_status(&observation.status, status).await {
-            tracing::debug!(name = self.key.name, %second, "failed to record a failure");
+        let kind = match error {
+            Error::WriteLimited { .. } => WriteKind::Notice,
+            _ => kind_of_status(&observation.status, &status),
+        };
+        match self.store_status(&observation.status, status, kind).await {
+            Err(limited @ Error::WriteLimited { .. }) if kind != WriteKind::Notice => {
+                Box::pin(self.fail(None, limited)).await
+            }
+            Err(second) => {
+                tracing::debug!(name = self.key.name, %second, "failed to record a failure");
+                Err(error)
+            }
+            Ok(()) => Err(error),
         }
-        Err(error)
     }
 
     /// Returns the policy, which is computed once per generation of the spec.

@@ -9,7 +9,7 @@ use std::{
 use auth0_client::Priority;
 use chrono::{DateTime, Utc};
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
-use rotation::{ErrorClass, Request};
+use rotation::{ErrorClass, EventRecord, Request};
 use tracing::Instrument as _;
 
 use super::{
@@ -24,6 +24,7 @@ use crate::{
         object_key::ObjectKey,
         queue::Permit,
         server_time::now,
+        write_budget::WriteKind,
     },
     metrics::ReconcileResult,
     telemetry,
@@ -119,9 +120,10 @@ fn priority(resource: &ClientSecretRotation, now: DateTime<Utc>) -> Priority {
     if status.rotation.is_some() {
         return Priority::InProgress;
     }
-    let request =
-        resource.annotations().get(REQUEST_ANNOTATION).map(|text| Request::parse(text).text);
-    let is_requested = request.is_some() && request != status.last_handled_request;
+    let request = resource.annotations().get(REQUEST_ANNOTATION).map(|text| Request::parse(text));
+    let is_requested = request.is_some_and(|request| {
+        request.verb.is_ok() && Some(&request.text) != status.last_handled_request.as_ref()
+    });
     let is_due = status.next_rotation_time.is_some_and(|due| due <= now);
     if is_requested || is_due || resource.metadata.deletion_timestamp.is_some() {
         Priority::New
@@ -163,9 +165,25 @@ pub(super) async fn reconcile(
         }
     };
     if let Some(regarding) = regarding {
+        let events = within_budget(&controller, &uid, events);
         controller.context.events.publish(&regarding, &events).await;
     }
     Ok(action)
+}
+
+/// Returns the Events that the resource may still cause. The log has them all.
+fn within_budget(
+    controller: &RotationController,
+    uid: &str,
+    mut events: Vec<EventRecord>,
+) -> Vec<EventRecord> {
+    if events.is_empty() {
+        return events;
+    }
+    controller.states.with(uid, |state| {
+        events.retain(|_| state.writes.take(WriteKind::Event).is_ok());
+    });
+    events
 }
 
 fn desired_inputs(
@@ -229,10 +247,7 @@ fn unchanged(
     })?;
     let stores = &controller.context.stores;
     let secret = ObjectKey::new(resource.namespace()?, &resource.spec.target.name);
-    let secret_is_known = match stores.secret_version(&secret) {
-        Some(version) => observed.secret_versions.contains(&version),
-        None => observed.secret_versions.is_empty(),
-    };
+    let secret_is_known = stores.is_known_secret(&secret, &observed.secret_versions);
     let is_unchanged = observed.resource_versions.contains(&resource.resource_version()?)
         && secret_is_known
         && inputs.tenant_version == observed.tenant_version

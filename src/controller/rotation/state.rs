@@ -6,7 +6,7 @@ use auth0_client::ClientSecret;
 use chrono::{DateTime, Utc};
 
 use super::authorize::CachedMetadata;
-use crate::controller::state::AbortOnDrop;
+use crate::controller::{state::AbortOnDrop, write_budget::WriteBudget};
 
 /// The in-memory state of one ClientSecretRotation.
 #[derive(Default)]
@@ -37,6 +37,8 @@ pub(super) struct RotationState {
     pub(super) is_triggered: bool,
     /// Inputs of the last reconcile that had nothing left to do.
     pub(super) last_observed: Option<LastObserved>,
+    /// How many writes to the API server the resource may still cause.
+    pub(super) writes: WriteBudget,
     /// How the last reconcile failed.
     pub(super) last_failure: Option<LastFailure>,
 }

@@ -20,7 +20,7 @@ use crate::{
     controller::{
         error::Error,
         state::AbortOnDrop,
-        watch::{SecretMetadata, SlowReset, WATCH_TIMEOUT},
+        watch::{PAGE_SIZE, SecretMetadata, SlowReset, WATCH_TIMEOUT},
     },
 };
 
@@ -106,7 +106,8 @@ fn changes(
     last_read: SecretVersion,
 ) -> impl Stream<Item = ()> + use<> {
     let only = format!("metadata.name={name}");
-    let config = watcher::Config::default().fields(&only).timeout(WATCH_TIMEOUT);
+    let config = watcher::Config::default().fields(&only);
+    let config = config.timeout(WATCH_TIMEOUT).page_size(PAGE_SIZE);
     let version = |secret: SecretMetadata| {
         secret.metadata.resource_version.map_or(SecretVersion::Unknown, SecretVersion::Present)
     };

@@ -24,6 +24,7 @@ use crate::{
         error::{Error, backoff},
         kube_call::{check_fence, kube_call},
         server_time::now,
+        write_budget::WriteKind,
     },
 };
 
@@ -232,6 +233,8 @@ async fn store_status<T: TenantResource>(
     if tenant.status() == Some(&status) {
         return Ok(());
     }
+    let uid = tenant.uid().unwrap_or_default();
+    registry.states.with(&uid, |state| state.writes.take(WriteKind::Ordinary))?;
     let mut tenant = tenant.clone();
     tenant.meta_mut().managed_fields = None;
     tenant.set_status(status);

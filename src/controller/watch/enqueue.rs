@@ -1,6 +1,6 @@
 //! From watch events to reconcile requests.
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
@@ -8,6 +8,7 @@ use kube::{
     runtime::{
         WatchStreamExt as _,
         reflector::{self, ObjectRef, Store, store::Writer},
+        utils::Backoff,
         watcher::{self, Event, watcher},
     },
 };
@@ -17,6 +18,7 @@ use tokio::sync::watch as channel;
 
 use super::{
     super::{object_key::ObjectKey, queue::Trigger},
+    prune::Prune,
     stores::{SecretMetadata, Stores},
 };
 use crate::api::{
@@ -26,6 +28,13 @@ use crate::api::{
 /// Timeout of a watch in seconds; the next one starts at once. Some load balancers drop a silent
 /// connection after 240 s.
 pub(crate) const WATCH_TIMEOUT: u32 = 230;
+
+/// How many objects a page of a list has. Users decide how large they are, up to 1.5 MiB each, and a
+/// page is in memory as a whole, several times.
+pub(crate) const PAGE_SIZE: u32 = 10;
+
+/// Status with which an API server rejects a watch that begins with a list.
+const UNPROCESSABLE: u16 = 422;
 
 /// A store and the writer that fills it from a watch.
 pub(super) struct WatchedStore<K>
@@ -54,15 +63,56 @@ where
     }
 }
 
-/// Returns the events of a watch that restarts with backoff.
+/// Returns the events of a watch that restarts with backoff, without the parts of the objects that
+/// the operator doesn't use.
 pub(super) fn events<K>(
     api: Api<K>,
     config: watcher::Config,
 ) -> impl Stream<Item = watcher::Result<Event<K>>>
 where
-    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Prune + Send + 'static,
 {
-    watcher(api, config.timeout(WATCH_TIMEOUT)).default_backoff()
+    let config = config.timeout(WATCH_TIMEOUT).page_size(PAGE_SIZE);
+    watcher(api, config).default_backoff().modify(Prune::prune)
+}
+
+/// Returns the events of a watch as [`events`] does. The initial list arrives object by object, where
+/// the API server supports that, so that only one of them is in memory as a whole.
+pub(super) fn streamed_events<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    backoff: impl Backoff,
+) -> impl Stream<Item = watcher::Result<Event<K>>>
+where
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Prune + Send + 'static,
+{
+    let config = config.timeout(WATCH_TIMEOUT).page_size(PAGE_SIZE);
+    let pages = watcher(api.clone(), config.clone()).boxed();
+    let streamed = watcher(api, config.streaming_lists()).boxed();
+    let fallback = Fallback { current: streamed, pages: Some(pages) };
+    stream::unfold(fallback, Fallback::next).backoff(backoff).modify(Prune::prune)
+}
+
+/// A watch that falls back to a paged list if the API server doesn't stream lists.
+struct Fallback<S> {
+    current: S,
+    pages: Option<S>,
+}
+
+impl<K, S> Fallback<S>
+where
+    S: Stream<Item = watcher::Result<Event<K>>> + Unpin,
+{
+    async fn next(mut self) -> Option<(watcher::Result<Event<K>>, Self)> {
+        let item = self.current.next().await?;
+        if let Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) = &item
+            && status.code == UNPROCESSABLE
+            && let Some(pages) = self.pages.take()
+        {
+            self.current = pages;
+        }
+        Some((item, self))
+    }
 }
 
 /// Returns the API of one namespace, or of all.

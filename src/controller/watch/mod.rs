@@ -4,6 +4,8 @@
 //! to reconcile, and the reconcile reads the objects itself.
 
 mod stores;
+mod secret_versions;
+mod prune;
 mod namespace;
 mod secrets;
 mod cluster;
@@ -12,7 +14,7 @@ mod index;
 mod tenant_index;
 
 pub(crate) use cluster::{ClusterFeed, ClusterWatch};
-pub(crate) use enqueue::{WATCH_TIMEOUT, is_rejected_claimant};
+pub(crate) use enqueue::{PAGE_SIZE, WATCH_TIMEOUT, is_rejected_claimant};
 pub(crate) use namespace::{NamespaceFeed, NamespaceWatch};
 pub(crate) use secrets::SlowReset;
 pub(crate) use stores::{SecretMetadata, Stores};

@@ -18,8 +18,9 @@ use super::{
         users_of, with_credentials_as_target,
     },
     index::Index,
+    secret_versions::SecretVersions,
     secrets::SecretWatch,
-    stores::{SecretMetadata, Stores},
+    stores::Stores,
     tenant_index::TenantIndex,
 };
 use crate::api::{ParsedRotation, ParsedTenant, TenantKind, TenantRef};
@@ -44,7 +45,7 @@ pub(crate) struct NamespaceFeed {
     pub(crate) rotation_queue: mpsc::Receiver<ObjectRef<ParsedRotation>>,
     pub(crate) tenant_queue: mpsc::Receiver<ObjectRef<ParsedTenant>>,
     /// Without those that may stay empty for lack of permissions.
-    secrets: Vec<Store<SecretMetadata>>,
+    secrets: Vec<SecretVersions>,
 }
 
 impl NamespaceWatch {
@@ -98,7 +99,7 @@ impl NamespaceWatch {
         let feed = NamespaceFeed {
             rotations: self.rotations.store.clone(),
             tenants: self.tenants.store.clone(),
-            secrets: self.secrets.iter().filter_map(SecretWatch::required_store).collect(),
+            secrets: self.secrets.iter().filter_map(SecretWatch::required_versions).collect(),
             rotation_queue: self.rotation_queue,
             tenant_queue: self.tenant_queue,
         };
@@ -167,7 +168,7 @@ impl NamespaceFeed {
         drop(futures::join!(
             self.rotations.wait_until_ready(),
             self.tenants.wait_until_ready(),
-            join_all(self.secrets.iter().map(Store::wait_until_ready)),
+            join_all(self.secrets.iter().map(SecretVersions::wait_until_listed)),
         ));
     }
 }

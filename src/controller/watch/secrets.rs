@@ -7,19 +7,17 @@ use futures::StreamExt as _;
 use kube::{
     Client,
     runtime::{
-        WatchStreamExt as _,
         reflector::Store,
         utils::Backoff,
-        watcher::{self, DefaultBackoff, watcher},
+        watcher::{self, DefaultBackoff},
     },
 };
 use tokio::{sync::watch as channel, task::JoinSet};
 
 use super::{
     super::queue::Trigger,
-    enqueue::{
-        WATCH_TIMEOUT, WatchedStore, all_of, enqueue_affected, events, namespaced_api, owners_of,
-    },
+    enqueue::{all_of, enqueue_affected, namespaced_api, owners_of, streamed_events},
+    secret_versions::SecretVersions,
     stores::{SecretMetadata, Stores},
 };
 use crate::api::{MANAGED_LABEL, ParsedRotation};
@@ -32,7 +30,7 @@ pub(super) struct SecretWatch {
     namespace: Option<String>,
     /// Whether permissions on Secrets may be missing, which must not delay other namespaces.
     may_be_forbidden: bool,
-    secrets: WatchedStore<SecretMetadata>,
+    secrets: SecretVersions,
 }
 
 impl SecretWatch {
@@ -42,7 +40,7 @@ impl SecretWatch {
         let watch = |namespace: Option<&str>, may_be_forbidden| Self {
             namespace: namespace.map(str::to_owned),
             may_be_forbidden,
-            secrets: WatchedStore::new(),
+            secrets: SecretVersions::new(),
         };
         if selected.is_empty() {
             return vec![watch(namespace, false)];
@@ -51,12 +49,12 @@ impl SecretWatch {
     }
 
     pub(super) fn register(&self, stores: &mut Stores) {
-        stores.secrets.push(self.secrets.store.clone());
+        stores.secrets.push(self.secrets.clone());
     }
 
-    /// Returns the store if the operator isn't ready without it.
-    pub(super) fn required_store(&self) -> Option<Store<SecretMetadata>> {
-        (!self.may_be_forbidden).then(|| self.secrets.store.clone())
+    /// Returns the versions if the operator isn't ready without them.
+    pub(super) fn required_versions(&self) -> Option<SecretVersions> {
+        (!self.may_be_forbidden).then(|| self.secrets.clone())
     }
 
     /// Starts the watch, in a task that never ends. `rotations` has the resources to enqueue when
@@ -73,9 +71,9 @@ impl SecretWatch {
         let api = namespaced_api(client, self.namespace.as_deref());
         let config = watcher::Config::default().labels(&format!("{MANAGED_LABEL}=true"));
         let secrets = if self.may_be_forbidden {
-            watcher(api, config.timeout(WATCH_TIMEOUT)).backoff(SlowReset::default()).left_stream()
+            streamed_events(api, config, SlowReset::default()).left_stream()
         } else {
-            events(api, config).right_stream()
+            streamed_events(api, config, DefaultBackoff::default()).right_stream()
         };
         let all_stores = stores.clone();
         let affected = move |secret: &SecretMetadata| owners_of(&all_stores, secret);
@@ -89,7 +87,7 @@ impl SecretWatch {
             references
         };
         tasks.spawn(enqueue_affected(
-            self.secrets.reflect(secrets),
+            self.secrets.follow(secrets),
             affected,
             everything,
             trigger.clone(),

@@ -9,7 +9,10 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 
-use super::{super::object_key::ObjectKey, index::Index, tenant_index::TenantIndex};
+use super::{
+    super::object_key::ObjectKey, index::Index, secret_versions::SecretVersions,
+    tenant_index::TenantIndex,
+};
 use crate::api::{
     AnyTenant, ClientSecretRotation, Labels, ParsedClusterTenant, ParsedRotation, ParsedTenant,
     TenantKind, TenantRef,
@@ -29,7 +32,7 @@ pub(crate) struct Stores {
     pub(super) indexes: Vec<Index>,
     pub(super) tenants: Vec<Store<ParsedTenant>>,
     pub(super) tenant_indexes: Vec<TenantIndex>,
-    pub(super) secrets: Vec<Store<SecretMetadata>>,
+    pub(super) secrets: Vec<SecretVersions>,
     /// Where the credentials of ClusterAuth0Tenants are.
     pub(crate) operator_namespace: String,
     /// Where ClusterAuth0Tenants may be used.
@@ -133,10 +136,10 @@ impl Stores {
         Some(found.metadata.labels.clone().unwrap_or_default())
     }
 
-    /// Returns the resourceVersion of a Secret with our label.
-    pub(crate) fn secret_version(&self, key: &ObjectKey) -> Option<String> {
-        let reference = key.object_ref();
-        let found = self.secrets.iter().find_map(|store| store.get(&reference))?;
-        found.metadata.resource_version.clone()
+    /// Returns whether the version of a Secret with our label is one of these, or whether there are
+    /// none and no such Secret.
+    pub(crate) fn is_known_secret(&self, key: &ObjectKey, versions: &[String]) -> bool {
+        let found = self.secrets.iter().find_map(|secrets| secrets.is_one_of(key, versions));
+        found.unwrap_or(versions.is_empty())
     }
 }

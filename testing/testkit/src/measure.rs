@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessMemory {
     pub resident: u64,
+    /// Part of `resident` that the process allocated.
+    pub anonymous: u64,
     pub peak_resident: u64,
 }
 
@@ -25,7 +27,12 @@ impl ProcessMemory {
             value.trim().strip_suffix(" kB")?.parse::<u64>().ok()
         };
         let (resident, peak) = (kibibytes("VmRSS:")?, kibibytes("VmHWM:")?);
-        Some(Self { resident: resident * 1024, peak_resident: peak * 1024 })
+        let anonymous = kibibytes("RssAnon:").unwrap_or_default();
+        Some(Self {
+            resident: resident * 1024,
+            anonymous: anonymous * 1024,
+            peak_resident: peak * 1024,
+        })
     }
 }
 
@@ -79,9 +86,11 @@ mod tests {
 
     #[test]
     fn parses_memory_of_a_process() {
-        let status = "Name:\tauth0-rotator\nVmHWM:\t   12000 kB\nVmRSS:\t  11000 kB\n";
+        let status =
+            "Name:\tauth0-rotator\nVmHWM:\t   12000 kB\nVmRSS:\t  11000 kB\nRssAnon:\t 7000 kB\n";
         let memory = ProcessMemory::parse(status).unwrap();
         assert_eq!((memory.resident, memory.peak_resident), (11_264_000, 12_288_000));
+        assert_eq!(memory.anonymous, 7_168_000);
         assert_eq!(memory.to_string(), "10.7 MiB, peak 11.7 MiB");
         assert_eq!(ProcessMemory::parse("Name:\tkthreadd\n"), None);
     }

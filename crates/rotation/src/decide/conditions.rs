@@ -1,5 +1,7 @@
 //! Conditions, set once the next step is known.
 
+use chrono::{DateTime, Utc};
+
 use super::{Evaluation, NextStep};
 use crate::{
     condition::{Condition, ConditionStatus, condition_types, find_condition, set_condition},
@@ -14,6 +16,9 @@ impl Evaluation<'_> {
     pub(super) fn into_decision(mut self, next: NextStep) -> Decision {
         // Ready and Stalled describe the result of a reconcile, so they stay until its last step.
         let is_last = next.step == Step::Wait;
+        if self.has_new_rotation() {
+            self.clear_pending_drift();
+        }
         if is_last {
             self.set_ready();
             self.set_stalled();
@@ -23,7 +28,22 @@ impl Evaluation<'_> {
             self.set_consumers_reached();
             self.set_signs_with_secret();
         }
-        Decision { status: self.status, step: next.step, wake: next.wake }
+        let wake = if is_last { self.earlier_wake(next.wake) } else { next.wake };
+        Decision { status: self.status, step: next.step, wake }
+    }
+
+    /// Returns whether this evaluation started a rotation, which replaces a secret of another party.
+    fn has_new_rotation(&self) -> bool {
+        let number = |status: &Status| status.rotation.as_ref().map(|rotation| rotation.number);
+        let started = number(&self.status);
+        started.is_some() && started != number(&self.observed.status)
+    }
+
+    /// Returns when to reconcile again: at the latest when the hold-off of a pending change ends.
+    fn earlier_wake(&self, wake: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+        let pending = self.status.drift_hold_off.filter(|hold_off| hold_off.pending);
+        let ends = pending.map(|hold_off| hold_off.until).filter(|until| *until > self.now);
+        wake.into_iter().chain(ends).min()
     }
 
     pub(super) fn into_failed_status(mut self, failure: &Failure) -> Status {
@@ -73,7 +93,16 @@ impl Evaluation<'_> {
 
     fn set_ready(&mut self) {
         let type_ = condition_types::READY;
-        if self.is_unconfirmed {
+        if let Some(hold_off) = self.status.drift_hold_off.filter(|hold_off| hold_off.pending) {
+            let message = format!(
+                "another party keeps changing the secret at Auth0, so applications can't log in with \
+                 the published one; the operator publishes the next change at {}. Stop that party, \
+                 or replace the secret now with the annotation auth0-rotator.dev/request: \
+                 rotate/<any text>",
+                hold_off.until.format("%Y-%m-%dT%H:%M:%SZ")
+            );
+            self.set(type_, false, Reason::DriftRecurs, &message);
+        } else if self.is_unconfirmed {
             self.set(
                 type_,
                 false,

@@ -83,7 +83,7 @@ impl Evaluation<'_> {
         match self.read_client() {
             Err(next) => next,
             // Auth0 has another value, or the previous one, which another party has set again.
-            Ok(SecretMatch::Other | SecretMatch::Fallback) => self.follow_drift(),
+            Ok(SecretMatch::Other | SecretMatch::Fallback) => self.follow_unconfirmed(rotation),
             // Auth0 accepts the value that it has sooner or later. Until then only the previous
             // secret works, so only a compromised one is replaced.
             Ok(secret) if self.may_start() && self.may_replace_unconfirmed(secret) => {
@@ -91,6 +91,24 @@ impl Evaluation<'_> {
                 self.start(Cause::Request)
             }
             Ok(_) => {
+                self.is_unconfirmed = true;
+                NextStep::wait_until(self.probe_after(rotation, self.now))
+            }
+        }
+    }
+
+    /// Follows a change of a secret that Auth0 did not accept yet. If the change must wait, a cause
+    /// starts a rotation that replaces it.
+    fn follow_unconfirmed(&mut self, rotation: &Rotation) -> NextStep {
+        if let Some(next) = self.follow_or_hold_drift() {
+            return next;
+        }
+        match self.cause() {
+            Some(cause) if self.may_start() => {
+                self.status.end_rotation(Outcome::Superseded, self.now);
+                self.start(cause)
+            }
+            _ => {
                 self.is_unconfirmed = true;
                 NextStep::wait_until(self.probe_after(rotation, self.now))
             }

@@ -1,11 +1,30 @@
 //! Drift: another party changes the secret at Auth0.
+//!
+//! A change is followed at once. When another one comes soon afterward, and again, the operator waits
+//! before it follows: for minutes at first, then for up to an hour. Otherwise a party that never stops,
+//! or an Auth0 that returns another secret each time, would cause a write at each check. A request or
+//! a due time does not wait.
 
-use super::{Evaluation, NextStep};
+use chrono::TimeDelta;
+
+use super::{CLOCK_SKEW, Evaluation, NextStep};
 use crate::{
     decision::{NumberedValue, Purpose, Step, ValueSource},
     observation::{ClientObservation, SecretMatch},
-    status::{Cause, Outcome, Phase, Rotation, Strategy},
+    status::{Cause, DriftHoldOff, Outcome, Phase, Rotation, Strategy},
 };
+
+/// Hold-off after the first recurrence. Each further one makes it four times as long.
+const FIRST_HOLD_OFF: TimeDelta = TimeDelta::minutes(2);
+
+/// Longest hold-off.
+const MAX_HOLD_OFF: TimeDelta = TimeDelta::minutes(60);
+
+/// The number of recurrences from which the hold-off is the longest one.
+const MAX_RECURRENCES: u32 = 4;
+
+/// How long after a hold-off a change still counts as a recurrence, at least.
+const MIN_QUIET_PERIOD: TimeDelta = TimeDelta::minutes(5);
 
 impl Evaluation<'_> {
     /// Reads the client when a list of the tenant's clients raises a suspicion, and follows a
@@ -14,22 +33,81 @@ impl Evaluation<'_> {
         let phase = self.status.rotation.as_ref().map(|rotation| rotation.phase);
         let is_outcome_known =
             matches!(phase, None | Some(Phase::Staging | Phase::Confirming | Phase::Grace));
-        if !self.observed.drift_suspected || !is_outcome_known || self.intact_target().is_none() {
+        let is_pending = self.has_pending_drift();
+        let is_suspected = self.observed.drift_suspected || is_pending;
+        if !is_suspected || !is_outcome_known || self.intact_target().is_none() {
+            return None;
+        }
+        if is_pending && self.is_held_off() {
             return None;
         }
         match &self.observed.client {
             ClientObservation::NotRead => Some(Step::ReadClient.into()),
-            ClientObservation::Found(SecretMatch::Other) => Some(self.follow_drift()),
+            ClientObservation::Found(SecretMatch::Other) => self.follow_or_hold_drift(),
             // The client was deleted or must not be rotated anymore.
             ClientObservation::Rejected(rejection) if phase.is_none() => {
                 Some(self.stall(rejection.clone()))
             }
-            ClientObservation::Found(_) | ClientObservation::Rejected(_) => None,
+            ClientObservation::Found(_) => {
+                self.clear_pending_drift();
+                None
+            }
+            ClientObservation::Rejected(_) => None,
+        }
+    }
+
+    /// Follows a change, or records that it has to wait and returns `None`.
+    pub(super) fn follow_or_hold_drift(&mut self) -> Option<NextStep> {
+        if !self.is_held_off() {
+            return Some(self.follow_drift());
+        }
+        if let Some(hold_off) = &mut self.status.drift_hold_off {
+            hold_off.pending = true;
+        }
+        None
+    }
+
+    fn is_held_off(&self) -> bool {
+        self.status.drift_hold_off.is_some_and(|hold_off| self.now < hold_off.until)
+    }
+
+    pub(super) fn has_pending_drift(&self) -> bool {
+        self.status.drift_hold_off.is_some_and(|hold_off| hold_off.pending)
+    }
+
+    /// Records that the published secret is the one that Auth0 has, or soon will be.
+    pub(super) fn clear_pending_drift(&mut self) {
+        if let Some(hold_off) = &mut self.status.drift_hold_off {
+            hold_off.pending = false;
+        }
+    }
+
+    /// Records that a change is followed, which determines when the next one may be.
+    fn restart_hold_off(&mut self) {
+        let recurrences = match self.status.drift_hold_off {
+            Some(DriftHoldOff { recurrences, until, .. })
+                if self.now <= until + hold_off(recurrences).max(MIN_QUIET_PERIOD) =>
+            {
+                recurrences.saturating_add(1).min(MAX_RECURRENCES)
+            }
+            _ => 0,
+        };
+        let until = self.now + hold_off(recurrences);
+        self.status.drift_hold_off = Some(DriftHoldOff { recurrences, until, pending: false });
+    }
+
+    /// Ends a hold-off that a clock ahead of this one stored.
+    pub(super) fn clamp_drift_hold_off(&mut self) {
+        if let Some(hold_off) = &mut self.status.drift_hold_off
+            && hold_off.until > self.now + MAX_HOLD_OFF + CLOCK_SKEW
+        {
+            hold_off.until = self.now;
         }
     }
 
     /// Records an out-of-band change as a rotation that another party activated.
     pub(super) fn follow_drift(&mut self) -> NextStep {
+        self.restart_hold_off();
         let number = self.unused_number();
         self.status.end_rotation(Outcome::Superseded, self.now);
         let mut rotation = Rotation::new(number, Cause::Drift, Strategy::Rotate, self.now);
@@ -58,5 +136,14 @@ impl Evaluation<'_> {
                 Step::StoreStatus.into()
             }
         }
+    }
+}
+
+/// Returns how long no further change is followed.
+fn hold_off(recurrences: u32) -> TimeDelta {
+    match recurrences {
+        0 => TimeDelta::zero(),
+        1..MAX_RECURRENCES => FIRST_HOLD_OFF * 4i32.pow(recurrences - 1),
+        MAX_RECURRENCES.. => MAX_HOLD_OFF,
     }
 }

@@ -50,6 +50,7 @@ use crate::{
     observation::{ClientObservation, Observation, OwnedTarget, SecretMatch, Target},
     policy::Policy,
     reason::Reason,
+    request::TEXT_LIMIT,
     status::{Cause, Phase, Rotation, Status},
     window::first_open,
 };
@@ -125,6 +126,8 @@ impl<'a> Evaluation<'a> {
         let mut status = observed.status.clone();
         let spec_changed = status.observed_generation != Some(observed.generation);
         status.observed_generation = Some(observed.generation);
+        // A version before this one recorded requests of any length, which it never carried out.
+        status.last_handled_request.take_if(|request| request.len() > TEXT_LIMIT);
         if observed.status.observed_generation.is_none() {
             // The status is new or was lost: an existing request may have been handled before.
             status.last_handled_request =
@@ -196,6 +199,7 @@ impl<'a> Evaluation<'a> {
                 }
             }
         });
+        self.clamp_drift_hold_off();
     }
 
     /// Decides in the order of importance: deletion, values that could be lost, a broken target

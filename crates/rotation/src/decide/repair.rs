@@ -25,7 +25,10 @@ impl Evaluation<'_> {
             Ok(SecretMatch::Unreadable) => self.repair_without_read_back(phase),
             Ok(SecretMatch::Current) => Some(self.restore(ValueSource::Current)),
             Ok(SecretMatch::Fallback) => Some(self.restore(ValueSource::Fallback)),
-            Ok(SecretMatch::Other) => Some(self.restore(ValueSource::Auth0)),
+            Ok(SecretMatch::Other) => {
+                self.clear_pending_drift();
+                Some(self.restore(ValueSource::Auth0))
+            }
         }
     }
 

@@ -30,7 +30,7 @@ impl Evaluation<'_> {
         NextStep { step: Step::Wait, wake: self.status.next_rotation_time }
     }
 
-    fn cause(&self) -> Option<Cause> {
+    pub(super) fn cause(&self) -> Option<Cause> {
         if self.requests_new_secret() {
             return Some(Cause::Request);
         }
@@ -43,7 +43,11 @@ impl Evaluation<'_> {
     fn check_client_and_start(&mut self, cause: Cause) -> NextStep {
         match self.read_client() {
             Err(next) => next,
-            Ok(SecretMatch::Other) => self.follow_drift(),
+            // A change that must wait is no reason to let the cause wait: the rotation replaces it.
+            Ok(SecretMatch::Other) => match self.follow_or_hold_drift() {
+                Some(next) => next,
+                None => self.start(cause),
+            },
             Ok(_) => self.start(cause),
         }
     }

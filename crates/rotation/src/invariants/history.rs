@@ -8,6 +8,9 @@ use crate::status::{Cause, Phase, Rotation, Status, Strategy};
 /// Deletion waits at most this many propagation windows for an unknown outcome.
 const MAX_DELETION_WINDOWS: i32 = 10;
 
+/// No three changes by another party are followed within this time.
+const SHORTEST_HOLD_OFF: TimeDelta = TimeDelta::minutes(2);
+
 /// Party that changed a secret at Auth0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Actor {
@@ -98,6 +101,8 @@ pub struct History<V> {
     last_used_due_time: Option<DateTime<Utc>>,
     /// The initial rotation has started.
     has_initial_rotation: bool,
+    /// When the last rotations that followed another party started.
+    drift_starts: Vec<DateTime<Utc>>,
 }
 
 impl<V: Clone + Eq> History<V> {
@@ -119,6 +124,7 @@ impl<V: Clone + Eq> History<V> {
             due_time: None,
             last_used_due_time: None,
             has_initial_rotation: false,
+            drift_starts: Vec::new(),
         }
     }
 
@@ -143,6 +149,11 @@ impl<V: Clone + Eq> History<V> {
         let handles_request = self.pending_requests.len() < pending;
         let due_time = std::mem::replace(&mut self.due_time, status.next_rotation_time);
         let before = self.rotation.take();
+        self.drift_starts.retain(|start| at < *start + SHORTEST_HOLD_OFF);
+        if status.observed_generation.is_none() {
+            // The hold-off was lost with the status.
+            self.drift_starts.clear();
+        }
         let Some(rotation) = &status.rotation else { return Ok(()) };
         let Rotation { number, cause, started_at, .. } = *rotation;
         self.rotation = Some(RotationId { number, started_at });
@@ -151,6 +162,12 @@ impl<V: Clone + Eq> History<V> {
         self.is_compromised |= rotation.skip_grace;
         if is_known {
             return Ok(());
+        }
+        if cause == Cause::Drift {
+            self.drift_starts.push(started_at);
+            if let [earlier, _, ..] = self.drift_starts[..self.drift_starts.len() - 1] {
+                return Err(Violation::DriftStorm { at, number, earlier });
+            }
         }
         let is_caused = match cause {
             Cause::Request => handles_request,

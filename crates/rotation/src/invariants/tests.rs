@@ -315,3 +315,21 @@ fn violation_contains_no_value() {
         .unwrap_err();
     assert!(!format!("{violation} {violation:?}").contains("hunter"));
 }
+
+#[test]
+fn third_drift_within_the_hold_off_is_a_violation() {
+    let following = |number: u64, seconds: i64| {
+        let status = with(status(ROTATE, Cause::Drift, Phase::Activating), |rotation| {
+            rotation.number = number;
+            rotation.started_at = at(seconds);
+        });
+        Status { observed_generation: Some(1), ..status }
+    };
+    let mut history = requested();
+    history.record_status(at(1000), &following(2, 1000)).unwrap();
+    history.record_status(at(1000), &following(3, 1000)).unwrap();
+    let mut later = history.clone();
+    let violation = history.record_status(at(1119), &following(4, 1119)).unwrap_err();
+    assert_eq!(violation.invariant(), Invariant::DriftHoldOff);
+    later.record_status(at(1120), &following(4, 1120)).unwrap();
+}

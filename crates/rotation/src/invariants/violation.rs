@@ -19,6 +19,8 @@ pub enum Invariant {
     NothingLost,
     /// A value is removed only when it is certainly obsolete.
     EvidenceBeforeRemoval,
+    /// Changes by another party that recur are not followed at once.
+    DriftHoldOff,
 }
 
 impl Invariant {
@@ -30,6 +32,7 @@ impl Invariant {
             Self::OneRotationPerCause => "one rotation per cause",
             Self::NothingLost => "nothing lost",
             Self::EvidenceBeforeRemoval => "evidence before removal",
+            Self::DriftHoldOff => "drift hold-off",
         }
     }
 }
@@ -106,6 +109,19 @@ pub enum Violation {
         /// Whether Auth0 was seen to accept the other secret.
         is_accepted: bool,
     },
+    /// Three changes by another party were followed within the shortest hold-off.
+    #[error(
+        "drift hold-off: rotation {number} followed a change at {at}, and the one before the last \
+         was followed at {earlier}"
+    )]
+    DriftStorm {
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// Number of the rotation.
+        number: u64,
+        /// When the rotation before the last started.
+        earlier: DateTime<Utc>,
+    },
     /// The operator has nothing left to do, but the result is wrong.
     #[error("nothing lost: at {at} the operator is idle although {problem}")]
     NotSettled {
@@ -125,6 +141,7 @@ impl Violation {
             Self::UncausedRotation { .. } => Invariant::OneRotationPerCause,
             Self::LostValue { .. } | Self::NotSettled { .. } => Invariant::NothingLost,
             Self::EarlyRemoval { .. } => Invariant::EvidenceBeforeRemoval,
+            Self::DriftStorm { .. } => Invariant::DriftHoldOff,
         }
     }
 }

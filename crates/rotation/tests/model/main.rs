@@ -164,18 +164,45 @@ fn invariants_hold_with_an_initial_rotation() {
     }
 }
 
+/// Another party changes the secret again and again.
+#[test]
+fn invariants_hold_with_recurring_drift() {
+    for strategy in STRATEGIES {
+        run(recurring_drift(strategy));
+    }
+}
+
+/// Three changes: the first two are followed at once, and each list that shows one counts.
+fn recurring_drift(strategy: Strategy) -> Check {
+    Check {
+        name: "recurring drift",
+        disruptions: 5,
+        disruption_kinds: vec![Action::ChangeInDashboard],
+        requests: u8::from(has_wide_bounds()),
+        horizon: 6,
+        ..base_check(strategy)
+    }
+}
+
 #[test]
 fn detects_every_mutant() {
     for mutant in Mutant::ALL {
         let strategy = match mutant {
-            Mutant::RetryBlindly | Mutant::RemoveFinalizerEarly => Strategy::Rotate,
+            Mutant::RetryBlindly | Mutant::RemoveFinalizerEarly | Mutant::ForgetHoldOff => {
+                Strategy::Rotate
+            }
             _ => Strategy::Staged,
         };
         // The check of whether the operator settles looks ahead and would detect all mutants first.
         let sample = if mutant == Mutant::NeverRetire { 1 } else { u64::MAX };
         // Deletion must follow a lost response.
         let disruptions = if mutant == Mutant::RemoveFinalizerEarly { 2 } else { 1 };
-        let check = Check { mutant: Some(mutant), sample, disruptions, ..base_check(strategy) };
+        let base = if mutant == Mutant::ForgetHoldOff {
+            recurring_drift(strategy)
+        } else {
+            Check { disruptions, ..base_check(strategy) }
+        };
+        let check = Check { mutant: Some(mutant), sample, ..base };
         let checker = check.model().checker().finish_when(HasDiscoveries::AnyFailures);
         let checker = checker.spawn_bfs().join();
         let states = checker.unique_state_count();

@@ -301,6 +301,9 @@ impl stateright::Model for Model {
             Property::always(Invariant::EvidenceBeforeRemoval.as_str(), |_, state| {
                 holds(state, Invariant::EvidenceBeforeRemoval)
             }),
+            Property::always(Invariant::DriftHoldOff.as_str(), |_, state| {
+                holds(state, Invariant::DriftHoldOff)
+            }),
             Property::always(SETTLES, |model: &Self, state: &SystemState| {
                 state.violation.is_some() || !model.is_sampled(state) || model.settles(state)
             }),

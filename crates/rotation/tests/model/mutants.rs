@@ -32,12 +32,14 @@ pub(crate) enum Mutant {
     ForgetHandledRequest,
     /// Removes the finalizer while an outcome is unknown.
     RemoveFinalizerEarly,
+    /// Follows every change by another party at once.
+    ForgetHoldOff,
     /// Never removes the previous secret.
     NeverRetire,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::SkipWriteAhead,
         Self::RetireWithoutProbe,
         Self::SkipGracePeriod,
@@ -48,6 +50,7 @@ impl Mutant {
         Self::RepairWithGeneratedValue,
         Self::ForgetHandledRequest,
         Self::RemoveFinalizerEarly,
+        Self::ForgetHoldOff,
         Self::NeverRetire,
     ];
 
@@ -61,6 +64,7 @@ impl Mutant {
             Self::RetryBlindly | Self::RepairWithGeneratedValue | Self::RemoveFinalizerEarly => {
                 Invariant::NothingLost
             }
+            Self::ForgetHoldOff => Invariant::DriftHoldOff,
             Self::NeverRetire => return SETTLES,
         };
         invariant.as_str()
@@ -78,6 +82,7 @@ impl Mutant {
             Self::RetireWithoutProbe => altered.accepted = Some(true),
             Self::SkipGracePeriod => set_skip_grace(&mut altered.status, true),
             Self::SkipStagingPeriod => set_skip_staging(&mut altered.status, true),
+            Self::ForgetHoldOff => altered.status.drift_hold_off = None,
             _ => {}
         }
         let mut decision = decide(&altered, now, policy);
@@ -87,7 +92,7 @@ impl Mutant {
 
     fn alter(self, observed: &Observation, now: DateTime<Utc>, decision: &mut Decision) {
         match self {
-            Self::RetireWithoutProbe => {}
+            Self::RetireWithoutProbe | Self::ForgetHoldOff => {}
             Self::SkipGracePeriod => set_skip_grace(&mut decision.status, false),
             Self::SkipStagingPeriod => set_skip_staging(&mut decision.status, false),
             Self::SkipWriteAhead => {

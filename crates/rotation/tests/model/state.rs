@@ -42,6 +42,7 @@ impl Hash for StoredStatus {
         let last = status.last_rotation_time;
         status.next_rotation_time.map(|next| (next, last, started)).hash(state);
         status.last_handled_request.hash(state);
+        status.drift_hold_off.hash(state);
         let highest = status.history.iter().map(|entry| entry.number).max();
         (highest, status.history.is_empty()).hash(state);
         let Some(rotation) = &status.rotation else { return };
@@ -312,6 +313,7 @@ impl SystemState {
                     && status.observed_generation == Some(1 + i64::from(resource.is_edited))
                     && status.last_handled_request == resource.request
                     && !resource.has_finalizer
+                    && status.drift_hold_off.is_none_or(|hold_off| !hold_off.pending)
             }
         };
         let is_process_idle = |process: &Process| {

@@ -1,0 +1,195 @@
+//! What stores keep of a watched object: only fields that are used, each of bounded length.
+//!
+//! Users decide how large the rest is: annotations and labels of other tools, managed fields, and
+//! parts of the spec that are read live when they are needed.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DeserializeGuard;
+use rotation::{Request, bounded};
+
+use super::stores::{NamespaceMetadata, SecretMetadata};
+use crate::api::{
+    Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant, INITIALIZED_ANNOTATION,
+    OWNER_ANNOTATION, REQUEST_ANNOTATION, ROTATION_FINALIZER,
+};
+
+/// Longest value of an annotation in characters, except a request. An owner is the name of an object.
+const VALUE_LIMIT: usize = 253;
+
+/// Longest error about an object that can't be parsed, in characters. It can quote the object.
+const ERROR_LIMIT: usize = 300;
+
+/// An object of which a store keeps only a part.
+pub(super) trait Prune {
+    /// Drops what the operator doesn't use.
+    fn prune(&mut self);
+}
+
+impl Prune for SecretMetadata {
+    fn prune(&mut self) {
+        prune_metadata(&mut self.metadata);
+        self.metadata.labels = None;
+    }
+}
+
+impl Prune for NamespaceMetadata {
+    /// Keeps the labels, which ClusterAuth0Tenants select.
+    fn prune(&mut self) {
+        prune_metadata(&mut self.metadata);
+    }
+}
+
+impl<K: PruneResource> Prune for DeserializeGuard<K> {
+    fn prune(&mut self) {
+        let metadata = match &mut self.0 {
+            Ok(resource) => {
+                resource.prune_spec();
+                resource.meta_mut()
+            }
+            Err(invalid) => {
+                invalid.error = bounded(&invalid.error, ERROR_LIMIT);
+                &mut invalid.metadata
+            }
+        };
+        prune_metadata(metadata);
+        metadata.labels = None;
+    }
+}
+
+/// A custom resource of which a store keeps only a part.
+pub(super) trait PruneResource: kube::Resource {
+    fn prune_spec(&mut self);
+}
+
+impl PruneResource for ClientSecretRotation {
+    fn prune_spec(&mut self) {
+        let target = &mut self.spec.target;
+        target.template.clear();
+        target.labels.clear();
+        target.annotations.clear();
+    }
+}
+
+impl PruneResource for Auth0Tenant {
+    fn prune_spec(&mut self) {}
+}
+
+impl PruneResource for ClusterAuth0Tenant {
+    fn prune_spec(&mut self) {}
+}
+
+fn prune_metadata(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    metadata.owner_references = None;
+    metadata.generate_name = None;
+    metadata.self_link = None;
+    if let Some(finalizers) = &mut metadata.finalizers {
+        finalizers.retain(|finalizer| finalizer == ROTATION_FINALIZER);
+    }
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, value| match name.as_str() {
+            REQUEST_ANNOTATION => {
+                *value = Request::parse(value).text;
+                true
+            }
+            OWNER_ANNOTATION | INITIALIZED_ANNOTATION => {
+                *value = bounded(value, VALUE_LIMIT);
+                true
+            }
+            _ => false,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::{ParsedRotation, ParsedTenant};
+
+    /// Metadata of half a megabyte, of which the owner and the labels are used.
+    fn large_metadata(request: &str) -> Value {
+        let many = |size: usize| {
+            let entry = |number| (format!("example.com/{number}"), json!("x".repeat(size)));
+            (0..1000).map(entry).collect::<serde_json::Map<_, _>>()
+        };
+        let mut annotations = many(400);
+        annotations.insert(OWNER_ANNOTATION.into(), json!("o".repeat(100_000)));
+        annotations.insert(REQUEST_ANNOTATION.into(), json!(request));
+        json!({
+            "name": "large", "namespace": "shop", "resourceVersion": "7", "uid": "u",
+            "annotations": annotations, "labels": many(63),
+            "finalizers": ["example.com/other", ROTATION_FINALIZER],
+            "managedFields": [{ "manager": "x".repeat(100_000) }],
+        })
+    }
+
+    fn rotation(request: &str, client_id: Value) -> ParsedRotation {
+        serde_json::from_value(json!({
+            "apiVersion": "auth0-rotator.dev/v1alpha1", "kind": "ClientSecretRotation",
+            "metadata": large_metadata(request),
+            "spec": {
+                "clientId": client_id, "tenantRef": { "name": "acme" },
+                "target": {
+                    "name": "t", "template": { "a": "x".repeat(16_384) },
+                    "annotations": { "a": "x".repeat(4096) }, "labels": { "a": "b" },
+                },
+            },
+        }))
+        .unwrap()
+    }
+
+    fn size(metadata: &ObjectMeta) -> usize {
+        serde_json::to_string(metadata).unwrap().len()
+    }
+
+    #[test]
+    fn keeps_less_than_a_kibibyte_of_metadata() {
+        let metadata = json!({ "metadata": large_metadata(&"r".repeat(200_000)) });
+        let mut secret: SecretMetadata = serde_json::from_value(metadata).unwrap();
+        assert!(size(&secret.metadata) > 500_000);
+        secret.prune();
+        assert!(size(&secret.metadata) < 1024, "{}", size(&secret.metadata));
+        assert_eq!(secret.metadata.resource_version.as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn keeps_what_scheduling_reads_of_a_resource() {
+        let mut parsed = rotation("rotate/now", json!("client"));
+        parsed.prune();
+        let resource = parsed.0.unwrap();
+        assert!(serde_json::to_string(&resource).unwrap().len() < 3000);
+        assert_eq!(resource.metadata.annotations.unwrap()[REQUEST_ANNOTATION], "rotate/now");
+        assert_eq!(resource.metadata.finalizers.unwrap(), [ROTATION_FINALIZER]);
+        assert_eq!(resource.spec.client_id, "client");
+        assert_eq!(resource.spec.target.name, "t");
+    }
+
+    #[test]
+    fn bounds_the_error_about_a_resource_that_cannot_be_parsed() {
+        let mut parsed = rotation("rotate/now", json!({ "\u{1b}[31m\n": "x".repeat(10_000) }));
+        parsed.prune();
+        let invalid = parsed.0.unwrap_err();
+        assert!(invalid.error.chars().count() <= ERROR_LIMIT);
+        assert!(!invalid.error.contains(['\n', '\u{1b}']), "{}", invalid.error);
+        assert!(size(&invalid.metadata) < 1024);
+    }
+
+    #[test]
+    fn keeps_the_spec_of_a_tenant() {
+        let mut parsed: ParsedTenant = serde_json::from_value(json!({
+            "apiVersion": "auth0-rotator.dev/v1alpha1", "kind": "Auth0Tenant",
+            "metadata": large_metadata("x"),
+            "spec": {
+                "domain": "acme.eu.auth0.com", "caBundle": "pem",
+                "credentials": { "clientSecret": { "secretRef": { "name": "m" } } },
+            },
+        }))
+        .unwrap();
+        parsed.prune();
+        let tenant = parsed.0.unwrap();
+        assert_eq!(tenant.spec.access.ca_bundle.as_deref(), Some("pem"));
+        assert!(size(&tenant.metadata) < 1024);
+    }
+}
