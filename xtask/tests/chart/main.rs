@@ -8,5 +8,6 @@ mod kustomize;
 mod permissions;
 mod release;
 mod rendering;
+mod admission_policy;
 mod second_operator;
 mod values;
