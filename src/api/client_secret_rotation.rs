@@ -269,12 +269,12 @@ pub struct TargetSpec {
     /// Name of the Secret, in the same namespace. Immutable.
     #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
     pub name: String,
-    /// Whether to adopt an existing Secret of this name. The operator then writes only the keys
-    /// that this resource declares, and keeps the other ones.
+    /// Whether to adopt an existing Secret of this name, which must have the type Opaque. The
+    /// operator then overwrites the keys in `keys`, and keeps all others.
     #[serde(default)]
     pub adopt: bool,
     /// What happens to the Secret when this resource is deleted. `Retain` keeps it. `Delete`
-    /// deletes it, by an owner reference.
+    /// deletes it, by an owner reference, and requires that the operator created it.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// Keys of the data of the Secret.
@@ -284,7 +284,8 @@ pub struct TargetSpec {
     /// line.
     #[serde(default)]
     pub list_format: ListFormat,
-    /// Additional keys whose values are rendered from templates. Variables: {{ client_id }},
+    /// Additional keys whose values are rendered from templates. They never replace content of
+    /// another party. Variables: {{ client_id }},
     /// {{ domain }}, {{ client_secret }} and {{ client_secret_fallback }} (empty if there is none),
     /// each also with | json; {{ client_secrets | json }} and {{ client_secrets | lines }} are the
     /// list in the order in which to try it.
@@ -294,11 +295,11 @@ pub struct TargetSpec {
         "additionalProperties" = {"type": "string", "maxLength": 16384}
     ))]
     pub template: BTreeMap<String, String>,
-    /// Labels to set on the Secret.
+    /// Labels to set on the Secret. The operator's administrator determines which are allowed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     pub labels: BTreeMap<String, String>,
-    /// Annotations to set on the Secret.
+    /// Annotations to set on the Secret. The operator's administrator determines which are allowed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
     pub annotations: BTreeMap<String, String>,
