@@ -29,6 +29,9 @@ use super::patterns::{DNS_SUBDOMAIN, OBJECT_NAME, SECRET_DATA_KEY};
     category = "auth0",
     doc = "Rotates the client secret of one Auth0 application and keeps a Secret in sync with it, \
            so that no login fails during a rotation.",
+    // A rotation that has changed nothing may have started with a mistyped reference.
+    validation = Rule::new("self.spec.tenantRef == oldSelf.spec.tenantRef || !has(oldSelf.status) || !has(oldSelf.status.rotation) || (oldSelf.status.rotation.phase == 'Started' && oldSelf.status.rotation.attempts == 0)")
+        .message("tenantRef can't be changed while a rotation is in progress: wait until it has ended, or request abort"),
     printcolumn(name = "Client", type_ = "string", json_path = ".spec.clientId"),
     printcolumn(name = "Strategy", type_ = "string", json_path = ".spec.strategy"),
     printcolumn(name = "Current", type_ = "integer", json_path = ".status.current"),

@@ -31,6 +31,13 @@ pub const KEYS_ANNOTATION: &str = "auth0-rotator.dev/keys";
 /// are those of `spec.target.keys` in their order, followed by those of templates.
 pub const DATA_KEYS_ANNOTATION: &str = "auth0-rotator.dev/data-keys";
 
+/// Annotation on a target Secret: the ID of the client whose values it holds.
+pub const CLIENT_ID_ANNOTATION: &str = "auth0-rotator.dev/client-id";
+
+/// Annotation on a target Secret: the origin of the Auth0 endpoint that its values came from. They
+/// are sent to no other.
+pub const ORIGIN_ANNOTATION: &str = "auth0-rotator.dev/origin";
+
 /// Label on a target Secret, by which the operator watches it. `app.kubernetes.io/managed-by` is
 /// left to the creator of the Secret.
 pub const MANAGED_LABEL: &str = "auth0-rotator.dev/managed";

@@ -47,6 +47,7 @@ fn rendering(spec: &TargetSpec) -> Rendering<'_> {
         namespace: "default",
         client_id: "shop-client",
         domain: "acme.eu.auth0.com",
+        origin: "https://acme.eu.auth0.com",
         owner: None,
         deleted_with_owner: false,
     }
@@ -122,7 +123,7 @@ pub fn list(current: &str, fallback: Option<&str>, lines: bool) {
     };
     let stored = stored(&rendering(&spec).render(&contents, None).json(None)).to_string();
     let Some(snapshot) = Snapshot::parse(&stored) else { panic!("a rendered Secret must parse") };
-    let values = snapshot.values(&spec.keys);
+    let values = snapshot.own_values();
     assert!(values.current.as_ref() == Some(&current) && values.fallback == fallback);
     let numbers = snapshot.numbers();
     assert_eq!(numbers.current, Some(7));
@@ -141,7 +142,7 @@ pub fn list(current: &str, fallback: Option<&str>, lines: bool) {
 pub fn secret(json: &str, list: &str) {
     let spec = spec(ListFormat::Json, None);
     if let Some(snapshot) = Snapshot::parse(json) {
-        let values = snapshot.values(&spec.keys);
+        let values = snapshot.stored_values(&spec.keys);
         for value in values.current.iter().chain(&values.fallback) {
             assert!(client_secret(value.expose()).as_ref() == Some(value));
         }

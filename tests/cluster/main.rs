@@ -45,6 +45,7 @@ mod unauthorized_access;
 mod adoption;
 mod ownership;
 mod credentials_target;
+mod provenance;
 mod rbac;
 mod rbac_audit;
 mod selected_namespaces;

@@ -80,6 +80,9 @@ pub struct OwnedTarget {
     pub has_current: bool,
     /// Another party wrote values or numbers after the operator did: neither is reliable.
     pub tampered: bool,
+    /// The operator wrote its values, and they came from another Auth0 endpoint than the tenant's:
+    /// they are neither sent nor published, so none of them is reported here.
+    pub is_from_elsewhere: bool,
     /// Keys, labels and annotations match the spec.
     pub in_sync: bool,
 }

@@ -156,6 +156,9 @@ reasons! {
     TargetNotDeletable,
     /// A label or annotation of `spec.target` is not on the operator's list `--allowed-metadata`.
     MetadataNotAllowed,
+    /// The values in the target Secret came from another Auth0 endpoint than the tenant's, so they
+    /// are neither sent nor published.
+    OriginChanged,
     /// Another party keeps changing the target Secret.
     TargetContested,
     /// The target Secret is the credentials Secret of a tenant.

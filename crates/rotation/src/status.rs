@@ -104,6 +104,11 @@ pub struct Rotation {
     /// How the rotation ends once its next secret is withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn_as: Option<Outcome>,
+    /// Origin of the Auth0 endpoint that the rotation changes the secret at. It is completed at no
+    /// other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub origin: Option<String>,
     /// Unusual circumstances, such as a lost response. The history entry keeps this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -254,6 +259,7 @@ impl Rotation {
             rollback: false,
             restart_at: None,
             withdrawn_as: None,
+            origin: None,
             message: None,
         }
     }

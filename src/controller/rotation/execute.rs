@@ -176,8 +176,11 @@ async fn rotate_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
             state.finished_attempt = if response.is_ok() { attempt } else { None };
             state.rejected_at = None;
             response.map(|secret| {
-                state.unpublished_response = secret
-                    .map(|secret| UnpublishedResponse { secret, received_at: Instant::now() });
+                state.unpublished_response = secret.map(|secret| UnpublishedResponse {
+                    secret,
+                    origin: tenant.value_origin,
+                    received_at: Instant::now(),
+                });
             })
         })
     };
@@ -197,7 +200,7 @@ async fn set_secret(reconciliation: &mut Reconciliation<'_>, number: u64) -> Res
     let based_on = Some(reconciliation.read_at).max(reconciliation.readings.intent_stored_at);
     let not_after = send_deadline(reconciliation, based_on)?;
     let target = &reconciliation.target;
-    let numbers = target.snapshot().map(|snapshot| snapshot.numbers()).unwrap_or_default();
+    let numbers = target.numbers();
     let value = if numbers.fallback == Some(number) {
         &target.values.fallback
     } else if numbers.current == Some(number) {

@@ -10,8 +10,8 @@ use auth0_client::{ClientInfo, ClientKind};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 use rotation::{
-    ClientObservation, Observation, OwnedTarget, Publication, Reason, Rejection, Request, Rollout,
-    SecretMatch, Target, UnreachedPods,
+    ClientObservation, Observation, OwnedTarget, Phase, Publication, Reason, Rejection, Request,
+    Rollout, Rotation, SecretMatch, Target, UnreachedPods,
 };
 
 use super::{adoption, authorize, reconcile::Reconciliation, resource, state::ListedSecret};
@@ -20,7 +20,10 @@ use crate::{
     controller::{
         error::Error,
         object_key::ObjectKey,
-        target_secret::{Contents, NumberedSecret, Rendering, SecretValues, Snapshot},
+        target_secret::{
+            Contents, ExpectedOrigin, NumberedSecret, Provenance, Rendering, SecretNumbers,
+            SecretValues, Snapshot, ValueOrigin,
+        },
     },
 };
 
@@ -59,7 +62,9 @@ pub(super) enum ClientReading {
 #[derive(Default)]
 pub(super) struct TargetState {
     pub(super) read: TargetRead,
+    /// The values that may be sent to the tenant and published again.
     pub(super) values: SecretValues,
+    pub(super) provenance: Provenance,
     /// The last write of this reconcile.
     pub(super) last_written: Option<Publication>,
 }
@@ -80,9 +85,17 @@ impl TargetState {
         }
     }
 
+    /// Returns the numbers of the values.
+    pub(super) fn numbers(&self) -> SecretNumbers {
+        match (self.provenance, self.snapshot()) {
+            (Provenance::Proven, Some(snapshot)) => snapshot.numbers(),
+            _ => SecretNumbers::default(),
+        }
+    }
+
     /// Returns the numbers and values of the Secret, to be written as the spec wants them.
     pub(super) fn contents(&self) -> Option<Contents> {
-        let numbers = self.snapshot()?.numbers();
+        let numbers = self.numbers();
         let current =
             NumberedSecret { number: numbers.current?, secret: self.values.current.clone()? };
         let fallback = match (numbers.fallback, &self.values.fallback) {
@@ -99,16 +112,51 @@ pub(super) async fn read_target(reconciliation: &mut Reconciliation<'_>) -> Resu
     let spec = &reconciliation.resource.spec.target;
     let key = ObjectKey::new(&reconciliation.key.namespace, &spec.name);
     let secret = reconciliation.controller.context.secrets.get(&key).await?;
-    reconciliation.target.values = match &secret {
-        Some(secret) => secret.values(&spec.keys),
-        None => SecretValues::default(),
-    };
     reconciliation.target.read = match secret {
         Some(secret) => TargetRead::Present(Box::new(secret)),
         None => TargetRead::Absent,
     };
+    select_values(reconciliation);
     reconciliation.note_target_version();
     Ok(())
+}
+
+/// Selects the values of the target Secret that may be sent to the tenant and published again: ours,
+/// of this client and from this Auth0.
+pub(super) fn select_values(reconciliation: &mut Reconciliation<'_>) {
+    let spec = &reconciliation.resource.spec;
+    let Some(snapshot) = reconciliation.target.snapshot() else {
+        reconciliation.target.values = SecretValues::default();
+        reconciliation.target.provenance = Provenance::default();
+        return;
+    };
+    let origin = value_origin(reconciliation);
+    let provenance = snapshot.provenance(&ExpectedOrigin {
+        client_id: &spec.client_id,
+        tenant: origin.as_ref(),
+        keys: &spec.target.keys,
+        is_recorded: reconciliation.status().current.is_some(),
+    });
+    let values = match provenance {
+        // The operator authenticates with them at this endpoint, which the Secret allows.
+        _ if reconciliation.authorization.is_own_credentials => {
+            snapshot.stored_values(&spec.target.keys)
+        }
+        Provenance::Proven => snapshot.own_values(),
+        Provenance::OtherOrigin | Provenance::Unproven => SecretValues::default(),
+    };
+    reconciliation.target.values = values;
+    reconciliation.target.provenance = provenance;
+}
+
+/// Returns the Auth0 that the values of this reconcile come from: that of an unpublished response, or
+/// the tenant's.
+fn value_origin(reconciliation: &Reconciliation<'_>) -> Option<ValueOrigin> {
+    let of_response = reconciliation.with_state(|state| {
+        state.unpublished_response.as_ref().map(|response| response.origin.clone())
+    });
+    let of_tenant = || reconciliation.tenant.as_ref().ok().map(|tenant| tenant.value_origin.clone());
+    of_response.or_else(of_tenant)
 }
 
 /// Returns the observation of everything that was read.
@@ -208,6 +256,9 @@ pub(super) fn observe_target(reconciliation: &Reconciliation<'_>) -> Target {
     if let Some(rejection) = authorize::forbids_writing(reconciliation, is_owner) {
         return Target::Rejected(rejection.clone());
     }
+    if is_rotation_from_elsewhere(reconciliation) {
+        return Target::Rejected(origin_changed());
+    }
     let Some(snapshot) = snapshot else { return Target::Absent };
     if let Some(rejection) = reject_target(reconciliation, snapshot) {
         return Target::Rejected(rejection);
@@ -215,12 +266,14 @@ pub(super) fn observe_target(reconciliation: &Reconciliation<'_>) -> Target {
     if let Some(rejection) = adoption::forbids_secret(reconciliation, snapshot, is_owner) {
         return Target::Rejected(rejection);
     }
-    let numbers = snapshot.numbers();
+    let is_from_elsewhere = target.provenance == Provenance::OtherOrigin;
+    let numbers = target.numbers();
     let keys = &reconciliation.resource.spec.target.keys;
-    let tampered = snapshot.is_tampered(keys, &target.values);
+    let tampered = target.provenance != Provenance::Proven
+        || snapshot.is_tampered(keys, &target.values);
     let in_sync = match (&reconciliation.tenant, target.contents()) {
         (Ok(tenant), Some(contents)) if !tampered => {
-            let rendering = rendering(reconciliation, &tenant.domain);
+            let rendering = rendering(reconciliation, &tenant.value_origin);
             rendering.render(&contents, Some(snapshot)).matches(snapshot)
         }
         // Without the tenant its domain is unknown; its return triggers the next reconcile.
@@ -231,8 +284,38 @@ pub(super) fn observe_target(reconciliation: &Reconciliation<'_>) -> Target {
         fallback: numbers.fallback,
         has_current: target.values.current.is_some(),
         tampered,
+        is_from_elsewhere,
         in_sync,
     })
+}
+
+/// Returns whether a rotation has published and changed nothing that its status shows.
+pub(super) fn is_untouched(rotation: &Rotation) -> bool {
+    rotation.phase == Phase::Started && rotation.attempts == 0
+}
+
+/// Returns whether the rotation in progress belongs to another Auth0 endpoint.
+fn is_rotation_from_elsewhere(reconciliation: &Reconciliation<'_>) -> bool {
+    let Some(rotation) = reconciliation.rotation() else { return false };
+    if is_untouched(rotation) {
+        return false;
+    }
+    match (&rotation.origin, value_origin(reconciliation)) {
+        (Some(started), Some(now)) => *started != now.origin,
+        // An older version started it.
+        (None, _) => reconciliation.target.provenance == Provenance::OtherOrigin,
+        (Some(_), None) => false,
+    }
+}
+
+fn origin_changed() -> Rejection {
+    Rejection::new(
+        Reason::OriginChanged,
+        "a rotation is in progress, and the tenant's endpoint is not the one that the published \
+         secrets came from, so the operator sends and publishes none of them. Restore \
+         spec.tenantRef, and the tenant's domain and endpoint, until the rotation has ended, or \
+         delete this resource and create it again",
+    )
 }
 
 /// Returns why an existing Secret may not be the target, if it may not.
@@ -274,7 +357,7 @@ fn is_other_resource(reconciliation: &Reconciliation<'_>, name: &str) -> bool {
 /// Returns how the target Secret is rendered.
 pub(super) fn rendering<'r>(
     reconciliation: &'r Reconciliation<'_>,
-    domain: &'r str,
+    origin: &'r ValueOrigin,
 ) -> Rendering<'r> {
     let spec = &reconciliation.resource.spec;
     Rendering {
@@ -283,7 +366,8 @@ pub(super) fn rendering<'r>(
         resource: &reconciliation.key.name,
         namespace: &reconciliation.key.namespace,
         client_id: &spec.client_id,
-        domain,
+        domain: &origin.domain,
+        origin: &origin.origin,
         owner: kube::Resource::owner_ref(&reconciliation.resource, &()),
         deleted_with_owner: spec.target.deletion_policy == DeletionPolicy::Delete,
     }

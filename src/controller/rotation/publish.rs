@@ -6,14 +6,14 @@ use rotation::{NumberedValue, Publication, Purpose, Target, ValueSource};
 
 use super::{
     credentials_guard,
-    observe::{ClientReading, TargetRead, observe_target, rendering},
+    observe::{ClientReading, TargetRead, observe_target, rendering, select_values},
     reconcile::Reconciliation,
 };
 use crate::{
     controller::{
         error::Error,
         object_key::ObjectKey,
-        target_secret::{Contents, NumberedSecret},
+        target_secret::{Contents, NumberedSecret, ValueOrigin},
     },
     failpoint::failpoint,
 };
@@ -30,7 +30,7 @@ pub(super) async fn dry_run(reconciliation: &mut Reconciliation<'_>) -> Result<(
         fallback: target.values.current.clone().map(|secret| NumberedSecret { number: 1, secret }),
     };
     let present = target.snapshot();
-    let rendered = rendering(reconciliation, &tenant.domain).render(&contents, present);
+    let rendered = rendering(reconciliation, &tenant.value_origin).render(&contents, present);
     let secrets = &reconciliation.controller.context.secrets;
     secrets.dry_run(&target_key(reconciliation), &rendered, present).await?;
     reconciliation.readings.dry_run_passed = true;
@@ -57,9 +57,9 @@ pub(super) async fn publish(
         credentials_guard::check_first_write(reconciliation).await?;
     }
     let contents = contents(reconciliation, publication)?;
-    let domain = domain(reconciliation)?;
+    let origin = publication_origin(reconciliation, publication.purpose)?;
     let present = reconciliation.target.snapshot();
-    let rendered = rendering(reconciliation, &domain).render(&contents, present);
+    let rendered = rendering(reconciliation, &origin).render(&contents, present);
     let key = target_key(reconciliation);
     let secrets = &reconciliation.controller.context.secrets;
     let fence = fence(reconciliation, publication.purpose);
@@ -71,10 +71,9 @@ pub(super) async fn publish(
     failpoint!("after-publish");
     record_publication(reconciliation, publication);
     credentials_guard::note_published(reconciliation);
-    let keys = &reconciliation.resource.spec.target.keys;
     reconciliation.target.last_written = Some(publication.clone());
-    reconciliation.target.values = written.values(keys);
     reconciliation.target.read = TargetRead::Present(Box::new(written));
+    select_values(reconciliation);
     reconciliation.readings.probe_accepted = None;
     reconciliation.note_target_version();
     Ok(())
@@ -94,19 +93,31 @@ pub(super) fn fence<'r>(reconciliation: &Reconciliation<'r>, purpose: Purpose) -
     }
 }
 
-/// Returns the tenant's domain. Where the tenant is gone, the last one: a response is published all
-/// the same.
-fn domain(reconciliation: &Reconciliation<'_>) -> Result<String, Error> {
+/// Returns the Auth0 that a publication's values come from. Where the tenant cannot be used, the
+/// values are those of the response or of the Secret, and so is their origin.
+fn publication_origin(
+    reconciliation: &Reconciliation<'_>,
+    purpose: Purpose,
+) -> Result<ValueOrigin, Error> {
+    let of_response = reconciliation.with_state(|state| {
+        state.unpublished_response.as_ref().map(|response| response.origin.clone())
+    });
+    if purpose == Purpose::Response
+        && let Some(origin) = of_response
+    {
+        return Ok(origin);
+    }
     let error = match &reconciliation.tenant {
-        Ok(tenant) => return Ok(tenant.domain.clone()),
+        Ok(tenant) => return Ok(tenant.value_origin.clone()),
         Err(error) => error,
     };
-    if let Some(domain) = reconciliation.with_state(|state| state.domain.clone()) {
-        return Ok(domain);
-    }
     let key = &reconciliation.resource.spec.target.keys.domain;
-    match reconciliation.target.snapshot().and_then(|secret| secret.text(key)) {
-        Some(domain) => Ok(domain.as_str().to_owned()),
+    let snapshot = reconciliation.target.snapshot();
+    let recorded = snapshot.and_then(|secret| Some((secret.text(key)?, secret.recorded_origin()?)));
+    match recorded {
+        Some((domain, origin)) => {
+            Ok(ValueOrigin { domain: domain.as_str().to_owned(), origin: origin.to_owned() })
+        }
         None => Err(error.clone()),
     }
 }

@@ -129,7 +129,6 @@ pub(super) async fn reconcile(controller: &RotationController, key: &ObjectKey) 
 impl Reconciliation<'_> {
     async fn run(&mut self) -> Result<Outcome, Error> {
         self.note_resource_version();
-        self.remember_domain();
         self.with_state(|state| state.is_triggered = false);
         if let Err(error) = observe::read_target(self).await {
             return self.fail(None, error).await;
@@ -137,6 +136,8 @@ impl Reconciliation<'_> {
         if let Err(error) = authorize::authorize(self).await {
             return self.fail(None, error).await;
         }
+        // The operator's own credentials are known only now.
+        observe::select_values(self);
         self.enter_urgent_if_unpublished();
         for _ in 0..MAX_STEPS {
             if self.urgent.is_none() {
@@ -165,7 +166,6 @@ impl Reconciliation<'_> {
         let Some(resource) = self.api.get().await? else { return Ok(false) };
         self.set_resource(resource);
         self.tenant = self.controller.tenants.find(&self.resource);
-        self.remember_domain();
         self.readings = Readings::default();
         observe::read_target(self).await?;
         authorize::authorize(self).await?;
@@ -185,7 +185,7 @@ impl Reconciliation<'_> {
             let number = status.rotation.as_ref().map(|rotation| rotation.number);
             self.with_state(|state| state.attempted_number = number);
         }
-        let status = self.with_tenant_condition(status);
+        let status = self.with_origin(self.with_tenant_condition(status));
         if !self.controller.context.fence().allows_write() && is_response(&step) {
             // After the leadership was lost only the response is published; its intent was stored
             // before the call.
@@ -249,7 +249,7 @@ impl Reconciliation<'_> {
         let observation = Observation { status: self.status(), ..observation };
         let failure = Failure::from(&error);
         let status = record_failure(&observation, step.as_ref(), &failure, now, &policy);
-        let status = self.with_tenant_condition(status);
+        let status = self.with_origin(self.with_tenant_condition(status));
         let kind = match error {
             Error::WriteLimited { .. } => WriteKind::Notice,
             _ => kind_of_status(&observation.status, &status),
@@ -286,13 +286,6 @@ impl Reconciliation<'_> {
             .with_forbidden(denied.clone())
     }
 
-    fn remember_domain(&self) {
-        if let Ok(tenant) = &self.tenant {
-            let domain = Some(tenant.domain.clone());
-            self.with_state(|state| state.domain = domain);
-        }
-    }
-
     /// Lets this reconcile go before others while a response is unpublished.
     pub(super) fn enter_urgent_if_unpublished(&mut self) {
         let is_unpublished = self.with_state(|state| state.unpublished_response.is_some());
@@ -325,6 +318,19 @@ impl Reconciliation<'_> {
         let type_ = condition_types::TENANT_READY;
         let condition = Condition::new(type_, is_ready, reason, &message, generation, now());
         set_condition(&mut status.conditions, condition);
+        status
+    }
+
+    /// Records where a rotation changes the secret, until it may have changed it.
+    fn with_origin(&self, mut status: Status) -> Status {
+        let stored = self.rotation();
+        if let (Some(rotation), Ok(tenant)) = (&mut status.rotation, &self.tenant)
+            && stored.is_none_or(|stored| {
+                stored.number != rotation.number || observe::is_untouched(stored)
+            })
+        {
+            rotation.origin = Some(tenant.value_origin.origin.clone());
+        }
         status
     }
 

@@ -6,7 +6,9 @@ use auth0_client::ClientSecret;
 use chrono::{DateTime, Utc};
 
 use super::authorize::CachedMetadata;
-use crate::controller::{state::AbortOnDrop, write_budget::WriteBudget};
+use crate::controller::{
+    state::AbortOnDrop, target_secret::ValueOrigin, write_budget::WriteBudget,
+};
 
 /// The in-memory state of one ClientSecretRotation.
 #[derive(Default)]
@@ -23,8 +25,6 @@ pub(super) struct RotationState {
     pub(super) attempted_number: Option<u64>,
     /// The client's metadata at Auth0, where a permission depends on it.
     pub(super) metadata: Option<CachedMetadata>,
-    /// The tenant's last domain, for a response that is published when the tenant is gone.
-    pub(super) domain: Option<String>,
     /// The name of the last target Secret that the resource was seen to have published.
     pub(super) published_target: Option<String>,
     /// The tenant's version when a reconcile last had nothing left to do.
@@ -46,6 +46,8 @@ pub(super) struct RotationState {
 /// A secret that `rotate-secret` returned and that is not published yet.
 pub(super) struct UnpublishedResponse {
     pub(super) secret: ClientSecret,
+    /// Where it came from: the tenant may be gone, or elsewhere, when it is published.
+    pub(super) origin: ValueOrigin,
     pub(super) received_at: Instant,
 }
 

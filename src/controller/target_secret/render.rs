@@ -17,8 +17,9 @@ use super::{
     template::{self, TemplateError, Variables},
 };
 use crate::api::{
-    CURRENT_ANNOTATION, DATA_KEYS_ANNOTATION, FALLBACK_ANNOTATION, KEYS_ANNOTATION, Keys,
-    ListFormat, MANAGED_LABEL, OWNER_ANNOTATION, TargetSpec,
+    CLIENT_ID_ANNOTATION, CURRENT_ANNOTATION, DATA_KEYS_ANNOTATION, FALLBACK_ANNOTATION,
+    KEYS_ANNOTATION, Keys, ListFormat, MANAGED_LABEL, ORIGIN_ANNOTATION, OWNER_ANNOTATION,
+    TargetSpec,
 };
 
 /// A value and its number.
@@ -43,6 +44,8 @@ pub(crate) struct Rendering<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) client_id: &'a str,
     pub(crate) domain: &'a str,
+    /// The origin of the Auth0 endpoint that the values come from.
+    pub(crate) origin: &'a str,
     /// The owner reference to the resource.
     pub(crate) owner: Option<OwnerReference>,
     /// Whether the Secret is deleted with the resource, if the operator created it.
@@ -91,8 +94,8 @@ struct ManifestMetadata<'a> {
 }
 
 impl Rendering<'_> {
-    /// Renders contents. A template that fails keeps its key's content in `present`, so that the
-    /// rest is published all the same.
+    /// Renders contents. A template that fails keeps the content that we wrote under its key, so that
+    /// the rest is published all the same. It does not make foreign content ours.
     pub(crate) fn render(&self, contents: &Contents, present: Option<&Snapshot>) -> Rendered {
         let keys = effective_keys(self.spec, present);
         let mut data = BTreeMap::from([
@@ -110,7 +113,7 @@ impl Rendering<'_> {
             }
             if let Ok(text) = self.render_template(template, contents) {
                 data.insert(key.clone(), encode(&text));
-            } else if let Some(kept) = present.and_then(|present| present.encoded(key)) {
+            } else if let Some(kept) = present.and_then(|present| present.own_encoded(key)) {
                 data.insert(key.clone(), Zeroizing::new(kept.to_owned()));
             }
         }
@@ -169,6 +172,8 @@ impl Rendering<'_> {
     fn annotations(&self, contents: &Contents, keys: &Keys) -> BTreeMap<String, String> {
         let mut annotations = self.allowed_metadata.select(&self.spec.annotations);
         annotations.insert(OWNER_ANNOTATION.into(), self.resource.into());
+        annotations.insert(CLIENT_ID_ANNOTATION.into(), self.client_id.into());
+        annotations.insert(ORIGIN_ANNOTATION.into(), self.origin.into());
         annotations.insert(KEYS_ANNOTATION.into(), format!("{},{}", keys.current, keys.fallback));
         annotations.insert(CURRENT_ANNOTATION.into(), contents.current.number.to_string());
         if let Some(fallback) = &contents.fallback {

@@ -26,6 +26,8 @@ pub(crate) struct Snapshot {
     secret_type: Option<String>,
     data: BTreeMap<String, SecretString>,
     owned: OwnedFields,
+    /// The data keys that other field managers own.
+    foreign_keys: BTreeSet<String>,
 }
 
 /// The values of a target Secret.
@@ -75,13 +77,16 @@ impl Snapshot {
     /// Parses a Secret's JSON. Returns `None` if it is malformed: a parse error could quote data.
     pub(crate) fn parse(json: &str) -> Option<Self> {
         let raw: RawSecret = serde_json::from_str(json).ok()?;
-        let owned = owned_fields(raw.metadata.managed_fields.as_deref().unwrap_or_default());
+        let entries = raw.metadata.managed_fields.as_deref().unwrap_or_default();
+        let owned = owned_fields(entries.iter().filter(|entry| is_ours(entry)));
+        let foreign = owned_fields(entries.iter().filter(|entry| !is_ours(entry)));
         Some(Self {
             metadata: raw.metadata,
             immutable: raw.immutable.unwrap_or_default(),
             secret_type: raw.secret_type,
             data: raw.data.unwrap_or_default(),
             owned,
+            foreign_keys: foreign.data,
         })
     }
 
@@ -102,6 +107,16 @@ impl Snapshot {
         self.metadata.annotations.as_ref()?.get(name).map(String::as_str)
     }
 
+    /// Returns an annotation that our field manager wrote.
+    pub(super) fn own_annotation(&self, name: &str) -> Option<&str> {
+        self.annotation(name).filter(|_| self.owned.annotations.contains(name))
+    }
+
+    /// Returns whether our field manager wrote a key, and no other one wrote the same.
+    pub(crate) fn is_ours_alone(&self, key: &str) -> bool {
+        self.owned.data.contains(key) && !self.foreign_keys.contains(key)
+    }
+
     /// Returns the name of the ClientSecretRotation that this Secret says it belongs to.
     pub(crate) fn owner(&self) -> Option<&str> {
         self.annotation(OWNER_ANNOTATION)
@@ -110,6 +125,11 @@ impl Snapshot {
     /// Returns a key's content, base64-encoded as it is stored.
     pub(crate) fn encoded(&self, key: &str) -> Option<&str> {
         self.data.get(key).map(|value| value.expose_secret())
+    }
+
+    /// Returns a key's content as it is stored, if our field manager wrote it.
+    pub(super) fn own_encoded(&self, key: &str) -> Option<&str> {
+        self.encoded(key).filter(|_| self.owned.data.contains(key))
     }
 
     /// Returns a key's content, if it is UTF-8.
@@ -123,28 +143,44 @@ impl Snapshot {
         ClientSecret::new(SecretString::from(self.text(key)?.as_str())).ok()
     }
 
-    /// Returns the keys that the values were written under, which may differ from those that the
-    /// spec names now.
-    fn value_keys(&self, spec: &Keys) -> ValueKeys {
-        if self.owned.annotations.contains(KEYS_ANNOTATION)
-            && let Some(written) = self.annotation(KEYS_ANNOTATION)
-            && let Some((current, fallback)) = written.split_once(',')
-        {
-            return ValueKeys { current: current.to_owned(), fallback: fallback.to_owned() };
-        }
-        ValueKeys { current: spec.current.clone(), fallback: spec.fallback.clone() }
+    /// Returns the keys that we wrote the values under, which may differ from those that the spec
+    /// names now.
+    fn written_keys(&self) -> Option<ValueKeys> {
+        let (current, fallback) = self.own_annotation(KEYS_ANNOTATION)?.split_once(',')?;
+        Some(ValueKeys { current: current.to_owned(), fallback: fallback.to_owned() })
     }
 
-    /// Returns the current value and the fallback.
-    pub(crate) fn values(&self, spec: &Keys) -> SecretValues {
+    fn value_keys(&self, spec: &Keys) -> ValueKeys {
+        self.written_keys().unwrap_or_else(|| ValueKeys {
+            current: spec.current.clone(),
+            fallback: spec.fallback.clone(),
+        })
+    }
+
+    /// Returns what is stored as the current value and the fallback, whoever wrote it.
+    pub(crate) fn stored_values(&self, spec: &Keys) -> SecretValues {
         let keys = self.value_keys(spec);
         SecretValues { current: self.secret(&keys.current), fallback: self.secret(&keys.fallback) }
     }
 
-    /// Returns the numbers of the current value and the fallback.
+    /// Returns the current value and the fallback, each only if we wrote it under a number.
+    pub(crate) fn own_values(&self) -> SecretValues {
+        let Some(keys) = self.written_keys() else { return SecretValues::default() };
+        let numbers = self.numbers();
+        let value = |key: &str, number: Option<u64>| {
+            let is_ours = number.is_some() && self.owned.data.contains(key);
+            if is_ours { self.secret(key) } else { None }
+        };
+        SecretValues {
+            current: value(&keys.current, numbers.current),
+            fallback: value(&keys.fallback, numbers.fallback),
+        }
+    }
+
+    /// Returns the numbers of the current value and the fallback, each only if we wrote it.
     pub(crate) fn numbers(&self) -> SecretNumbers {
         let number = |annotation| {
-            let number: u64 = self.annotation(annotation)?.parse().ok()?;
+            let number: u64 = self.own_annotation(annotation)?.parse().ok()?;
             (number <= MAX_NUMBER).then_some(number)
         };
         SecretNumbers { current: number(CURRENT_ANNOTATION), fallback: number(FALLBACK_ANNOTATION) }
@@ -188,9 +224,9 @@ fn is_ours(entry: &ManagedFieldsEntry) -> bool {
 }
 
 /// Kubernetes documentation, "Server-Side Apply", section "Field management".
-fn owned_fields(entries: &[ManagedFieldsEntry]) -> OwnedFields {
+fn owned_fields<'e>(entries: impl Iterator<Item = &'e ManagedFieldsEntry>) -> OwnedFields {
     let mut owned = OwnedFields::default();
-    for entry in entries.iter().filter(|entry| is_ours(entry)) {
+    for entry in entries {
         let Some(fields) = entry.fields_v1.as_ref().map(|fields| &fields.0) else { continue };
         let names = |path: &[&str]| -> Vec<String> {
             let found = path.iter().try_fold(fields, |fields, step| fields.get(*step));

@@ -80,8 +80,8 @@ pub(super) fn source(
 
 impl CredentialsSecret {
     /// Reads the Secret, if it may be sent to the endpoint. That matters for a private key, too: the
-    /// receiver of an assertion can use it.
-    async fn read(&self, expected_content: &str) -> Result<Snapshot, Error> {
+    /// receiver of an assertion can use it. `keys` are those whose content is used.
+    async fn read(&self, expected_content: &str, keys: &[&str]) -> Result<Snapshot, Error> {
         let secret = match self.store.get(&self.key).await {
             Ok(Some(secret)) => secret,
             Ok(None) => {
@@ -97,7 +97,7 @@ impl CredentialsSecret {
             }
         };
         self.last_read.set(SecretVersion::Present(secret.resource_version().to_owned()));
-        match self.endpoint.rejects(&secret) {
+        match self.endpoint.rejects(&secret, keys) {
             Some(why) => Err(self.unusable(&why)),
             None => Ok(secret),
         }
@@ -109,6 +109,9 @@ impl CredentialsSecret {
     }
 }
 
+/// The keys of credentials that are a client secret.
+const SECRET_KEYS: [&str; 3] = ["client_id", "client_secret", "client_secrets"];
+
 /// Client secrets in a Secret, under the keys that a target Secret has.
 struct SecretCredentials {
     secret: CredentialsSecret,
@@ -117,7 +120,7 @@ struct SecretCredentials {
 impl CredentialsSource for SecretCredentials {
     fn load(&self) -> BoxFuture<'_, Result<Credentials, Error>> {
         Box::pin(async {
-            let snapshot = self.secret.read("keys client_id and client_secret").await?;
+            let snapshot = self.secret.read("keys client_id and client_secret", &SECRET_KEYS).await?;
             let client_id = snapshot.text("client_id").unwrap_or_default();
             if client_id.trim().is_empty() {
                 return Err(self
@@ -168,7 +171,7 @@ impl CredentialsSource for PrivateKeyCredentials {
         Box::pin(async {
             let key = &self.spec.key_ref.key;
             let expected_content = format!("private key, in PEM, under the key {key}");
-            let snapshot = self.secret.read(&expected_content).await?;
+            let snapshot = self.secret.read(&expected_content, &[key]).await?;
             if snapshot.encoded(key).is_none() {
                 return Err(self.secret.unusable(&format!(
                     "has no key {key}. Add the private key, in PEM, or correct \

@@ -9,6 +9,10 @@
 //! - to this machine, and to plain HTTP endpoints where `--allow-http-endpoints` allows them: for
 //!   simulators.
 //!
+//! A key `domain` that only the operator wrote is no consent of a user: the author of a resource
+//! chooses it, by `spec.target.template`. It counts if the operator wrote all that is sent, for this
+//! endpoint.
+//!
 //! A Secret that has a `domain` goes to the tenant of that domain only. That, and the owner that a
 //! target Secret names, keep Secrets of other applications from being used as credentials.
 
@@ -46,8 +50,8 @@ impl TenantEndpoint {
     }
 
     /// Returns why a credentials Secret may not be sent to this endpoint, as the rest of a sentence
-    /// about the Secret; `None` if it may.
-    pub(super) fn rejects(&self, secret: &Snapshot) -> Option<String> {
+    /// about the Secret; `None` if it may. `sent` are the keys whose content would be sent.
+    pub(super) fn rejects(&self, secret: &Snapshot, sent: &[&str]) -> Option<String> {
         let domain = secret.text("domain");
         let domain = domain.as_deref().map(|domain| domain.trim().to_ascii_lowercase());
         if let Some(domain) = domain.as_ref().filter(|domain| !domain.is_empty())
@@ -58,7 +62,8 @@ impl TenantEndpoint {
                 self.domain
             ));
         }
-        let consents_by_domain = domain.is_some() && self.is_domain_itself();
+        let names_domain = domain.is_some() && self.is_domain_itself();
+        let consents_by_domain = names_domain && self.is_consent(secret, sent);
         if self.is_auth0()
             || self.is_simulator()
             || consents_by_domain
@@ -67,7 +72,7 @@ impl TenantEndpoint {
             return None;
         }
         let host = self.url.host_str().unwrap_or_default();
-        Some(if self.is_explicit {
+        Some(if self.is_explicit || names_domain {
             format!(
                 "does not allow to be sent to {host}. A user who may write the Secret can annotate \
                  it with {ENDPOINT_ANNOTATION}: {}",
@@ -79,6 +84,26 @@ impl TenantEndpoint {
                  key domain with that value"
             )
         })
+    }
+
+    /// Returns the origin of the endpoint, such as `https://acme.eu.auth0.com`.
+    pub(super) fn origin(&self) -> String {
+        origin(&self.url)
+    }
+
+    /// Returns whether a key `domain` that is this endpoint's host consents to sending the keys
+    /// `sent`.
+    fn is_consent(&self, secret: &Snapshot, sent: &[&str]) -> bool {
+        if !secret.is_ours_alone("domain") {
+            return true;
+        }
+        let is_ours =
+            |key: &&str| secret.encoded(key).is_none() || secret.owned().data.contains(*key);
+        let is_for_this_endpoint = match secret.recorded_origin() {
+            Some(origin) => origin == self.origin(),
+            None => secret.is_of_older_version(),
+        };
+        sent.iter().all(is_ours) && is_for_this_endpoint
     }
 
     fn is_auth0(&self) -> bool {
@@ -123,6 +148,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::{FIELD_MANAGER, ORIGIN_ANNOTATION};
+
+    const SENT: [&str; 2] = ["client_id", "client_secret"];
 
     fn endpoint(domain: &str, url: Option<&str>) -> TenantEndpoint {
         let access = json!({
@@ -142,7 +170,7 @@ mod tests {
     #[test]
     fn auth0_needs_no_consent() {
         for domain in ["acme.auth0.com", "acme.eu.auth0.com"] {
-            assert_eq!(endpoint(domain, None).rejects(&secret(None, None)), None, "{domain}");
+            assert_eq!(endpoint(domain, None).rejects(&secret(None, None), &SENT), None, "{domain}");
         }
     }
 
@@ -159,7 +187,7 @@ mod tests {
             ("acme.auth0.com", Some("https://10.0.0.7")),
             ("acme.auth0.com", Some("https://127.0.0.1.evil.example")),
         ] {
-            let rejected = endpoint(domain, url).rejects(&secret(None, None));
+            let rejected = endpoint(domain, url).rejects(&secret(None, None), &SENT);
             assert!(rejected.is_some(), "{domain} {url:?}");
         }
     }
@@ -167,30 +195,66 @@ mod tests {
     #[test]
     fn secret_with_a_custom_domain_goes_only_there() {
         let secret = secret(Some("login.acme.com"), None);
-        assert_eq!(endpoint("login.acme.com", None).rejects(&secret), None);
+        assert_eq!(endpoint("login.acme.com", None).rejects(&secret, &SENT), None);
         for (domain, url) in [
             ("evil.example", None),
             ("acme.auth0.com", None),
             ("login.acme.com", Some("https://evil.example")),
         ] {
-            assert!(endpoint(domain, url).rejects(&secret).is_some(), "{domain}");
+            assert!(endpoint(domain, url).rejects(&secret, &SENT).is_some(), "{domain}");
         }
+    }
+
+    /// Returns a Secret with the `domain` `login.acme.com`, where the operator owns these keys and
+    /// recorded this origin.
+    fn published(owned: &[&str], origin: &str) -> Snapshot {
+        let keys = ["domain", "client_id", "client_secret"];
+        let data: serde_json::Map<String, serde_json::Value> = keys
+            .map(|key| (key.to_owned(), json!(STANDARD.encode("login.acme.com"))))
+            .into_iter()
+            .collect();
+        let fields: serde_json::Map<String, serde_json::Value> =
+            owned.iter().map(|key| (format!("f:{key}"), json!({}))).collect();
+        let annotation = json!({ format!("f:{ORIGIN_ANNOTATION}"): {} });
+        let entry = json!({
+            "manager": FIELD_MANAGER, "operation": "Apply",
+            "fieldsV1": { "f:data": fields, "f:metadata": { "f:annotations": annotation } },
+        });
+        let annotations = json!({ ORIGIN_ANNOTATION: origin });
+        let metadata = json!({ "annotations": annotations, "managedFields": [entry] });
+        Snapshot::parse(&json!({ "metadata": metadata, "data": data }).to_string()).unwrap()
+    }
+
+    #[test]
+    fn domain_of_a_template_is_no_consent() {
+        let endpoint = endpoint("login.acme.com", None);
+        let all = ["domain", "client_id", "client_secret"];
+        let elsewhere = published(&all, "https://acme.eu.auth0.com");
+        let message = endpoint.rejects(&elsewhere, &SENT).unwrap();
+        assert!(message.contains("auth0-rotator.dev/endpoint"), "{message}");
+        let foreign_secret = published(&["domain", "client_id"], "https://login.acme.com");
+        assert!(endpoint.rejects(&foreign_secret, &SENT).is_some());
+        // The operator's own credentials, once it has rotated them.
+        let own = published(&all, "https://login.acme.com");
+        assert_eq!(endpoint.rejects(&own, &SENT), None);
+        let domain_of_a_user = published(&["client_secret"], "https://acme.eu.auth0.com");
+        assert_eq!(endpoint.rejects(&domain_of_a_user, &SENT), None);
     }
 
     #[test]
     fn secret_goes_to_the_endpoint_that_its_annotation_names() {
         let secret = secret(None, Some("https://one.example https://proxy.acme.com/"));
         let proxy = |url| endpoint("acme.auth0.com", Some(url));
-        assert_eq!(proxy("https://proxy.acme.com/auth0").rejects(&secret), None);
+        assert_eq!(proxy("https://proxy.acme.com/auth0").rejects(&secret, &SENT), None);
         for other in ["https://proxy.acme.com:8443", "https://evil.example"] {
-            assert!(proxy(other).rejects(&secret).unwrap().contains("auth0-rotator.dev/endpoint"));
+            assert!(proxy(other).rejects(&secret, &SENT).unwrap().contains("auth0-rotator.dev/endpoint"));
         }
     }
 
     #[test]
     fn simulator_on_this_machine_needs_no_consent() {
         for url in ["https://127.0.0.1:8443", "https://[::1]:1", "http://10.0.0.7:80"] {
-            let rejected = endpoint("acme.test", Some(url)).rejects(&secret(None, None));
+            let rejected = endpoint("acme.test", Some(url)).rejects(&secret(None, None), &SENT);
             assert_eq!(rejected, None, "{url}");
         }
     }

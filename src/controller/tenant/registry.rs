@@ -23,7 +23,7 @@ use crate::{
     },
     controller::{
         context::Context, error::Error, kube_call::kube_call, object_key::ObjectKey,
-        state::StateMap,
+        state::StateMap, target_secret::ValueOrigin,
     },
     metrics::TenantMetrics,
 };
@@ -62,11 +62,12 @@ struct BuiltClient {
 pub(crate) struct TenantHandle {
     pub(crate) client: Arc<TenantClient>,
     pub(crate) meter: Arc<TenantMetrics>,
-    pub(crate) domain: String,
-    /// The origin that is called.
+    /// The origin that is called, in the spelling that shows which tenant it is.
     pub(crate) origin: Option<String>,
     /// The origins that the spec names.
     pub(crate) named_origins: Vec<String>,
+    /// Where the values of its clients come from.
+    pub(crate) value_origin: ValueOrigin,
     /// The credentials Secret.
     pub(crate) credentials: ObjectKey,
     /// Changes when a resource that refers to the tenant has to be reconciled.
@@ -140,6 +141,8 @@ impl TenantRegistry {
     pub(super) fn handle<T: TenantResource>(&self, tenant: &T) -> Result<TenantHandle, Error> {
         let endpoint = TenantEndpoint::of(tenant.access())
             .map_err(|message| Error::Auth0(auth0_client::Error::InvalidConfiguration(message)))?;
+        let domain = tenant.access().domain.clone();
+        let value_origin = ValueOrigin { domain, origin: endpoint.origin() };
         let uid = tenant.uid().unwrap_or_default();
         let generation = tenant.meta().generation;
         let mut clients = self.clients.lock();
@@ -158,9 +161,9 @@ impl TenantRegistry {
         Ok(TenantHandle {
             client: built.client,
             meter: built.meter,
-            domain: tenant.access().domain.clone(),
             origin: tenant.access().endpoint_origin(),
             named_origins: tenant.access().named_origins(),
+            value_origin,
             credentials: self.credentials_key(tenant),
             version: None,
             not_ready,

@@ -74,19 +74,35 @@ impl Evaluation<'_> {
             self.status.end_rotation(Outcome::Superseded, self.now);
             return Some(self.start(Cause::Request));
         }
+        self.is_unpublished = true;
+        Some(self.stall(self.nothing_to_publish(has_current)))
+    }
+
+    /// Returns why the operator has no value to publish.
+    fn nothing_to_publish(&self, has_current: bool) -> Rejection {
+        let is_from_elsewhere =
+            matches!(&self.observed.target, Target::Owned(target) if target.is_from_elsewhere);
+        if is_from_elsewhere {
+            return Rejection::new(
+                Reason::OriginChanged,
+                "the target Secret's values came from another Auth0 endpoint than the tenant's, and \
+                 Auth0 does not return the client's secret; restore spec.tenantRef and the tenant's \
+                 endpoint, grant the tenant's management client the scope read:client_keys, or \
+                 replace the secret with the annotation auth0-rotator.dev/request: rotate/<any text>",
+            );
+        }
         let problem = if self.status.current.is_none() && !has_current {
             "there is no secret to publish, because Auth0 does not return the client's secret"
         } else {
             "the target Secret was deleted or edited, and Auth0 does not return the client's secret"
         };
-        self.is_unpublished = true;
-        Some(self.stall(Rejection::new(
+        Rejection::new(
             Reason::SecretUnreadable,
             format!(
                 "{problem}; grant the tenant's management client the scope read:client_keys, or \
                  replace the secret with the annotation auth0-rotator.dev/request: rotate/<any \
                  text>"
             ),
-        )))
+        )
     }
 }

@@ -196,6 +196,7 @@ fn started_rotation(number: u64, now: DateTime<Utc>) -> Rotation {
         rollback: false,
         restart_at: None,
         withdrawn_as: None,
+        origin: None,
         message: None,
     }
 }

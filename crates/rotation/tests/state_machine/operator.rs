@@ -157,6 +157,7 @@ impl Simulation {
                 fallback: target.fallback.map(|fallback| fallback.number),
                 has_current: true,
                 tampered: target.tampered,
+                is_from_elsewhere: false,
                 in_sync: true,
             }),
         }
