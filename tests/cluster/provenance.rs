@@ -24,7 +24,10 @@ use testkit::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
 };
 
 use crate::{
@@ -79,7 +82,8 @@ impl RecordingAuth0 {
         let received = self.received.lock().clone();
         assert!(!received.is_empty(), "the operator never called the attacker's Auth0");
         let text = String::from_utf8_lossy(&received).into_owned();
-        let mut scan = LeakScan::new(SecretPatterns::new(values.iter().map(String::as_str)).unwrap());
+        let mut scan =
+            LeakScan::new(SecretPatterns::new(values.iter().map(String::as_str)).unwrap());
         scan.documents(&[Document::new("the attacker's Auth0", text)]);
         let found_in = scan.finish().found_in;
         assert!(found_in.is_empty(), "a value arrived at {}", found_in.join(", "));
@@ -184,12 +188,16 @@ async fn patch_secret(fixture: &Fixture, name: &str, patch: Value) {
 async fn never_probes_a_foreign_value_of_an_adopted_secret() {
     let attack = Attack::start(&SCOPES, &WITHOUT_SECRETS).await;
     let data = json!({ "username": "shop", "password": PASSWORD });
-    for (name, key) in [("current", "current"), ("fallback", "fallback"), ("list", "list")] {
+    for (name, reason) in [
+        ("current", "SecretUnreadable"),
+        ("list", "SecretUnreadable"),
+        ("fallback", "TargetKeyTaken"),
+    ] {
         let secret = format!("{name}-db");
         attack.fixture.write_annotated_secret(&secret, data.clone(), json!({})).await;
-        let target = json!({ "name": secret, "adopt": true, "keys": { key: "password" } });
+        let target = json!({ "name": secret, "adopt": true, "keys": { name: "password" } });
         attack.apply_evil(name, "mallory", json!({ "target": target })).await;
-        attack.user.wait_until_stalled(name, "SecretUnreadable").await;
+        attack.user.wait_until_stalled(name, reason).await;
         assert_eq!(attack.fixture.secret_data(&secret).await.unwrap()["password"], PASSWORD);
         attack.delete_rotation(name).await;
     }
@@ -201,7 +209,8 @@ async fn never_probes_a_foreign_value_of_an_adopted_secret() {
 async fn never_sends_the_credentials_of_a_tenant_to_another() {
     let attack = Attack::start(&SCOPES, &WITHOUT_SECRETS).await;
     let key = "a-key-of-the-owner-of-the-tenant-0123456789";
-    patch_secret(&attack.fixture, "auth0-management", json!({ "stringData": { "key": key } })).await;
+    patch_secret(&attack.fixture, "auth0-management", json!({ "stringData": { "key": key } }))
+        .await;
     for (name, keys) in [("default", json!({})), ("renamed", json!({ "current": "key" }))] {
         let target = json!({ "name": "auth0-management", "adopt": true, "keys": keys });
         attack.apply_evil(name, "mallory", json!({ "target": target })).await;
@@ -225,6 +234,8 @@ async fn forged_record_of_another_manager_proves_nothing() {
     let annotations = json!({
         "auth0-rotator.dev/rotation": "shop",
         "auth0-rotator.dev/keys": "client_secret,client_secret_fallback",
+        "auth0-rotator.dev/data-keys":
+            "client_id,domain,client_secret,client_secret_fallback,client_secrets",
         "auth0-rotator.dev/current": "2",
         "auth0-rotator.dev/fallback": "1",
         CLIENT_ID_ANNOTATION: "shop",
@@ -261,7 +272,8 @@ async fn edited_value_under_an_unchanged_number_is_not_sent() {
     fixture.wait_until_rotated("shop", 2).await;
     let probes = || fixture.simulator.counters().client("shop").revocations_rejected;
     let before = probes();
-    patch_secret(fixture, "shop-auth0", json!({ "stringData": { "client_secret": PASSWORD } })).await;
+    patch_secret(fixture, "shop-auth0", json!({ "stringData": { "client_secret": PASSWORD } }))
+        .await;
     fixture.wait_until_stalled("shop", "SecretUnreadable").await;
     assert_eq!(probes(), before, "the foreign value was probed");
     fixture.request("shop", "rollback/it").await;
@@ -336,9 +348,7 @@ async fn tenant_that_moves_during_a_rotation_receives_no_secret() {
     let attack = Attack::start(&SCOPES, &SCOPES).await;
     let fixture = &attack.fixture;
     let acme = fixture.simulator.url().to_owned();
-    let spec = |staging: &str, grace: &str| {
-        json!({ "strategy": "Staged", "staging": { "period": staging }, "gracePeriod": grace })
-    };
+    let spec = |staging: &str, grace: &str| json!({ "strategy": "Staged", "staging": { "period": staging }, "gracePeriod": grace });
     fixture.apply_rotation("shop", spec("1s", "3s")).await;
     fixture.wait_until_rotated("shop", 1).await;
     for (number, phase) in
@@ -466,7 +476,10 @@ async fn template_key_is_no_consent_to_send_credentials() {
     attack.apply_evil("app", "mallory", json!({ "target": target })).await;
     attack.user.wait_until_rotated("app", 1).await;
     let data = fixture.secret_data("app").await.unwrap();
-    assert_eq!((data["domain"].as_str(), data["client_secret"].as_str()), ("evil.example", PASSWORD));
+    assert_eq!(
+        (data["domain"].as_str(), data["client_secret"].as_str()),
+        ("evil.example", PASSWORD)
+    );
     let tenant = json!({
         "domain": "evil.example", "credentials": { "clientSecret": { "secretRef": { "name": "app" } } },
     });

@@ -14,9 +14,14 @@ use rotation::{
     Rollout, Rotation, SecretMatch, Target, UnreachedPods,
 };
 
-use super::{adoption, authorize, reconcile::Reconciliation, resource, state::ListedSecret};
+use super::{
+    adoption, authorize,
+    reconcile::Reconciliation,
+    resource,
+    state::{ListedSecret, UnpublishedResponse},
+};
 use crate::{
-    api::{DeletionPolicy, INITIALIZED_ANNOTATION, REQUEST_ANNOTATION},
+    api::{DeletionPolicy, INITIALIZED_ANNOTATION, Keys, REQUEST_ANNOTATION},
     controller::{
         error::Error,
         object_key::ObjectKey,
@@ -124,11 +129,19 @@ pub(super) async fn read_target(reconciliation: &mut Reconciliation<'_>) -> Resu
 /// Selects the values of the target Secret that may be sent to the tenant and published again: ours,
 /// of this client and from this Auth0.
 pub(super) fn select_values(reconciliation: &mut Reconciliation<'_>) {
+    let (mut provenance, mut values) = proven_values(reconciliation);
+    if drop_published_response(reconciliation, &values) {
+        // From here on, values come from the tenant.
+        (provenance, values) = proven_values(reconciliation);
+    }
+    reconciliation.target.values = values;
+    reconciliation.target.provenance = provenance;
+}
+
+fn proven_values(reconciliation: &Reconciliation<'_>) -> (Provenance, SecretValues) {
     let spec = &reconciliation.resource.spec;
     let Some(snapshot) = reconciliation.target.snapshot() else {
-        reconciliation.target.values = SecretValues::default();
-        reconciliation.target.provenance = Provenance::default();
-        return;
+        return (Provenance::default(), SecretValues::default());
     };
     let origin = value_origin(reconciliation);
     let provenance = snapshot.provenance(&ExpectedOrigin {
@@ -140,13 +153,20 @@ pub(super) fn select_values(reconciliation: &mut Reconciliation<'_>) {
     let values = match provenance {
         // The operator authenticates with them at this endpoint, which the Secret allows.
         _ if reconciliation.authorization.is_own_credentials => {
-            snapshot.stored_values(&spec.target.keys)
+            snapshot.stored_values(&Keys::default())
         }
         Provenance::Proven => snapshot.own_values(),
         Provenance::OtherOrigin | Provenance::Unproven => SecretValues::default(),
     };
-    reconciliation.target.values = values;
-    reconciliation.target.provenance = provenance;
+    (provenance, values)
+}
+
+/// Drops the response if the target Secret has it: a write whose acknowledgment was lost happened.
+/// Returns whether it did.
+fn drop_published_response(reconciliation: &Reconciliation<'_>, values: &SecretValues) -> bool {
+    let is_published =
+        |response: &mut UnpublishedResponse| values.current.as_ref() == Some(&response.secret);
+    reconciliation.with_state(|state| state.unpublished_response.take_if(is_published).is_some())
 }
 
 /// Returns the Auth0 that the values of this reconcile come from: that of an unpublished response, or
@@ -161,7 +181,6 @@ fn value_origin(reconciliation: &Reconciliation<'_>) -> Option<ValueOrigin> {
 
 /// Returns the observation of everything that was read.
 pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
-    drop_published_response(reconciliation);
     let resource = &reconciliation.resource;
     let status = reconciliation.status();
     let annotation = |name: &str| resource.annotations().get(name).map(String::as_str);
@@ -198,14 +217,6 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
         secret_set: readings.secret_set,
         status,
     }
-}
-
-/// Drops the response if the target Secret has it: a write whose acknowledgment was lost happened.
-fn drop_published_response(reconciliation: &Reconciliation<'_>) {
-    let current = reconciliation.target.values.current.as_ref();
-    reconciliation.with_state(|state| {
-        state.unpublished_response.take_if(|response| current == Some(&response.secret));
-    });
 }
 
 fn observe_client(reconciliation: &Reconciliation<'_>) -> ClientObservation {
@@ -269,8 +280,8 @@ pub(super) fn observe_target(reconciliation: &Reconciliation<'_>) -> Target {
     let is_from_elsewhere = target.provenance == Provenance::OtherOrigin;
     let numbers = target.numbers();
     let keys = &reconciliation.resource.spec.target.keys;
-    let tampered = target.provenance != Provenance::Proven
-        || snapshot.is_tampered(keys, &target.values);
+    let tampered =
+        target.provenance != Provenance::Proven || snapshot.is_tampered(keys, &target.values);
     let in_sync = match (&reconciliation.tenant, target.contents()) {
         (Ok(tenant), Some(contents)) if !tampered => {
             let rendering = rendering(reconciliation, &tenant.value_origin);

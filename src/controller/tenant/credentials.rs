@@ -120,7 +120,8 @@ struct SecretCredentials {
 impl CredentialsSource for SecretCredentials {
     fn load(&self) -> BoxFuture<'_, Result<Credentials, Error>> {
         Box::pin(async {
-            let snapshot = self.secret.read("keys client_id and client_secret", &SECRET_KEYS).await?;
+            let snapshot =
+                self.secret.read("keys client_id and client_secret", &SECRET_KEYS).await?;
             let client_id = snapshot.text("client_id").unwrap_or_default();
             if client_id.trim().is_empty() {
                 return Err(self

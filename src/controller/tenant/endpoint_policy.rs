@@ -170,7 +170,11 @@ mod tests {
     #[test]
     fn auth0_needs_no_consent() {
         for domain in ["acme.auth0.com", "acme.eu.auth0.com"] {
-            assert_eq!(endpoint(domain, None).rejects(&secret(None, None), &SENT), None, "{domain}");
+            assert_eq!(
+                endpoint(domain, None).rejects(&secret(None, None), &SENT),
+                None,
+                "{domain}"
+            );
         }
     }
 
@@ -247,7 +251,12 @@ mod tests {
         let proxy = |url| endpoint("acme.auth0.com", Some(url));
         assert_eq!(proxy("https://proxy.acme.com/auth0").rejects(&secret, &SENT), None);
         for other in ["https://proxy.acme.com:8443", "https://evil.example"] {
-            assert!(proxy(other).rejects(&secret, &SENT).unwrap().contains("auth0-rotator.dev/endpoint"));
+            assert!(
+                proxy(other)
+                    .rejects(&secret, &SENT)
+                    .unwrap()
+                    .contains("auth0-rotator.dev/endpoint")
+            );
         }
     }
 

@@ -367,7 +367,7 @@ impl Operator<'_> {
                     fallback: target.fallback.map(|fallback| fallback.number),
                     has_current: true,
                     tampered: target.tampered,
-                is_from_elsewhere: false,
+                    is_from_elsewhere: false,
                     in_sync: true,
                 }),
             },

@@ -150,6 +150,16 @@ impl Simulation {
         if self.target_is_foreign {
             return Target::Rejected(Rejection::new(Reason::TargetNotOwned, "not owned"));
         }
+        if self.target_is_from_elsewhere {
+            return Target::Owned(OwnedTarget {
+                current: None,
+                fallback: None,
+                has_current: false,
+                tampered: true,
+                is_from_elsewhere: true,
+                in_sync: true,
+            });
+        }
         match &self.target {
             None => Target::Absent,
             Some(target) => Target::Owned(OwnedTarget {
@@ -166,6 +176,9 @@ impl Simulation {
     fn compare(&self, secret: Option<Symbol>) -> SecretMatch {
         let Some(secret) = secret else { return SecretMatch::Unreadable };
         let Some(target) = &self.target else { return SecretMatch::Other };
+        if self.target_is_from_elsewhere {
+            return SecretMatch::Other;
+        }
         if target.current.symbol == secret {
             SecretMatch::Current
         } else if target.fallback.is_some_and(|fallback| fallback.symbol == secret) {
@@ -187,6 +200,7 @@ impl Simulation {
                 facts.client = Some(ReadClient { at: self.now, secret });
             }
             Step::ProbeSecret => {
+                assert!(!self.target_is_from_elsewhere, "probes a value from elsewhere");
                 self.probes += 1;
                 let is_auth0_secret = self.published().current.symbol == self.auth0_secret;
                 let accepted = is_auth0_secret && self.now >= self.accepted_from;
@@ -253,7 +267,10 @@ impl Simulation {
         assert!(!self.target_is_foreign, "{purpose:?} writes a foreign Secret");
         let target = self.resolve(publication, facts);
         self.assert_no_lockout(&target, purpose);
-        self.effect(|sim| sim.target = Some(target.clone()))?;
+        self.effect(|sim| {
+            sim.target = Some(target.clone());
+            sim.target_is_from_elsewhere = false;
+        })?;
         if purpose == Purpose::Response {
             self.response = None;
         }
@@ -274,6 +291,8 @@ impl Simulation {
     }
 
     fn symbol_of(&self, source: ValueSource, facts: &Facts) -> Symbol {
+        let is_from_target = matches!(source, ValueSource::Current | ValueSource::Fallback);
+        assert!(!(is_from_target && self.target_is_from_elsewhere), "{source:?} is from elsewhere");
         match source {
             ValueSource::Current => self.published().current.symbol,
             ValueSource::Fallback => {

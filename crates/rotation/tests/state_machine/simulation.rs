@@ -89,6 +89,8 @@ pub(crate) struct Simulation {
     pub(crate) target: Option<TargetSecret>,
     /// Another party created the Secret with the name of the target.
     pub(crate) target_is_foreign: bool,
+    /// The values in the target Secret came from another Auth0 endpoint.
+    pub(crate) target_is_from_elsewhere: bool,
     /// Pods that never see updates.
     pub(crate) unreached_pods: Vec<String>,
     /// Workloads to restart in each rotation.
@@ -156,6 +158,7 @@ impl Simulation {
             is_forbidden: false,
             target: None,
             target_is_foreign: false,
+            target_is_from_elsewhere: false,
             unreached_pods: Vec::new(),
             workloads: Vec::new(),
             auth0_secret: 1,

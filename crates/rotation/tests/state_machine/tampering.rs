@@ -116,6 +116,31 @@ fn stalls_if_a_deleted_target_is_unreadable_at_auth0() {
 }
 
 #[test]
+fn reads_back_instead_of_publishing_values_from_another_endpoint() {
+    let mut sim = Simulation::imported();
+    sim.target_is_from_elsewhere = true;
+    sim.settle();
+    assert_eq!(sim.published().current, value(1, sim.auth0_secret));
+    assert_eq!(sim.publications.last(), Some(&Purpose::Repair));
+    assert_eq!((sim.rotate_calls, sim.status.history.len()), (0, 0));
+    assert!(sim.is_ready());
+}
+
+#[test]
+fn stalls_if_values_are_from_another_endpoint_and_unreadable() {
+    let mut sim = Simulation::imported();
+    sim.secrets_readable = false;
+    sim.target_is_from_elsewhere = true;
+    sim.settle();
+    assert_eq!(sim.reason(condition_types::STALLED), Reason::OriginChanged);
+    assert!(!sim.is_ready());
+    sim.request("rotate/now");
+    sim.run_for(10_000);
+    assert_restored(&sim);
+    assert!(sim.published().fallback.is_none());
+}
+
+#[test]
 fn keeps_an_edited_target_that_auth0_accepts_if_secrets_are_unreadable() {
     let mut sim = Simulation::imported();
     sim.secrets_readable = false;
