@@ -175,7 +175,8 @@ fn value_origin(reconciliation: &Reconciliation<'_>) -> Option<ValueOrigin> {
     let of_response = reconciliation.with_state(|state| {
         state.unpublished_response.as_ref().map(|response| response.origin.clone())
     });
-    let of_tenant = || reconciliation.tenant.as_ref().ok().map(|tenant| tenant.value_origin.clone());
+    let of_tenant =
+        || reconciliation.tenant.as_ref().ok().map(|tenant| tenant.value_origin.clone());
     of_response.or_else(of_tenant)
 }
 
