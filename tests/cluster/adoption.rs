@@ -305,10 +305,22 @@ async fn adopts_the_secret_that_a_deleted_resource_left_behind() {
     let mut target = template;
     target["name"] = json!("shop-auth0");
     target["adopt"] = json!(true);
-    user.apply_rotation_of("next", "shop", json!({ "target": target })).await;
+    user.apply_rotation_of("next", "shop", json!({ "target": &target })).await;
     user.wait_for_reason("next", "Ready", "Published").await;
     fixture.assert_published("shop").await;
     assert_is_current(&fixture, &data(&fixture).await["auth0.env"]);
+    // The earlier resource retained the Secret, so this one may not have it deleted, even under the
+    // earlier one's name.
+    assert_eq!(secret(&fixture).await.type_.as_deref(), Some("Opaque"));
+    let mut deleted = target.clone();
+    deleted["deletionPolicy"] = json!("Delete");
+    user.apply_rotation_of("next", "shop", json!({ "target": deleted })).await;
+    user.wait_until_stalled("next", "TargetNotDeletable").await;
+    user.api::<ClientSecretRotation>().delete("next", &Default::default()).await.unwrap();
+    user.wait_until_deleted("next").await;
+    user.apply_rotation_of("shop", "shop", json!({ "target": deleted })).await;
+    user.wait_until_stalled("shop", "TargetNotDeletable").await;
+    assert!(secret(&fixture).await.owner_references().is_empty());
     fixture.finish().await;
 }
 

@@ -8,7 +8,7 @@ use rotation::{Phase, Reason, Rejection};
 
 use super::reconcile::Reconciliation;
 use crate::{
-    api::{DeletionPolicy, TargetSpec},
+    api::DeletionPolicy,
     controller::target_secret::Snapshot,
 };
 
@@ -25,7 +25,7 @@ pub(super) fn forbids_secret(
         return Some(not_opaque(&spec.name));
     }
     let can_keep_its_keys = is_owner && secret.recorded().is_some();
-    if can_keep_its_keys { None } else { forbids_spec(spec, secret) }
+    if can_keep_its_keys { None } else { forbids_spec(reconciliation, secret) }
 }
 
 /// Returns why no rotation may start with this spec, if none may.
@@ -34,10 +34,11 @@ pub(super) fn forbids_rotation(reconciliation: &Reconciliation<'_>) -> Option<Re
     let allowed = &reconciliation.controller.context.settings.allowed_metadata;
     let secret = reconciliation.target.snapshot();
     let own = secret.filter(|secret| secret.owner() == Some(reconciliation.key.name.as_str()));
-    own.and_then(|secret| forbids_spec(spec, secret)).or_else(|| allowed.check(spec))
+    own.and_then(|secret| forbids_spec(reconciliation, secret)).or_else(|| allowed.check(spec))
 }
 
-fn forbids_spec(spec: &TargetSpec, secret: &Snapshot) -> Option<Rejection> {
+fn forbids_spec(reconciliation: &Reconciliation<'_>, secret: &Snapshot) -> Option<Rejection> {
+    let spec = &reconciliation.resource.spec.target;
     let name = &spec.name;
     if let Some(key) = secret.taken_key(spec) {
         let fix = if spec.adopt || spec.keys.fallback == key {
@@ -51,12 +52,13 @@ fn forbids_spec(spec: &TargetSpec, secret: &Snapshot) -> Option<Rejection> {
         let fix = "Remove the key from the Secret, or set another key in spec.target.template";
         return Some(key_taken(name, key, fix));
     }
-    if spec.deletion_policy == DeletionPolicy::Delete && !secret.is_created_by_us() {
+    let was_created = secret.was_created_for(&reconciliation.key.name);
+    if spec.deletion_policy == DeletionPolicy::Delete && !was_created {
         return Some(Rejection::new(
             Reason::TargetNotDeletable,
             format!(
-                "the operator did not create the Secret {name}, so it cannot be deleted with this \
-                 resource. Set spec.target.deletionPolicy to Retain"
+                "the operator did not create the Secret {name} for this resource, so it cannot be \
+                 deleted with it. Set spec.target.deletionPolicy to Retain"
             ),
         ));
     }

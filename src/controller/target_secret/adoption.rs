@@ -11,11 +11,12 @@ use super::snapshot::Snapshot;
 use crate::api::{DATA_KEYS_ANNOTATION, Keys, TargetSpec};
 
 impl Snapshot {
-    /// Returns whether the operator created the Secret. It applies the field `type` only to Secrets
-    /// that it created, so `managedFields` shows it: only a client that may write the Secret could
-    /// make its own fields ours.
-    pub(crate) fn is_created_by_us(&self) -> bool {
-        self.owned().secret_type
+    /// Returns whether the operator created the Secret for a resource of this name. It applies the
+    /// field `type` only to such Secrets, so `managedFields` shows it: only a client that may write
+    /// the Secret could make its own fields ours. A resource of another name adopts the Secret, and
+    /// its first write gives the field up.
+    pub(crate) fn was_created_for(&self, resource: &str) -> bool {
+        self.owned().secret_type && self.owner() == Some(resource)
     }
 
     /// Returns the keys that the operator wrote, or removed as a fallback: first those of

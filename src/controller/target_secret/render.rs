@@ -48,7 +48,7 @@ pub(crate) struct Rendering<'a> {
     pub(crate) origin: &'a str,
     /// The owner reference to the resource.
     pub(crate) owner: Option<OwnerReference>,
-    /// Whether the Secret is deleted with the resource, if the operator created it.
+    /// Whether the Secret is deleted with the resource, if the operator created it for the resource.
     pub(crate) deleted_with_owner: bool,
 }
 
@@ -117,9 +117,9 @@ impl Rendering<'_> {
                 data.insert(key.clone(), Zeroizing::new(kept.to_owned()));
             }
         }
-        let is_created_by_us = present.is_none_or(Snapshot::is_created_by_us);
+        let is_created = present.is_none_or(|present| present.was_created_for(self.resource));
         let (owner, rejected_owner_uid) = match &self.owner {
-            Some(owner) if self.deleted_with_owner && is_created_by_us => {
+            Some(owner) if self.deleted_with_owner && is_created => {
                 (Some(owner.clone()), None)
             }
             Some(owner) => (None, Some(owner.uid.clone())),
@@ -131,7 +131,7 @@ impl Rendering<'_> {
             data,
             labels: self.labels(),
             annotations,
-            secret_type: is_created_by_us.then_some(OPAQUE),
+            secret_type: is_created.then_some(OPAQUE),
             owner,
             rejected_owner_uid,
             name: self.spec.name.clone(),
