@@ -7,10 +7,7 @@
 use rotation::{Phase, Reason, Rejection};
 
 use super::reconcile::Reconciliation;
-use crate::{
-    api::DeletionPolicy,
-    controller::target_secret::Snapshot,
-};
+use crate::{api::DeletionPolicy, controller::target_secret::Snapshot};
 
 /// Returns why an existing Secret may not be written at all, if it may not.
 pub(super) fn forbids_secret(

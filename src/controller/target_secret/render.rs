@@ -119,9 +119,7 @@ impl Rendering<'_> {
         }
         let is_created = present.is_none_or(|present| present.was_created_for(self.resource));
         let (owner, rejected_owner_uid) = match &self.owner {
-            Some(owner) if self.deleted_with_owner && is_created => {
-                (Some(owner.clone()), None)
-            }
+            Some(owner) if self.deleted_with_owner && is_created => (Some(owner.clone()), None),
             Some(owner) => (None, Some(owner.uid.clone())),
             None => (None, None),
         };
