@@ -1,7 +1,7 @@
 //! Arguments of the command line. [`config`](crate::config) validates those that depend on each
 //! other.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use rotation::{K8sDuration, K8sDurationError};
@@ -98,6 +98,31 @@ pub struct RunArgs {
         value_name = "ADDR:PORT"
     )]
     pub metrics_addr: SocketAddr,
+
+    /// Serve /metrics over HTTPS, and only to users that may `get` the path /metrics: the API server
+    /// checks their bearer tokens. Requires permission to create TokenReviews and
+    /// SubjectAccessReviews.
+    #[arg(long, env = "AUTH0_ROTATOR_METRICS_AUTH")]
+    pub metrics_auth: bool,
+
+    /// Certificate with which to serve /metrics over HTTPS, a file in PEM. Default: a self-signed
+    /// certificate with --metrics-auth, otherwise plain HTTP.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_METRICS_TLS_CERT",
+        value_name = "FILE",
+        requires = "metrics_tls_key"
+    )]
+    pub metrics_tls_cert: Option<PathBuf>,
+
+    /// Private key of --metrics-tls-cert, a file in PEM.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_METRICS_TLS_KEY",
+        value_name = "FILE",
+        requires = "metrics_tls_cert"
+    )]
+    pub metrics_tls_key: Option<PathBuf>,
 
     /// Address on which to serve /livez and /readyz.
     #[arg(
@@ -377,6 +402,14 @@ pub(crate) mod tests {
         assert_eq!(args.secret_namespaces, ["a", "b"]);
         assert!(!args.restarts && args.pod_detection);
         assert!(parse(&["--secret-namespace=a", "--namespace=b"]).is_err());
+    }
+
+    #[test]
+    fn certificate_of_the_metrics_needs_its_key() {
+        assert!(!parse(&[]).unwrap().metrics_auth);
+        assert!(parse(&["--metrics-tls-cert=a"]).is_err());
+        assert!(parse(&["--metrics-tls-key=a"]).is_err());
+        assert!(parse(&["--metrics-tls-cert=a", "--metrics-tls-key=b"]).is_ok());
     }
 
     #[test]

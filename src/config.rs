@@ -9,6 +9,7 @@ use url::Url;
 use crate::{
     cli::RunArgs,
     controller::{AllowedMetadata, Settings},
+    server::CertificateFiles,
     telemetry::LogFormat,
 };
 
@@ -20,6 +21,8 @@ const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccou
 pub struct RunConfig {
     /// Address of `/metrics`.
     pub metrics_addr: SocketAddr,
+    /// How `/metrics` is protected.
+    pub metrics_protection: MetricsProtection,
     /// Address of `/livez` and `/readyz`.
     pub health_addr: SocketAddr,
     /// Settings of the controller.
@@ -32,6 +35,22 @@ pub struct RunConfig {
     pub log_level: LevelFilter,
     /// Base URL of the OTLP collector; `None` to create no traces.
     pub otlp_endpoint: Option<Url>,
+}
+
+/// How `/metrics` is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsProtection {
+    /// Whether the API server checks who reads the metrics.
+    pub has_auth: bool,
+    /// The certificate, unless it is self-signed.
+    pub certificate: Option<CertificateFiles>,
+}
+
+impl MetricsProtection {
+    /// Returns whether the metrics are served over HTTPS, which a bearer token requires.
+    pub fn uses_tls(&self) -> bool {
+        self.has_auth || self.certificate.is_some()
+    }
 }
 
 /// Configuration of leader election.
@@ -56,6 +75,13 @@ impl TryFrom<RunArgs> for RunConfig {
         let is_enabled = args.leader.leader_elect.unwrap_or_else(runs_in_pod);
         Ok(Self {
             metrics_addr: args.metrics_addr,
+            metrics_protection: MetricsProtection {
+                has_auth: args.metrics_auth,
+                certificate: match (args.metrics_tls_cert, args.metrics_tls_key) {
+                    (Some(cert), Some(key)) => Some(CertificateFiles { cert, key }),
+                    _ => None,
+                },
+            },
             health_addr: args.health_addr,
             settings: Settings {
                 namespaces: args.namespaces,
@@ -89,6 +115,14 @@ mod tests {
 
     fn config(args: &[&str]) -> Result<RunConfig, ConfigError> {
         RunConfig::try_from(parse(args).unwrap())
+    }
+
+    #[test]
+    fn bearer_tokens_never_cross_the_network_in_clear_text() {
+        let uses_tls = |args: &[&str]| config(args).unwrap().metrics_protection.uses_tls();
+        assert!(!uses_tls(&[]));
+        assert!(uses_tls(&["--metrics-auth"]));
+        assert!(uses_tls(&["--metrics-tls-cert=a", "--metrics-tls-key=b"]));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
     controller::{self, KUBE_DEADLINE, ServerTimeLayer},
     crd_check,
     metrics::Metrics,
-    server::{Readiness, Server},
+    server::{MetricsAccess, Readiness, Server, Tls, TlsError},
 };
 
 /// Why the operator can't start.
@@ -31,6 +31,9 @@ pub enum StartError {
     /// A defect of this program.
     #[error("can't create the metrics: {0}")]
     Metrics(#[source] prometheus::Error),
+    /// The certificate of the metrics server can't be used.
+    #[error("--metrics-tls-cert, --metrics-tls-key: {0}; both are PEM files that belong together")]
+    MetricsTls(#[source] TlsError),
     /// An address can't be bound, usually because it is in use.
     #[error("{flag} {address}: {source}; choose another address, or free this one")]
     Bind {
@@ -52,8 +55,13 @@ pub async fn run(config: RunConfig) -> Result<ExitCode, StartError> {
     let client = connect().await?;
     let metrics = Metrics::new().map_err(StartError::Metrics)?;
     let listeners = Listeners::bind(&config).await?;
+    let protection = &config.metrics_protection;
+    let tls = protection.uses_tls().then(|| Tls::new(protection.certificate.clone()));
+    let tls = tls.transpose().map_err(StartError::MetricsTls)?;
+    let access = protection.has_auth.then(|| MetricsAccess::new(client.clone()));
     let (readiness, readiness_receiver) = watch::channel(Readiness::default());
-    listeners.serve(&metrics, readiness_receiver);
+    serve("metrics", Server::metrics(listeners.metrics, metrics.clone(), access, tls));
+    serve("health", Server::health(listeners.health, readiness_receiver));
     let mut shutdown = Box::pin(shutdown_signal());
     let report = |problem: &str| {
         readiness.send_replace(Readiness::Waiting(problem.to_owned()));
@@ -176,11 +184,6 @@ impl Listeners {
             health: bind("--health-addr", config.health_addr).await?,
         })
     }
-
-    fn serve(self, metrics: &Arc<Metrics>, readiness: watch::Receiver<Readiness>) {
-        serve("metrics", Server::metrics(self.metrics, metrics.clone()));
-        serve("health", Server::health(self.health, readiness));
-    }
 }
 
 async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -190,7 +193,8 @@ async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, St
 
 fn serve(what: &'static str, server: Server) {
     let address = server.address().map(|address| address.to_string()).unwrap_or_default();
-    tracing::info!(what, address, "listening");
+    let scheme = server.scheme();
+    tracing::info!(what, scheme, address, "listening");
     tokio::spawn(server.run());
 }
 

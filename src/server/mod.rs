@@ -1,18 +1,37 @@
 //! HTTP servers of the operator: `/metrics`, `/livez` and `/readyz`.
 
-use std::{io, net::SocketAddr, sync::Arc};
+mod access;
+mod connections;
+mod tls;
 
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+pub use access::MetricsAccess;
 use axum::{
-    Router,
+    Extension, Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
+use connections::HeldPermit;
 use leader_election::LeaderState;
-use tokio::{net::TcpListener, sync::watch};
+pub use tls::{CertificateFiles, Tls, TlsError};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use crate::metrics::Metrics;
+
+/// Most responses of `/metrics` in memory, which slow clients can keep there for a while.
+const MAX_RESPONSES: usize = 4;
+/// How long a request waits for the responses before it.
+const QUEUE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Readiness of this process, as `/readyz` reports it.
 ///
@@ -57,13 +76,36 @@ impl Readiness {
 pub struct Server {
     listener: TcpListener,
     router: Router,
+    tls: Option<Tls>,
+}
+
+/// What `/metrics` needs.
+struct MetricsEndpoint {
+    metrics: Arc<Metrics>,
+    /// Who may read the metrics; everyone when absent.
+    access: Option<MetricsAccess>,
+    responses: Arc<Semaphore>,
+    /// One encoding at a time.
+    encoding: Semaphore,
 }
 
 impl Server {
     /// Creates the server of `/metrics`.
-    pub fn metrics(listener: TcpListener, metrics: Arc<Metrics>) -> Self {
-        let router = Router::new().route("/metrics", get(encode_metrics)).with_state(metrics);
-        Self { listener, router }
+    pub fn metrics(
+        listener: TcpListener,
+        metrics: Arc<Metrics>,
+        access: Option<MetricsAccess>,
+        tls: Option<Tls>,
+    ) -> Self {
+        let endpoint = MetricsEndpoint {
+            metrics,
+            access,
+            responses: Arc::new(Semaphore::new(MAX_RESPONSES)),
+            encoding: Semaphore::new(1),
+        };
+        let router =
+            Router::new().route("/metrics", get(respond_metrics)).with_state(Arc::new(endpoint));
+        Self { listener, router, tls }
     }
 
     /// Creates the server of `/livez`, which succeeds while the process runs, and `/readyz`.
@@ -72,7 +114,7 @@ impl Server {
             .route("/livez", get(async || "ok"))
             .route("/readyz", get(report_readiness))
             .with_state(readiness);
-        Self { listener, router }
+        Self { listener, router, tls: None }
     }
 
     /// Returns the bound address.
@@ -84,17 +126,46 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// Returns `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// Serves until the process exits.
     pub async fn run(self) {
-        if let Err(error) = axum::serve(self.listener, self.router).await {
-            tracing::error!(%error, "an HTTP server ended");
-        }
+        connections::serve(self.listener, self.router, self.tls).await;
     }
 }
 
-async fn encode_metrics(State(metrics): State<Arc<Metrics>>) -> Response {
+async fn respond_metrics(
+    State(endpoint): State<Arc<MetricsEndpoint>>,
+    Extension(held): Extension<HeldPermit>,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(access) = &endpoint.access
+        && let Err(status) = access.check(&headers).await
+    {
+        return if status == StatusCode::UNAUTHORIZED {
+            (status, [(WWW_AUTHENTICATE, "Bearer")]).into_response()
+        } else {
+            status.into_response()
+        };
+    }
+    let responses = Arc::clone(&endpoint.responses);
+    let queue = async {
+        let response = responses.acquire_owned().await.ok()?;
+        let encoding = endpoint.encoding.acquire().await.ok()?;
+        Some((response, encoding))
+    };
+    let Ok(Some((response, encoding))) = timeout(QUEUE_DEADLINE, queue).await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    held.hold(response);
+    let metrics = Arc::clone(&endpoint.metrics);
     // Takes several milliseconds with many resources, which must not delay other tasks.
-    match tokio::task::spawn_blocking(move || metrics.encode()).await {
+    let encoded = tokio::task::spawn_blocking(move || metrics.encode()).await;
+    drop(encoding);
+    match encoded {
         Ok(Ok(text)) => {
             ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }

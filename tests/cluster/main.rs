@@ -54,4 +54,5 @@ mod admission_policy;
 // Logs, metrics and manifests.
 mod redaction;
 mod monitoring;
+mod metrics_auth;
 mod manifests;

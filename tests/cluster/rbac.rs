@@ -27,7 +27,7 @@ use testkit::{
 };
 use xtask::Helm;
 
-use crate::{rbac_audit::assert_roles_match_use, tenant_status::wait_for_tenant_reason};
+use crate::{metrics_auth, rbac_audit::assert_roles_match_use, tenant_status::wait_for_tenant_reason};
 
 const CLIENTS: [&str; 6] = ["plain", "staged", "owned", "adopted", "drifting", "shared"];
 
@@ -36,9 +36,10 @@ const CLIENTS: [&str; 6] = ["plain", "staged", "owned", "adopted", "drifting", "
 struct Features {
     restarts: bool,
     cluster_tenants: bool,
+    metrics_auth: bool,
 }
 
-const ALL_FEATURES: Features = Features { restarts: true, cluster_tenants: true };
+const ALL_FEATURES: Features = Features { restarts: true, cluster_tenants: true, metrics_auth: true };
 
 #[tokio::test]
 async fn cluster_role_grants_exactly_what_the_operator_uses() {
@@ -51,9 +52,10 @@ async fn selected_role_grants_exactly_what_the_operator_uses() {
     let flags = ["--secret-namespace=shop"];
     let simulator = tenant_with_clients(&CLIENTS).await;
     let (mut fixture, roles) = Fixture::with_roles(simulator, manifests, Some("shop")).await;
-    fixture.start_cluster_operator_with(&[&["--leader-elect"], &flags[..]].concat());
+    fixture.start_cluster_operator_with(&[&["--leader-elect", "--metrics-auth"], &flags[..]].concat());
     let shop = fixture.namespace_fixture_of("shop");
     exercise(&fixture, &shop, ALL_FEATURES).await;
+    read_metrics(&mut fixture).await;
     assert_roles_match_use("deploy/selected.yaml", &roles, &fixture);
     fixture.finish().await;
 }
@@ -61,7 +63,7 @@ async fn selected_role_grants_exactly_what_the_operator_uses() {
 #[tokio::test]
 async fn namespaced_role_grants_exactly_what_the_operator_uses() {
     let manifests = shipped("deploy/namespaced.yaml");
-    let features = Features { cluster_tenants: false, ..ALL_FEATURES };
+    let features = Features { cluster_tenants: false, metrics_auth: false, ..ALL_FEATURES };
     check("deploy/namespaced.yaml", manifests, features, &["--namespace"]).await;
 }
 
@@ -69,7 +71,8 @@ async fn namespaced_role_grants_exactly_what_the_operator_uses() {
 async fn namespaced_role_with_cluster_tenants_grants_exactly_what_the_operator_uses() {
     let manifests = rendered(&["scope=namespaced", "clusterTenants=true"]).await;
     let flags = ["--cluster-tenants", "--namespace"];
-    check("scope=namespaced,clusterTenants=true", manifests, ALL_FEATURES, &flags).await;
+    let features = Features { metrics_auth: false, ..ALL_FEATURES };
+    check("scope=namespaced,clusterTenants=true", manifests, features, &flags).await;
 }
 
 #[tokio::test]
@@ -93,13 +96,28 @@ async fn check(name: &str, manifests: Vec<Value>, features: Features, flags: &[&
     let (mut fixture, roles) = Fixture::with_roles(simulator, manifests, None).await;
     let namespace = fixture.namespace.clone();
     let mut arguments = [&["--leader-elect"], flags].concat();
+    if features.metrics_auth {
+        arguments.insert(0, "--metrics-auth");
+    }
     if flags.last() == Some(&"--namespace") {
         arguments.push(&namespace);
     }
     fixture.start_cluster_operator_with(&arguments);
     exercise(&fixture, &fixture.operator_namespace(), features).await;
+    if features.metrics_auth {
+        read_metrics(&mut fixture).await;
+    }
     assert_roles_match_use(name, &roles, &fixture);
     fixture.finish().await;
+}
+
+/// Reads the metrics as a user who may.
+async fn read_metrics(fixture: &mut Fixture) {
+    let token = metrics_auth::token(fixture, "reader").await;
+    metrics_auth::grant(fixture, "reader").await;
+    let is_allowed = async || metrics_auth::status(fixture, Some(&token)).await == 200;
+    fixture.wait_until_async("the reader is allowed", is_allowed).await;
+    fixture.operator.as_mut().unwrap().metrics_token = Some(token);
 }
 
 fn shipped(manifest: &str) -> Vec<Value> {

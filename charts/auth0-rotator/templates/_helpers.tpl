@@ -115,3 +115,10 @@ matchResources:
 {{- define "auth0-rotator.clusterTenants" -}}
 {{- if or (ne .Values.scope "namespaced") .Values.clusterTenants }}true{{ end }}
 {{- end }}
+
+{{/* Not empty if the API server checks who reads the metrics. */}}
+{{- define "auth0-rotator.metricsAuth" -}}
+{{- if kindIs "bool" .Values.metrics.auth }}
+{{- if .Values.metrics.auth }}true{{ end }}
+{{- else if ne .Values.scope "namespaced" }}true{{ end }}
+{{- end }}

@@ -70,6 +70,17 @@ read by name, and watched while one is unusable.
   verbs: [get, list, watch]
 {{- end }}
 
+{{/* Rules to check who reads the metrics. */}}
+{{- define "auth0-rotator.metricsAuthRules" -}}
+# The API server authenticates and authorizes the readers of the metrics.
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end }}
+
 {{/* Rules for leader election, in the operator's own namespace. */}}
 {{- define "auth0-rotator.leaseRules" -}}
 # The Lease for leader election. RBAC can't restrict create to a name.

@@ -113,7 +113,7 @@ impl OperatorCommand {
         };
         let process = SupervisedProcess::spawn(&command, &log, options)
             .context("can't start the operator")?;
-        Ok(Operator { process, _log_dir: self.log_dir.clone() })
+        Ok(Operator { process, metrics_token: None, _log_dir: self.log_dir.clone() })
     }
 }
 
@@ -136,6 +136,8 @@ fn next_log(dir: &Path) -> Result<PathBuf> {
 #[derive(Debug)]
 pub struct Operator {
     process: SupervisedProcess,
+    /// Bearer token with which to read the metrics, if the operator asks for one.
+    pub metrics_token: Option<String>,
     /// Dropped after the process, because dropping the directory waits for its processes.
     _log_dir: Arc<SupervisedDir>,
 }
@@ -220,6 +222,12 @@ impl Operator {
         address.unwrap_or_else(|| panic!("no {server} address in {path}"))
     }
 
+    /// Returns the URL of a server, `metrics` or `health`, once the log has it.
+    pub async fn url(&self, server: &str) -> String {
+        self.address(server).await;
+        listening_url(&self.log(), server).expect("the log has the address")
+    }
+
     /// Returns the status and the body of a path of the health server.
     pub async fn health(&self, path: &str) -> (u16, String) {
         let url = format!("http://{}{path}", self.address("health").await);
@@ -236,9 +244,12 @@ impl Operator {
 
     /// Returns the metrics, or `None` if the operator doesn't serve them.
     pub async fn try_metrics(&self) -> Option<String> {
-        let url = format!("http://{}/metrics", listening_address(&self.log(), "metrics")?);
-        let client = reqwest::Client::builder().no_proxy().build().ok()?;
-        client.get(url).send().await.ok()?.text().await.ok()
+        let url = format!("{}/metrics", listening_url(&self.log(), "metrics")?);
+        let mut request = http_client().get(url);
+        if let Some(token) = &self.metrics_token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.ok()?.text().await.ok()
     }
 
     /// Returns the value of a metric, which is named with its labels as they are written; 0 if it
@@ -264,6 +275,17 @@ pub fn is_killed(status: ExitStatus) -> bool {
 
 fn message(line: &Value) -> &str {
     line["message"].as_str().unwrap_or_default()
+}
+
+/// Returns a client for the operator's servers, whose certificate may be self-signed.
+pub fn http_client() -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true);
+    client.build().expect("the client can be built")
+}
+
+fn listening_url(log: &[Value], server: &str) -> Option<String> {
+    let line = log.iter().find(|line| message(line) == "listening" && line["what"] == server)?;
+    Some(format!("{}://{}", line["scheme"].as_str()?, line["address"].as_str()?))
 }
 
 fn listening_address(log: &[Value], server: &str) -> Option<String> {

@@ -30,6 +30,13 @@ const CASES: &[(&str, &str)] = &[
         "no restarts, no Pod detection, no roles for users",
         "{restarts: {enabled: false}, podDetection: {enabled: false}, rbac: {aggregate: false}}",
     ),
+    ("metrics for everyone", "metrics: {auth: false}"),
+    (
+        "metrics with a certificate",
+        "metrics: {auth: true, tlsSecret: metrics-tls}
+scope: namespaced
+monitoring: {serviceMonitor: {enabled: true, tlsConfig: {ca: {secret: {name: ca, key: ca.crt}}}}}",
+    ),
     ("one replica", "{replicas: 1, podDisruptionBudget: {enabled: false}}"),
     ("no replica", "replicas: 0"),
     ("image by tag", "image: {repository: registry.example:5000/team/rotator, tag: 1.2.3}"),
