@@ -10,9 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec, UserInfo},
-    authorization::v1::{
-        NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
-    },
+    authorization::v1::{NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
 };
 use kube::{Api, Client, api::PostParams};
 use parking_lot::Mutex;
@@ -111,10 +109,8 @@ impl MetricsAccess {
 }
 
 fn access_review(user: UserInfo) -> SubjectAccessReview {
-    let attributes = NonResourceAttributes {
-        path: Some("/metrics".to_owned()),
-        verb: Some("get".to_owned()),
-    };
+    let attributes =
+        NonResourceAttributes { path: Some("/metrics".to_owned()), verb: Some("get".to_owned()) };
     let spec = SubjectAccessReviewSpec {
         user: user.username,
         groups: user.groups,

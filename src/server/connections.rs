@@ -1,12 +1,7 @@
 //! Connections within limits, so that a client that is slow or opens many can't exhaust memory or
 //! keep others out.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
@@ -140,8 +135,7 @@ mod tests {
     fn one_address_cannot_take_the_slots_of_others() {
         let open = Arc::new(OpenConnections::default());
         let address = |last: u8| IpAddr::from([10, 0, 0, last]);
-        let mut slots: Vec<Slot> =
-            (0..20).filter_map(|_| open.admit(address(1))).collect();
+        let mut slots: Vec<Slot> = (0..20).filter_map(|_| open.admit(address(1))).collect();
         assert_eq!(slots.len(), MAX_CONNECTIONS_PER_ADDRESS);
         slots.extend((2..100).filter_map(|last| open.admit(address(last))));
         assert_eq!(slots.len(), MAX_CONNECTIONS);

@@ -27,7 +27,9 @@ use testkit::{
 };
 use xtask::Helm;
 
-use crate::{metrics_auth, rbac_audit::assert_roles_match_use, tenant_status::wait_for_tenant_reason};
+use crate::{
+    metrics_auth, rbac_audit::assert_roles_match_use, tenant_status::wait_for_tenant_reason,
+};
 
 const CLIENTS: [&str; 6] = ["plain", "staged", "owned", "adopted", "drifting", "shared"];
 
@@ -39,7 +41,8 @@ struct Features {
     metrics_auth: bool,
 }
 
-const ALL_FEATURES: Features = Features { restarts: true, cluster_tenants: true, metrics_auth: true };
+const ALL_FEATURES: Features =
+    Features { restarts: true, cluster_tenants: true, metrics_auth: true };
 
 #[tokio::test]
 async fn cluster_role_grants_exactly_what_the_operator_uses() {
@@ -52,7 +55,8 @@ async fn selected_role_grants_exactly_what_the_operator_uses() {
     let flags = ["--secret-namespace=shop"];
     let simulator = tenant_with_clients(&CLIENTS).await;
     let (mut fixture, roles) = Fixture::with_roles(simulator, manifests, Some("shop")).await;
-    fixture.start_cluster_operator_with(&[&["--leader-elect", "--metrics-auth"], &flags[..]].concat());
+    fixture
+        .start_cluster_operator_with(&[&["--leader-elect", "--metrics-auth"], &flags[..]].concat());
     let shop = fixture.namespace_fixture_of("shop");
     exercise(&fixture, &shop, ALL_FEATURES).await;
     read_metrics(&mut fixture).await;
