@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use auth0_rotator::api::Auth0Tenant;
+use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation};
 use auth0_simulator::{ClientSeed, Simulator};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
@@ -86,10 +86,7 @@ async fn credentials_of_another_tenant_are_no_target() {
         user.apply_rotation_of(name, client_id, adopt(secret, "mine")).await;
         let message = user.wait_until_stalled(name, "CredentialsTarget").await;
         assert!(message.contains("Auth0Tenant"), "{message}");
-        user.api::<auth0_rotator::api::ClientSecretRotation>()
-            .delete(name, &Default::default())
-            .await
-            .unwrap();
+        user.api::<ClientSecretRotation>().delete(name, &Default::default()).await.unwrap();
         user.wait_until_deleted(name).await;
     }
     let other_keys = json!({ "target": {
@@ -223,5 +220,21 @@ async fn tenants_are_listed_only_before_the_first_write() {
         event["stage"] == "ResponseComplete" && uri.contains("/namespaces/shop/auth0tenants?")
     });
     assert_eq!(lists.count(), 1);
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn status_names_no_secret_of_the_operators_namespace() {
+    let fixture = Fixture::cluster_wide(tenant_with_clients(&["web"]).await).await;
+    fixture.api::<Secret>().delete("auth0-management", &Default::default()).await.unwrap();
+    fixture.apply_shared_tenant(json!([{ "namespaces": {}, "clientIds": ["*"] }])).await;
+    let shop = fixture.create_namespace("shop", json!({})).await;
+    let user = shop.restricted_user("user").await;
+    user.apply_rotation_of("web", "web", json!({})).await;
+    user.wait_for_reason("web", "Ready", "CredentialsUnreadable").await;
+    user.wait_for_reason("web", "TenantReady", "CredentialsUnreadable").await;
+    let status = serde_json::to_string(&user.get("web").await.status).unwrap();
+    assert!(status.contains("ClusterAuth0Tenant shared"), "{status}");
+    assert!(!status.contains("auth0-management"), "{status}");
     fixture.finish().await;
 }

@@ -1,6 +1,6 @@
 //! Which resource owns a client: decided by the hosts that issued tokens, not by what tenants name.
 
-use auth0_rotator::api::Auth0Tenant;
+use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation};
 use auth0_simulator::Simulator;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -136,7 +136,7 @@ async fn tenant_that_names_a_proven_host_loses_its_clients_to_it() {
     // Without the name, the two are different tenants again.
     let overrides = json!({ "domain": "login.acme.com", "audience": null });
     user.try_apply_tenant("fake", tenant_at(&fake, overrides)).await.unwrap();
-    let is_unclaimed = |resource: &auth0_rotator::api::ClientSecretRotation| {
+    let is_unclaimed = |resource: &ClientSecretRotation| {
         let conditions = &resource.status.as_ref().unwrap().conditions;
         conditions.iter().all(|condition| condition.reason != "ClientClaimed")
     };
@@ -233,5 +233,50 @@ async fn rule_of_a_cluster_tenant_precedes_a_namespaced_tenant() {
     shop.wait_until_stalled("victim-1", "NotAllowed").await;
     user.request("victim-1", "rotate/again").await;
     user.wait_until_rotated("victim-1", 4).await;
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn claimants_do_not_multiply_the_work_for_an_owner() {
+    const CLAIMANTS: usize = 150;
+    let fixture = Fixture::cluster_wide(tenant_with_clients(&VICTIMS).await).await;
+    let shop = create_shop(&fixture).await;
+    shop.apply_rotation_of("victim-1", "victim-1", of_tenant("acme")).await;
+    shop.wait_until_rotated("victim-1", 1).await;
+    let mallory = fixture.create_namespace("mallory", json!({})).await;
+    write_credentials(&mallory, &fixture.simulator).await;
+    let user = mallory.restricted_user("mallory").await;
+    user.try_apply_tenant("real", tenant_at(&fixture.simulator, json!({}))).await.unwrap();
+    let names: Vec<_> = (0..CLAIMANTS).map(|number| format!("claimant-{number}")).collect();
+    for name in &names {
+        user.apply_rotation_of(name, "victim-1", of_tenant("real")).await;
+    }
+    for name in &names {
+        user.wait_until_stalled(name, "ClientClaimed").await;
+    }
+    let reconciles = async || {
+        let metric = |result: &str| format!("auth0_rotator_reconcile_total{{result=\"{result}\"}}");
+        let unchanged = fixture.operator().metric(&metric("unchanged")).await;
+        unchanged + fixture.operator().metric(&metric("ok")).await
+    };
+    let before = reconciles().await;
+    for number in 2..=4 {
+        shop.request("victim-1", &format!("rotate/{number}")).await;
+        shop.wait_until_rotated("victim-1", number).await;
+    }
+    let made = reconciles().await - before;
+    println!("{made} reconciles for three rotations with {CLAIMANTS} claimants");
+    assert!(made < CLAIMANTS as f64, "{made} reconciles");
+    // One of them gets the client when it becomes free.
+    shop.api::<ClientSecretRotation>().delete("victim-1", &Default::default()).await.unwrap();
+    user.wait_until_async("a claimant works", async || {
+        let all = user.api::<ClientSecretRotation>();
+        let all = all.list(&ListParams::default()).await.unwrap();
+        let works = |resource: &ClientSecretRotation| {
+            resource.status.as_ref().is_some_and(|status| status.current.is_some())
+        };
+        all.items.iter().filter(|resource| works(resource)).count() == 1
+    })
+    .await;
     fixture.finish().await;
 }

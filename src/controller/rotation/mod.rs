@@ -17,6 +17,7 @@ mod authorize;
 mod adoption;
 mod credentials_guard;
 mod ownership;
+mod last_owners;
 mod policy;
 mod drift;
 mod workloads;
@@ -36,6 +37,7 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
+use last_owners::LastOwners;
 use state::RotationState;
 use tokio::sync::watch as channel;
 
@@ -58,6 +60,7 @@ pub(crate) struct RotationController {
     work_queue: Arc<WorkQueue>,
     priority_gate: PriorityGate,
     states: Arc<StateMap<RotationState>>,
+    last_owners: LastOwners,
 }
 
 impl RotationController {
@@ -71,6 +74,7 @@ impl RotationController {
             work_queue,
             priority_gate: PriorityGate::new(),
             states: Arc::default(),
+            last_owners: LastOwners::default(),
         }
     }
 
@@ -138,6 +142,7 @@ impl RotationController {
         let uids: std::collections::HashSet<String> =
             resources.iter().filter_map(|resource| resource.meta().uid.clone()).collect();
         self.states.retain(|uid| uids.contains(uid));
+        self.last_owners.clear();
         tracing::debug!(states = self.states.len(), "removed the state of absent resources");
     }
 }

@@ -33,17 +33,26 @@ pub(super) fn conflicting(
     resource: &ClientSecretRotation,
     controller: &RotationController,
 ) -> Option<Conflict> {
-    let sharing = controller.context.stores.sharing(resource);
+    let stores = &controller.context.stores;
+    // Most resources that are rejected lose against the same one: it is checked first.
+    for owner in controller.last_owners.of(resource) {
+        if let Some(owner) = stores.rotation(&owner)
+            && let Ok(owner) = &owner.0
+            && let Some(conflict) = first_conflict(resource, [owner].into_iter(), controller)
+        {
+            return Some(conflict);
+        }
+    }
+    let sharing = stores.sharing(resource);
     let others = sharing.iter().filter_map(|other| other.0.as_ref().ok());
-    first_conflict(resource, others, controller)
+    let conflict = first_conflict(resource, others, controller)?;
+    controller.last_owners.set(resource, conflict.rejection.reason, &conflict.owner);
+    Some(conflict)
 }
 
 /// Returns whether another resource, in any namespace, names the same client.
 pub(super) fn has_rivals(resource: &ClientSecretRotation, controller: &RotationController) -> bool {
-    let sharing = controller.context.stores.sharing(resource);
-    sharing.iter().filter_map(|other| other.0.as_ref().ok()).any(|other| {
-        other.uid() != resource.uid() && other.spec.client_id == resource.spec.client_id
-    })
+    controller.context.stores.is_client_shared(&resource.spec.client_id)
 }
 
 /// The origins of the tenant that a resource refers to.

@@ -18,17 +18,17 @@ use super::{
     observe::{self, Readings, TargetState, observe},
     policy,
     resource::{self, ResourceApi},
-    state::{LastObserved, RotationState},
+    state::{FinishedClaim, LastObserved, RotationState},
 };
 use crate::{
-    api::ClientSecretRotation,
+    api::{ClientSecretRotation, TenantKind, TenantRef, describe_tenant},
     controller::{
         error::Error,
         object_key::ObjectKey,
         queue::UrgentGuard,
         server_time::now,
         tenant::TenantHandle,
-        watch::is_rejected_claimant,
+        watch::next_claimants,
         write_budget::{WriteKind, kind_of_status, starts_rotation},
     },
     failpoint::failpoint,
@@ -247,7 +247,7 @@ impl Reconciliation<'_> {
         };
         // The status may have been stored since the observation: the step after it failed.
         let observation = Observation { status: self.status(), ..observation };
-        let failure = Failure::from(&error);
+        let failure = Failure::from(&for_users(&error, &self.resource.spec.tenant_ref));
         let status = record_failure(&observation, step.as_ref(), &failure, now, &policy);
         let status = self.with_origin(self.with_tenant_condition(status));
         let kind = match error {
@@ -308,9 +308,13 @@ impl Reconciliation<'_> {
 
     fn with_tenant_condition(&self, mut status: Status) -> Status {
         let (is_ready, reason, message) = match &self.tenant {
-            Err(error) => (false, error.reason(), error.to_string()),
+            Err(error) => {
+                let error = for_users(error, &self.resource.spec.tenant_ref);
+                (false, error.reason(), error.to_string())
+            }
             Ok(TenantHandle { not_ready: Some((reason, message)), .. }) => {
-                (false, *reason, message.clone())
+                let hidden = hidden_credentials(*reason, &self.resource.spec.tenant_ref);
+                (false, *reason, hidden.unwrap_or_else(|| message.clone()))
             }
             Ok(_) => (true, Reason::Usable, String::new()),
         };
@@ -364,6 +368,7 @@ impl Reconciliation<'_> {
         let wake = [wake, recheck].into_iter().flatten().min();
         observed.wake = wake;
         self.trigger_claimants(&observed);
+        let is_claimed = observed.is_claimed;
         let has_rollouts = self.readings.rollouts.is_some();
         self.with_state(|state| {
             state.last_observed = Some(observed);
@@ -374,25 +379,26 @@ impl Reconciliation<'_> {
             state.last_failure = None;
             state.failures = 0;
         });
-        wake
+        // Whether the other resource still takes precedence is checked without a call.
+        if is_claimed { Some(wake.unwrap_or(now() + CREDENTIALS_RECHECK)) } else { wake }
     }
 
-    /// Triggers the resources that were rejected in favor of this one when its tenant changed: it may be
-    /// another Auth0 tenant by now.
+    /// Triggers the next claimants of the client and the target when this resource lost them, or when
+    /// its tenant changed: it may be another Auth0 tenant by now.
     fn trigger_claimants(&self, observed: &LastObserved) {
-        let version = observed.tenant_version.clone();
-        let before =
-            self.with_state(|state| std::mem::replace(&mut state.tenant_version, version.clone()));
-        if before.is_none() || before == version {
+        let claim = FinishedClaim {
+            tenant_version: observed.tenant_version.clone(),
+            is_owner: !observed.is_claimed,
+        };
+        let before = self.with_state(|state| state.finished_claim.replace(claim.clone()));
+        let Some(before) = before else { return };
+        if before == claim || !before.is_owner {
             return;
         }
         let context = &self.controller.context;
-        for other in context.stores.sharing(&self.resource) {
-            if let Ok(other) = &other.0
-                && is_rejected_claimant(other)
-            {
-                context.trigger.rotation(&ObjectKey::of(other));
-            }
+        for claimant in next_claimants(&context.stores, &self.resource) {
+            let namespace = claimant.namespace.unwrap_or_default();
+            context.trigger.rotation(&ObjectKey::new(namespace, claimant.name));
         }
     }
 
@@ -405,6 +411,30 @@ impl Reconciliation<'_> {
             tracing::info!(namespace, name, %reason, "{message}");
         }
     }
+}
+
+/// Returns an error for the status of a resource, which names no Secret of another namespace.
+fn for_users(error: &Error, tenant: &TenantRef) -> Error {
+    let Some(hidden) = hidden_credentials(error.reason(), tenant) else { return error.clone() };
+    let hidden = auth0_client::Error::CredentialsUnreadable(hidden);
+    match error {
+        Error::NotSent(_) => Error::NotSent(hidden),
+        _ => Error::Auth0(hidden),
+    }
+}
+
+/// Returns the message for users of a ClusterAuth0Tenant about its credentials, which are in the
+/// operator's namespace.
+fn hidden_credentials(reason: Reason, tenant: &TenantRef) -> Option<String> {
+    let is_hidden =
+        reason == Reason::CredentialsUnreadable && tenant.kind == TenantKind::ClusterAuth0Tenant;
+    is_hidden.then(|| {
+        format!(
+            "the credentials of the {} can't be used. Ask its administrator: its status names the \
+             cause",
+            describe_tenant(tenant)
+        )
+    })
 }
 
 fn is_response(step: &Step) -> bool {

@@ -254,7 +254,9 @@ fn unchanged(
         && credentials_guard::version(resource, controller) == observed.credentials_version
         && ownership::conflicting(resource, controller).is_some() == observed.is_claimed;
     if is_unchanged && observed.wake.is_none_or(|wake| wake > now()) {
-        Some(requeue_at(observed.wake))
+        // No event tells each of the rejected resources when the other one gives up its claim.
+        let is_rechecked = observed.is_claimed && observed.wake.is_none();
+        Some(if is_rechecked { Action::requeue(MAX_REQUEUE) } else { requeue_at(observed.wake) })
     } else {
         None
     }

@@ -27,8 +27,8 @@ pub(super) struct RotationState {
     pub(super) metadata: Option<CachedMetadata>,
     /// The name of the last target Secret that the resource was seen to have published.
     pub(super) published_target: Option<String>,
-    /// The tenant's version when a reconcile last had nothing left to do.
-    pub(super) tenant_version: Option<String>,
+    /// The claim of the last reconcile that had nothing left to do.
+    pub(super) finished_claim: Option<FinishedClaim>,
     /// The client in the last list of the tenant's clients.
     pub(super) listed: Option<ListedClient>,
     /// The watch on workloads whose rollouts are waited for.
@@ -41,6 +41,14 @@ pub(super) struct RotationState {
     pub(super) writes: WriteBudget,
     /// How the last reconcile failed.
     pub(super) last_failure: Option<LastFailure>,
+}
+
+/// What the claim of a resource on its client depended on.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct FinishedClaim {
+    pub(super) tenant_version: Option<String>,
+    /// Whether no other resource took precedence.
+    pub(super) is_owner: bool,
 }
 
 /// A secret that `rotate-secret` returned and that is not published yet.

@@ -14,7 +14,7 @@ use std::{
 use auth0_client::Authentication;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::{Api, Resource, api::ListParams, core::DeserializeGuard};
-use rotation::ErrorClass;
+use rotation::{ErrorClass, Reason};
 
 use super::registry::{TenantHandle, TenantRegistry};
 use crate::{
@@ -22,8 +22,11 @@ use crate::{
     controller::{error::Error, kube_call::kube_call, object_key::ObjectKey},
 };
 
-/// How many tenants a live list reads at a time: each can have a CA bundle of 256 KiB.
-const PAGE_SIZE: u32 = 50;
+/// How many tenants a live list reads at a time. Users decide how large they are.
+const PAGE_SIZE: u32 = 10;
+
+/// How many tenants a live list reads at most.
+const MAX_LISTED: usize = 1000;
 
 /// How many credentials Secrets are read at a time.
 const CONCURRENT_READS: usize = 4;
@@ -173,8 +176,10 @@ where
 {
     let mut uses = Vec::new();
     let mut params = ListParams::default().limit(PAGE_SIZE);
-    loop {
+    let mut listed = 0;
+    while listed < MAX_LISTED {
         let page = kube_call("listing the tenants", api.list(&params)).await?;
+        listed += page.items.len();
         let tenants = page.items.iter().filter_map(|tenant| tenant.0.as_ref().ok());
         let using =
             tenants.filter(|tenant| tenant.access().credentials.secret_name() == Some(name));
@@ -184,4 +189,11 @@ where
             _ => return Ok(uses),
         }
     }
+    Err(Error::rejected(
+        Reason::CredentialsTarget,
+        format!(
+            "there are more than {MAX_LISTED} tenants whose credentials the target Secret might hold. \
+             Delete those that are not used, or create the resource in another namespace"
+        ),
+    ))
 }

@@ -1,5 +1,10 @@
 //! From watch events to reconcile requests.
 
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
 use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
@@ -22,7 +27,8 @@ use super::{
     stores::{SecretMetadata, Stores},
 };
 use crate::api::{
-    ClientSecretRotation, OWNER_ANNOTATION, ParsedRotation, TenantKind, TenantRef, TenantResource,
+    ClientSecretRotation, OWNER_ANNOTATION, ParsedRotation, TenantId, TenantKind, TenantRef,
+    TenantResource,
 };
 
 /// Timeout of a watch in seconds; the next one starts at once. Some load balancers drop a silent
@@ -219,28 +225,66 @@ pub(super) fn with_credentials_as_target<T: TenantResource>(
 }
 
 /// Returns the resources with the same client or target that may have to be decided differently, now
-/// that `changed` changed or is gone: those that were rejected in favor of another one, and, if
-/// `changed` was not rejected, those that were not. Of the latter there are few.
+/// that `changed` changed or is gone. A change of one that was rejected concerns no other.
 pub(super) fn claimants_affected_by(
     stores: &Stores,
     changed: &ParsedRotation,
 ) -> Vec<ObjectRef<ParsedRotation>> {
-    let Ok(changed) = &changed.0 else { return Vec::new() };
-    let is_rejected = is_rejected_claimant(changed);
+    match &changed.0 {
+        Ok(changed) if !is_rejected_claimant(changed) => next_claimants(stores, changed),
+        _ => Vec::new(),
+    }
+}
+
+/// Returns the resources with the same client or target as `owner` that were not rejected, and of
+/// those that were, the first one of each namespace, tenant and reason. The others would be rejected
+/// again: however many there are, a change enqueues a few.
+pub(crate) fn next_claimants(
+    stores: &Stores,
+    owner: &ClientSecretRotation,
+) -> Vec<ObjectRef<ParsedRotation>> {
     let mut claimants = Vec::new();
-    for parsed in stores.sharing(changed) {
+    let mut rejected: HashMap<_, Arc<ParsedRotation>> = HashMap::new();
+    for parsed in stores.sharing(owner) {
         let Ok(other) = &parsed.0 else { continue };
-        if other.uid() != changed.uid() && (is_rejected_claimant(other) || !is_rejected) {
+        if other.uid() == owner.uid() {
+            continue;
+        }
+        let Some(reason) = claim_rejection(other) else {
             claimants.push(ObjectRef::from_obj(&*parsed));
+            continue;
+        };
+        let namespace = other.namespace().unwrap_or_default();
+        let tenant = TenantId::referenced(&namespace, &other.spec.tenant_ref);
+        match rejected.entry((namespace, tenant, reason)) {
+            Entry::Vacant(entry) => drop(entry.insert(parsed)),
+            Entry::Occupied(mut first) if claim_order(&parsed) < claim_order(first.get()) => {
+                first.insert(parsed);
+            }
+            Entry::Occupied(_) => {}
         }
     }
+    claimants.extend(rejected.values().map(|parsed| ObjectRef::from_obj(&**parsed)));
     claimants
 }
 
+/// Returns the order in which rejected resources of one tenant get a client that becomes free.
+fn claim_order(parsed: &ParsedRotation) -> impl Ord + use<> {
+    let status = parsed.0.as_ref().ok().and_then(|resource| resource.status.as_ref());
+    let never_worked = status.is_none_or(|status| status.current.is_none());
+    let created = parsed.meta().creation_timestamp.as_ref().map(|time| time.0);
+    (never_worked, created, parsed.uid())
+}
+
 /// Returns whether a resource was rejected in favor of another one.
-pub(crate) fn is_rejected_claimant(resource: &ClientSecretRotation) -> bool {
-    let Some(status) = &resource.status else { return false };
-    let stalled = find_condition(&status.conditions, condition_types::STALLED);
-    let reason = stalled.and_then(|stalled| Reason::parse(&stalled.reason));
-    matches!(reason, Some(Reason::TargetClaimed | Reason::ClientClaimed))
+fn is_rejected_claimant(resource: &ClientSecretRotation) -> bool {
+    claim_rejection(resource).is_some()
+}
+
+/// Returns the reason with which a resource was rejected in favor of another one, if it was.
+fn claim_rejection(resource: &ClientSecretRotation) -> Option<Reason> {
+    let status = resource.status.as_ref()?;
+    let stalled = find_condition(&status.conditions, condition_types::STALLED)?;
+    let reason = Reason::parse(&stalled.reason)?;
+    matches!(reason, Reason::TargetClaimed | Reason::ClientClaimed).then_some(reason)
 }

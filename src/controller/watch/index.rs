@@ -58,6 +58,11 @@ impl Index {
         self.0.read().by_client.get(client).into_iter().flatten().cloned().collect()
     }
 
+    /// Returns how many resources name this client.
+    pub(crate) fn count_with_client(&self, client: &str) -> usize {
+        self.0.read().by_client.get(client).map_or(0, BTreeSet::len)
+    }
+
     /// Returns the resources whose target is this Secret.
     pub(crate) fn with_target(&self, target: &ObjectKey) -> Vec<ObjectKey> {
         self.0.read().by_target.get(target).into_iter().flatten().cloned().collect()

@@ -14,7 +14,7 @@ mod index;
 mod tenant_index;
 
 pub(crate) use cluster::{ClusterFeed, ClusterWatch};
-pub(crate) use enqueue::{PAGE_SIZE, WATCH_TIMEOUT, is_rejected_claimant};
+pub(crate) use enqueue::{PAGE_SIZE, WATCH_TIMEOUT, next_claimants};
 pub(crate) use namespace::{NamespaceFeed, NamespaceWatch};
 pub(crate) use secrets::SlowReset;
 pub(crate) use stores::{SecretMetadata, Stores};

@@ -65,6 +65,11 @@ impl Stores {
         keys.iter().filter_map(|key| self.rotation(key)).collect()
     }
 
+    /// Returns whether several resources, in any namespace, name this client.
+    pub(crate) fn is_client_shared(&self, client: &str) -> bool {
+        self.indexes.iter().map(|index| index.count_with_client(client)).sum::<usize>() > 1
+    }
+
     /// Returns the resources whose target is this Secret.
     pub(crate) fn with_target(&self, target: &ObjectKey) -> Vec<Arc<ParsedRotation>> {
         let keys = self.indexes.iter().flat_map(|index| index.with_target(target));
