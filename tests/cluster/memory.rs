@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use auth0_rotator::api::{ClientSecretRotation, MANAGED_LABEL};
+use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation, MANAGED_LABEL};
 use futures::{StreamExt as _, stream};
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams, PostParams};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use kube::{
+    Resource,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use testkit::{
-    fixture::{Fixture, from_json},
+    fixture::{Fixture, NamespaceFixture, from_json},
     measure::{ProcessMemory, mebibytes},
 };
 
@@ -106,13 +110,32 @@ async fn foreign_secrets_with_our_label_cost_no_memory() {
     fixture.finish().await;
 }
 
+async fn annotate<K>(user: &NamespaceFixture, name: &str)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": large_annotations() } }));
+    user.api::<K>().patch(name, &PatchParams::default(), &patch).await.unwrap();
+}
+
 #[tokio::test]
 async fn annotations_of_resources_and_tenants_cost_no_memory() {
     const RESOURCES: usize = 100;
+    const TENANTS: usize = 20;
     let simulator = testkit::auth0::tenant().start().await.unwrap();
     let mut fixture = Fixture::with_dedicated_control_plane(simulator).await;
     for number in 0..RESOURCES {
         fixture.apply_rotation(&format!("app-{number}"), json!({})).await;
+    }
+    for number in 0..TENANTS {
+        let spec = json!({
+            "domain": "acme.eu.auth0.com",
+            "credentials": { "clientSecret": { "secretRef": { "name": "missing" } } },
+        });
+        fixture.try_apply_tenant(&format!("tenant-{number}"), spec).await.unwrap();
     }
     start(&mut fixture).await;
     for number in 0..RESOURCES {
@@ -122,11 +145,12 @@ async fn annotations_of_resources_and_tenants_cost_no_memory() {
     start(&mut fixture).await;
     fixture.wait_until_rotated("app-0", 1).await;
     let before = memory(&fixture);
-    let metadata = json!({ "metadata": { "annotations": large_annotations() } });
-    let api = fixture.api::<ClientSecretRotation>();
+    let user = fixture.restricted_user("mallory").await;
     for number in 0..RESOURCES {
-        let patch = Patch::Merge(&metadata);
-        api.patch(&format!("app-{number}"), &PatchParams::default(), &patch).await.unwrap();
+        annotate::<ClientSecretRotation>(&user, &format!("app-{number}")).await;
+    }
+    for number in 0..TENANTS {
+        annotate::<Auth0Tenant>(&user, &format!("tenant-{number}")).await;
     }
     fixture.stop_operator().await;
     start(&mut fixture).await;

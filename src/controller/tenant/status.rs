@@ -225,6 +225,15 @@ fn readiness(scopes: &Scopes) -> (bool, Reason, String) {
     }
 }
 
+/// Returns whether only the rate limit changed, whose writes [`RATE_LIMIT_INTERVAL`] bounds.
+fn differs_in_rate_limit_only(
+    stored: Option<&Auth0TenantStatus>,
+    status: &Auth0TenantStatus,
+) -> bool {
+    let Some(stored) = stored else { return false };
+    Auth0TenantStatus { rate_limit: stored.rate_limit, ..status.clone() } == *stored
+}
+
 async fn store_status<T: TenantResource>(
     tenant: &T,
     status: Auth0TenantStatus,
@@ -233,8 +242,10 @@ async fn store_status<T: TenantResource>(
     if tenant.status() == Some(&status) {
         return Ok(());
     }
-    let uid = tenant.uid().unwrap_or_default();
-    registry.states.with(&uid, |state| state.writes.take(WriteKind::Ordinary))?;
+    if !differs_in_rate_limit_only(tenant.status(), &status) {
+        let uid = tenant.uid().unwrap_or_default();
+        registry.states.with(&uid, |state| state.writes.take(WriteKind::Ordinary))?;
+    }
     let mut tenant = tenant.clone();
     tenant.meta_mut().managed_fields = None;
     tenant.set_status(status);
