@@ -65,6 +65,11 @@ impl WriteBudget {
         })
     }
 
+    /// Returns a notice that could not be written, for example because the object changed.
+    pub(crate) fn return_notice(&mut self) {
+        self.notice.add(1.0);
+    }
+
     /// Adds what a rotation with a new cause needs.
     pub(crate) fn grant_rotation(&mut self) {
         self.rotation.add(40.0);

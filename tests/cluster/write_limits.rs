@@ -221,7 +221,8 @@ async fn tenant_that_is_ready_and_not_ready_in_turns_causes_few_writes() {
     let endpoints = ["https://127.0.0.1:1".to_owned(), fixture.simulator.url().to_string()];
     for number in 0..FLIPS {
         let patch = json!({ "spec": { "endpoint": endpoints[number % 2] } });
-        let tenant = api.patch("acme", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        let tenant =
+            api.patch("acme", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
         // Once the budget of the tenant is used up, its status is behind.
         let _ = poll_within(Duration::from_millis(500), async || {
             let status = api.get("acme").await.unwrap().status?;

@@ -259,6 +259,9 @@ impl Reconciliation<'_> {
                 Box::pin(self.fail(None, limited)).await
             }
             Err(second) => {
+                if kind == WriteKind::Notice && !matches!(second, Error::WriteLimited { .. }) {
+                    self.with_state(|state| state.writes.return_notice());
+                }
                 tracing::debug!(name = self.key.name, %second, "failed to record a failure");
                 Err(error)
             }
