@@ -34,6 +34,9 @@ use crate::{
 /// follow when it is set or the machine sleeps. The check costs no call.
 const MAX_REQUEUE: Duration = Duration::from_secs(300);
 
+/// Shortest time between two reconciles of a resource whose budget of writes is used up.
+const LIMITED_PAUSE: Duration = Duration::from_secs(1);
+
 /// A resource that may be reconciled now.
 pub(super) struct Admitted {
     key: ObjectKey,
@@ -200,15 +203,17 @@ fn desired_inputs(
     }
 }
 
-/// Returns the rest of the backoff after a failure, unless the inputs changed since.
+/// Returns the rest of the backoff after a failure. If the inputs changed since, that is short.
 fn backoff_left(
     uid: &str,
     inputs: &DesiredInputs,
     controller: &RotationController,
 ) -> Option<Action> {
     let failure = controller.states.with(uid, |state| state.last_failure.clone())?;
-    let left = failure.not_before.checked_duration_since(Instant::now())?;
-    (failure.inputs == *inputs && !left.is_zero()).then(|| Action::requeue(left))
+    let is_unchanged = failure.inputs == *inputs;
+    let until = if is_unchanged { failure.not_before } else { failure.after_change };
+    let left = until.checked_duration_since(Instant::now())?;
+    (!left.is_zero()).then(|| Action::requeue(left))
 }
 
 /// Returns when to check again a resource that failed because its tenant was throttled, and whose
@@ -287,8 +292,12 @@ fn error_policy(
         state.last_observed = None;
         state.failures = state.failures.saturating_add(1);
         let wait = backoff(class, state.failures, Utc::now(), random);
-        let not_before = Instant::now() + wait;
-        state.last_failure = Some(LastFailure { inputs, not_before, is_throttled });
+        let now = Instant::now();
+        // Whoever used up the budget of writes by edits may go on.
+        let is_limited = matches!(error, Error::WriteLimited { .. });
+        let pause = if is_limited { LIMITED_PAUSE } else { Duration::ZERO };
+        let (not_before, after_change) = (now + wait, now + pause);
+        state.last_failure = Some(LastFailure { inputs, not_before, after_change, is_throttled });
         (state.failures, wait)
     });
     controller.context.metrics.count_reconcile(ReconcileResult::Error(class));

@@ -104,6 +104,8 @@ pub(super) struct DesiredInputs {
 pub(super) struct LastFailure {
     pub(super) inputs: DesiredInputs,
     pub(super) not_before: Instant,
+    /// When a change of the inputs may bring the retry forward.
+    pub(super) after_change: Instant,
     /// Whether the tenant's rate limit was used up or its circuit breaker was open.
     pub(super) is_throttled: bool,
 }
