@@ -1,11 +1,7 @@
 //! `ClientSecretRotation`: rotates the secret of one client on a schedule, and publishes it in a
 //! Secret.
 
-#![expect(
-    unreachable_pub,
-    clippy::duplicated_attributes,
-    reason = "KubeSchema generates helper types; printcolumn is repeated"
-)]
+#![expect(unreachable_pub, reason = "KubeSchema generates helper types")]
 
 use std::collections::BTreeMap;
 
