@@ -28,6 +28,7 @@ pub use tenant::{
     AllowRule, AssertionAlgorithm, Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, ClientMetadata,
     ClientSecretCredentials, ClusterAuth0Tenant, ClusterAuth0TenantSpec, CredentialsSpec, KeyRef,
     PrivateKeyJwtCredentials, RateLimitSpec, RateLimitStatus, Scopes, SecretRef, TenantAccess,
+    TenantDriftCheckSpec,
 };
 pub(crate) use tenant_resource::{AnyTenant, TenantId, TenantResource, describe_tenant, not_ready};
 

@@ -9,7 +9,7 @@
 use chrono::{DateTime, Utc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
-use rotation::Condition;
+use rotation::{Condition, K8sDuration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +116,31 @@ pub struct TenantAccess {
     /// How much of the rate limit of the tenant the operator may use.
     #[serde(default)]
     pub rate_limit: RateLimitSpec,
+    /// Limits of the drift checks of the tenant's resources.
+    #[serde(default)]
+    pub drift_check: TenantDriftCheckSpec,
+}
+
+/// Limits of the drift checks of a tenant's resources.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantDriftCheckSpec {
+    /// Shortest interval of the checks. A resource whose `driftCheck.every` is shorter is checked at
+    /// this interval.
+    #[serde(default = "default_min_drift_interval")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')")
+        .message("driftCheck.minInterval must be at least 1s and at most 8760h"))]
+    pub min_interval: K8sDuration,
+}
+
+impl Default for TenantDriftCheckSpec {
+    fn default() -> Self {
+        Self { min_interval: default_min_drift_interval() }
+    }
+}
+
+fn default_min_drift_interval() -> K8sDuration {
+    K8sDuration::from_secs(300)
 }
 
 /// Credentials for the Management API. Exactly one of `clientSecret` and `privateKeyJwt` must be

@@ -1,6 +1,6 @@
 //! The two kinds of tenants behind one interface.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use kube::{Api, Client, Resource, ResourceExt as _};
 use rotation::{Condition, condition_types, find_condition};
@@ -151,6 +151,11 @@ impl AnyTenant {
             Self::Namespaced(tenant) => tenant.0.as_ref().ok().map(TenantResource::access),
             Self::Cluster(tenant) => tenant.0.as_ref().ok().map(TenantResource::access),
         }
+    }
+
+    /// Returns the shortest interval of drift checks that the tenant allows.
+    pub(crate) fn min_drift_interval(&self) -> Option<Duration> {
+        Some(self.access()?.drift_check.min_interval.to_std())
     }
 
     pub(crate) fn status(&self) -> Option<&Auth0TenantStatus> {

@@ -24,6 +24,7 @@ mod credentials;
 mod tenant_status;
 mod responses;
 mod rate_limit;
+mod fair_share;
 mod network;
 mod request_counts;
 mod memory;

@@ -190,6 +190,7 @@ impl TokenRequest<'_> {
             // Independent of the caller's priority, because a rotation may need the token next.
             priority: Priority::InProgress,
             not_after: None,
+            is_token_request: true,
         };
         let response = self.transport.send(request, call).await?;
         match response.status {

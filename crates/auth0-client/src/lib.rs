@@ -4,7 +4,7 @@
 //!
 //! - [`TenantClient::rotate_secret`] sends at most one request per call and never retries it.
 //! - No error contains text from a request or a response, so no error can contain a secret.
-//! - Every request waits for a permit of the tenant's rate limiter.
+//! - Every request waits for a permit of the rate limiter of the tenant's host.
 //! - This crate knows nothing about Kubernetes.
 
 mod tenant_client;
@@ -32,7 +32,9 @@ pub use client_secret::{ClientSecret, InvalidSecret};
 pub use credentials::{Credentials, CredentialsSource};
 pub use error::{Error, InvalidResponse};
 pub use private_key_jwt::{InvalidKey, KeyCredentials, SigningAlgorithm, SigningKey};
-pub use rate_limiter::{Outage, Priority, RateLimit, RateLimitStatus};
+pub use rate_limiter::{
+    Outage, Priority, RateLimit, RateLimitStatus, RateLimiter, RateLimiters, TenantLimits,
+};
 pub use tenant_client::TenantClient;
 pub use token_cache::Authentication;
 pub use transport::{Endpoint, RequestObserver};

@@ -12,7 +12,7 @@ use crate::{
     client_secret::ClientSecret,
     credentials::CredentialsSource,
     error::Error,
-    rate_limiter::{Api, Priority, RateLimit, RateLimitStatus},
+    rate_limiter::{Api, Priority, RateLimitStatus, RateLimiter},
     responses,
     token_cache::{Authentication, TokenCache},
     transport::{Call, Endpoint, HttpResponse, RequestObserver, Transport},
@@ -22,10 +22,11 @@ const FIELDS: &str = "client_id,token_endpoint_auth_method,jwt_configuration,cli
 const FIELDS_WITH_SECRET: &str = "client_id,token_endpoint_auth_method,jwt_configuration,\
                                   client_metadata,client_secret,client_authentication_methods";
 
-/// Client for the Management API and the Authentication API of one tenant.
+/// Client for the Management API and the Authentication API of one tenant. Clones share the tokens.
+#[derive(Clone)]
 pub struct TenantClient {
     transport: Transport,
-    tokens: TokenCache,
+    tokens: Arc<TokenCache>,
 }
 
 /// A `GET` request to the Management API.
@@ -47,13 +48,25 @@ impl TenantClient {
         endpoint: &Endpoint,
         audience: String,
         credentials: Box<dyn CredentialsSource>,
-        rate_limit: RateLimit,
+        rate_limiter: RateLimiter,
         observer: Arc<dyn RequestObserver>,
     ) -> Result<Self, Error> {
         Ok(Self {
-            transport: Transport::new(endpoint, rate_limit, observer)?,
-            tokens: TokenCache::new(audience, credentials),
+            transport: Transport::new(endpoint, rate_limiter, observer)?,
+            tokens: Arc::new(TokenCache::new(audience, credentials)),
         })
+    }
+
+    /// Returns the client for the calls of another caller. Callers take turns at the rate limit.
+    #[must_use]
+    pub fn for_caller(&self, caller: &str) -> Self {
+        Self { transport: self.transport.for_caller(caller), tokens: self.tokens.clone() }
+    }
+
+    /// Returns the client for calls that the tenant's resources have in common.
+    #[must_use]
+    pub fn for_tenant(&self) -> Self {
+        Self { transport: self.transport.for_tenant(), tokens: self.tokens.clone() }
     }
 
     /// Returns the rate limit of the Management API as Auth0 last reported it, or `None` before the
@@ -238,6 +251,7 @@ impl TenantClient {
             api: Api::Authentication,
             priority: Priority::InProgress,
             not_after: None,
+            is_token_request: false,
         };
         let response = self.transport.send(request, call).await?;
         match response.status {
@@ -291,6 +305,7 @@ impl TenantClient {
             api: Api::Management,
             priority: request.priority,
             not_after: None,
+            is_token_request: false,
         };
         let response = self.transport.send(http_request, call).await?;
         self.check_status(&response, token, READ_CLIENTS).await?;
@@ -329,6 +344,7 @@ fn change_call(operation: &'static str, not_after: Instant) -> Call {
         api: Api::Management,
         priority: Priority::InProgress,
         not_after: Some(not_after),
+        is_token_request: false,
     }
 }
 

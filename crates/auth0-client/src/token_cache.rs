@@ -159,6 +159,8 @@ impl TokenCache {
     /// [`Error::TokenUnavailable`], because no such call was made.
     async fn fetch(&self, transport: &Transport, now: DateTime<Utc>) -> Result<AccessToken, Error> {
         let credentials = self.credentials.load().await?;
+        // All callers wait for the token.
+        let transport = &transport.for_tenant();
         let request = TokenRequest { transport, audience: &self.audience, now };
         match request.fetch(&credentials).await {
             Err(Error::NoResponse | Error::Unavailable(_) | Error::InvalidResponse(_)) => {

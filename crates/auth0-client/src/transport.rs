@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, InvalidResponse},
-    rate_limiter::{Api, Outage, Permit, Priority, RateLimit, RateLimiter},
+    rate_limiter::{Api, Outage, Permit, Priority, RateLimiter},
     trace,
 };
 
@@ -48,6 +48,7 @@ pub trait RequestObserver: Send + Sync {
     fn request_finished(&self, api: &'static str, elapsed: Duration);
 }
 
+#[derive(Clone)]
 pub(crate) struct Transport {
     client: Client,
     rate_limiter: RateLimiter,
@@ -65,6 +66,8 @@ pub(crate) struct Call {
     pub(crate) priority: Priority,
     /// The request fails with [`Error::DeadlinePassed`] if it cannot start before this time.
     pub(crate) not_after: Option<Instant>,
+    /// Whether the status 401 says that the tenant's credentials are wrong.
+    pub(crate) is_token_request: bool,
 }
 
 /// A complete HTTP response.
@@ -77,7 +80,7 @@ pub(crate) struct HttpResponse {
 impl Transport {
     pub(crate) fn new(
         endpoint: &Endpoint,
-        rate_limit: RateLimit,
+        rate_limiter: RateLimiter,
         observer: Arc<dyn RequestObserver>,
     ) -> Result<Self, Error> {
         check_url(endpoint)?;
@@ -102,7 +105,7 @@ impl Transport {
         })?;
         Ok(Self {
             client,
-            rate_limiter: RateLimiter::new(rate_limit),
+            rate_limiter,
             observer,
             base: endpoint.url.clone(),
             timeout: endpoint.timeout,
@@ -120,6 +123,16 @@ impl Transport {
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Returns the transport for the calls of another caller.
+    pub(crate) fn for_caller(&self, caller: &str) -> Self {
+        Self { rate_limiter: self.rate_limiter.for_caller(caller), ..self.clone() }
+    }
+
+    /// Returns the transport for the tenant's own calls.
+    pub(crate) fn for_tenant(&self) -> Self {
+        Self { rate_limiter: self.rate_limiter.for_tenant(), ..self.clone() }
     }
 
     pub(crate) fn rate_limiter(&self) -> &RateLimiter {
@@ -149,6 +162,11 @@ impl Transport {
         let started_at = Instant::now();
         let result = execute(request, &permit).await;
         self.observer.request_finished(call.api.as_str(), started_at.elapsed());
+        if call.is_token_request
+            && let Ok(HttpResponse { status: StatusCode::UNAUTHORIZED, .. }) = result
+        {
+            permit.record_rejected_credentials();
+        }
         match result.as_ref().err().and_then(Outage::from_error) {
             Some(outage) => permit.record_outage(outage),
             None => permit.record_response(),
@@ -168,8 +186,8 @@ async fn execute(request: RequestBuilder, permit: &Permit<'_>) -> Result<HttpRes
     Span::current().record("http.response.status_code", i64::from(status.as_u16()));
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_html = content_type.is_some_and(|value| value.to_ascii_lowercase().contains("html"));
-    let is_throttled = status == StatusCode::TOO_MANY_REQUESTS;
-    if let Some(until) = permit.record_headers(response.headers(), is_throttled, Utc::now()) {
+    let (headers, now) = (response.headers(), Utc::now());
+    if let Some(until) = permit.record_headers(headers, status, is_html, now) {
         return Err(Error::Throttled { until });
     }
     let mut body = Zeroizing::new(Vec::with_capacity(16 * 1024));

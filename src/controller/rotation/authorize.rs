@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use auth0_client::{Authentication, ClientInfo, Priority};
+use auth0_client::{Authentication, ClientInfo};
 use rotation::{Phase, Rejection};
 
 use super::{credentials_guard, ownership, reconcile::Reconciliation};
@@ -128,7 +128,8 @@ async fn check_metadata(
         return Ok((!cached.matches).then(|| not_allowed(reconciliation)));
     }
     let client_id = &reconciliation.resource.spec.client_id;
-    let read = tenant.client.read_client(client_id, false, Priority::New).await;
+    let read = tenant.client.read_client(client_id, false, reconciliation.priority());
+    let read = reconciliation.run_permit.suspended(read).await;
     tenant.meter.count_operation("read-metadata", &read);
     match read {
         Ok(client) => {
@@ -164,7 +165,7 @@ pub(super) async fn recheck(reconciliation: &Reconciliation<'_>) -> Result<(), E
 
 /// Obtains a token if another resource names the same client, and nothing has proven yet which Auth0
 /// tenant this is: the owner is decided by that.
-async fn prove_origin(reconciliation: &Reconciliation<'_>, tenant: &TenantHandle) {
+async fn prove_origin(reconciliation: &mut Reconciliation<'_>, tenant: &TenantHandle) {
     let has_response = reconciliation.with_state(|state| state.unpublished_response.is_some());
     let is_unknown = tenant.client.authentication() == Authentication::Unknown;
     if has_response
@@ -173,7 +174,7 @@ async fn prove_origin(reconciliation: &Reconciliation<'_>, tenant: &TenantHandle
     {
         return;
     }
-    let scopes = tenant.client.granted_scopes(&[]).await;
+    let scopes = reconciliation.run_permit.suspended(tenant.client.granted_scopes(&[])).await;
     tenant.meter.count_operation("scopes", &scopes);
     if let Err(error) = scopes {
         // The step that needs a token reports it.

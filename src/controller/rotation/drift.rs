@@ -1,11 +1,14 @@
 //! Drift: whether another party changed a secret at Auth0. One list of a tenant's clients serves all
 //! of its resources.
 //!
+//! Checks are background work: the tenant's owner sets their shortest interval, a tenant has one at a
+//! time, a namespace one at a time, and their calls go last and get at most half of the rate limit.
+//!
 //! A difference is a suspicion, because the list may be older than what happened since. A reconcile
 //! reads the client before it acts on it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,6 +16,7 @@ use std::{
 use auth0_client::{ClientInfo, ClientPage, Priority, READ_CLIENT_KEYS, TenantClient};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
+use tokio::sync::Semaphore;
 
 use super::{
     RotationController,
@@ -20,7 +24,9 @@ use super::{
 };
 use crate::{
     api::{ClientSecretRotation, ParsedRotation, TenantId},
-    controller::{object_key::ObjectKey, tenant::Permission},
+    controller::{
+        object_key::ObjectKey, queue::NamespaceLimit, state::AbortOnDrop, tenant::Permission,
+    },
 };
 
 /// Interval at which due checks are looked up.
@@ -32,62 +38,111 @@ const PAGE_SIZE: usize = 100;
 /// How long a check may take. A tenant with a low rate limit is checked in part, and again later.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
+/// How many lists are read at a time: each may have two megabytes.
+const CONCURRENT_CALLS: usize = 8;
+
 /// The resources of one tenant.
 struct TenantGroup {
+    tenant: TenantId,
     resources: Vec<Arc<ParsedRotation>>,
-    /// The shortest of their intervals.
+    /// The shortest of their intervals, but no shorter than the tenant allows.
     interval: Duration,
+    /// The shortest interval that the tenant allows.
+    floor: Duration,
+}
+
+/// The next check of a tenant.
+struct Schedule {
+    at: Instant,
+    /// The check that was started last.
+    running: Option<AbortOnDrop>,
+}
+
+/// What bounds the checks of all tenants.
+struct DriftLimits {
+    namespaces: NamespaceLimit,
+    calls: Semaphore,
 }
 
 /// Checks each tenant at its interval, until the process ends.
 pub(crate) async fn check_drift(controller: Arc<RotationController>) {
-    let mut due: HashMap<String, Instant> = HashMap::new();
+    let mut schedules: HashMap<String, Schedule> = HashMap::new();
+    let limits = Arc::new(DriftLimits {
+        namespaces: NamespaceLimit::new(1),
+        calls: Semaphore::new(CONCURRENT_CALLS),
+    });
     loop {
         tokio::time::sleep(TICK).await;
         let groups = group_by_tenant(&controller);
-        due.retain(|tenant, _| groups.contains_key(tenant));
+        schedules.retain(|tenant, _| groups.contains_key(tenant));
         for (tenant, group) in groups {
             // The first check comes at a random time within the interval: a restart is no reason to
             // check, and many tenants are not checked at once.
-            let first = || Instant::now() + group.interval.mul_f64(rand::random());
-            let at = due.entry(tenant.clone()).or_insert_with(first);
+            let first = || Schedule {
+                at: Instant::now() + group.interval.mul_f64(rand::random()),
+                running: None,
+            };
+            let schedule = schedules.entry(tenant).or_insert_with(first);
             // A shortened interval counts from now.
-            *at = (*at).min(Instant::now() + group.interval);
-            if Instant::now() < *at {
+            schedule.at = schedule.at.min(Instant::now() + group.interval);
+            let is_running = schedule.running.as_ref().is_some_and(|check| !check.is_finished());
+            if Instant::now() < schedule.at || is_running {
                 continue;
             }
-            *at = Instant::now() + group.interval;
-            let controller = controller.clone();
-            tokio::spawn(async move {
-                let check = check_tenant(&controller, &group);
-                if tokio::time::timeout(TIMEOUT, check).await.is_err() {
-                    tracing::warn!(tenant, "drift check timed out");
-                }
-            });
+            schedule.at = Instant::now() + group.interval;
+            let check = check_in_turn(controller.clone(), limits.clone(), group);
+            schedule.running = Some(AbortOnDrop::spawn(check));
         }
     }
 }
 
+/// Checks a tenant when its namespace has no other check in progress.
+async fn check_in_turn(
+    controller: Arc<RotationController>,
+    limits: Arc<DriftLimits>,
+    group: TenantGroup,
+) {
+    let _permit = limits.namespaces.acquire(&group.tenant.namespace).await;
+    let check = check_tenant(&controller, &limits.calls, &group);
+    if tokio::time::timeout(TIMEOUT, check).await.is_err() {
+        let TenantId { namespace, name, .. } = &group.tenant;
+        tracing::warn!(namespace, tenant = name, "drift check timed out");
+    }
+}
+
 fn group_by_tenant(controller: &RotationController) -> HashMap<String, TenantGroup> {
+    let stores = &controller.context.stores;
     let mut groups: HashMap<String, TenantGroup> = HashMap::new();
-    for parsed in controller.context.stores.rotations() {
+    for parsed in stores.rotations() {
         let Ok(resource) = &parsed.0 else { continue };
         // A resource that never published anything has nothing to compare.
         if resource.status.as_ref().is_none_or(|status| status.current.is_none()) {
             continue;
         }
         let namespace = resource.namespace().unwrap_or_default();
-        let interval = resource.spec.drift_check.every.to_std();
-        let tenant = TenantId::referenced(&namespace, &resource.spec.tenant_ref).key();
-        let empty = || TenantGroup { resources: Vec::new(), interval };
-        let group = groups.entry(tenant).or_insert_with(empty);
+        let reference = &resource.spec.tenant_ref;
+        let tenant = TenantId::referenced(&namespace, reference);
+        let key = tenant.key();
+        let group = match groups.entry(key) {
+            Entry::Occupied(group) => group.into_mut(),
+            Entry::Vacant(group) => {
+                let found = stores.tenant(&namespace, reference);
+                // A tenant that cannot be used is reported where it is needed.
+                let Some(floor) = found.and_then(|found| found.min_drift_interval()) else {
+                    continue;
+                };
+                let interval = Duration::MAX;
+                group.insert(TenantGroup { tenant, resources: Vec::new(), interval, floor })
+            }
+        };
+        let interval = resource.spec.drift_check.every.to_std().max(group.floor);
         group.interval = group.interval.min(interval);
         group.resources.push(parsed.clone());
     }
     groups
 }
 
-async fn check_tenant(controller: &RotationController, group: &TenantGroup) {
+async fn check_tenant(controller: &RotationController, calls: &Semaphore, group: &TenantGroup) {
     let resources: Vec<&ClientSecretRotation> =
         group.resources.iter().filter_map(|parsed| parsed.0.as_ref().ok()).collect();
     let Some(first) = resources.first() else { return };
@@ -100,7 +155,9 @@ async fn check_tenant(controller: &RotationController, group: &TenantGroup) {
             wanted.insert(resource.spec.client_id.as_str(), *resource);
         }
     }
-    let checked = DriftCheck { controller, client: &handle.client, wanted }.run().await;
+    // The check is for all namespaces of the tenant.
+    let client = &handle.client.for_tenant();
+    let checked = DriftCheck { controller, client, calls, wanted }.run().await;
     handle.meter.count_operation("drift-check", &checked);
     let namespace = first.namespace().unwrap_or_default();
     let tenant = &first.spec.tenant_ref.name;
@@ -119,6 +176,7 @@ async fn check_tenant(controller: &RotationController, group: &TenantGroup) {
 struct DriftCheck<'a> {
     controller: &'a RotationController,
     client: &'a TenantClient,
+    calls: &'a Semaphore,
     /// The resources that were not compared yet, by client ID.
     wanted: HashMap<&'a str, &'a ClientSecretRotation>,
 }
@@ -178,7 +236,10 @@ impl DriftCheck<'_> {
 
     async fn list_page(&self, page: u32) -> Result<ClientPage, auth0_client::Error> {
         loop {
-            match self.client.list_clients(page, true, Priority::Background).await {
+            let permit = self.calls.acquire().await;
+            let list = self.client.list_clients(page, true, Priority::Background).await;
+            drop(permit);
+            match list {
                 Err(auth0_client::Error::Throttled { until }) => wait_until(until).await,
                 listed => return listed,
             }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_client::{ClientInfo, Priority};
+use auth0_client::ClientInfo;
 use chrono::{DateTime, Utc};
 use rotation::{Rejection, RolloutState, Step, UnreachedPods};
 use tracing::Instrument as _;
@@ -87,12 +87,10 @@ async fn read_client(reconciliation: &mut Reconciliation<'_>) -> Result<(), Erro
     reconciliation.urgent = None;
     let tenant = reconciliation.tenant.clone()?;
     let client_id = reconciliation.resource.spec.client_id.clone();
-    let priority = match reconciliation.rotation() {
-        Some(_) => Priority::InProgress,
-        None => Priority::New,
-    };
+    let priority = reconciliation.priority();
     let asked_at = now();
-    let read = tenant.client.read_client(&client_id, true, priority).await;
+    let read = tenant.client.read_client(&client_id, true, priority);
+    let read = reconciliation.run_permit.suspended(read).await;
     tenant.meter.count_operation("read-client", &read);
     reconciliation.readings.client_read_at = Some(asked_at);
     if let Ok(client) = &read {
@@ -124,7 +122,8 @@ async fn probe_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Err
     let context = &reconciliation.controller.context;
     check_fence(context.fence())?;
     let client_id = &reconciliation.resource.spec.client_id;
-    let probed = tenant.client.probe_secret(client_id, current).await;
+    let probed = tenant.client.probe_secret(client_id, current);
+    let probed = reconciliation.run_permit.suspended(probed).await;
     tenant.meter.count_operation("revoke", &probed);
     context.metrics.count_probe(match probed {
         Ok(true) => ProbeResult::Accepted,
@@ -141,7 +140,7 @@ async fn probe_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Err
 /// Checks everything that can fail before a change at Auth0, before its intent is recorded: the
 /// tenant is as it was read, a token is available, its scopes allow the change, and the client is still
 /// this resource's.
-pub(super) async fn prepare_change(reconciliation: &Reconciliation<'_>) -> Result<(), Error> {
+pub(super) async fn prepare_change(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
     let context = &reconciliation.controller.context;
     if context.is_stopping() {
         return Err(Error::Stopping);
@@ -154,7 +153,8 @@ pub(super) async fn prepare_change(reconciliation: &Reconciliation<'_>) -> Resul
     let reference = &reconciliation.resource.spec.tenant_ref;
     let namespace = &reconciliation.key.namespace;
     reconciliation.controller.tenants.check_unchanged(namespace, reference, &tenant).await?;
-    tenant.client.prepare_change().await.map_err(Error::NotSent)?;
+    let prepared = reconciliation.run_permit.suspended(tenant.client.prepare_change()).await;
+    prepared.map_err(Error::NotSent)?;
     authorize::recheck(reconciliation).await
 }
 
@@ -184,6 +184,8 @@ async fn rotate_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
             })
         })
     };
+    // The permit is not waited for afterwards: the response has to be published first.
+    reconciliation.run_permit.suspend();
     let ended = tokio::spawn(call.in_current_span()).await;
     failpoint!("after-rotate-secret");
     reconciliation.enter_urgent_if_unpublished();
@@ -213,7 +215,8 @@ async fn set_secret(reconciliation: &mut Reconciliation<'_>, number: u64) -> Res
     };
     let client_id = &reconciliation.resource.spec.client_id;
     failpoint!("before-set-secret");
-    let set = tenant.client.set_secret(client_id, value, not_after).await;
+    let set = tenant.client.set_secret(client_id, value, not_after);
+    let set = reconciliation.run_permit.suspended(set).await;
     failpoint!("after-set-secret");
     tenant.meter.count_operation("set-secret", &set);
     discard_client_readings(reconciliation);

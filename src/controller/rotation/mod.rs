@@ -27,6 +27,7 @@ mod state;
 
 use std::{sync::Arc, time::Duration};
 
+use auth0_client::Priority;
 pub(crate) use drift::check_drift;
 use futures::{FutureExt as _, Stream, StreamExt as _, channel::mpsc, future::join_all};
 use kube::{
@@ -44,7 +45,7 @@ use tokio::sync::watch as channel;
 use super::{
     context::Context,
     object_key::ObjectKey,
-    queue::{PriorityGate, WorkQueue, reconcile_requests, spawn_reconcile},
+    queue::{PriorityGate, RunLimit, WorkQueue, reconcile_requests, spawn_reconcile},
     state::StateMap,
     tenant::TenantRegistry,
 };
@@ -58,6 +59,7 @@ pub(crate) struct RotationController {
     pub(super) context: Arc<Context>,
     pub(super) tenants: Arc<TenantRegistry>,
     work_queue: Arc<WorkQueue>,
+    run_limit: RunLimit,
     priority_gate: PriorityGate,
     states: Arc<StateMap<RotationState>>,
     last_owners: LastOwners,
@@ -72,6 +74,7 @@ impl RotationController {
             context,
             tenants,
             work_queue,
+            run_limit: RunLimit::new(concurrency),
             priority_gate: PriorityGate::new(),
             states: Arc::default(),
             last_owners: LastOwners::default(),
@@ -125,7 +128,11 @@ impl RotationController {
                 if keys.is_empty() {
                     return;
                 }
-                join_all(keys.iter().map(|key| reconcile::reconcile(self, key))).await;
+                join_all(keys.iter().map(|key| {
+                    let permit = self.run_limit.exempt();
+                    reconcile::reconcile(self, key, permit, Priority::InProgress)
+                }))
+                .await;
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         };

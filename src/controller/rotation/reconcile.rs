@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use auth0_client::Priority;
 use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
@@ -25,7 +26,7 @@ use crate::{
     controller::{
         error::Error,
         object_key::ObjectKey,
-        queue::UrgentGuard,
+        queue::{RunPermit, UrgentGuard},
         server_time::now,
         tenant::TenantHandle,
         watch::next_claimants,
@@ -41,10 +42,17 @@ const MAX_STEPS: usize = 24;
 /// How often credentials that are in conflict with a resource are read again.
 const CREDENTIALS_RECHECK: TimeDelta = TimeDelta::minutes(5);
 
+/// Longest time after which a reconcile starts another step, in propagation windows: two minutes. An
+/// Auth0 that responds slowly keeps a reconcile busy for no longer. A response of `rotate-secret` is
+/// published however late it is.
+const BUDGET_IN_WINDOWS: u32 = 4;
+
 /// How a reconcile ended.
 pub(super) enum Outcome {
     /// There is nothing to do before this time, if any.
     Done(Option<DateTime<Utc>>),
+    /// The time is used up; the rest is for the next reconcile.
+    OutOfTime,
     /// The resource does not exist any more.
     Gone,
 }
@@ -70,8 +78,13 @@ pub(super) struct Reconciliation<'a> {
     pub(super) authorization: Authorization,
     /// Held while a response of `rotate-secret` is being published.
     pub(super) urgent: Option<UrgentGuard>,
+    /// Returned while the reconcile waits for Auth0.
+    pub(super) run_permit: RunPermit,
+    /// The priority with which the reconcile was admitted.
+    priority: Priority,
     /// When the resource and its target Secret were read.
     pub(super) read_at: Instant,
+    started_at: Instant,
     policy: Option<CachedPolicy>,
     observed: LastObserved,
     events: Vec<EventRecord>,
@@ -90,7 +103,13 @@ struct FailedStep {
 }
 
 /// Reconciles a resource.
-pub(super) async fn reconcile(controller: &RotationController, key: &ObjectKey) -> Report {
+pub(super) async fn reconcile(
+    controller: &RotationController,
+    key: &ObjectKey,
+    run_permit: RunPermit,
+    priority: Priority,
+) -> Report {
+    let started_at = Instant::now();
     let api = ResourceApi::new(controller.context.client.clone(), key);
     controller.priority_gate.wait_ordinary().await;
     let read_at = Instant::now();
@@ -112,6 +131,9 @@ pub(super) async fn reconcile(controller: &RotationController, key: &ObjectKey) 
         readings: Readings::default(),
         authorization: Authorization::default(),
         urgent: None,
+        run_permit,
+        priority,
+        started_at,
         read_at,
         policy: None,
         observed: LastObserved::default(),
@@ -141,6 +163,9 @@ impl Reconciliation<'_> {
         self.enter_urgent_if_unpublished();
         for _ in 0..MAX_STEPS {
             if self.urgent.is_none() {
+                if self.is_out_of_time() {
+                    return Ok(Outcome::OutOfTime);
+                }
                 self.controller.priority_gate.wait_ordinary().await;
             }
             let now = now();
@@ -158,6 +183,11 @@ impl Reconciliation<'_> {
             }
         }
         Err(Error::Conflict("more steps are due than one reconcile takes"))
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        let window = self.controller.context.settings.propagation_window.to_std();
+        self.started_at.elapsed() > window * BUDGET_IN_WINDOWS
     }
 
     /// Reads everything again after a conflict. Returns false if the resource is gone.
@@ -287,6 +317,11 @@ impl Reconciliation<'_> {
             .with_rejection(conflict.clone())
             .with_rejection(adoption::forbids_rotation(self))
             .with_forbidden(denied.clone())
+    }
+
+    /// Returns the priority of calls to Auth0. It rises when a rotation starts.
+    pub(super) fn priority(&self) -> Priority {
+        if self.rotation().is_some() { Priority::InProgress } else { self.priority }
     }
 
     /// Lets this reconcile go before others while a response is unpublished.

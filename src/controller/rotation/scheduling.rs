@@ -145,8 +145,12 @@ pub(super) async fn reconcile(
     let metrics = &controller.context.metrics;
     let started = Instant::now();
     let span = telemetry::reconcile_span(namespace, name);
-    let Report { outcome, regarding, events } =
-        reconcile::reconcile(&controller, &key).instrument(span.clone()).await;
+    let run_permit = match &permit {
+        Some(_) => controller.run_limit.acquire().await,
+        None => controller.run_limit.exempt(),
+    };
+    let reconcile = reconcile::reconcile(&controller, &key, run_permit, priority);
+    let Report { outcome, regarding, events } = reconcile.instrument(span.clone()).await;
     telemetry::record_result(&span, outcome.as_ref().err().map(|error| error.reason().as_str()));
     drop(permit);
     metrics.set_workqueue_depth(controller.work_queue.depth());
@@ -161,6 +165,12 @@ pub(super) async fn reconcile(
         Ok(Outcome::Done(wake)) => {
             metrics.count_reconcile(ReconcileResult::Ok);
             requeue_at(wake)
+        }
+        Ok(Outcome::OutOfTime) => {
+            metrics.count_reconcile(ReconcileResult::Ok);
+            controller.states.with(&uid, |state| state.last_observed = None);
+            tracing::info!(namespace, name, elapsed = ?started.elapsed(), "requeued: others wait");
+            requeue_at(Some(now()))
         }
         Err(error) => {
             controller.tenants.report_failure(namespace, &tenant_ref, &error);

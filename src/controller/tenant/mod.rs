@@ -39,14 +39,14 @@ pub(crate) fn run<T: TenantResource>(
     shutdown: &channel::Receiver<bool>,
 ) -> impl Stream<Item = ()> + Send + 'static + use<T> {
     let requests = reconcile_requests(&store, queue, shutdown);
-    let concurrency = registry.context.settings.concurrency.max(1);
     applier(
         |tenant, registry| spawn_reconcile(status::reconcile(tenant, registry)).boxed(),
         |_, _, _| Action::await_change(),
         registry.clone(),
         store,
         requests,
-        Config::default().concurrency(concurrency),
+        // Namespaces have limits: see `TenantRegistry::checks`.
+        Config::default(),
     )
     .map(drop)
 }

@@ -1,9 +1,15 @@
 //! The client of each tenant: built once per generation of its resource, with the credentials, the
 //! endpoint and the permission of a resource that refers to it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use auth0_client::{Authentication, Endpoint, RateLimit, RateLimitStatus, TenantClient};
+use auth0_client::{
+    Authentication, Endpoint, RateLimit, RateLimitStatus, RateLimiters, TenantClient, TenantLimits,
+};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt as _};
 use parking_lot::Mutex;
@@ -23,20 +29,34 @@ use crate::{
     },
     controller::{
         context::Context, error::Error, kube_call::kube_call, object_key::ObjectKey,
-        state::StateMap, target_secret::ValueOrigin,
+        queue::NamespaceLimit, state::StateMap, target_secret::ValueOrigin,
     },
     metrics::TenantMetrics,
 };
+
+/// How many tenants of a namespace are checked at a time. ClusterAuth0Tenants count as a namespace.
+const CHECKS_PER_NAMESPACE: usize = 8;
 
 /// The clients of all tenants, and the in-memory state of their reconciler.
 pub(crate) struct TenantRegistry {
     pub(crate) context: Arc<Context>,
     pub(super) states: StateMap<TenantState>,
+    /// Tenants whose status is being reconciled.
+    pub(super) checks: NamespaceLimit,
     params: TenantParams,
     /// By the UID of the tenant resource.
-    clients: Mutex<HashMap<String, BuiltClient>>,
+    clients: Mutex<HashMap<String, Arc<ClientCell>>>,
     /// By the credentials Secret.
     pub(super) known_clients: Mutex<HashMap<ObjectKey, KnownClient>>,
+    /// Of the hosts that the tenants name.
+    rate_limiters: RateLimiters,
+}
+
+/// The client of one generation of a tenant resource. It is built outside the lock of all clients, and
+/// once: also if that fails.
+struct ClientCell {
+    generation: Option<i64>,
+    built: OnceLock<Result<BuiltClient, auth0_client::Error>>,
 }
 
 /// The operator's settings for tenants.
@@ -48,10 +68,9 @@ pub(crate) struct TenantParams {
     pub(crate) cluster_tenants: bool,
 }
 
-/// A client and the resource's generation that it was built from.
+/// A client and what belongs to it.
 #[derive(Clone)]
 struct BuiltClient {
-    generation: Option<i64>,
     client: Arc<TenantClient>,
     meter: Arc<TenantMetrics>,
     credentials_read: LastRead,
@@ -95,8 +114,10 @@ impl TenantRegistry {
             context,
             params,
             states: StateMap::default(),
+            checks: NamespaceLimit::new(CHECKS_PER_NAMESPACE),
             clients: Mutex::default(),
             known_clients: Mutex::default(),
+            rate_limiters: RateLimiters::default(),
         }
     }
 
@@ -132,7 +153,10 @@ impl TenantRegistry {
             AnyTenant::Cluster(tenant) => {
                 let tenant = tenant.0.as_ref().map_err(|_| unreadable())?;
                 let (permission, labels) = self.permission_of(tenant, resource);
-                Ok(TenantHandle { version, permission, labels, ..self.handle(tenant)? })
+                let handle = self.handle(tenant)?;
+                // The namespaces take turns at the rate limit.
+                let client = Arc::new(handle.client.for_caller(&namespace));
+                Ok(TenantHandle { client, version, permission, labels, ..handle })
             }
         }
     }
@@ -145,15 +169,8 @@ impl TenantRegistry {
         let value_origin = ValueOrigin { domain, origin: endpoint.origin() };
         let uid = tenant.uid().unwrap_or_default();
         let generation = tenant.meta().generation;
-        let mut clients = self.clients.lock();
-        let built = match clients.get(&uid) {
-            Some(known) if known.generation == generation => known.clone(),
-            _ => {
-                let built = self.build(tenant, endpoint)?;
-                clients.insert(uid.clone(), built.clone());
-                built
-            }
-        };
+        let cell = self.cell(&uid, generation);
+        let built = cell.built.get_or_init(|| self.build(tenant, endpoint)).clone()?;
         let not_ready = not_ready(tenant.status()).map(|ready| {
             let reason = Reason::parse(&ready.reason).unwrap_or(Reason::TenantNotReady);
             (reason, ready.message.clone())
@@ -173,6 +190,19 @@ impl TenantRegistry {
             credentials_read: built.credentials_read,
             labels: None,
         })
+    }
+
+    /// Returns the cell of a generation, or that of a later one.
+    fn cell(&self, uid: &str, generation: Option<i64>) -> Arc<ClientCell> {
+        let mut clients = self.clients.lock();
+        match clients.get(uid) {
+            Some(known) if known.generation >= generation => known.clone(),
+            _ => {
+                let cell = Arc::new(ClientCell { generation, built: OnceLock::new() });
+                clients.insert(uid.to_owned(), cell.clone());
+                cell
+            }
+        }
     }
 
     /// Checks with the API server that the tenant, and what may be done with it, is still as it was
@@ -213,7 +243,8 @@ impl TenantRegistry {
 
     /// Returns the last rate limit that Auth0 reported to the tenant with this UID.
     pub(crate) fn rate_limit(&self, uid: &str) -> Option<RateLimitStatus> {
-        self.clients.lock().get(uid)?.client.rate_limit_status()
+        let cell = self.clients.lock().get(uid)?.clone();
+        cell.built.get()?.as_ref().ok()?.client.rate_limit_status()
     }
 
     /// Drops the clients, the state and the metrics of tenants whose resource is gone.
@@ -222,6 +253,7 @@ impl TenantRegistry {
         let uids: std::collections::HashSet<String> =
             tenants.iter().filter_map(AnyTenant::uid).collect();
         self.clients.lock().retain(|uid, _| uids.contains(uid));
+        self.rate_limiters.retain(|uid| uids.contains(uid));
         self.states.retain(|uid| uids.contains(uid));
         let secrets: std::collections::HashSet<ObjectKey> = tenants
             .iter()
@@ -255,8 +287,11 @@ impl TenantRegistry {
 
     /// Returns whether Auth0 has issued a token to this process with this generation of a tenant.
     pub(super) fn authentication(&self, uid: &str, generation: Option<i64>) -> Authentication {
-        match self.clients.lock().get(uid) {
-            Some(built) if built.generation == generation => built.client.authentication(),
+        let cell = self.clients.lock().get(uid).cloned();
+        match cell.as_ref().map(|cell| (cell.generation, cell.built.get())) {
+            Some((built_from, Some(Ok(built)))) if built_from == generation => {
+                built.client.authentication()
+            }
             _ => Authentication::Unknown,
         }
     }
@@ -318,11 +353,16 @@ impl TenantRegistry {
             requests_per_second: access.rate_limit.requests_per_second,
             burst: access.rate_limit.burst,
         };
+        let limits = TenantLimits {
+            tenant: &tenant.uid().unwrap_or_default(),
+            caller: &tenant.namespace().unwrap_or_default(),
+            rate_limit,
+            takes_precedence: T::KIND == TenantKind::ClusterAuth0Tenant,
+        };
+        let limiter = self.rate_limiters.limiter(&connection.url, limits);
         let meter = Arc::new(self.context.metrics.tenant(TenantId::of::<T>(tenant).labels()));
-        let client =
-            TenantClient::new(&connection, audience, credentials, rate_limit, meter.clone())?;
+        let client = TenantClient::new(&connection, audience, credentials, limiter, meter.clone())?;
         Ok(BuiltClient {
-            generation: tenant.meta().generation,
             client: Arc::new(client),
             meter,
             credentials_read,

@@ -68,6 +68,10 @@ pub(super) async fn reconcile<T: TenantResource>(
         return Ok(Action::await_change());
     };
     let uid = tenant.uid().unwrap_or_default();
+    let check = registry.checks.acquire(&namespace).await;
+    if registry.context.is_stopping() {
+        return Ok(Action::await_change());
+    }
     let (token, failure) = match fetch_token(tenant, &registry).await {
         Ok(token) => (Ok(token), None),
         Err(error) => (Err(error.clone()), Some(error)),
@@ -75,6 +79,7 @@ pub(super) async fn reconcile<T: TenantResource>(
     let rate_limit = rate_limit_to_report(tenant, &registry);
     let status = Auth0TenantStatus { rate_limit, ..status(tenant, token) };
     let stored = store_status(tenant, status, &registry).await;
+    drop(check);
     credentials_watch::update(tenant, failure.as_ref(), &registry);
     let Some(error) = failure.or(stored.err()) else {
         registry.states.with(&uid, |state| state.failures = 0);

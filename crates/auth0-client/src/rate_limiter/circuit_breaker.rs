@@ -31,14 +31,14 @@ pub enum Outage {
 }
 
 /// Circuit breaker that opens after consecutive failures and closes with the first response.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct CircuitBreaker {
     consecutive_failures: u32,
     /// `None` while the circuit is closed.
     open: Option<OpenCircuit>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct OpenCircuit {
     retry_at: Instant,
     /// The delay without its random reduction.

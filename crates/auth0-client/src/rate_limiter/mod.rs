@@ -1,4 +1,4 @@
-//! Rate limiter for all calls to one tenant.
+//! Rate limiters: one for all calls to a host, shared by all tenants that name it.
 //!
 //! - **One queue per API.** Auth0 counts calls to the Management API and to the Authentication API
 //!   (tokens and revocations) separately, and allows at least twice as many of the latter on every
@@ -6,13 +6,16 @@
 //!   and the Authentication API twice that rate, because a rotation probes its secret more often
 //!   than it calls the Management API. Probes therefore neither use up the rate limit for rotations
 //!   nor delay them.
-//! - **Priority, then arrival.** Within a queue the call with the highest priority goes first, and
-//!   among equals the oldest one. A reconcile makes one call at a time and queues again at the end
-//!   for the next one, so resources also share the limit fairly.
+//! - **Turns, then priority, then arrival.** Within a queue callers take turns. Of one caller the call
+//!   with the highest priority goes first, and among equals the oldest one. A reconcile makes one call
+//!   at a time and queues again at the end for the next one, so resources also share the limit fairly.
+//!   Calls of the background go when no other call waits, and get at most half of the rate.
+//! - **Shares.** Each tenant has its own limits besides those of the host, see [`share`].
 //! - **Feedback from Auth0.** The number of remaining calls that Auth0 reports, less the calls in
 //!   flight, lowers the limiter's own count. Nothing raises the count above the configuration. A
-//!   429 blocks all calls to the tenant until the limit resets; using up the limit of one API
-//!   blocks that API. Afterwards calls resume at the configured rate instead of all at once.
+//!   429 blocks all calls to the host until the limit resets; using up the limit of one API
+//!   blocks that API. Afterwards calls resume at the configured rate instead of all at once. Only
+//!   responses to tenants whose credentials Auth0 has accepted count.
 //! - **Bounded wait.** A call that would wait longer than its maximum fails at once with the time
 //!   at which to retry. So no queue is longer than a few seconds of calls.
 //! - **Circuit breaker.** After consecutive failures the limiter allows one trial call at a time,
@@ -20,9 +23,14 @@
 
 mod circuit_breaker;
 pub(crate) mod headers;
+mod hosts;
+mod queue;
+mod share;
 mod state;
 mod token_bucket;
 
+#[cfg(test)]
+mod share_tests;
 #[cfg(test)]
 mod tests;
 
@@ -31,9 +39,11 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 pub use circuit_breaker::Outage;
 pub use headers::RateLimitStatus;
+pub use hosts::{RateLimiters, TenantLimits};
 use parking_lot::Mutex;
-use reqwest::header::HeaderMap;
-use state::{NextAction, Position, State, throttled};
+use queue::Position;
+use reqwest::{StatusCode, header::HeaderMap};
+use state::{NewCall, NextAction, State, throttled};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
@@ -48,7 +58,7 @@ pub enum Priority {
     InProgress,
     /// The call starts something, or is a precondition for a start.
     New,
-    /// Nothing waits for the call: drift checks.
+    /// Nothing waits for the call: imports, repairs and drift checks.
     Background,
 }
 
@@ -78,9 +88,14 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
-/// Rate limiter for all calls to one tenant.
-pub(crate) struct RateLimiter {
-    state: Mutex<State>,
+/// The rate limiter of a host, as one caller of one tenant uses it.
+#[derive(Clone)]
+pub struct RateLimiter {
+    host: Arc<Mutex<State>>,
+    tenant: Arc<str>,
+    caller: Arc<str>,
+    /// The caller of the tenant's own calls, such as token requests.
+    tenant_caller: Arc<str>,
 }
 
 /// Permission to make one call. The caller reports the outcome of the call to it.
@@ -100,8 +115,14 @@ struct QueuedCall<'a> {
 }
 
 impl RateLimiter {
-    pub(crate) fn new(rate_limit: RateLimit) -> Self {
-        Self { state: Mutex::new(State::new(rate_limit, Instant::now())) }
+    /// Returns the limiter for another caller, which takes turns with the others.
+    pub(crate) fn for_caller(&self, caller: &str) -> Self {
+        Self { caller: caller.into(), ..self.clone() }
+    }
+
+    /// Returns the limiter for the tenant's own calls, which other callers wait for.
+    pub(crate) fn for_tenant(&self) -> Self {
+        Self { caller: self.tenant_caller.clone(), ..self.clone() }
     }
 
     /// Waits until a call may be made. Fails at once while calls are blocked, or if the wait would
@@ -118,7 +139,9 @@ impl RateLimiter {
             Ok(Err(error)) => Err(error),
             // Calls with a higher priority arrived, or a trial call took long.
             Err(_) => {
-                let wait = self.state.lock().expected_wait(api, call.position, Instant::now());
+                let mut state = self.host.lock();
+                let wait = state.expected_wait(api, &call.position, &self.tenant, Instant::now());
+                drop(state);
                 Err(throttled(wait.max(Duration::from_millis(500))))
             }
         }
@@ -126,12 +149,12 @@ impl RateLimiter {
 
     /// Returns the error that a call would fail with at this moment, if any.
     pub(crate) fn blocked_by(&self, api: Api) -> Option<Error> {
-        self.state.lock().blocked_by(api, Instant::now())
+        self.host.lock().blocked_by(api, &self.tenant, Instant::now())
     }
 
     /// Returns the rate limit of the Management API as Auth0 last reported it.
     pub(crate) fn rate_limit_status(&self) -> Option<RateLimitStatus> {
-        self.state.lock().rate_limit_status()
+        self.host.lock().rate_limit_status(&self.tenant)
     }
 
     fn enqueue(
@@ -141,8 +164,9 @@ impl RateLimiter {
         max_wait: Duration,
     ) -> Result<QueuedCall<'_>, Error> {
         let wake = Arc::new(Notify::new());
-        let now = Instant::now();
-        let position = self.state.lock().enqueue(api, priority, max_wait, wake.clone(), now)?;
+        let (caller, tenant) = (&self.caller, &self.tenant);
+        let call = NewCall { api, caller, tenant, priority, max_wait, wake: wake.clone() };
+        let position = self.host.lock().enqueue(call, Instant::now())?;
         Ok(QueuedCall { limiter: self, api, position, wake })
     }
 }
@@ -152,8 +176,9 @@ impl QueuedCall<'_> {
     async fn wait(&self) -> Result<bool, Error> {
         loop {
             let action = {
-                let mut state = self.limiter.state.lock();
-                state.next_action(self.api, self.position, Instant::now())?
+                let mut state = self.limiter.host.lock();
+                let tenant = &self.limiter.tenant;
+                state.next_action(self.api, &self.position, tenant, Instant::now())?
             };
             // `Notify` keeps a wake-up that arrives before `notified` is polled.
             match action {
@@ -169,22 +194,32 @@ impl QueuedCall<'_> {
 
 impl Drop for QueuedCall<'_> {
     fn drop(&mut self) {
-        self.limiter.state.lock().dequeue(self.api, self.position);
+        self.limiter.host.lock().dequeue(self.api, &self.position, Instant::now());
     }
 }
 
 impl Permit<'_> {
-    /// Records the headers of the response. Returns when to retry if the call was rejected with
-    /// 429.
+    /// Records status and headers of the response. Returns when to retry if the call was rejected
+    /// with 429.
+    ///
+    /// A response says something about the tenant's limit only if Auth0 knows the tenant: it accepted
+    /// its credentials, now or before.
     pub(crate) fn record_headers(
         &self,
         headers: &HeaderMap,
-        is_throttled: bool,
+        status: StatusCode,
+        is_html: bool,
         now: DateTime<Utc>,
     ) -> Option<DateTime<Utc>> {
         let received_at = Instant::now();
-        let mut state = self.limiter.state.lock();
-        if let Some(status) = headers::rate_limit_status(headers, now) {
+        let tenant = &self.limiter.tenant;
+        let mut state = self.limiter.host.lock();
+        if status.is_success() && !is_html {
+            state.prove(tenant, received_at);
+        }
+        let is_throttled = status == StatusCode::TOO_MANY_REQUESTS;
+        let is_authenticated = status != StatusCode::UNAUTHORIZED && state.is_proven(tenant);
+        if is_authenticated && let Some(status) = headers::rate_limit_status(headers, now) {
             state.record_status(self.api, status, received_at);
         }
         let block = headers::block_duration(headers, is_throttled, now)?;
@@ -192,25 +227,33 @@ impl Permit<'_> {
         let seconds = block.num_seconds();
         tracing::debug!(api = self.api.as_str(), is_throttled, seconds, "blocked calls");
         if is_throttled {
-            state.block_tenant(until);
-            Some(now + block)
-        } else {
-            state.block_api(self.api, until);
-            None
+            state.block_tenant(tenant, until);
+            return Some(now + block);
         }
+        if is_authenticated {
+            state.block_api(self.api, until);
+        }
+        None
+    }
+
+    /// Records that Auth0 rejected the tenant's credentials.
+    pub(crate) fn record_rejected_credentials(&self) {
+        self.limiter.host.lock().distrust(&self.limiter.tenant);
     }
 
     /// Records that Auth0 responded, even with an error.
     pub(crate) fn record_response(&self) {
-        if self.limiter.state.lock().record_response() {
+        if self.limiter.host.lock().record_response(&self.limiter.tenant) {
             tracing::info!("closed circuit: Auth0 responds again");
         }
     }
 
     /// Records that the call failed because Auth0, or the connection to it, is down.
     pub(crate) fn record_outage(&self, outage: Outage) {
-        let mut state = self.limiter.state.lock();
-        let opened = state.record_outage(outage, self.is_trial, Instant::now(), rand::random());
+        let (tenant, now) = (&self.limiter.tenant, Instant::now());
+        let mut state = self.limiter.host.lock();
+        let opened = state.record_outage(tenant, outage, self.is_trial, now, rand::random());
+        drop(state);
         if let Some(delay) = opened {
             let reason = Error::from(outage).reason();
             tracing::warn!(%reason, ?delay, "opened circuit: Auth0 appears to be down");
@@ -220,6 +263,7 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.limiter.state.lock().release(self.api, self.is_trial, Instant::now());
+        let mut state = self.limiter.host.lock();
+        state.release(self.api, &self.limiter.tenant, self.is_trial, Instant::now());
     }
 }

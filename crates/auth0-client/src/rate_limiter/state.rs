@@ -1,6 +1,7 @@
-//! State of the rate limiter behind its lock: one queue per API, blocks and the circuit breaker.
+//! State of the rate limiter of one host behind its lock: one queue per API, blocks, the circuit
+//! breaker and the shares of the host's tenants.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::{TimeDelta, Utc};
 use tokio::{sync::Notify, time::Instant};
@@ -9,33 +10,21 @@ use super::{
     Api, Priority, RateLimit,
     circuit_breaker::{CircuitBreaker, CircuitState, Outage, TrialCall},
     headers::RateLimitStatus,
-    token_bucket::TokenBucket,
+    queue::{Candidate, CallsAhead, Position, Queue},
+    share::{Share, doubled, rate_limit_of_host},
 };
 use crate::error::Error;
 
 pub(super) struct State {
     management: Queue,
     authentication: Queue,
-    /// All calls to the tenant are blocked before this time.
+    /// All calls to the host are blocked before this time.
     blocked_until: Option<Instant>,
+    /// The circuit breaker of all proven tenants.
     circuit_breaker: CircuitBreaker,
+    rate_limit: RateLimit,
     rate_limit_status: Option<RateLimitStatus>,
-    next_arrival: u64,
-}
-
-/// The calls to one API.
-struct Queue {
-    bucket: TokenBucket,
-    blocked_until: Option<Instant>,
-    waiting: BTreeMap<Position, Arc<Notify>>,
-    in_flight: u32,
-}
-
-/// Position in a queue: the smallest one is first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
-    priority: Priority,
-    arrival: u64,
+    shares: HashMap<Arc<str>, Share>,
 }
 
 /// The next action of a waiting call.
@@ -48,19 +37,26 @@ pub(super) enum NextAction {
     Wait,
 }
 
+/// A call that asks for a permit.
+pub(super) struct NewCall<'a> {
+    pub(super) api: Api,
+    pub(super) caller: &'a Arc<str>,
+    pub(super) tenant: &'a Arc<str>,
+    pub(super) priority: Priority,
+    pub(super) max_wait: Duration,
+    pub(super) wake: Arc<Notify>,
+}
+
 impl State {
     pub(super) fn new(rate_limit: RateLimit, now: Instant) -> Self {
-        let doubled = RateLimit {
-            requests_per_second: rate_limit.requests_per_second.saturating_mul(2),
-            ..rate_limit
-        };
         Self {
             management: Queue::new(rate_limit, now),
-            authentication: Queue::new(doubled, now),
+            authentication: Queue::new(doubled(rate_limit), now),
             blocked_until: None,
             circuit_breaker: CircuitBreaker::default(),
+            rate_limit,
             rate_limit_status: None,
-            next_arrival: 0,
+            shares: HashMap::new(),
         }
     }
 
@@ -71,17 +67,111 @@ impl State {
         }
     }
 
-    pub(super) fn rate_limit_status(&self) -> Option<RateLimitStatus> {
-        self.rate_limit_status
+    /// Adds a tenant, or changes its configuration: it has to prove itself again.
+    pub(super) fn configure(
+        &mut self,
+        tenant: &Arc<str>,
+        rate_limit: RateLimit,
+        takes_precedence: bool,
+        now: Instant,
+    ) {
+        self.distrust(tenant);
+        match self.shares.get_mut(tenant) {
+            Some(share) => share.reconfigure(rate_limit, takes_precedence, now),
+            None => {
+                let share = Share::new(rate_limit, takes_precedence, now);
+                self.shares.insert(tenant.clone(), share);
+            }
+        }
+        self.update_rate(now);
+    }
+
+    /// Removes a tenant. Its calls in flight end; those that wait fail.
+    pub(super) fn remove(&mut self, is_removed: impl Fn(&str) -> bool, now: Instant) {
+        self.shares.retain(|tenant, _| !is_removed(tenant));
+        self.update_rate(now);
+        self.wake_all();
+    }
+
+    /// Returns true if nothing would be lost with this state.
+    pub(super) fn is_unused(&self, now: Instant) -> bool {
+        let queues = [&self.management, &self.authentication];
+        let is_blocked = |until: Option<Instant>| until.is_some_and(|until| until > now);
+        self.shares.is_empty()
+            && !is_blocked(self.blocked_until)
+            && !queues.iter().any(|queue| is_blocked(queue.blocked_until))
+    }
+
+    pub(super) fn has_tenants(&self) -> bool {
+        !self.shares.is_empty()
+    }
+
+    pub(super) fn has_tenant(&self, tenant: &str) -> bool {
+        self.shares.contains_key(tenant)
+    }
+
+    fn update_rate(&mut self, now: Instant) {
+        let Some(rate_limit) = rate_limit_of_host(self.shares.values()) else { return };
+        if rate_limit != self.rate_limit {
+            self.rate_limit = rate_limit;
+            self.management.set_rate(rate_limit, now);
+            self.authentication.set_rate(doubled(rate_limit), now);
+            self.wake_all();
+        }
+    }
+
+    pub(super) fn is_proven(&self, tenant: &Arc<str>) -> bool {
+        self.shares.get(tenant).is_some_and(|share| share.is_proven)
+    }
+
+    /// Records that Auth0 accepted credentials of a tenant.
+    pub(super) fn prove(&mut self, tenant: &Arc<str>, now: Instant) {
+        if let Some(share) = self.shares.get_mut(tenant)
+            && !share.is_proven
+        {
+            share.is_proven = true;
+            self.update_rate(now);
+            self.wake_all();
+        }
+    }
+
+    /// Records that a tenant has to prove itself. An open circuit stays open for it.
+    pub(super) fn distrust(&mut self, tenant: &Arc<str>) {
+        if let Some(share) = self.shares.get_mut(tenant)
+            && share.is_proven
+        {
+            share.is_proven = false;
+            // A trial call of this tenant will not report to this circuit breaker any more.
+            self.circuit_breaker.abandon_trial();
+            share.circuit_breaker = self.circuit_breaker.clone();
+        }
+    }
+
+    /// Returns the rate limit that Auth0 reported, to a tenant that it concerns.
+    pub(super) fn rate_limit_status(&self, tenant: &Arc<str>) -> Option<RateLimitStatus> {
+        if self.is_proven(tenant) { self.rate_limit_status } else { None }
+    }
+
+    /// Returns the circuit breaker of a tenant's calls.
+    fn breaker(&mut self, tenant: &Arc<str>) -> &mut CircuitBreaker {
+        match self.shares.get_mut(tenant) {
+            Some(share) if !share.is_proven => &mut share.circuit_breaker,
+            _ => &mut self.circuit_breaker,
+        }
     }
 
     /// Returns the error that a new call would fail with, if any. This includes a trial call in
     /// flight, for which calls that are already in the queue keep waiting.
-    pub(super) fn blocked_by(&mut self, api: Api, now: Instant) -> Option<Error> {
-        if let Err(error) = self.check_not_blocked(api, now) {
+    pub(super) fn blocked_by(
+        &mut self,
+        api: Api,
+        tenant: &Arc<str>,
+        now: Instant,
+    ) -> Option<Error> {
+        if let Err(error) = self.check_not_blocked(api, tenant, now) {
             return Some(error);
         }
-        match self.circuit_breaker.state(now) {
+        match self.breaker(tenant).state(now) {
             CircuitState::HalfOpen(TrialCall::InFlight { outage, retry_at }) => {
                 Some(circuit_open(outage, retry_at, now))
             }
@@ -90,49 +180,92 @@ impl State {
     }
 
     /// Fails while calls are blocked by a rate limit or by an open circuit.
-    fn check_not_blocked(&mut self, api: Api, now: Instant) -> Result<(), Error> {
-        let blocked_until = self.blocked_until.max(self.queue(api).blocked_until);
+    fn check_not_blocked(
+        &mut self,
+        api: Api,
+        tenant: &Arc<str>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let Some(share) = self.shares.get(tenant) else {
+            // The tenant was changed or deleted since the call began.
+            return Err(throttled(Duration::from_secs(1)));
+        };
+        let of_tenant = share.blocked_until.max(self.blocked_until);
+        let blocked_until = of_tenant.max(self.queue(api).blocked_until);
         if let Some(until) = blocked_until
             && until > now
         {
             return Err(throttled(until - now));
         }
-        match self.circuit_breaker.state(now) {
+        match self.breaker(tenant).state(now) {
             CircuitState::Open { outage, retry_at } => Err(circuit_open(outage, retry_at, now)),
             CircuitState::Closed | CircuitState::HalfOpen(_) => Ok(()),
         }
     }
 
-    pub(super) fn enqueue(
-        &mut self,
-        api: Api,
-        priority: Priority,
-        max_wait: Duration,
-        wake: Arc<Notify>,
-        now: Instant,
-    ) -> Result<Position, Error> {
-        self.check_not_blocked(api, now)?;
-        let position = Position { priority, arrival: self.next_arrival };
-        let wait = self.expected_wait(api, position, now);
+    pub(super) fn enqueue(&mut self, call: NewCall<'_>, now: Instant) -> Result<Position, Error> {
+        let NewCall { api, caller, tenant, priority, max_wait, wake } = call;
+        self.check_not_blocked(api, tenant, now)?;
+        let ahead = self.queue(api).ahead_of_new(caller, tenant, priority);
+        let is_background = priority == Priority::Background;
+        let wait = self.wait(api, tenant, &ahead, is_background, now);
         if wait > max_wait {
             return Err(throttled(wait));
         }
-        self.next_arrival += 1;
-        self.queue(api).waiting.insert(position, wake);
-        Ok(position)
+        Ok(self.queue(api).insert(caller, tenant, priority, wake))
     }
 
-    pub(super) fn dequeue(&mut self, api: Api, position: Position) {
-        let queue = self.queue(api);
-        queue.waiting.remove(&position);
-        queue.wake_first();
+    pub(super) fn dequeue(&mut self, api: Api, position: &Position, now: Instant) {
+        self.queue(api).remove(position);
+        if let Some(next) = self.candidate(api, now) {
+            self.queue(api).wake(&next.position);
+        }
     }
 
     /// Returns how long a call waits if no other call arrives.
-    pub(super) fn expected_wait(&mut self, api: Api, position: Position, now: Instant) -> Duration {
+    pub(super) fn expected_wait(
+        &mut self,
+        api: Api,
+        position: &Position,
+        tenant: &Arc<str>,
+        now: Instant,
+    ) -> Duration {
+        let ahead = self.queue(api).ahead_of(position, tenant);
+        self.wait(api, tenant, &ahead, position.is_background(), now)
+    }
+
+    fn wait(
+        &mut self,
+        api: Api,
+        tenant: &Arc<str>,
+        ahead: &CallsAhead,
+        is_background: bool,
+        now: Instant,
+    ) -> Duration {
+        let share = self.shares.get(tenant);
+        let of_tenant = share.map(|share| share.wait(api, now, ahead.of_tenant));
         let queue = self.queue(api);
-        let ahead = queue.waiting.range(..position).count();
-        queue.bucket.wait(now, u32::try_from(ahead).unwrap_or(u32::MAX))
+        let wait = queue.bucket.wait(now, ahead.all).max(of_tenant.unwrap_or_default());
+        if is_background { wait.max(queue.background.wait(now, ahead.background)) } else { wait }
+    }
+
+    /// Returns the call whose turn it is.
+    fn candidate(&mut self, api: Api, now: Instant) -> Option<Candidate> {
+        let is_trial_in_flight = |breaker: &CircuitBreaker| {
+            matches!(breaker.state(now), CircuitState::HalfOpen(TrialCall::InFlight { .. }))
+        };
+        let host_waits = is_trial_in_flight(&self.circuit_breaker);
+        let queue = match api {
+            Api::Management => &self.management,
+            Api::Authentication => &self.authentication,
+        };
+        queue.candidate(now, |tenant| {
+            // A call whose tenant is gone fails when its turn comes.
+            let Some(share) = self.shares.get(tenant) else { return Some(Duration::ZERO) };
+            let waits =
+                if share.is_proven { host_waits } else { is_trial_in_flight(&share.circuit_breaker) };
+            if waits { None } else { Some(share.wait(api, now, 0)) }
+        })
     }
 
     /// Decides what a waiting call does next. The caller must make the call if the result is
@@ -140,24 +273,36 @@ impl State {
     pub(super) fn next_action(
         &mut self,
         api: Api,
-        position: Position,
+        position: &Position,
+        tenant: &Arc<str>,
         now: Instant,
     ) -> Result<NextAction, Error> {
-        self.check_not_blocked(api, now)?;
-        let circuit = self.circuit_breaker.state(now);
+        self.check_not_blocked(api, tenant, now)?;
+        let Some(candidate) = self.candidate(api, now) else { return Ok(NextAction::Wait) };
         let queue = self.queue(api);
-        let is_first = queue.waiting.first_key_value().is_some_and(|(first, _)| *first == position);
-        if !is_first || matches!(circuit, CircuitState::HalfOpen(TrialCall::InFlight { .. })) {
+        if candidate.position != *position {
+            // It may sleep because it was not its turn before.
+            queue.wake(&candidate.position);
             return Ok(NextAction::Wait);
         }
-        if !queue.bucket.try_take(now) {
+        let wait = candidate.wait.max(queue.bucket.wait(now, 0));
+        if !wait.is_zero() {
             // Timers have a resolution of one millisecond, so the call checks again afterwards.
-            return Ok(NextAction::Sleep(queue.bucket.wait(now, 0)));
+            return Ok(NextAction::Sleep(wait));
         }
+        queue.bucket.try_take(now);
+        if position.is_background() {
+            queue.background.try_take(now);
+        }
+        queue.end_turn(position);
         queue.in_flight += 1;
-        let is_trial = circuit == CircuitState::HalfOpen(TrialCall::Allowed);
+        if let Some(share) = self.shares.get_mut(tenant) {
+            share.take(api, now);
+        }
+        let breaker = self.breaker(tenant);
+        let is_trial = breaker.state(now) == CircuitState::HalfOpen(TrialCall::Allowed);
         if is_trial {
-            self.circuit_breaker.start_trial();
+            breaker.start_trial();
         }
         Ok(NextAction::Proceed { is_trial })
     }
@@ -178,15 +323,24 @@ impl State {
         self.queue(api).block(until);
     }
 
-    pub(super) fn block_tenant(&mut self, until: Instant) {
-        self.blocked_until = self.blocked_until.max(Some(until));
-        self.management.block(until);
-        self.authentication.block(until);
+    /// Blocks the calls of a tenant, and those of all others if Auth0 knows the tenant.
+    pub(super) fn block_tenant(&mut self, tenant: &Arc<str>, until: Instant) {
+        match self.shares.get_mut(tenant) {
+            Some(share) if !share.is_proven => {
+                share.block(until);
+                self.wake_all();
+            }
+            _ => {
+                self.blocked_until = self.blocked_until.max(Some(until));
+                self.management.block(until);
+                self.authentication.block(until);
+            }
+        }
     }
 
     /// Returns true if the response closes the circuit.
-    pub(super) fn record_response(&mut self) -> bool {
-        let closed = self.circuit_breaker.record_response();
+    pub(super) fn record_response(&mut self, tenant: &Arc<str>) -> bool {
+        let closed = self.breaker(tenant).record_response();
         if closed {
             self.wake_all();
         }
@@ -196,12 +350,13 @@ impl State {
     /// Returns the delay before the next trial call if the outage opens the circuit.
     pub(super) fn record_outage(
         &mut self,
+        tenant: &Arc<str>,
         outage: Outage,
         is_trial: bool,
         now: Instant,
         random: f64,
     ) -> Option<Duration> {
-        let delay = self.circuit_breaker.record_outage(outage, is_trial, now, random);
+        let delay = self.breaker(tenant).record_outage(outage, is_trial, now, random);
         if delay.is_some() {
             self.wake_all();
         }
@@ -209,12 +364,13 @@ impl State {
     }
 
     /// Ends a call whose permit was dropped.
-    pub(super) fn release(&mut self, api: Api, is_trial: bool, now: Instant) {
+    pub(super) fn release(&mut self, api: Api, tenant: &Arc<str>, is_trial: bool, now: Instant) {
         let queue = self.queue(api);
         queue.in_flight = queue.in_flight.saturating_sub(1);
-        let circuit = self.circuit_breaker.state(now);
-        if is_trial && matches!(circuit, CircuitState::HalfOpen(TrialCall::InFlight { .. })) {
-            self.circuit_breaker.abandon_trial();
+        let breaker = self.breaker(tenant);
+        let state = breaker.state(now);
+        if is_trial && matches!(state, CircuitState::HalfOpen(TrialCall::InFlight { .. })) {
+            breaker.abandon_trial();
             self.wake_all();
         }
     }
@@ -222,36 +378,6 @@ impl State {
     fn wake_all(&self) {
         self.management.wake_all();
         self.authentication.wake_all();
-    }
-}
-
-impl Queue {
-    fn new(rate_limit: RateLimit, now: Instant) -> Self {
-        Self {
-            bucket: TokenBucket::new(rate_limit, now),
-            blocked_until: None,
-            waiting: BTreeMap::new(),
-            in_flight: 0,
-        }
-    }
-
-    /// Blocks calls until the given time. Afterwards they resume at the configured rate.
-    fn block(&mut self, until: Instant) {
-        self.blocked_until = self.blocked_until.max(Some(until));
-        self.bucket.lower_to(1, until);
-        self.wake_all();
-    }
-
-    fn wake_first(&self) {
-        if let Some((_, wake)) = self.waiting.first_key_value() {
-            wake.notify_one();
-        }
-    }
-
-    fn wake_all(&self) {
-        for wake in self.waiting.values() {
-            wake.notify_one();
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use futures::{FutureExt as _, future::join_all};
 use proptest::prelude::*;
+use reqwest::Url;
 use rotation::{ErrorClass, Reason};
 
 use super::*;
@@ -9,7 +10,11 @@ use super::*;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn limiter(requests_per_second: u32, burst: u32) -> RateLimiter {
-    RateLimiter::new(RateLimit { requests_per_second, burst })
+    let url = Url::parse("https://acme.eu.auth0.com").unwrap();
+    let rate_limit = RateLimit { requests_per_second, burst };
+    let limits =
+        TenantLimits { tenant: "acme", caller: "shop", rate_limit, takes_precedence: false };
+    RateLimiters::default().limiter(&url, limits)
 }
 
 /// Acquires a permit for the Management API.
@@ -119,7 +124,9 @@ async fn status_429_blocks_whole_tenant_and_calls_resume_at_configured_rate() {
     let waiting = acquire(&limiter, Priority::InProgress, HOUR);
     let throttle = async {
         sleep(Duration::from_millis(1)).await;
-        permit.record_headers(&headers(&[("retry-after", "5")]), true, Utc::now()).unwrap()
+        let retry = headers(&[("retry-after", "5")]);
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        permit.record_headers(&retry, status, false, Utc::now()).unwrap()
     };
     let (waited, _) = tokio::join!(waiting, throttle);
     let delay = retry_delay(&waited.err().unwrap());
@@ -137,7 +144,7 @@ async fn uses_only_calls_that_auth0_reports_as_remaining() {
     let limiter = limiter(10, 50);
     let permit = acquire(&limiter, Priority::New, HOUR).await.unwrap();
     let reported = headers(&[("x-ratelimit-limit", "50"), ("x-ratelimit-remaining", "12")]);
-    assert_eq!(permit.record_headers(&reported, false, Utc::now()), None);
+    assert_eq!(permit.record_headers(&reported, StatusCode::OK, false, Utc::now()), None);
     drop(permit);
     let status = RateLimitStatus { limit: 50, remaining: 12, reset_time: None };
     assert_eq!(limiter.rate_limit_status(), Some(status));

@@ -39,6 +39,25 @@ impl TokenBucket {
         Self { interval: interval + margin, max_burst: burst, burst, reserve, full_at: now }
     }
 
+    /// Creates a full bucket with half of the rate and of the burst.
+    pub(super) fn half(rate_limit: RateLimit, now: Instant) -> Self {
+        let whole = Self::new(rate_limit, now);
+        let burst = (whole.max_burst / 2).max(1);
+        Self { interval: whole.interval * 2, max_burst: burst, burst, ..whole }
+    }
+
+    /// Continues with the rate and the burst of another bucket. Neither makes a call available that
+    /// was not: otherwise every change of a configuration would allow a burst.
+    pub(super) fn reconfigure(&mut self, other: Self, now: Instant) {
+        let until_full = self.full_at.saturating_duration_since(now);
+        let missing = until_full.as_secs_f64() / self.interval.as_secs_f64().max(f64::EPSILON);
+        let available = (f64::from(self.burst) - missing).min(f64::from(other.burst));
+        let still_missing = f64::from(other.burst) - available;
+        // A bucket is never further behind than this, so the product stays small.
+        let until_full = other.interval.mul_f64(still_missing.clamp(0.0, 1e6));
+        *self = Self { full_at: now + until_full, ..other };
+    }
+
     /// Returns how long a call waits that has `ahead` other calls before it.
     pub(super) fn wait(&self, now: Instant, ahead: u32) -> Duration {
         let until_full = self.full_at.saturating_duration_since(now);
@@ -145,6 +164,28 @@ mod tests {
         assert_eq!(available, 0, "a larger limit makes no calls available");
         let later = start + Duration::from_secs(60);
         assert_eq!((0..100).filter(|_| bucket.try_take(later)).count(), 45);
+    }
+
+    #[test]
+    fn change_of_rate_makes_no_calls_available() {
+        let start = Instant::now();
+        let mut bucket = full_bucket(10, 20, start);
+        while bucket.try_take(start) {}
+        for burst in [1000, 1, 1000, 20] {
+            bucket.reconfigure(full_bucket(10, burst, start), start);
+            assert!(!bucket.try_take(start));
+        }
+        let second = (1..=1000).filter(|at| bucket.try_take(start + millis(*at))).count();
+        assert!((9..=10).contains(&second), "{second}");
+    }
+
+    #[test]
+    fn half_of_a_bucket_has_half_of_its_rate() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::half(RateLimit { requests_per_second: 16, burst: 50 }, start);
+        assert_eq!((0..50).filter(|_| bucket.try_take(start)).count(), 22);
+        let in_a_minute = (1..=60_000).filter(|at| bucket.try_take(start + millis(*at))).count();
+        assert!((479..=480).contains(&in_a_minute), "{in_a_minute}");
     }
 
     proptest! {

@@ -98,6 +98,7 @@ async fn apply_tenant(client: &Client, endpoint: &str, secret: &str) -> Result<(
                 "endpoint": endpoint,
                 "credentials": {"clientSecret": {"secretRef": {"name": "auth0-management"}}},
                 "rateLimit": {"requestsPerSecond": 200, "burst": 200},
+                "driftCheck": {"minInterval": "1s"},
             },
         }),
     ];

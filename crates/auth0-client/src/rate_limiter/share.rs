@@ -1,0 +1,89 @@
+//! One tenant's share of the rate limiter of its host.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Api, RateLimit, circuit_breaker::CircuitBreaker, token_bucket::TokenBucket};
+
+/// The limits of one tenant, besides those of its host.
+///
+/// Several tenants may name the same host, and only one of them may be entitled to. What a tenant
+/// causes before Auth0 has accepted its credentials, such as connections that fail because of its
+/// certificates, therefore counts against this tenant alone.
+pub(super) struct Share {
+    rate_limit: RateLimit,
+    /// Its rate is that of the host, whatever other tenants configure.
+    takes_precedence: bool,
+    /// Auth0 has accepted credentials of this tenant since its configuration changed.
+    pub(super) is_proven: bool,
+    pub(super) blocked_until: Option<Instant>,
+    /// Used until the tenant is proven.
+    pub(super) circuit_breaker: CircuitBreaker,
+    management: TokenBucket,
+    authentication: TokenBucket,
+}
+
+impl Share {
+    pub(super) fn new(rate_limit: RateLimit, takes_precedence: bool, now: Instant) -> Self {
+        Self {
+            rate_limit,
+            takes_precedence,
+            is_proven: false,
+            blocked_until: None,
+            circuit_breaker: CircuitBreaker::default(),
+            management: TokenBucket::new(rate_limit, now),
+            authentication: TokenBucket::new(doubled(rate_limit), now),
+        }
+    }
+
+    pub(super) fn reconfigure(&mut self, rate_limit: RateLimit, precedence: bool, now: Instant) {
+        self.rate_limit = rate_limit;
+        self.takes_precedence = precedence;
+        self.management.reconfigure(TokenBucket::new(rate_limit, now), now);
+        self.authentication.reconfigure(TokenBucket::new(doubled(rate_limit), now), now);
+    }
+
+    /// Returns how long the tenant's next call waits that has `ahead` others before it.
+    pub(super) fn wait(&self, api: Api, now: Instant, ahead: u32) -> Duration {
+        match api {
+            Api::Management => self.management.wait(now, ahead),
+            Api::Authentication => self.authentication.wait(now, ahead),
+        }
+    }
+
+    /// Blocks the tenant's calls until the given time. Afterwards they resume at its rate.
+    pub(super) fn block(&mut self, until: Instant) {
+        self.blocked_until = self.blocked_until.max(Some(until));
+        self.management.lower_to(1, until);
+        self.authentication.lower_to(1, until);
+    }
+
+    pub(super) fn take(&mut self, api: Api, now: Instant) {
+        match api {
+            Api::Management => self.management.try_take(now),
+            Api::Authentication => self.authentication.try_take(now),
+        };
+    }
+}
+
+/// Returns the rate limit of a host with these tenants: the highest that those of the highest standing
+/// configure. Each tenant is limited to its own besides.
+pub(super) fn rate_limit_of_host<'s>(
+    shares: impl Iterator<Item = &'s Share> + Clone,
+) -> Option<RateLimit> {
+    // Tenants that take precedence do so before they are proven, too.
+    let rank = |share: &Share| if share.takes_precedence { 2 } else { u8::from(share.is_proven) };
+    let highest = shares.clone().map(rank).max()?;
+    let limits = shares.filter(|share| rank(share) == highest).map(|share| share.rate_limit);
+    limits.reduce(|one, other| RateLimit {
+        requests_per_second: one.requests_per_second.max(other.requests_per_second),
+        burst: one.burst.max(other.burst),
+    })
+}
+
+/// Returns the rate limit of the Authentication API.
+pub(super) fn doubled(rate_limit: RateLimit) -> RateLimit {
+    let requests_per_second = rate_limit.requests_per_second.saturating_mul(2);
+    RateLimit { requests_per_second, ..rate_limit }
+}
