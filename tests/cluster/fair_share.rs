@@ -116,10 +116,8 @@ async fn slow_tenants_do_not_delay_a_third() {
 
 /// One namespace requests a rotation of each of its clients, and then another one of one.
 async fn assert_requests_of_one_namespace_do_not_delay_another(count: usize, limit: Value) {
-    let mut fixture = Fixture::with_dedicated_control_plane(
-        auth0::tenant().start().await.unwrap(),
-    )
-    .await;
+    let mut fixture =
+        Fixture::with_dedicated_control_plane(auth0::tenant().start().await.unwrap()).await;
     let rule = json!([{ "namespaces": {}, "clientIds": ["*"] }]);
     fixture.apply_shared_tenant(rule).await;
     let flood = fixture.create_namespace("flood", json!({})).await;

@@ -355,8 +355,13 @@ mod tests {
     #[test]
     fn namespaces_take_turns_and_then_tenants() {
         let waiting = [
-            ("a", "x", "ax1"), ("a", "x", "ax2"), ("a", "x", "ax3"), ("a", "y", "ay1"),
-            ("b", "x", "bx1"), ("b", "x", "bx2"), ("c", "z", "cz1"),
+            ("a", "x", "ax1"),
+            ("a", "x", "ax2"),
+            ("a", "x", "ax3"),
+            ("a", "y", "ay1"),
+            ("b", "x", "bx1"),
+            ("b", "x", "bx2"),
+            ("c", "z", "cz1"),
         ];
         let order = order_of_grants(&waiting);
         assert_eq!(order, ["ax1", "bx1", "cz1", "ay1", "bx2", "ax2", "ax3"]);

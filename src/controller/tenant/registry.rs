@@ -362,11 +362,7 @@ impl TenantRegistry {
         let limiter = self.rate_limiters.limiter(&connection.url, limits);
         let meter = Arc::new(self.context.metrics.tenant(TenantId::of::<T>(tenant).labels()));
         let client = TenantClient::new(&connection, audience, credentials, limiter, meter.clone())?;
-        Ok(BuiltClient {
-            client: Arc::new(client),
-            meter,
-            credentials_read,
-        })
+        Ok(BuiltClient { client: Arc::new(client), meter, credentials_read })
     }
 }
 

@@ -81,7 +81,8 @@ mod tests {
         let key = |text: &str| host_key(&Url::parse(text).unwrap());
         let expected = key("https://acme.eu.auth0.com");
         for text in [
-            "https://acme.eu.auth0.com:443/", "https://ACME.eu.auth0.com./proxy",
+            "https://acme.eu.auth0.com:443/",
+            "https://ACME.eu.auth0.com./proxy",
             "https://acme.eu.auth0.com//",
         ] {
             assert_eq!(key(text), expected);
@@ -94,12 +95,8 @@ mod tests {
     async fn hosts_without_tenants_are_dropped() {
         let limiters = RateLimiters::default();
         let rate_limit = RateLimit { requests_per_second: 10, burst: 10 };
-        let limits = |tenant| TenantLimits {
-            tenant,
-            caller: "shop",
-            rate_limit,
-            takes_precedence: false,
-        };
+        let limits =
+            |tenant| TenantLimits { tenant, caller: "shop", rate_limit, takes_precedence: false };
         for number in 0..2000 {
             // The tenant's endpoint changes all the time.
             let url = Url::parse(&format!("https://host-{number}.example")).unwrap();

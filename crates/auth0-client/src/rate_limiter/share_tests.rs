@@ -106,7 +106,8 @@ async fn tenant_that_auth0_does_not_know_blocks_no_other() {
     call(&victim, 200, &[("x-ratelimit-limit", "100"), ("x-ratelimit-remaining", "90")]).await;
     let other = tenant(&limiters, "other", 100, false);
     let used_up = [
-        ("x-ratelimit-limit", "1"), ("x-ratelimit-remaining", "0"),
+        ("x-ratelimit-limit", "1"),
+        ("x-ratelimit-remaining", "0"),
         ("x-ratelimit-reset", "4102444800"),
     ];
     call(&other, 401, &used_up).await;
@@ -214,10 +215,8 @@ async fn background_gets_at_most_half_and_goes_last() {
     let alone = count_calls(&shared, Priority::Background, 20).await;
     assert!((190..=215).contains(&alone), "half of the rate: {alone}");
     let (flood, victim) = (shared.for_caller("flood"), shared.for_caller("victim"));
-    let both = [
-        count_calls(&flood, Priority::Background, 20),
-        count_calls(&victim, Priority::New, 20),
-    ];
+    let both =
+        [count_calls(&flood, Priority::Background, 20), count_calls(&victim, Priority::New, 20)];
     let counts = join_all(both).await;
     assert!(counts[1] >= 380, "the background takes nothing from others: {counts:?}");
 }

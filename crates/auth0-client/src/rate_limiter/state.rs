@@ -10,7 +10,7 @@ use super::{
     Api, Priority, RateLimit,
     circuit_breaker::{CircuitBreaker, CircuitState, Outage, TrialCall},
     headers::RateLimitStatus,
-    queue::{Candidate, CallsAhead, Position, Queue},
+    queue::{CallsAhead, Candidate, Position, Queue},
     share::{Share, doubled, rate_limit_of_host},
 };
 use crate::error::Error;
@@ -262,8 +262,11 @@ impl State {
         queue.candidate(now, |tenant| {
             // A call whose tenant is gone fails when its turn comes.
             let Some(share) = self.shares.get(tenant) else { return Some(Duration::ZERO) };
-            let waits =
-                if share.is_proven { host_waits } else { is_trial_in_flight(&share.circuit_breaker) };
+            let waits = if share.is_proven {
+                host_waits
+            } else {
+                is_trial_in_flight(&share.circuit_breaker)
+            };
             if waits { None } else { Some(share.wait(api, now, 0)) }
         })
     }
