@@ -233,19 +233,19 @@ fn rejected(log: &[AuditEntry]) -> usize {
 async fn tenants_of_one_host_share_its_rate_limit() {
     let mut fixture = Fixture::without_operator().await;
     let simulator = auth0::tenant().start().await.unwrap();
-    for number in 0..10 {
+    for number in 0..6 {
         let name = format!("team-{number}");
-        let limit = json!({ "rateLimit": { "requestsPerSecond": 8, "burst": 8 } });
-        apply_tenant(&fixture, &name, &simulator, limit).await;
-        for app in 0..5 {
+        // With the default rate limit, that of Auth0's free plan.
+        apply_tenant(&fixture, &name, &simulator, json!({})).await;
+        for app in 0..3 {
             simulator.add_client(auth0::application(format!("{name}-{app}"))).unwrap();
         }
-        apply_rotations(&fixture, &name, &name, 5, &json!({})).await;
+        apply_rotations(&fixture, &name, &name, 3, &json!({})).await;
     }
-    simulator.set_rate_limit(RateLimit::new(8, 8).unwrap());
+    simulator.set_rate_limit(RateLimit::new(2, 2).unwrap());
     fixture.start_shipped_operator();
-    for number in 0..10 {
-        for app in 0..5 {
+    for number in 0..6 {
+        for app in 0..3 {
             fixture.wait_until_rotated(&format!("team-{number}-{app}"), 1).await;
         }
     }
@@ -280,7 +280,7 @@ async fn closed_limit_stays_closed_when_the_tenant_is_changed() {
     fixture.wait_until("Auth0 is called again", || requests() > before).await;
     let pause = closed_at.elapsed();
     println!("no call for {pause:.1?}");
-    assert!(pause > Duration::from_secs(2), "{pause:?}");
+    assert!(pause > Duration::from_secs(5), "{pause:?}");
     fixture.wait_until_rotated("shop", 2).await;
     fixture.finish().await;
 }
