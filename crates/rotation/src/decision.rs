@@ -27,6 +27,8 @@ pub enum Step {
     ReadClient,
     /// Ask Auth0 whether it accepts the current value of the target Secret.
     ProbeSecret,
+    /// Ask Auth0 whether it accepts the fallback of the target Secret.
+    ProbeFallback,
     /// Ask the API server, with a dry run, whether it would accept a new pair of values in the
     /// target Secret. This precedes `rotate-secret`, whose response cannot be fetched twice.
     DryRun,

@@ -36,6 +36,8 @@ pub struct Observation {
     /// Whether Auth0 accepts the current value of the target Secret, if it was probed in this
     /// reconcile.
     pub accepted: Option<bool>,
+    /// Whether Auth0 accepts the fallback of the target Secret, if it was probed in this reconcile.
+    pub fallback_accepted: Option<bool>,
     /// When Auth0 last rejected the current value, as far as this process knows.
     pub rejected_at: Option<DateTime<Utc>>,
     /// This process holds a response of `rotate-secret` that is not in the target Secret.

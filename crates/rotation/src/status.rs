@@ -47,6 +47,10 @@ pub struct Status {
     /// followed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift_hold_off: Option<DriftHoldOff>,
+    /// Until when an earlier request to Auth0 without a response may take effect. No other secret is
+    /// set before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanswered_until: Option<DateTime<Utc>>,
     /// The last ten rotations that ended, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,

@@ -1,5 +1,7 @@
 //! From the start of a rotation until its secret is published as the current one.
 
+use chrono::{DateTime, Utc};
+
 use super::{Evaluation, NextStep};
 use crate::{
     decision::{NumberedValue, Purpose, Step, ValueSource, publish},
@@ -41,12 +43,31 @@ impl Evaluation<'_> {
         if !self.observed.dry_run_passed {
             return Step::DryRun.into();
         }
+        if let Some(next) = self.wait_for_unanswered(rotation) {
+            return next;
+        }
         self.record_attempt();
         Step::RotateSecret.into()
     }
 
+    /// Waits until no request of an earlier rotation can take effect anymore: it would replace the
+    /// secret of this one.
+    fn wait_for_unanswered(&self, rotation: &Rotation) -> Option<NextStep> {
+        match self.status.unanswered_until {
+            Some(until) if rotation.attempts == 0 && self.now < until => {
+                Some(NextStep::wait_until(until))
+            }
+            _ => None,
+        }
+    }
+
+    /// Records an attempt to change the secret. If it is a retry, an earlier request of the rotation
+    /// has no response.
     fn record_attempt(&mut self) {
         let now = self.now;
+        if self.status.rotation.as_ref().is_some_and(|rotation| rotation.attempts > 0) {
+            self.status.unanswered_until = Some(now + self.propagation_window());
+        }
         self.update_rotation(|rotation| {
             rotation.phase = Phase::Activating;
             rotation.activating_at = Some(now);
@@ -116,6 +137,9 @@ impl Evaluation<'_> {
                 return next;
             }
         }
+        if let Some(next) = self.wait_for_unanswered(rotation) {
+            return next;
+        }
         self.record_attempt();
         Step::SetSecret(rotation.number).into()
     }
@@ -140,7 +164,10 @@ impl Evaluation<'_> {
         if rotation.cause == Cause::Drift {
             return self.publish_drift(rotation, secret);
         }
-        let window_end = rotation.activating_at.unwrap_or(self.now) + self.propagation_window();
+        if self.intact_target().is_none() {
+            return self.resolve_without_target(rotation);
+        }
+        let window_end = self.attempt_window_end(rotation);
         match secret {
             SecretMatch::Other => self.publish_read_back(rotation),
             SecretMatch::Unreadable if self.observed.attempt_finished || self.now >= window_end => {
@@ -190,12 +217,7 @@ impl Evaluation<'_> {
     fn resolve_set_secret(&mut self, rotation: &Rotation) -> NextStep {
         let number = rotation.number;
         let Some(target) = self.intact_target() else {
-            // The staged value is no longer in the target Secret, but Auth0 may have it.
-            return match self.read_client() {
-                Err(next) => next,
-                Ok(SecretMatch::Unreadable) => self.restage(),
-                Ok(_) => self.publish_read_back(rotation),
-            };
+            return self.resolve_without_target(rotation);
         };
         if target.current == Some(number) && (target.fallback.is_some() || self.observed.secret_set)
         {
@@ -203,13 +225,68 @@ impl Evaluation<'_> {
             return Step::StoreStatus.into();
         }
         if !is_staged(target, number) {
-            // A read-back replaced the pair.
-            return self.restage();
+            return self.resolve_unstaged(rotation);
         }
         if !self.observed.secret_set {
+            self.record_attempt();
             return Step::SetSecret(number).into();
         }
         promote(number, target.current)
+    }
+
+    /// Continues after a change whose outcome is unknown, and whose values are no longer in the
+    /// target Secret. Publishes what Auth0 has once a request in flight can no longer change it.
+    ///
+    /// Nothing shows whether that is the new secret. After `rotate-secret` it counts as such, unless
+    /// the old one is compromised; otherwise the rotation sets another value.
+    fn resolve_without_target(&mut self, rotation: &Rotation) -> NextStep {
+        match self.read_settled_client(rotation) {
+            Err(next) => next,
+            Ok(SecretMatch::Unreadable) if rotation.strategy == Strategy::Rotate => {
+                self.switch_to_staged();
+                Step::StoreStatus.into()
+            }
+            Ok(SecretMatch::Unreadable) => self.restage(),
+            Ok(SecretMatch::Other)
+                if rotation.strategy == Strategy::Rotate && !rotation.skip_grace =>
+            {
+                self.publish_read_back(rotation)
+            }
+            Ok(SecretMatch::Current) => self.restore(ValueSource::Current),
+            Ok(SecretMatch::Fallback) => self.restore(ValueSource::Fallback),
+            Ok(SecretMatch::Other) => self.restore(ValueSource::Auth0),
+        }
+    }
+
+    /// Continues after a repair replaced the pair: Auth0 may have the lost next value.
+    fn resolve_unstaged(&mut self, rotation: &Rotation) -> NextStep {
+        match self.read_settled_client(rotation) {
+            Err(next) => next,
+            Ok(SecretMatch::Other) => self.publish_read_back(rotation),
+            Ok(SecretMatch::Current | SecretMatch::Fallback | SecretMatch::Unreadable) => {
+                self.restage()
+            }
+        }
+    }
+
+    /// Reads the client once no request of the rotation can change its secret anymore.
+    pub(super) fn read_settled_client(
+        &mut self,
+        rotation: &Rotation,
+    ) -> Result<SecretMatch, NextStep> {
+        let window_end = self.attempt_window_end(rotation);
+        if self.now < window_end {
+            return Err(NextStep::wait_until(window_end));
+        }
+        if self.was_client_read_before(window_end) {
+            return Err(Step::ReadClient.into());
+        }
+        self.read_client()
+    }
+
+    /// Returns until when a recorded attempt to change the secret may take effect.
+    pub(super) fn attempt_window_end(&self, rotation: &Rotation) -> DateTime<Utc> {
+        rotation.activating_at.unwrap_or(self.now) + self.propagation_window()
     }
 
     fn restage(&mut self) -> NextStep {

@@ -39,9 +39,20 @@ impl Evaluation<'_> {
         if self.observed.has_unpublished_response {
             return self.publish_response();
         }
-        let window_end = rotation.activating_at.unwrap_or(self.now) + self.propagation_window();
+        let window_end = self.attempt_window_end(rotation);
         match &self.observed.client {
             ClientObservation::NotRead => Step::ReadClient.into(),
+            // Without the target Secret, nothing shows whether this is the new secret.
+            ClientObservation::Found(SecretMatch::Other)
+                if self.intact_target().is_none() && self.now < window_end =>
+            {
+                NextStep::wait_until(window_end)
+            }
+            ClientObservation::Found(SecretMatch::Other)
+                if self.intact_target().is_none() && self.was_client_read_before(window_end) =>
+            {
+                Step::ReadClient.into()
+            }
             ClientObservation::Found(SecretMatch::Other) => self.publish_read_back(rotation),
             ClientObservation::Found(SecretMatch::Current) if self.now < window_end => {
                 NextStep::wait_until(window_end)

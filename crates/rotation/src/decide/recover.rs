@@ -101,7 +101,9 @@ impl Evaluation<'_> {
         rotation.attempts = 1;
         rotation.phase = Phase::Staging;
         rotation.staged_at = Some(self.now);
+        rotation.activating_at = Some(self.now);
         rotation.message = Some("rotation state was lost; resumed from the target Secret".into());
         self.status.rotation = Some(rotation);
+        self.status.unanswered_until = Some(self.now + self.propagation_window());
     }
 }

@@ -20,7 +20,14 @@ impl Evaluation<'_> {
         if phase.is_none() && self.wants_initial_rotation() {
             return Some(self.start(Cause::Initial));
         }
-        match self.read_client() {
+        let secret = match self.status.rotation.clone() {
+            // A request in flight may still change the secret.
+            Some(rotation) if rotation.attempts > 0 && may_be_in_flight(rotation.phase) => {
+                self.read_settled_client(&rotation)
+            }
+            _ => self.read_client(),
+        };
+        match secret {
             Err(next) => Some(next),
             Ok(SecretMatch::Unreadable) => self.repair_without_read_back(phase),
             Ok(SecretMatch::Current) => Some(self.restore(ValueSource::Current)),
@@ -32,7 +39,7 @@ impl Evaluation<'_> {
         }
     }
 
-    fn restore(&mut self, value: ValueSource) -> NextStep {
+    pub(super) fn restore(&mut self, value: ValueSource) -> NextStep {
         let in_target = match &self.observed.target {
             Target::Owned(target) => target.current,
             Target::Absent | Target::Unknown | Target::Rejected(_) => None,
@@ -105,4 +112,9 @@ impl Evaluation<'_> {
             ),
         )
     }
+}
+
+/// Returns whether a request of a rotation in this phase may still change the secret at Auth0.
+fn may_be_in_flight(phase: Phase) -> bool {
+    matches!(phase, Phase::Started | Phase::Staging | Phase::Withdrawing)
 }

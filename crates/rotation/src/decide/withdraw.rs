@@ -42,13 +42,11 @@ impl Evaluation<'_> {
         if target.fallback != Some(rotation.number) {
             return self.end_withdrawn(rotation, current, target.fallback.is_none());
         }
-        // An attempt before the rejected one may have been applied although its response was lost.
-        // A value that Auth0 has is not withdrawn.
-        if rotation.withdrawn_as == Some(Outcome::Rejected) && rotation.attempts > 0 {
-            match self.read_client() {
+        if rotation.withdrawn_as == Some(Outcome::Rejected) && rotation.attempts > 1 {
+            match self.has_been_set(rotation) {
                 Err(next) => return next,
-                Ok(SecretMatch::Fallback) => return self.resume_promotion(rotation, current),
-                Ok(SecretMatch::Current | SecretMatch::Other | SecretMatch::Unreadable) => {}
+                Ok(true) => return self.resume_promotion(rotation, current),
+                Ok(false) => {}
             }
         }
         let fallback = match self.status.previous {
@@ -59,6 +57,18 @@ impl Evaluation<'_> {
         };
         let current = NumberedValue::new(current, ValueSource::Current);
         publish(Purpose::Withdraw, current, fallback).into()
+    }
+
+    /// Returns whether Auth0 has the next value: an attempt before the rejected one may have been
+    /// applied although its response was lost.
+    fn has_been_set(&mut self, rotation: &Rotation) -> Result<bool, NextStep> {
+        match self.read_settled_client(rotation)? {
+            SecretMatch::Fallback => Ok(true),
+            SecretMatch::Current | SecretMatch::Other => Ok(false),
+            SecretMatch::Unreadable => {
+                self.observed.fallback_accepted.ok_or(Step::ProbeFallback.into())
+            }
+        }
     }
 
     fn end_withdrawn(

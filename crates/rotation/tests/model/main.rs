@@ -15,7 +15,7 @@ mod mutants;
 
 use std::time::Instant;
 
-use action::{Action, FAULTS, INTERFERENCE};
+use action::{Action, FAULTS, Fault, INTERFERENCE};
 use check::Check;
 use model::COMPLETES;
 use mutants::Mutant;
@@ -107,6 +107,56 @@ fn invariants_hold_with_disruptions() {
     }
 }
 
+/// Two faults of one rotation, such as a lost response and a retry that Auth0 rejects.
+#[test]
+fn invariants_hold_with_two_faults_of_changes() {
+    for strategy in STRATEGIES {
+        let faults = [Fault::RequestLost, Fault::ResponseLost, Fault::ValueRejected];
+        run(Check {
+            name: "two faults",
+            disruptions: 2,
+            disruption_kinds: faults.map(|fault| Action::Fail(0, fault)).to_vec(),
+            ..base_check(strategy)
+        });
+    }
+}
+
+/// A lost call, and a target Secret that another party deletes before the outcome is known.
+#[test]
+fn invariants_hold_with_a_lost_call_and_a_deleted_target() {
+    for strategy in STRATEGIES {
+        let mut faults = vec![Action::DeleteTarget];
+        faults
+            .extend([Fault::RequestLost, Fault::ResponseLost].map(|fault| Action::Fail(0, fault)));
+        run(Check {
+            name: "lost call and deleted target",
+            disruptions: 2,
+            disruption_kinds: faults,
+            ..base_check(strategy)
+        });
+    }
+}
+
+/// A call that is late, and a second secret that replaces the one that it sets.
+#[test]
+fn invariants_hold_with_a_late_call_and_a_revocation() {
+    for strategy in STRATEGIES {
+        run(Check {
+            name: "late call and revocation",
+            requests: 2,
+            verbs: if has_wide_bounds() {
+                vec![Verb::Rotate, Verb::Revoke]
+            } else {
+                vec![Verb::Revoke]
+            },
+            disruption_kinds: vec![Action::Fail(0, Fault::RequestLost)],
+            horizon: if has_wide_bounds() { 8 } else { 7 },
+            sample: if has_wide_bounds() { 16 } else { u64::MAX },
+            ..base_check(strategy)
+        });
+    }
+}
+
 #[test]
 fn invariants_hold_with_two_leaders() {
     for strategy in STRATEGIES {
@@ -195,14 +245,28 @@ fn detects_every_mutant() {
         };
         // The check of whether the operator settles looks ahead and would detect all mutants first.
         let sample = if mutant == Mutant::NeverRetire { 1 } else { u64::MAX };
-        // Deletion must follow a lost response.
-        let disruptions = if mutant == Mutant::RemoveFinalizerEarly { 2 } else { 1 };
-        let base = if mutant == Mutant::ForgetHoldOff {
-            recurring_drift(strategy)
-        } else {
-            Check { disruptions, ..base_check(strategy) }
+        let check = Check { mutant: Some(mutant), sample, ..base_check(strategy) };
+        let check = match mutant {
+            // Deletion must follow a lost response.
+            Mutant::RemoveFinalizerEarly => Check { disruptions: 2, ..check },
+            // The rejected retry must follow a lost request.
+            Mutant::WithdrawWithoutProof => {
+                let faults = [Fault::RequestLost, Fault::ValueRejected];
+                let disruption_kinds = faults.map(|fault| Action::Fail(0, fault)).to_vec();
+                Check { disruptions: 2, disruption_kinds, ..check }
+            }
+            // The revocation must follow a late request.
+            Mutant::IgnoreUnanswered => Check {
+                requests: 2,
+                verbs: vec![Verb::Revoke],
+                disruption_kinds: vec![Action::Fail(0, Fault::RequestLost)],
+                ..check
+            },
+            Mutant::ForgetHoldOff => {
+                Check { mutant: Some(mutant), sample, ..recurring_drift(strategy) }
+            }
+            _ => check,
         };
-        let check = Check { mutant: Some(mutant), sample, ..base };
         let checker = check.model().checker().finish_when(HasDiscoveries::AnyFailures);
         let checker = checker.spawn_bfs().join();
         let states = checker.unique_state_count();

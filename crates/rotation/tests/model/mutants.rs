@@ -34,12 +34,16 @@ pub(crate) enum Mutant {
     RemoveFinalizerEarly,
     /// Follows every change by another party at once.
     ForgetHoldOff,
+    /// Withdraws a value that was sent before, without a proof that Auth0 does not have it.
+    WithdrawWithoutProof,
+    /// Sets a secret while an earlier request may still replace it.
+    IgnoreUnanswered,
     /// Never removes the previous secret.
     NeverRetire,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::SkipWriteAhead,
         Self::RetireWithoutProbe,
         Self::SkipGracePeriod,
@@ -51,6 +55,8 @@ impl Mutant {
         Self::ForgetHandledRequest,
         Self::RemoveFinalizerEarly,
         Self::ForgetHoldOff,
+        Self::WithdrawWithoutProof,
+        Self::IgnoreUnanswered,
         Self::NeverRetire,
     ];
 
@@ -59,7 +65,10 @@ impl Mutant {
         let invariant = match self {
             Self::SkipWriteAhead => Invariant::WriteAhead,
             Self::RetireWithoutProbe | Self::SkipGracePeriod => Invariant::EvidenceBeforeRemoval,
-            Self::SkipStagingPeriod | Self::StageAlone => Invariant::NoLockout,
+            Self::SkipStagingPeriod
+            | Self::StageAlone
+            | Self::WithdrawWithoutProof
+            | Self::IgnoreUnanswered => Invariant::NoLockout,
             Self::RotateOnLostStatus | Self::ForgetHandledRequest => Invariant::OneRotationPerCause,
             Self::RetryBlindly | Self::RepairWithGeneratedValue | Self::RemoveFinalizerEarly => {
                 Invariant::NothingLost
@@ -83,6 +92,8 @@ impl Mutant {
             Self::SkipGracePeriod => set_skip_grace(&mut altered.status, true),
             Self::SkipStagingPeriod => set_skip_staging(&mut altered.status, true),
             Self::ForgetHoldOff => altered.status.drift_hold_off = None,
+            Self::WithdrawWithoutProof => forget_attempts(&mut altered.status),
+            Self::IgnoreUnanswered => altered.status.unanswered_until = None,
             _ => {}
         }
         let mut decision = decide(&altered, now, policy);
@@ -92,7 +103,10 @@ impl Mutant {
 
     fn alter(self, observed: &Observation, now: DateTime<Utc>, decision: &mut Decision) {
         match self {
-            Self::RetireWithoutProbe | Self::ForgetHoldOff => {}
+            Self::RetireWithoutProbe
+            | Self::ForgetHoldOff
+            | Self::WithdrawWithoutProof
+            | Self::IgnoreUnanswered => {}
             Self::SkipGracePeriod => set_skip_grace(&mut decision.status, false),
             Self::SkipStagingPeriod => set_skip_staging(&mut decision.status, false),
             Self::SkipWriteAhead => {
@@ -157,6 +171,14 @@ fn waits_for_rotate_secret(status: &Status) -> bool {
 fn set_skip_grace(status: &mut Status, value: bool) {
     if let Some(rotation) = &mut status.rotation {
         rotation.skip_grace = value;
+    }
+}
+
+fn forget_attempts(status: &mut Status) {
+    if let Some(rotation) = &mut status.rotation
+        && rotation.phase == Phase::Withdrawing
+    {
+        rotation.attempts = 1;
     }
 }
 

@@ -152,6 +152,7 @@ impl Operator<'_> {
                 StepResult::Continue
             }
             Step::ProbeSecret => self.probe(reconcile),
+            Step::ProbeFallback => self.probe_fallback(reconcile),
             Step::AddFinalizer => self.change_metadata(step, reconcile, |resource| {
                 resource.has_finalizer = true;
                 resource.initialized = true;
@@ -178,6 +179,14 @@ impl Operator<'_> {
         }
         reconcile.accepted = Some(accepted);
         self.memory().rejected_at = (!accepted).then_some(self.state.now);
+        StepResult::Continue
+    }
+
+    fn probe_fallback(&mut self, reconcile: &mut Reconcile) -> StepResult {
+        let Some(fallback) = self.target(reconcile).and_then(|target| target.fallback) else {
+            return StepResult::Conflict;
+        };
+        reconcile.fallback_accepted = Some(fallback.symbol == self.state.accepted);
         StepResult::Continue
     }
 
@@ -238,6 +247,7 @@ impl Operator<'_> {
     ) -> StepResult {
         reconcile.client = None;
         reconcile.accepted = None;
+        reconcile.fallback_accepted = None;
         let status = self.resource(reconcile).status.clone();
         let sets_value = matches!(step, Step::SetSecret(_));
         match self.fault.take_if(|fault| *fault != Fault::ValueRejected || sets_value) {
@@ -283,6 +293,7 @@ impl Operator<'_> {
         }
         reconcile.published = Some(publication);
         reconcile.accepted = None;
+        reconcile.fallback_accepted = None;
         StepResult::Continue
     }
 
@@ -378,6 +389,7 @@ impl Operator<'_> {
             signs_with_secret: None,
             client_read_at: reconcile.client.map(|client| time(client.at)),
             accepted: reconcile.accepted,
+            fallback_accepted: reconcile.fallback_accepted,
             rejected_at: rejected_at.map(time),
             has_unpublished_response: response.is_some(),
             attempt_finished: attempt.is_some() && attempt == *finished_attempt,

@@ -43,12 +43,14 @@ impl Hash for StoredStatus {
         status.next_rotation_time.map(|next| (next, last, started)).hash(state);
         status.last_handled_request.hash(state);
         status.drift_hold_off.hash(state);
+        status.unanswered_until.hash(state);
         let highest = status.history.iter().map(|entry| entry.number).max();
         (highest, status.history.is_empty()).hash(state);
         let Some(rotation) = &status.rotation else { return };
         (rotation.number, rotation.cause, rotation.strategy, rotation.phase).hash(state);
         match rotation.phase {
-            Phase::Started | Phase::Withdrawing => None,
+            Phase::Started | Phase::Withdrawing if rotation.attempts == 0 => None,
+            Phase::Started | Phase::Withdrawing => rotation.activating_at,
             Phase::Staging => rotation.staged_at,
             Phase::Activating => rotation.activating_at,
             Phase::Confirming | Phase::Grace => rotation.activated_at,
@@ -166,6 +168,7 @@ pub(crate) struct Reconcile {
     pub(crate) has_just_stored: bool,
     pub(crate) client: Option<ClientRead>,
     pub(crate) accepted: Option<bool>,
+    pub(crate) fallback_accepted: Option<bool>,
     pub(crate) secret_set: bool,
     /// The step whose status is stored.
     pub(crate) step: Option<Step>,
@@ -189,7 +192,7 @@ impl Hash for Reconcile {
 impl Reconcile {
     fn key(&self) -> impl Hash + PartialEq {
         let read = (&self.resource, &self.target, self.has_just_read, self.has_just_stored);
-        let asked = (self.client, self.accepted, self.secret_set);
+        let asked = (self.client, self.accepted, self.fallback_accepted, self.secret_set);
         let published = self.published.as_ref().map(publication_key);
         (read, asked, self.step.as_ref().map(step_key), published)
     }
@@ -204,7 +207,8 @@ fn step_key(step: &Step) -> impl Hash + PartialEq {
         Step::RemoveFinalizer => (14, 0, None),
         Step::ReadClient => (15, 0, None),
         Step::ProbeSecret => (16, 0, None),
-        _ => (17, 0, None),
+        Step::ProbeFallback => (17, 0, None),
+        _ => (18, 0, None),
     }
 }
 

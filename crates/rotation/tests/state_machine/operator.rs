@@ -23,6 +23,7 @@ pub(crate) enum Reconciled {
 struct Facts {
     client: Option<ReadClient>,
     accepted: Option<bool>,
+    fallback_accepted: Option<bool>,
     secret_set: bool,
     dry_run_passed: bool,
     unreached_pods: UnreachedPods,
@@ -135,6 +136,7 @@ impl Simulation {
             signs_with_secret: client.map(|_| self.signs_with_secret),
             client_read_at: client.map(|client| client.at),
             accepted: facts.accepted,
+            fallback_accepted: facts.fallback_accepted,
             rejected_at: self.rejected_at,
             has_unpublished_response: self.response.is_some(),
             attempt_finished: self.attempt_finished,
@@ -207,6 +209,12 @@ impl Simulation {
                 facts.accepted = Some(accepted);
                 self.rejected_at = (!accepted).then_some(self.now);
             }
+            Step::ProbeFallback => {
+                self.probes += 1;
+                let fallback = self.published().fallback.expect("the target has a fallback");
+                let is_auth0_secret = fallback.symbol == self.auth0_secret;
+                facts.fallback_accepted = Some(is_auth0_secret && self.now >= self.accepted_from);
+            }
             Step::FindUnreachedPods => {
                 facts.unreached_pods = UnreachedPods::Pods(self.unreached_pods.clone());
             }
@@ -236,6 +244,7 @@ impl Simulation {
         self.assert_write_ahead();
         facts.client = None;
         facts.accepted = None;
+        facts.fallback_accepted = None;
         self.rotate_calls += 1;
         self.attempt_finished = false;
         self.effect(Self::replace_secret)?;
@@ -248,6 +257,7 @@ impl Simulation {
         self.assert_write_ahead();
         facts.client = None;
         facts.accepted = None;
+        facts.fallback_accepted = None;
         let staged = self.published().values().find(|value| value.number == number);
         let symbol = staged.expect("the target Secret has a value with this number").symbol;
         if self.rejects_values {
@@ -276,6 +286,7 @@ impl Simulation {
         }
         self.publications.push(purpose);
         facts.accepted = None;
+        facts.fallback_accepted = None;
         Ok(())
     }
 

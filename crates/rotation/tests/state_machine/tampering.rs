@@ -59,6 +59,22 @@ fn restores_a_target_deleted_at_any_effect() {
     }
 }
 
+/// Auth0 may show the compromised secret, so it is not taken for the new one.
+#[test]
+fn replaces_a_compromised_secret_if_the_target_is_deleted_at_any_effect() {
+    for effect in 0..10 {
+        let mut sim = Simulation::imported();
+        let compromised = sim.auth0_secret;
+        sim.request("revoke/now");
+        sim.fail_effect(effect, Fault::OutcomeUnknown);
+        sim.reconcile();
+        sim.target = None;
+        sim.run_for(20_000);
+        assert_restored(&sim);
+        assert_ne!(sim.auth0_secret, compromised, "effect {effect}");
+    }
+}
+
 #[test]
 fn restores_a_target_edited_at_any_effect() {
     for interruption in interruptions() {
