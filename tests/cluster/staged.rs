@@ -1,12 +1,16 @@
 //! The strategy `Staged`: its writes, failed calls, changes of the spec, and tampering in each phase.
 
 use auth0_rotator::api::ClientSecretRotation;
-use auth0_simulator::{Action, Fault, Operation, When};
+use auth0_simulator::{Action, ClientSeed, Fault, Operation, When};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use rotation::{Outcome, Phase};
 use serde_json::{Value, json};
-use testkit::fixture::Fixture;
+use testkit::{
+    auth0::{self, MANAGER, SCOPES},
+    fixture::Fixture,
+    manifests::merge,
+};
 
 use crate::phases::{HeldPhase, wait_for_phase};
 
@@ -75,6 +79,50 @@ async fn patch_is_repeated_after_a_server_error() {
 #[tokio::test]
 async fn patch_is_repeated_after_a_truncated_response() {
     assert_patch_is_repeated(Action::TruncatedJson { when: When::After }).await;
+}
+
+#[tokio::test]
+async fn value_is_kept_if_auth0_has_it_and_rejects_a_retry() {
+    let fixture = Fixture::start().await;
+    fixture.apply_rotation("shop", staged()).await;
+    assert_value_is_kept_after_rejected_retry(&fixture, 1).await;
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn value_is_kept_if_auth0_has_it_and_rejects_a_retry_and_secrets_are_unreadable() {
+    let scopes = SCOPES.into_iter().filter(|scope| *scope != "read:client_keys");
+    let simulator =
+        auth0::tenant().client(ClientSeed::new(MANAGER).scopes(scopes)).start().await.unwrap();
+    let mut fixture = Fixture::with_simulator(simulator).await;
+    fixture.start_operator();
+    let mut spec = staged();
+    merge(&mut spec, json!({ "initial": "Rotate" }));
+    fixture.apply_rotation("shop", spec).await;
+    assert_value_is_kept_after_rejected_retry(&fixture, 2).await;
+    fixture.finish().await;
+}
+
+/// Asserts that the next value is promoted if its `PATCH` is applied, the response is lost, and the
+/// retry is rejected with 400.
+async fn assert_value_is_kept_after_rejected_retry(fixture: &Fixture, current: u64) {
+    fixture.wait_until_rotated("shop", current).await;
+    for action in [Action::Cut { when: When::After }, Action::InvalidBody] {
+        fixture.simulator.faults().inject(Fault::new(action).on(Operation::UpdateClient)).unwrap();
+    }
+    fixture.request("shop", "rotate/now").await;
+    wait_for_phase(fixture, Phase::Staging).await;
+    let next = fixture.published_values("shop").await[1].clone();
+    fixture.wait_until_rotated("shop", current + 1).await;
+    assert_eq!(fixture.published_values("shop").await, std::slice::from_ref(&next));
+    fixture.assert_published("shop").await;
+}
+
+/// A proxy or firewall in front of Auth0 may respond with 400, which does not mean that Auth0 rejects
+/// the value.
+#[tokio::test]
+async fn status_400_of_a_proxy_does_not_reject_the_value() {
+    assert_patch_is_repeated(Action::Html { status: 400, when: When::After }).await;
 }
 
 /// Asserts that a `PATCH` that fails is repeated with the same value.

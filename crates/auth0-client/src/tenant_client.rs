@@ -4,14 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
-use serde::Deserialize;
 
 use crate::{
     access_token::{AccessToken, READ_CLIENTS, UPDATE_CLIENT_KEYS},
     client_info::{ClientInfo, ClientPage},
     client_secret::ClientSecret,
     credentials::CredentialsSource,
-    error::Error,
+    error::{Error, InvalidResponse},
     rate_limiter::{Api, Priority, RateLimitStatus, RateLimiter},
     responses,
     token_cache::{Authentication, TokenCache},
@@ -160,7 +159,7 @@ impl TenantClient {
     /// request if it cannot start before `not_after`.
     ///
     /// # Errors
-    /// Fails with [`Error::ValueRejected`] if Auth0 rejects the value.
+    /// Fails with [`Error::ValueRejected`] if Auth0 itself rejects the value (400 `invalid_body`).
     pub async fn set_secret(
         &self,
         client_id: &str,
@@ -173,7 +172,9 @@ impl TenantClient {
         let body = BTreeMap::from([("client_secret", secret.expose())]);
         let request = self.transport.client().patch(url).bearer_auth(token.expose()).json(&body);
         let response = self.transport.send(request, change_call("set-secret", not_after)).await?;
-        if response.status == StatusCode::BAD_REQUEST {
+        if response.status == StatusCode::BAD_REQUEST
+            && response.management_error_code().as_deref() == Some("invalid_body")
+        {
             return Err(Error::ValueRejected);
         }
         self.check_status(&response, &token, UPDATE_CLIENT_KEYS).await
@@ -327,11 +328,17 @@ impl TenantClient {
                 Err(Error::TokenRejected)
             }
             // A 403 may also come from an access control list in front of the API.
-            StatusCode::FORBIDDEN if is_insufficient_scope(response) => {
+            StatusCode::FORBIDDEN
+                if response.management_error_code().as_deref() == Some("insufficient_scope") =>
+            {
                 Err(Error::MissingScope(scope))
             }
             StatusCode::FORBIDDEN => Err(Error::Rejected(403)),
             StatusCode::NOT_FOUND => Err(Error::ClientNotFound),
+            // Not from Auth0, so the request may have had an effect.
+            StatusCode::BAD_REQUEST if response.management_error_code().is_none() => {
+                Err(Error::InvalidResponse(InvalidResponse::UnexpectedStatus(400)))
+            }
             _ => Err(response.unexpected()),
         }
     }
@@ -346,14 +353,4 @@ fn change_call(operation: &'static str, not_after: Instant) -> Call {
         not_after: Some(not_after),
         is_token_request: false,
     }
-}
-
-fn is_insufficient_scope(response: &HttpResponse) -> bool {
-    #[derive(Deserialize, Default)]
-    struct ErrorBody {
-        #[serde(rename = "errorCode", default)]
-        code: String,
-    }
-    let body: ErrorBody = response.json().unwrap_or_default();
-    body.code == "insufficient_scope"
 }

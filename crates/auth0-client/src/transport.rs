@@ -13,7 +13,7 @@ use reqwest::{
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
     redirect, retry, tls,
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use tracing::Span;
 use zeroize::Zeroizing;
 
@@ -213,6 +213,21 @@ impl HttpResponse {
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body)
             .map_err(|_| Error::InvalidResponse(InvalidResponse::UnexpectedBody))
+    }
+
+    /// Returns the `errorCode` of an error that the Management API itself sent; empty if it has none.
+    /// A proxy or firewall in front of it may respond with the same status, but not with its JSON
+    /// (Auth0 documentation, "Management API error format").
+    pub(crate) fn management_error_code(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct ErrorBody {
+            status_code: u16,
+            #[serde(default)]
+            error_code: String,
+        }
+        let body: ErrorBody = self.json().ok()?;
+        (body.status_code == self.status.as_u16()).then_some(body.error_code)
     }
 
     /// Returns true if Auth0 itself sent the success status. Proxies in front of it respond with

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_client::ClientInfo;
+use auth0_client::{ClientInfo, ClientSecret};
 use chrono::{DateTime, Utc};
 use rotation::{Rejection, RolloutState, Step, UnreachedPods};
 use tracing::Instrument as _;
@@ -45,7 +45,8 @@ pub(super) async fn execute(
     match step {
         Step::Wait | Step::StoreStatus => Ok(()),
         Step::ReadClient => read_client(reconciliation).await,
-        Step::ProbeSecret => probe_secret(reconciliation).await,
+        Step::ProbeSecret => probe_current(reconciliation).await,
+        Step::ProbeFallback => probe_fallback(reconciliation).await,
         Step::DryRun => publish::dry_run(reconciliation).await,
         Step::FindUnreachedPods => {
             let workloads = workloads(reconciliation);
@@ -113,16 +114,37 @@ async fn read_client(reconciliation: &mut Reconciliation<'_>) -> Result<(), Erro
     Ok(())
 }
 
-async fn probe_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+async fn probe_current(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
     reconciliation.urgent = None;
+    let current = reconciliation.target.values.current.as_ref();
+    let is_accepted = probe(reconciliation, current).await?;
+    reconciliation.readings.probe_accepted = Some(is_accepted);
+    let rejected_at = (!is_accepted).then(now);
+    reconciliation.with_state(|state| state.rejected_at = rejected_at);
+    Ok(())
+}
+
+async fn probe_fallback(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    reconciliation.urgent = None;
+    let fallback = reconciliation.target.values.fallback.as_ref();
+    let is_accepted = probe(reconciliation, fallback).await?;
+    reconciliation.readings.fallback_accepted = Some(is_accepted);
+    Ok(())
+}
+
+/// Asks Auth0 whether it accepts a value of the target Secret.
+async fn probe(
+    reconciliation: &Reconciliation<'_>,
+    value: Option<&ClientSecret>,
+) -> Result<bool, Error> {
     let tenant = reconciliation.tenant.clone()?;
-    let Some(current) = &reconciliation.target.values.current else {
+    let Some(value) = value else {
         return Err(Error::Conflict("the target Secret has no value to probe"));
     };
     let context = &reconciliation.controller.context;
     check_fence(context.fence())?;
     let client_id = &reconciliation.resource.spec.client_id;
-    let probed = tenant.client.probe_secret(client_id, current);
+    let probed = tenant.client.probe_secret(client_id, value);
     let probed = reconciliation.run_permit.suspended(probed).await;
     tenant.meter.count_operation("revoke", &probed);
     context.metrics.count_probe(match probed {
@@ -130,11 +152,7 @@ async fn probe_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Err
         Ok(false) => ProbeResult::Rejected,
         Err(_) => ProbeResult::Unknown,
     });
-    let is_accepted = probed?;
-    reconciliation.readings.probe_accepted = Some(is_accepted);
-    let rejected_at = (!is_accepted).then(now);
-    reconciliation.with_state(|state| state.rejected_at = rejected_at);
-    Ok(())
+    Ok(probed?)
 }
 
 /// Checks everything that can fail before a change at Auth0, before its intent is recorded: the
@@ -229,6 +247,7 @@ async fn set_secret(reconciliation: &mut Reconciliation<'_>, number: u64) -> Res
 fn discard_client_readings(reconciliation: &mut Reconciliation<'_>) {
     reconciliation.readings.client = ClientReading::NotRead;
     reconciliation.readings.probe_accepted = None;
+    reconciliation.readings.fallback_accepted = None;
 }
 
 /// Returns the time before which a change must be sent whose ground was read or stored at `since`:

@@ -42,6 +42,8 @@ pub(super) struct Readings {
     pub(super) client_read_at: Option<DateTime<Utc>>,
     /// Whether the probe accepted the current value.
     pub(super) probe_accepted: Option<bool>,
+    /// Whether the probe accepted the fallback.
+    pub(super) fallback_accepted: Option<bool>,
     /// Whether Auth0 acknowledged the value of the rotation in progress.
     pub(super) secret_set: bool,
     pub(super) dry_run_passed: bool,
@@ -207,6 +209,7 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
         client: observe_client(reconciliation),
         client_read_at: readings.client_read_at,
         accepted: readings.probe_accepted,
+        fallback_accepted: readings.fallback_accepted,
         rejected_at,
         has_unpublished_response,
         attempt_finished,

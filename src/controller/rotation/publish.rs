@@ -75,6 +75,7 @@ pub(super) async fn publish(
     reconciliation.target.read = TargetRead::Present(Box::new(written));
     select_values(reconciliation);
     reconciliation.readings.probe_accepted = None;
+    reconciliation.readings.fallback_accepted = None;
     reconciliation.note_target_version();
     Ok(())
 }

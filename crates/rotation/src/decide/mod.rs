@@ -22,7 +22,10 @@
 //! | `Activating` with `PATCH` | Auth0 may have the value | set the same value again |
 //! | `Confirming` | the new value is published | probe again |
 //! | `Grace` | the previous value may be removed | remove it again |
-//! | `Withdrawing` | the next value may be removed | remove it again |
+//! | `Withdrawing` | the next value may be removed; a request before the rejected one may have set it | prove that Auth0 does not have it, then remove it again |
+//!
+//! A value that was ever sent is withdrawn only on proof, and no later value is set before a request
+//! without a response can no longer take effect ([`Status::unanswered_until`]).
 
 // A rotation from its start to its end.
 mod start;
