@@ -123,6 +123,7 @@ pub(crate) fn kind_of_step(step: &Step) -> Option<WriteKind> {
         | Step::StoreStatus
         | Step::ReadClient
         | Step::ProbeSecret
+        | Step::ProbeFallback
         | Step::DryRun
         | Step::FindUnreachedPods
         | Step::ReadRollouts
