@@ -116,7 +116,7 @@ async fn read_client(reconciliation: &mut Reconciliation<'_>) -> Result<(), Erro
 
 async fn probe_current(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
     reconciliation.urgent = None;
-    let current = reconciliation.target.values.current.as_ref();
+    let current = reconciliation.target.values.current.clone();
     let is_accepted = probe(reconciliation, current).await?;
     reconciliation.readings.probe_accepted = Some(is_accepted);
     let rejected_at = (!is_accepted).then(now);
@@ -126,7 +126,7 @@ async fn probe_current(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
 
 async fn probe_fallback(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
     reconciliation.urgent = None;
-    let fallback = reconciliation.target.values.fallback.as_ref();
+    let fallback = reconciliation.target.values.fallback.clone();
     let is_accepted = probe(reconciliation, fallback).await?;
     reconciliation.readings.fallback_accepted = Some(is_accepted);
     Ok(())
@@ -134,8 +134,8 @@ async fn probe_fallback(reconciliation: &mut Reconciliation<'_>) -> Result<(), E
 
 /// Asks Auth0 whether it accepts a value of the target Secret.
 async fn probe(
-    reconciliation: &Reconciliation<'_>,
-    value: Option<&ClientSecret>,
+    reconciliation: &mut Reconciliation<'_>,
+    value: Option<ClientSecret>,
 ) -> Result<bool, Error> {
     let tenant = reconciliation.tenant.clone()?;
     let Some(value) = value else {
@@ -144,7 +144,7 @@ async fn probe(
     let context = &reconciliation.controller.context;
     check_fence(context.fence())?;
     let client_id = &reconciliation.resource.spec.client_id;
-    let probed = tenant.client.probe_secret(client_id, value);
+    let probed = tenant.client.probe_secret(client_id, &value);
     let probed = reconciliation.run_permit.suspended(probed).await;
     tenant.meter.count_operation("revoke", &probed);
     context.metrics.count_probe(match probed {
