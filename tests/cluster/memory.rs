@@ -1,5 +1,7 @@
 //! The operator's memory, when others write objects that it watches.
 
+#![expect(clippy::print_stderr, reason = "the figures are of interest when a test fails")]
+
 use std::time::Duration;
 
 use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation, MANAGED_LABEL};

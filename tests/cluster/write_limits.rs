@@ -1,5 +1,7 @@
 //! Limits on the writes to the API server that others can make the operator do.
 
+#![expect(clippy::print_stderr, reason = "the figures are of interest when a test fails")]
+
 use std::time::Duration;
 
 use auth0_rotator::api::{Auth0Tenant, MANAGED_LABEL};
