@@ -112,6 +112,13 @@ async fn foreign_secrets_with_our_label_cost_no_memory() {
     fixture.finish().await;
 }
 
+/// Waits until the operator has reconciled this many resources since its start.
+async fn wait_until_reconciled(fixture: &Fixture, resources: usize) {
+    let reconciles = "auth0_rotator_reconcile_total{result=\"ok\"}";
+    let are_reconciled = async || fixture.operator().metric(reconciles).await >= resources as f64;
+    fixture.wait_within(Duration::from_secs(60), "resources are reconciled", are_reconciled).await;
+}
+
 async fn annotate<K>(user: &NamespaceFixture, name: &str)
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -145,7 +152,7 @@ async fn annotations_of_resources_and_tenants_cost_no_memory() {
     }
     fixture.stop_operator().await;
     start(&mut fixture).await;
-    fixture.wait_until_rotated("app-0", 1).await;
+    wait_until_reconciled(&fixture, RESOURCES).await;
     let before = memory(&fixture);
     let user = fixture.restricted_user("mallory").await;
     for number in 0..RESOURCES {
@@ -156,6 +163,7 @@ async fn annotations_of_resources_and_tenants_cost_no_memory() {
     }
     fixture.stop_operator().await;
     start(&mut fixture).await;
+    wait_until_reconciled(&fixture, RESOURCES).await;
     assert_memory(&fixture, before, LIMIT).await;
     fixture.finish().await;
 }
