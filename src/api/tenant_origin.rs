@@ -1,7 +1,7 @@
 //! Origins that a tenant's spec names: scheme, host and port of the servers behind its texts.
 //!
-//! A spec proves nothing: anyone may name any host. What proves a tenant is the origin that issued a
-//! token to it.
+//! A spec proves nothing: anyone may name any host. The proof is the origin that issued a token
+//! to the tenant.
 
 use reqwest::Url;
 

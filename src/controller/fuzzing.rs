@@ -138,7 +138,7 @@ pub fn list(current: &str, fallback: Option<&str>, lines: bool) {
 /// Any content of a target Secret or a credentials Secret is read or ignored.
 ///
 /// # Panics
-/// If a value is read that could not be one, or a list is longer than what is tried.
+/// If a value is read that could not be one, or a list is longer than the limit.
 pub fn secret(json: &str, list: &str) {
     let spec = spec(ListFormat::Json, None);
     if let Some(snapshot) = Snapshot::parse(json) {

@@ -1,8 +1,7 @@
 //! How many writes to the API server one object may cause per hour.
 //!
-//! Whatever makes the operator write, such as another controller that reverts each write, a user who
-//! edits all the time or a tenant that is ready and not ready in turns, it must not become an
-//! amplifier. The budgets are in memory and begin full; losing them costs one burst. A response of
+//! The operator must not amplify the writes of others, such as a controller that reverts each write,
+//! a user who edits all the time, or a tenant that is ready and not ready in turns. The budgets are in memory and begin full; losing them costs one burst. A response of
 //! `rotate-secret`, and a value that Auth0 has, are published regardless of them.
 
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use super::error::Error;
 /// One hour in seconds.
 const HOUR: f64 = 3600.0;
 
-/// What a write is for. Each kind has a budget, so that one can't use up another's.
+/// Purpose of a write. Each kind has a budget, so that one can't use up another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteKind {
     /// Repairs, conditions and everything else that can recur without a rotation.

@@ -1,5 +1,5 @@
-//! Who may read the metrics: the API server authenticates the bearer token by a TokenReview, and a
-//! SubjectAccessReview says whether the user may `get` the path `/metrics`.
+//! Access to the metrics: the API server authenticates the bearer token by a TokenReview, and a
+//! SubjectAccessReview decides whether the user may `get` the path `/metrics`.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ const CONCURRENT_REVIEWS: usize = 4;
 const REVIEWS_PER_SECOND: f64 = 5.0;
 const REVIEW_BURST: f64 = 20.0;
 
-/// What the API server said about a token.
+/// The API server's review of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
     Allowed,
@@ -57,7 +57,7 @@ impl MetricsAccess {
     ///
     /// # Errors
     ///
-    /// With the status of the response. Without the API server, nobody is allowed.
+    /// With the status of the response. Without the API server, no one is allowed.
     pub(super) async fn check(&self, headers: &HeaderMap) -> Result<(), StatusCode> {
         let Some(token) = bearer_token(headers) else { return Err(StatusCode::UNAUTHORIZED) };
         let cached = self.cache.lock().get(token, Instant::now());
@@ -144,7 +144,7 @@ struct Entry {
 #[derive(Debug, PartialEq, Eq)]
 enum Lookup {
     Known(Decision),
-    /// The API server has to be asked.
+    /// The API server has to review the token.
     Review,
     /// There were too many unknown tokens.
     Limited,

@@ -34,7 +34,7 @@ const MAX_HEADERS: usize = 64;
 /// Wait after an error such as too many open files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
-/// What a handler holds until its response is sent, even to a slow client.
+/// Permit that a handler holds until its response is sent, even to a slow client.
 #[derive(Clone, Default)]
 pub(super) struct HeldPermit(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 

@@ -79,10 +79,10 @@ pub struct Server {
     tls: Option<Tls>,
 }
 
-/// What `/metrics` needs.
+/// State of `/metrics`.
 struct MetricsEndpoint {
     metrics: Arc<Metrics>,
-    /// Who may read the metrics; everyone when absent.
+    /// The check of readers; everyone may read when absent.
     access: Option<MetricsAccess>,
     responses: Arc<Semaphore>,
     /// One encoding at a time.

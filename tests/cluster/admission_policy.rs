@@ -160,7 +160,7 @@ async fn author_needs_permission_to_patch_workloads() {
         assert!(denied.contains(expected), "{expected}: {denied}");
     }
     deployer.apply_rotation_of("shop", "shop", restart(&vec![web.clone(); 16])).await;
-    // The list is unchanged, or becomes empty, which gives nobody anything.
+    // The list is unchanged, or becomes empty, which gives no permission.
     let suspended = json!({ "suspend": true });
     let mut unchanged = restart(&vec![web.clone(); 16]);
     unchanged["suspend"] = json!(true);

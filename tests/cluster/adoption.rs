@@ -1,4 +1,4 @@
-//! What a user who may write ClientSecretRotations, but no Secrets, can do to existing Secrets.
+//! Attempts on existing Secrets by a user who may write ClientSecretRotations, but no Secrets.
 
 use std::collections::BTreeMap;
 

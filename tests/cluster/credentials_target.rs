@@ -183,7 +183,7 @@ async fn management_client_of_any_tenant_is_rotated_in_its_credentials_only() {
         assert_eq!(user.get(name).await.status.unwrap().current, None, "{name}");
         assert_eq!(fixture.rotation_count(client_id), 0, "{client_id}");
     }
-    // What is no management client any more is an ordinary client, and a tenant at another host makes
+    // A former management client is an ordinary client, and a tenant at another host makes
     // no client one.
     let fake =
         auth0::tenant().client(ClientSeed::new("free").scopes(SCOPES)).start().await.unwrap();

@@ -1,4 +1,4 @@
-//! Shares: what one namespace or tenant causes does not keep others waiting. The operator runs with
+//! Shares: one namespace or tenant does not keep others waiting. The operator runs with
 //! the defaults that it ships with, except where a test says otherwise.
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Who may read `/metrics`, and what a client can do to its server.
+//! Access to `/metrics`, and limits of its server.
 
 use std::{
     io::{Read as _, Write as _},

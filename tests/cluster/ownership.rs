@@ -1,4 +1,4 @@
-//! Which resource owns a client: decided by the hosts that issued tokens, not by what tenants name.
+//! Which resource owns a client: decided by the hosts that issued tokens, not by the names in specs.
 
 use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation};
 use auth0_simulator::Simulator;
@@ -228,7 +228,7 @@ async fn rule_of_a_cluster_tenant_precedes_a_namespaced_tenant() {
     shop.request("victim-1", "rotate/now").await;
     shop.wait_until_rotated("victim-1", 2).await;
     assert_eq!(fixture.rotation_count("victim-1"), 2);
-    // When the rule is withdrawn, the resource keeps the client from nobody.
+    // When the rule is withdrawn, the resource doesn't keep the client from others.
     fixture.apply_shared_tenant(json!([])).await;
     shop.wait_until_stalled("victim-1", "NotAllowed").await;
     user.request("victim-1", "rotate/again").await;

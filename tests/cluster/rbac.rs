@@ -93,7 +93,7 @@ async fn role_without_pod_detection_grants_exactly_what_the_operator_uses() {
     check("podDetection.enabled=false", manifests, ALL_FEATURES, &flags).await;
 }
 
-/// Runs the operator with the roles of these manifests and compares them with what it uses. A
+/// Runs the operator with the roles of these manifests and compares them with the rules in use. A
 /// trailing `--namespace` gets the name of the fixture's namespace.
 async fn check(name: &str, manifests: Vec<Value>, features: Features, flags: &[&str]) {
     let simulator = tenant_with_clients(&CLIENTS).await;

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long a fight may take until the operator has used up its budget.
 const FIGHT: Duration = Duration::from_secs(150);
 
-/// What the operator has written so far.
+/// Numbers of the operator's writes so far.
 #[derive(Clone, Copy, Debug)]
 struct Writes {
     statuses: usize,

@@ -23,7 +23,7 @@ where
 {
     let mut shutdown = shutdown.clone();
     let stopped = async move {
-        // The only error is a dropped sender: nobody can ask for a shutdown any more, so stop.
+        // The only error is a dropped sender: no shutdown can be requested anymore, so stop.
         drop(shutdown.wait_for(|requested| *requested).await);
     };
     let present: Vec<_> =

@@ -1,8 +1,8 @@
-//! What a resource may do to a target Secret that exists, and to its labels and annotations.
+//! Limits on changes to a target Secret that exists, and to its labels and annotations.
 //!
 //! A Secret that the resource has not written yet is left alone until nothing is wrong. For one that
 //! it has written, a mistake in the spec starts no rotation; one in progress is published, without
-//! what is not allowed.
+//! the parts that are not allowed.
 
 use rotation::{Phase, Reason, Rejection};
 

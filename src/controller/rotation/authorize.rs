@@ -148,8 +148,8 @@ fn not_allowed(reconciliation: &Reconciliation<'_>) -> Rejection {
     client_not_allowed(tenant, &reconciliation.key.namespace)
 }
 
-/// Checks again, right before a change at Auth0, what may have changed since the reconcile began: the
-/// owner of the client, and the clients that the operator authenticates with.
+/// Checks facts again, right before a change at Auth0, that may have changed since the reconcile began:
+/// the owner of the client, and the clients that the operator authenticates with.
 pub(super) async fn recheck(reconciliation: &Reconciliation<'_>) -> Result<(), Error> {
     let rotation = reconciliation.rotation();
     if rotation.is_some_and(|rotation| rotation.phase != Phase::Started) {

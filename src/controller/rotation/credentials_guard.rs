@@ -31,7 +31,7 @@ const RECONCILE_MAX_AGE: Duration = Duration::from_secs(10);
 /// read.
 const CHANGE_MAX_AGE: Duration = Duration::from_secs(2);
 
-/// What is known about a target Secret when it is checked.
+/// Facts about a target Secret at the time of the check.
 struct TargetFacts<'a> {
     resource: &'a ClientSecretRotation,
     secret: Option<&'a Snapshot>,

@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// Interval at which due checks are looked up.
+/// Interval at which due checks are started.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How many clients a page has.
@@ -58,7 +58,7 @@ struct Schedule {
     running: Option<AbortOnDrop>,
 }
 
-/// What bounds the checks of all tenants.
+/// Bounds of the checks of all tenants.
 struct DriftLimits {
     namespaces: NamespaceLimit,
     calls: Semaphore,

@@ -8,7 +8,7 @@ use rotation::Reason;
 
 use crate::{api::ClientSecretRotation, controller::object_key::ObjectKey};
 
-/// The resources that others last lost against, by what they share. They are only checked first: losing
+/// The resources that others last lost against, by client. They are only checked first: losing
 /// this costs time.
 #[derive(Default)]
 pub(super) struct LastOwners(Mutex<HashMap<Shared, ObjectKey>>);
@@ -48,7 +48,7 @@ impl LastOwners {
         self.0.lock().insert(shared, owner.clone());
     }
 
-    /// Forgets all of them, and so those that nobody loses against any more.
+    /// Forgets all of them, and so those that no resource loses against anymore.
     pub(super) fn clear(&self) {
         self.0.lock().clear();
     }

@@ -1,8 +1,8 @@
 //! Conflicting owners: two resources cannot share a target Secret or a client.
 //!
 //! A client is the same one in every namespace, however its tenant's domain is spelled. Whether two
-//! tenants are the same one is decided by the origins that issued tokens to them, and not by what
-//! their specs say: a spec that only names the proven origin of another tenant makes a resource lose
+//! tenants are the same one is decided by the origins that issued tokens to them, and not by
+//! their specs: a spec that only names the proven origin of another tenant makes a resource lose
 //! against that tenant's resources, and never win.
 //!
 //! Between resources of one tenant, one that a ClusterAuth0Tenant allows takes precedence over one of
@@ -64,7 +64,7 @@ struct TenantOrigins {
     named: Vec<String>,
 }
 
-/// What gives a resource its client.
+/// The permission by which a resource has its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grant {
     /// The credentials of an Auth0Tenant in its namespace.
@@ -77,7 +77,7 @@ enum Grant {
     Denied,
 }
 
-/// What is known about the tenants of resources.
+/// Facts about the tenants of resources.
 trait Tenants {
     fn origins(&self, resource: &ClientSecretRotation) -> TenantOrigins;
 
@@ -287,7 +287,7 @@ mod tests {
     const CUSTOM: &str = "https://login.acme.com";
     const FAKE: &str = "https://auth0.mallory.example";
 
-    /// A resource of the tenant `acme` of its namespace, with what is known about that tenant.
+    /// A resource of the tenant `acme` of its namespace, with the facts about that tenant.
     struct Fixture {
         resource: ClientSecretRotation,
         origins: TenantOrigins,

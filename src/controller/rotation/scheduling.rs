@@ -269,7 +269,7 @@ fn unchanged(
         && credentials_guard::version(resource, controller) == observed.credentials_version
         && ownership::conflicting(resource, controller).is_some() == observed.is_claimed;
     if is_unchanged && observed.wake.is_none_or(|wake| wake > now()) {
-        // No event tells each of the rejected resources when the other one gives up its claim.
+        // No event announces to each rejected resource that the other one gives up its claim.
         let is_rechecked = observed.is_claimed && observed.wake.is_none();
         Some(if is_rechecked { Action::requeue(MAX_REQUEUE) } else { requeue_at(observed.wake) })
     } else {
@@ -303,7 +303,7 @@ fn error_policy(
         state.failures = state.failures.saturating_add(1);
         let wait = backoff(class, state.failures, Utc::now(), random);
         let now = Instant::now();
-        // Whoever used up the budget of writes by edits may go on.
+        // A resource whose edits used up the budget of writes may continue.
         let is_limited = matches!(error, Error::WriteLimited { .. });
         let pause = if is_limited { LIMITED_PAUSE } else { Duration::ZERO };
         let (not_before, after_change) = (now + wait, now + pause);

@@ -43,7 +43,7 @@ pub(super) struct RotationState {
     pub(super) last_failure: Option<LastFailure>,
 }
 
-/// What the claim of a resource on its client depended on.
+/// Facts on which the claim of a resource on its client depended.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct FinishedClaim {
     pub(super) tenant_version: Option<String>,

@@ -1,7 +1,7 @@
-//! What may be written to a Secret that exists: the keys that the operator wrote before, and those
+//! Keys that may be written to a Secret that exists: the keys that the operator wrote before, and those
 //! that the resource adopts.
 //!
-//! Whoever may write the Secret may also write the record of its keys. That gives nobody more than
+//! A user who may write the Secret may also write the record of its keys. That gives no more than
 //! the permission to write the Secret, which is why the record needs no proof. The creation of a
 //! Secret does: `deletionPolicy: Delete` deletes it.
 

@@ -157,7 +157,7 @@ impl Snapshot {
         })
     }
 
-    /// Returns what is stored as the current value and the fallback, whoever wrote it.
+    /// Returns the stored current value and fallback, regardless of their writer.
     pub(crate) fn stored_values(&self, spec: &Keys) -> SecretValues {
         let keys = self.value_keys(spec);
         SecretValues { current: self.secret(&keys.current), fallback: self.secret(&keys.fallback) }

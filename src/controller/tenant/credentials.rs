@@ -210,7 +210,7 @@ impl PrivateKeyCredentials {
 const MAX_SECRETS: usize = 4;
 
 /// Parses a list as a target Secret holds it, in either format. When its first line is the `current`
-/// value it is a list of lines, whatever that value starts with.
+/// value it is a list of lines, even if that value starts with a bracket.
 pub(crate) fn parse_list(text: &str, current: Option<&ClientSecret>) -> Option<Vec<ClientSecret>> {
     let first_line = text.lines().next().and_then(|line| ClientSecret::new(line.into()).ok());
     let is_lines = current.is_some() && first_line.as_ref() == current;

@@ -1,5 +1,5 @@
-//! What proves which Auth0 tenant a tenant resource describes, and which clients the operator itself
-//! authenticates with there.
+//! Proof of the Auth0 tenant that a tenant resource describes, and of the clients with which the
+//! operator itself authenticates there.
 //!
 //! A spec can name any host. The origin that issued a token to the tenant is a proof: the operator
 //! called that host over TLS, and the host accepted the tenant's credentials. This process remembers

@@ -68,7 +68,7 @@ pub(crate) struct TenantParams {
     pub(crate) cluster_tenants: bool,
 }
 
-/// A client and what belongs to it.
+/// A client and its resources.
 #[derive(Clone)]
 struct BuiltClient {
     client: Arc<TenantClient>,
@@ -205,7 +205,7 @@ impl TenantRegistry {
         }
     }
 
-    /// Checks with the API server that the tenant, and what may be done with it, is still as it was
+    /// Checks with the API server that the tenant and the permission for it are still as they were
     /// when it was found.
     pub(crate) async fn check_unchanged(
         &self,

@@ -1,4 +1,4 @@
-//! What stores keep of a watched object: only fields that are used, each of bounded length.
+//! The part of a watched object that stores keep: only fields that are used, each of bounded length.
 //!
 //! Users decide how large the rest is: annotations and labels of other tools, managed fields, and
 //! parts of the spec that are read live when they are needed.

@@ -1,8 +1,8 @@
 //! Versions of the Secrets with our label.
 //!
-//! Any user who may create Secrets can set the label, so a Secret costs 16 bytes here, whatever it
-//! contains: the hash of its name and the hash of its resourceVersion. The keys of the hash function
-//! are random, so nobody can choose names that collide.
+//! Any user who may create Secrets can set the label, so a Secret of any size costs 16 bytes
+//! here: the hash of its name and the hash of its resourceVersion. The keys of the hash function
+//! are random, so users can't choose names that collide.
 
 use std::{
     collections::HashMap,

@@ -29,7 +29,7 @@ struct Entries {
     listed: Option<HashSet<ObjectKey>>,
 }
 
-/// What a tenant refers to.
+/// The objects that a tenant refers to.
 #[derive(PartialEq, Eq)]
 struct Named {
     credentials: Option<ObjectKey>,

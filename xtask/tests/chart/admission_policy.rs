@@ -120,7 +120,7 @@ async fn users_of_kubectl_need_the_permissions_that_the_operator_uses() {
     let in_pay = ["apply", "--server-side", "-n", "pay", "-f", &file];
     kubectl_until(&cluster, "support", &in_pay, true).await;
 
-    // What leaves the fields alone needs no permission: an unchanged manifest, applied either way, a
+    // A change of other fields needs no permission: an unchanged manifest, applied either way, a
     // request, and another field.
     kubectl_until(&cluster, "support", &in_shop, true).await;
     kubectl_until(&cluster, "support", &["apply", "-n", "shop", "-f", &file], true).await;

@@ -27,7 +27,7 @@ pub struct TenantLimits<'a> {
     pub caller: &'a str,
     /// How much of the limit of the Management API may be used.
     pub rate_limit: RateLimit,
-    /// Whether the tenant's rate is that of the host, whatever other tenants configure.
+    /// Whether the tenant's rate is that of the host, regardless of other tenants.
     pub takes_precedence: bool,
 }
 

@@ -13,7 +13,7 @@ use super::{Priority, RateLimit, token_bucket::TokenBucket};
 /// The calls to one API.
 pub(super) struct Queue {
     pub(super) bucket: TokenBucket,
-    /// What calls without urgency may use of the bucket.
+    /// The share of the bucket for calls without urgency.
     pub(super) background: TokenBucket,
     pub(super) blocked_until: Option<Instant>,
     pub(super) in_flight: u32,

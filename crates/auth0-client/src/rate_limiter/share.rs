@@ -13,7 +13,7 @@ use super::{Api, RateLimit, circuit_breaker::CircuitBreaker, token_bucket::Token
 /// certificates, therefore counts against this tenant alone.
 pub(super) struct Share {
     rate_limit: RateLimit,
-    /// Its rate is that of the host, whatever other tenants configure.
+    /// Its rate is that of the host, regardless of other tenants.
     takes_precedence: bool,
     /// Auth0 has accepted credentials of this tenant since its configuration changed.
     pub(super) is_proven: bool,
