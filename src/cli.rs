@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use auth0_client::{EndpointPattern, InvalidPattern};
 use clap::{Args, Parser, Subcommand};
 use rotation::{K8sDuration, K8sDurationError};
 use tracing::level_filters::LevelFilter;
@@ -144,7 +145,19 @@ pub struct RunArgs {
     )]
     pub propagation_window: K8sDuration,
 
-    /// Accept tenants whose endpoint is plain HTTP, for a simulator.
+    /// Endpoints of tenants that the operator may call, for example *.auth0.com, login.acme.com or
+    /// 10.0.0.7:8443; repeat the flag for several. A host that is named may have a private address.
+    /// Default: all hosts with a public address, on port 443.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_ALLOWED_ENDPOINTS",
+        value_delimiter = ',',
+        value_name = "HOST[:PORT]",
+        value_parser = endpoint_pattern
+    )]
+    pub allowed_endpoints: Vec<EndpointPattern>,
+
+    /// Accept tenants whose endpoint is plain HTTP or on the loopback interface, for a simulator.
     #[arg(long, env = "AUTH0_ROTATOR_ALLOW_HTTP_ENDPOINTS")]
     pub allow_http_endpoints: bool,
 
@@ -339,6 +352,10 @@ fn otlp_endpoint(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+fn endpoint_pattern(text: &str) -> Result<EndpointPattern, String> {
+    text.parse().map_err(|error: InvalidPattern| error.to_string())
+}
+
 fn duration(text: &str) -> Result<K8sDuration, String> {
     text.parse().map_err(|error: K8sDurationError| error.to_string())
 }
@@ -411,6 +428,19 @@ pub(crate) mod tests {
         assert!(parse(&["--metrics-tls-cert=a"]).is_err());
         assert!(parse(&["--metrics-tls-key=a"]).is_err());
         assert!(parse(&["--metrics-tls-cert=a", "--metrics-tls-key=b"]).is_ok());
+    }
+
+    #[test]
+    fn accepts_several_endpoints_and_rejects_invalid_ones() {
+        assert_eq!(parse(&[]).unwrap().allowed_endpoints, []);
+        let args = parse(&["--allowed-endpoints", "*.auth0.com,10.0.0.7:8443"]).unwrap();
+        let expected = ["*.auth0.com", "10.0.0.7:8443"].map(|text| text.parse().unwrap());
+        assert_eq!(args.allowed_endpoints, expected);
+        for invalid in ["", "*", "https://acme.eu.auth0.com", "acme.eu.auth0.com:0", "a,,b"] {
+            let error = parse(&["--allowed-endpoints", invalid]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{invalid:?}");
+            assert!(error.to_string().contains("*.auth0.com"), "{invalid:?}: {error}");
+        }
     }
 
     #[test]

@@ -91,6 +91,7 @@ impl TryFrom<RunArgs> for RunConfig {
                 propagation_window: args.propagation_window,
                 allow_http: args.allow_http_endpoints,
                 allowed_metadata: AllowedMetadata(args.allowed_metadata),
+                allowed_endpoints: args.allowed_endpoints,
                 concurrency: args.concurrency,
                 operator_namespace: args.operator_namespace,
                 cluster_tenants: args.cluster_tenants,

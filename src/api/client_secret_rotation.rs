@@ -10,7 +10,7 @@ use rotation::{K8sDuration, Status, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::patterns::{DNS_SUBDOMAIN, OBJECT_NAME, SECRET_DATA_KEY};
+use super::patterns::{CLIENT_ID, DNS_SUBDOMAIN, OBJECT_NAME, SECRET_DATA_KEY};
 
 /// Desired rotation of the client secret of one Auth0 application.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug)]
@@ -55,9 +55,11 @@ use super::patterns::{DNS_SUBDOMAIN, OBJECT_NAME, SECRET_DATA_KEY};
 #[serde(rename_all = "camelCase")]
 pub struct ClientSecretRotationSpec {
     /// Client ID of the Auth0 application whose secret is rotated. Immutable.
-    #[schemars(length(min = 1, max = 256), regex(pattern = r"^[!-~]+$"))]
+    #[schemars(length(min = 1, max = 256), regex(pattern = CLIENT_ID))]
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("clientId can't be changed: create another ClientSecretRotation"))]
+    #[x_kube(validation = Rule::new("self != '.' && self != '..'")
+        .message("clientId is not the ID of an Auth0 client"))]
     pub client_id: String,
     /// Auth0 tenant of the application.
     pub tenant_ref: TenantRef,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use auth0_client::EndpointPattern;
 use kube::Client;
 use leader_election::{Leadership, WriteFence};
 use rotation::K8sDuration;
@@ -28,10 +29,13 @@ pub struct Settings {
     pub pod_detection: bool,
     /// How long Auth0 may take to accept a new secret and to reject the old one.
     pub propagation_window: K8sDuration,
-    /// Whether tenants may have plain HTTP endpoints, for a simulator.
+    /// Whether tenants may have endpoints with plain HTTP or on the loopback interface, for a
+    /// simulator.
     pub allow_http: bool,
     /// The labels and annotations that resources may set on their target Secrets.
     pub allowed_metadata: AllowedMetadata,
+    /// The endpoints that may be called; all public ones when empty.
+    pub allowed_endpoints: Vec<EndpointPattern>,
     /// How many resources are reconciled at a time.
     pub concurrency: u16,
     /// Where the credentials of ClusterAuth0Tenants are; the client's namespace when absent.

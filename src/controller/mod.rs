@@ -31,6 +31,7 @@ pub(crate) mod fuzzing;
 
 use std::{sync::Arc, time::Duration};
 
+use auth0_client::EgressPolicy;
 pub use context::Settings;
 use futures::{
     StreamExt as _,
@@ -223,6 +224,7 @@ fn tenant_params(client: &Client, settings: &Settings) -> TenantParams {
     let own_namespace = || client.default_namespace().to_owned();
     TenantParams {
         allow_http: settings.allow_http,
+        egress: EgressPolicy::new(settings.allowed_endpoints.clone(), settings.allow_http),
         propagation_window: settings.propagation_window,
         operator_namespace: settings.operator_namespace.clone().unwrap_or_else(own_namespace),
         cluster_tenants: settings.uses_cluster_tenants(),

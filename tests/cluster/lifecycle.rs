@@ -292,7 +292,7 @@ async fn connects_over_tls_with_a_custom_ca_bundle() {
     let mut fixture = Fixture::with_simulator(simulator).await;
     fixture.apply_tenant(json!({ "caBundle": certificate.cert.pem() })).await;
     // Without --allow-http-endpoints, as in production.
-    fixture.start_operator_with(&[]);
+    fixture.start_operator_with(&["--allowed-endpoints", "127.0.0.1:*"]);
     fixture.apply_rotation("shop", json!({})).await;
     fixture.wait_until_rotated("shop", 1).await;
     fixture.request("shop", "rotate/now").await;

@@ -47,6 +47,7 @@ mod adoption;
 mod ownership;
 mod credentials_target;
 mod provenance;
+mod egress;
 mod rbac;
 mod rbac_audit;
 mod selected_namespaces;

@@ -86,7 +86,8 @@ async fn proxy_tunnels_requests_except_to_no_proxy_hosts() {
     // Without an endpoint, requests go to https://acme.eu.auth0.com, which only the proxy can reach.
     fixture.apply_tenant(json!({ "endpoint": null, "caBundle": ca_bundle })).await;
     let proxy_url = format!("http://127.0.0.1:{}", proxy.port);
-    let command = fixture.operator_command().env("HTTPS_PROXY", proxy_url);
+    let allowed = ["--allowed-endpoints", "acme.eu.auth0.com,127.0.0.1:*"];
+    let command = fixture.operator_command().args(allowed).env("HTTPS_PROXY", proxy_url);
     fixture.operator = Some(command.env("NO_PROXY", "127.0.0.1").spawn().unwrap());
     fixture.apply_rotation("shop", json!({})).await;
     fixture.wait_until_rotated("shop", 1).await;
@@ -146,7 +147,7 @@ async fn connects_with_tls_1_2() {
     let certificate = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     let url = start_tls_1_2_terminator(fixture.simulator.addr(), &certificate).await;
     fixture.apply_tenant(json!({ "endpoint": url, "caBundle": certificate.cert.pem() })).await;
-    fixture.start_operator_with(&[]);
+    fixture.start_operator_with(&["--allowed-endpoints", "127.0.0.1:*"]);
     fixture.apply_rotation("shop", json!({})).await;
     fixture.wait_until_rotated("shop", 1).await;
     fixture.request("shop", "rotate/now").await;
@@ -182,7 +183,7 @@ async fn rejects_tls_1_1() {
         }
     });
     fixture.apply_tenant(json!({ "endpoint": url })).await;
-    fixture.start_operator_with(&[]);
+    fixture.start_operator_with(&["--allowed-endpoints", "127.0.0.1:*"]);
     wait_for_tenant_reason(&fixture, "acme", "Unreachable").await;
     // The operator sends a fatal alert (RFC 5246, section 7.2) and nothing else.
     let reply = replies.recv().await.unwrap();

@@ -182,7 +182,7 @@ impl TokenRequest<'_> {
             ("audience", self.audience),
         ];
         form.extend(proof);
-        let url = self.transport.url(&["oauth", "token"]);
+        let url = self.transport.url(&["oauth", "token"])?;
         let request = self.transport.client().post(url).form(&form);
         let call = Call {
             operation: "token",

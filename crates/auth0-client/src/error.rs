@@ -14,6 +14,9 @@ pub enum Error {
     /// The configuration of the tenant is unusable. The text says what to change.
     #[error("{0}")]
     InvalidConfiguration(String),
+    /// The endpoint may not be called. The text says what to change.
+    #[error("{0}")]
+    EndpointNotAllowed(String),
     /// The credentials cannot be read or used. The text says what to change.
     #[error("{0}")]
     CredentialsUnreadable(String),
@@ -101,6 +104,12 @@ pub enum Error {
         "the tenant's management client lacks the scope {0}: grant the scope in the Auth0 dashboard"
     )]
     MissingScope(&'static str),
+    /// The client ID cannot be part of a URL, so nothing was sent.
+    #[error(
+        "spec.clientId is not a client ID, so nothing was sent to Auth0. Create another resource \
+         with the client ID from the Auth0 dashboard"
+    )]
+    InvalidClientId,
     /// The client does not exist.
     #[error("Auth0 has no client with this ID: check spec.clientId and the tenant")]
     ClientNotFound,
@@ -147,11 +156,13 @@ impl Error {
             | Self::DeadlinePassed
             | Self::TokenRejected => ErrorClass::Retry,
             Self::InvalidConfiguration(_)
+            | Self::EndpointNotAllowed(_)
             | Self::CredentialsUnreadable(_)
             | Self::CredentialsRejected
             | Self::KeyRejected
             | Self::TokenForbidden
             | Self::MissingScope(_)
+            | Self::InvalidClientId
             | Self::ClientNotFound
             | Self::ValueRejected
             | Self::Rejected(_) => ErrorClass::Invalid,
@@ -162,6 +173,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::InvalidConfiguration(_) => Reason::InvalidTenant,
+            Self::EndpointNotAllowed(_) => Reason::EndpointNotAllowed,
             Self::CredentialsUnreadable(_) => Reason::CredentialsUnreadable,
             Self::Unreachable => Reason::Unreachable,
             Self::NoResponse => Reason::NoResponse,
@@ -176,6 +188,7 @@ impl Error {
             Self::DeadlinePassed => Reason::DeadlinePassed,
             Self::ValueRejected => Reason::ValueRejected,
             Self::MissingScope(_) => Reason::MissingScope,
+            Self::InvalidClientId => Reason::InvalidName,
             Self::ClientNotFound => Reason::ClientNotFound,
             Self::Rejected(_) => Reason::Rejected,
         }
@@ -195,7 +208,10 @@ impl Error {
 
     /// Returns true if the error concerns the whole tenant, and false if it concerns one client.
     pub fn concerns_tenant(&self) -> bool {
-        !matches!(self, Self::ClientNotFound | Self::Rejected(_) | Self::ValueRejected)
+        !matches!(
+            self,
+            Self::InvalidClientId | Self::ClientNotFound | Self::Rejected(_) | Self::ValueRejected
+        )
     }
 }
 

@@ -147,7 +147,7 @@ impl TenantClient {
         not_after: Instant,
     ) -> Result<Option<ClientSecret>, Error> {
         let token = self.token_for_change().await?;
-        let url = self.transport.url(&["api", "v2", "clients", client_id, "rotate-secret"]);
+        let url = self.transport.url(&["api", "v2", "clients", client_id, "rotate-secret"])?;
         let request = self.transport.client().post(url).bearer_auth(token.expose());
         let response =
             self.transport.send(request, change_call("rotate-secret", not_after)).await?;
@@ -167,7 +167,7 @@ impl TenantClient {
         not_after: Instant,
     ) -> Result<(), Error> {
         let token = self.token_for_change().await?;
-        let url = self.transport.url(&["api", "v2", "clients", client_id]);
+        let url = self.transport.url(&["api", "v2", "clients", client_id])?;
         // Borrowed, because a copy would not be wiped.
         let body = BTreeMap::from([("client_secret", secret.expose())]);
         let request = self.transport.client().patch(url).bearer_auth(token.expose()).json(&body);
@@ -245,7 +245,7 @@ impl TenantClient {
             ("client_secret", secret.expose()),
             ("token", random_token.as_str()),
         ];
-        let url = self.transport.url(&["oauth", "revoke"]);
+        let url = self.transport.url(&["oauth", "revoke"])?;
         let request = self.transport.client().post(url).form(&form);
         let call = Call {
             operation: "revoke",
@@ -295,7 +295,7 @@ impl TenantClient {
     ) -> Result<HttpResponse, Error> {
         let with_secrets = request.with_secrets && token.can_read_secrets();
         let fields = if with_secrets { FIELDS_WITH_SECRET } else { FIELDS };
-        let mut url = self.transport.url(request.path);
+        let mut url = self.transport.url(request.path)?;
         url.query_pairs_mut()
             .extend_pairs(request.query)
             .append_pair("fields", fields)

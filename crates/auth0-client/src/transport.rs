@@ -2,6 +2,7 @@
 //! redirected and never retried.
 
 use std::{
+    fmt::Write as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,6 +19,7 @@ use tracing::Span;
 use zeroize::Zeroizing;
 
 use crate::{
+    egress::{AddressNotAllowed, CheckedResolver, EgressPolicy},
     error::{Error, InvalidResponse},
     rate_limiter::{Api, Outage, Permit, Priority, RateLimiter},
     trace,
@@ -34,8 +36,8 @@ pub struct Endpoint {
     pub url: Url,
     /// Certificate authorities in PEM format. The system's are used if absent.
     pub ca_bundle: Option<String>,
-    /// Allows plain HTTP, for a simulator.
-    pub allow_http: bool,
+    /// Which URLs and addresses may be called.
+    pub egress: EgressPolicy,
     /// Time limit for one request. It must be shorter than Auth0's propagation window, so that no
     /// request is still in flight when a caller has waited for the window to pass.
     pub timeout: Duration,
@@ -84,6 +86,8 @@ impl Transport {
         observer: Arc<dyn RequestObserver>,
     ) -> Result<Self, Error> {
         check_url(endpoint)?;
+        let permitted = endpoint.egress.permitted_addresses(&endpoint.url)?;
+        let host = endpoint.url.host_str().unwrap_or_default();
         let mut builder = Client::builder()
             .user_agent(concat!("auth0-rotator/", env!("CARGO_PKG_VERSION")))
             .default_headers(telemetry_header())
@@ -93,7 +97,8 @@ impl Transport {
             .timeout(endpoint.timeout)
             .pool_idle_timeout(Duration::from_secs(30))
             .tls_version_min(tls::Version::TLS_1_2)
-            .https_only(!endpoint.allow_http)
+            .https_only(!endpoint.egress.allows_plain_http())
+            .dns_resolver(CheckedResolver::new(host, permitted))
             .referer(false);
         if let Some(bundle) = &endpoint.ca_bundle {
             builder = builder.tls_certs_only(parse_ca_bundle(bundle)?);
@@ -112,13 +117,20 @@ impl Transport {
         })
     }
 
-    /// Returns the URL of a path. Each segment is percent-encoded as needed.
-    pub(crate) fn url(&self, segments: &[&str]) -> Url {
-        let mut url = self.base.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
+    /// Returns the URL of a path. Each segment is percent-encoded.
+    ///
+    /// # Errors
+    /// Fails with [`Error::InvalidClientId`] if a segment would change the path even if it is
+    /// encoded. Client IDs are the only segments that are not constant.
+    pub(crate) fn url(&self, segments: &[&str]) -> Result<Url, Error> {
+        let mut path = self.base.path().trim_end_matches('/').to_owned();
+        for segment in segments {
+            path.push('/');
+            push_segment(&mut path, segment)?;
         }
-        url
+        let mut url = self.base.clone();
+        url.set_path(&path);
+        Ok(url)
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -175,13 +187,43 @@ impl Transport {
     }
 }
 
+/// Appends a segment of a path. Encodes everything but the unreserved characters of RFC 3986, so that
+/// nobody on the way to Auth0 takes a part of it for syntax.
+fn push_segment(path: &mut String, segment: &str) -> Result<(), Error> {
+    // Parsers of URLs remove these segments, encoded or not.
+    if matches!(segment, "" | "." | "..") {
+        return Err(Error::InvalidClientId);
+    }
+    for byte in segment.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                path.push(char::from(byte));
+            }
+            _ => {
+                let _ = write!(path, "%{byte:02X}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the error of a request that got no response.
+fn send_error(error: &reqwest::Error) -> Error {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(rejected) = cause.downcast_ref::<AddressNotAllowed>() {
+            return Error::EndpointNotAllowed(rejected.to_string());
+        }
+        source = cause.source();
+    }
+    // Only a connection that was never established certainly carried no request.
+    if error.is_connect() { Error::Unreachable } else { Error::NoResponse }
+}
+
 /// Executes the request and reads the whole response. Returns the errors of the transport and the
 /// two that every call can meet: 429 and 5xx.
 async fn execute(request: RequestBuilder, permit: &Permit<'_>) -> Result<HttpResponse, Error> {
-    let mut response = request.send().await.map_err(|error| {
-        // Only a connection that was never established certainly carried no request.
-        if error.is_connect() { Error::Unreachable } else { Error::NoResponse }
-    })?;
+    let mut response = request.send().await.map_err(|error| send_error(&error))?;
     let status = response.status();
     Span::current().record("http.response.status_code", i64::from(status.as_u16()));
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -251,7 +293,7 @@ impl HttpResponse {
 
 fn check_url(endpoint: &Endpoint) -> Result<(), Error> {
     let url = &endpoint.url;
-    let message = if url.scheme() == "http" && !endpoint.allow_http {
+    let message = if url.scheme() == "http" && !endpoint.egress.allows_plain_http() {
         "spec.endpoint is not HTTPS: use https://, or start the operator with \
          --allow-http-endpoints if the endpoint is a simulator"
     } else if !matches!(url.scheme(), "https" | "http") {
@@ -289,4 +331,105 @@ fn telemetry_header() -> HeaderMap {
         headers.insert("auth0-client", value);
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use rotation::Reason;
+
+    use super::*;
+    use crate::rate_limiter::{RateLimit, RateLimiters, TenantLimits};
+
+    struct NoObserver;
+
+    impl RequestObserver for NoObserver {
+        fn request_finished(&self, _: &'static str, _: Duration) {}
+    }
+
+    fn transport(url: &str) -> Result<Transport, Error> {
+        let endpoint = Endpoint {
+            url: Url::parse(url).unwrap(),
+            ca_bundle: None,
+            egress: EgressPolicy::default(),
+            timeout: Duration::from_secs(5),
+        };
+        let rate_limit = RateLimit { requests_per_second: 10, burst: 10 };
+        let limits =
+            TenantLimits { tenant: "acme", caller: "shop", rate_limit, takes_precedence: false };
+        let limiter = RateLimiters::default().limiter(&endpoint.url, limits);
+        Transport::new(&endpoint, limiter, Arc::new(NoObserver))
+    }
+
+    fn client_path(client_id: &str) -> Result<String, Error> {
+        let transport = transport("https://acme.eu.auth0.com/").unwrap();
+        let url = transport.url(&["api", "v2", "clients", client_id, "rotate-secret"])?;
+        assert_eq!(url.host_str(), Some("acme.eu.auth0.com"));
+        assert_eq!((url.query(), url.fragment()), (None, None));
+        Ok(url.path().to_owned())
+    }
+
+    #[test]
+    fn client_id_is_one_segment_of_the_path_whatever_it_contains() {
+        for (client_id, segment) in [
+            ("kV7pQx2ZrT9m", "kV7pQx2ZrT9m"),
+            ("a-b_c.d~e", "a-b_c.d~e"),
+            ("...", "..."),
+            ("../clients/victim", "..%2Fclients%2Fvictim"),
+            ("..\\victim", "..%5Cvictim"),
+            ("%2e", "%252e"),
+            ("%2e%2E", "%252e%252E"),
+            ("a?b=c#d", "a%3Fb%3Dc%23d"),
+            ("a;b", "a%3Bb"),
+            (".\t.", ".%09."),
+            (".\n", ".%0A"),
+            ("\r.", "%0D."),
+            ("a b", "a%20b"),
+            ("ä", "%C3%A4"),
+        ] {
+            let expected = format!("/api/v2/clients/{segment}/rotate-secret");
+            assert_eq!(client_path(client_id), Ok(expected), "{client_id:?}");
+        }
+    }
+
+    #[test]
+    fn client_id_that_would_change_the_path_is_rejected() {
+        for client_id in ["", ".", ".."] {
+            let error = client_path(client_id).unwrap_err();
+            assert_eq!(error, Error::InvalidClientId, "{client_id:?}");
+            assert_eq!(error.reason(), Reason::InvalidName);
+            assert!(error.had_no_effect() && !error.concerns_tenant());
+        }
+    }
+
+    #[test]
+    fn path_of_the_endpoint_is_kept() {
+        for base in ["https://proxy.acme.com/auth0", "https://proxy.acme.com/auth0/"] {
+            let url = transport(base).unwrap().url(&["oauth", "token"]).unwrap();
+            assert_eq!(url.as_str(), "https://proxy.acme.com/auth0/oauth/token");
+        }
+    }
+
+    #[test]
+    fn literal_address_that_may_not_be_called_is_rejected() {
+        for url in ["https://127.0.0.1", "https://10.0.0.7:8443", "https://[fd00::7]"] {
+            let error = transport(url).err().unwrap();
+            assert_eq!(error.reason(), Reason::EndpointNotAllowed, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn name_with_an_address_that_may_not_be_called_is_rejected() {
+        let transport = transport("https://localhost").unwrap();
+        let request = transport.client().get(transport.url(&["oauth", "token"]).unwrap());
+        let call = Call {
+            operation: "token",
+            api: Api::Authentication,
+            priority: Priority::InProgress,
+            not_after: None,
+            is_token_request: true,
+        };
+        let error = transport.send(request, call).await.err().unwrap();
+        assert_eq!(error.reason(), Reason::EndpointNotAllowed);
+        assert!(error.to_string().contains("localhost") && error.had_no_effect(), "{error}");
+    }
 }

@@ -184,6 +184,8 @@ reasons! {
     TenantNotReady,
     /// The tenant's spec is invalid.
     InvalidTenant,
+    /// The operator may not call the tenant's endpoint.
+    EndpointNotAllowed,
     /// The tenant's token lacks a scope.
     MissingScope,
     /// The tenant's credentials Secret is missing or malformed.

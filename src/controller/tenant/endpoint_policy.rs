@@ -3,19 +3,24 @@
 //! A user who may create an `Auth0Tenant` need not be allowed to read the Secrets of its namespace,
 //! and must not obtain one by having it sent somewhere. So the Secret decides where it may go:
 //!
-//! - to Auth0 itself, under `auth0.com`, without further consent;
-//! - to another host, such as a custom domain or a proxy, if the Secret names it: its key `domain` is
-//!   the tenant's domain, or its annotation `auth0-rotator.dev/endpoint` is the endpoint;
-//! - to this machine, and to plain HTTP endpoints where `--allow-http-endpoints` allows them: for
+//! - to the tenant's own domain under `auth0.com`, without further consent;
+//! - to another host, such as a custom domain, a proxy or another tenant, if the Secret names it: its
+//!   key `domain` is the tenant's domain, or its annotation `auth0-rotator.dev/endpoint` is the
+//!   endpoint with its path;
+//! - to this machine and to plain HTTP endpoints where `--allow-http-endpoints` allows them: for
 //!   simulators.
 //!
 //! A key `domain` that only the operator wrote is no consent of a user: the author of a resource
 //! chooses it, by `spec.target.template`. It counts if the operator wrote all that is sent, for this
 //! endpoint.
 //!
+//! An assertion names the tenant that it is for, and another tenant's host never gets it. Which hosts
+//! the operator calls at all is decided before that, by [`auth0_client::EgressPolicy`].
+//!
 //! A Secret that has a `domain` goes to the tenant of that domain only. That, and the owner that a
 //! target Secret names, keep Secrets of other applications from being used as credentials.
 
+use auth0_client::Error;
 use reqwest::Url;
 use url::Host;
 
@@ -33,6 +38,7 @@ pub(super) struct TenantEndpoint {
     pub(super) url: Url,
     domain: String,
     is_explicit: bool,
+    allows_simulators: bool,
 }
 
 impl TenantEndpoint {
@@ -46,7 +52,43 @@ impl TenantEndpoint {
             "spec.endpoint is not a URL: write it as https://acme.eu.auth0.com".to_owned()
         })?;
         let domain = access.domain.to_ascii_lowercase();
-        Ok(Self { url, domain, is_explicit: access.endpoint.is_some() })
+        let is_explicit = access.endpoint.is_some();
+        Ok(Self { url, domain, is_explicit, allows_simulators: false })
+    }
+
+    /// Sets whether credentials may be sent to simulators without further consent.
+    pub(super) fn allowing_simulators(self, allows_simulators: bool) -> Self {
+        Self { allows_simulators, ..self }
+    }
+
+    /// Checks that the parts of a tenant's spec are for the same Auth0 tenant, as far as their hosts
+    /// show it.
+    ///
+    /// # Errors
+    /// When a token or an assertion for one tenant would be requested from another.
+    pub(super) fn check_tenant(&self, access: &TenantAccess) -> Result<(), Error> {
+        if self.is_allowed_simulator() {
+            return Ok(());
+        }
+        let audience = access.audience.as_deref().and_then(|text| Url::parse(text).ok());
+        let audience_host = audience.as_ref().and_then(Url::host_str).unwrap_or_default();
+        let audience_host = without_root(audience_host);
+        if is_auth0(&self.domain) && is_auth0(audience_host) && audience_host != self.domain {
+            return Err(Error::InvalidConfiguration(format!(
+                "spec.audience is for the tenant {audience_host}, and spec.domain is another one. \
+                 Remove spec.audience, or set spec.domain to the tenant's custom domain"
+            )));
+        }
+        let host = self.url.host_str().unwrap_or_default();
+        let is_of_other_tenant = is_auth0(without_root(host)) && host != self.domain;
+        if access.credentials.private_key_jwt.is_some() && is_of_other_tenant {
+            return Err(Error::EndpointNotAllowed(format!(
+                "the operator does not send assertions for {} to {host}, which is another tenant's \
+                 host. Set spec.domain to the tenant's domain, and remove spec.endpoint",
+                self.domain
+            )));
+        }
+        Ok(())
     }
 
     /// Returns why a credentials Secret may not be sent to this endpoint, as the rest of a sentence
@@ -65,7 +107,7 @@ impl TenantEndpoint {
         let names_domain = domain.is_some() && self.is_domain_itself();
         let consents_by_domain = names_domain && self.is_consent(secret, sent);
         if self.is_auth0()
-            || self.is_simulator()
+            || self.is_allowed_simulator()
             || consents_by_domain
             || self.is_named_by_annotation(secret)
         {
@@ -76,7 +118,7 @@ impl TenantEndpoint {
             format!(
                 "does not allow to be sent to {host}. A user who may write the Secret can annotate \
                  it with {ENDPOINT_ANNOTATION}: {}",
-                origin(&self.url)
+                destination(&self.url)
             )
         } else {
             format!(
@@ -86,9 +128,10 @@ impl TenantEndpoint {
         })
     }
 
-    /// Returns the origin of the endpoint, such as `https://acme.eu.auth0.com`.
+    /// Returns the origin of the endpoint, such as `https://acme.eu.auth0.com`, with its path if it
+    /// has one.
     pub(super) fn origin(&self) -> String {
-        origin(&self.url)
+        destination(&self.url)
     }
 
     /// Returns whether a key `domain` that is this endpoint's host consents to sending the keys
@@ -106,18 +149,23 @@ impl TenantEndpoint {
         sent.iter().all(is_ours) && is_for_this_endpoint
     }
 
+    /// Whether this is the tenant itself, at a host that only Auth0 can have.
     fn is_auth0(&self) -> bool {
-        let host = self.url.host_str().unwrap_or_default();
-        let is_below = host.strip_suffix(AUTH0_DOMAIN).is_some_and(|prefix| prefix.ends_with('.'));
-        is_below && self.is_https_on_default_port()
+        is_auth0(&self.domain) && self.is_domain_itself()
     }
 
     fn is_domain_itself(&self) -> bool {
-        self.url.host_str() == Some(self.domain.as_str()) && self.is_https_on_default_port()
+        self.url.host_str() == Some(self.domain.as_str())
+            && self.is_https_on_default_port()
+            && self.url.path() == "/"
     }
 
     fn is_https_on_default_port(&self) -> bool {
         self.url.scheme() == "https" && self.url.port_or_known_default() == Some(443)
+    }
+
+    fn is_allowed_simulator(&self) -> bool {
+        self.allows_simulators && self.is_simulator()
     }
 
     /// Plain HTTP passes the checks of the endpoint only where a flag of the operator allows it.
@@ -134,12 +182,24 @@ impl TenantEndpoint {
     fn is_named_by_annotation(&self, secret: &Snapshot) -> bool {
         let annotation = secret.annotation(ENDPOINT_ANNOTATION).unwrap_or_default();
         let mut endpoints = annotation.split_whitespace().filter_map(|text| Url::parse(text).ok());
-        endpoints.any(|endpoint| origin(&endpoint) == origin(&self.url))
+        endpoints.any(|endpoint| destination(&endpoint) == destination(&self.url))
     }
 }
 
-fn origin(url: &Url) -> String {
-    url.origin().ascii_serialization()
+/// Returns whether the host is under Auth0's own domain.
+fn is_auth0(host: &str) -> bool {
+    host.strip_suffix(AUTH0_DOMAIN).is_some_and(|prefix| prefix.ends_with('.'))
+}
+
+/// Returns the name without the dot of the root: with it, it is the same host.
+fn without_root(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+/// Returns what a Secret has to name: the origin, and the path if there is one, because a host can
+/// serve others below another path.
+fn destination(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path().trim_end_matches('/'))
 }
 
 #[cfg(test)]
@@ -187,6 +247,11 @@ mod tests {
             ("acme.auth0.com", Some("https://evil.example")),
             ("acme.auth0.com", Some("https://acme.auth0.com.evil.example")),
             ("acme.auth0.com", Some("https://acme.auth0.com:8443")),
+            ("acme.auth0.com", Some("https://acme.auth0.com/evil")),
+            ("acme.auth0.com", Some("https://acme.auth0.com.")),
+            ("acme.auth0.com", Some("https://mallory.auth0.com")),
+            ("acme.auth0.com", Some("https://acme.auth0.com.mallory.auth0.com")),
+            ("login.acme.com", Some("https://mallory.eu.auth0.com")),
             ("acme.auth0.com", Some("https://evil.example/acme.auth0.com")),
             ("acme.auth0.com", Some("https://10.0.0.7")),
             ("acme.auth0.com", Some("https://127.0.0.1.evil.example")),
@@ -247,23 +312,72 @@ mod tests {
 
     #[test]
     fn secret_goes_to_the_endpoint_that_its_annotation_names() {
-        let secret = secret(None, Some("https://one.example https://proxy.acme.com/"));
+        let secret = secret(None, Some("https://one.example https://proxy.acme.com/auth0/"));
         let proxy = |url| endpoint("acme.auth0.com", Some(url));
-        assert_eq!(proxy("https://proxy.acme.com/auth0").rejects(&secret, &SENT), None);
-        for other in ["https://proxy.acme.com:8443", "https://evil.example"] {
-            assert!(
-                proxy(other)
-                    .rejects(&secret, &SENT)
-                    .unwrap()
-                    .contains("auth0-rotator.dev/endpoint")
-            );
+        for named in ["https://proxy.acme.com/auth0", "https://proxy.acme.com/x/../auth0/"] {
+            assert_eq!(proxy(named).rejects(&secret, &SENT), None, "{named}");
         }
+        for other in [
+            "https://proxy.acme.com:8443/auth0",
+            "https://proxy.acme.com",
+            "https://proxy.acme.com/mallory",
+            "https://proxy.acme.com/auth0-mallory",
+            "https://proxy.acme.com/auth0/..",
+            "https://one.example/auth0",
+            "https://evil.example",
+        ] {
+            let why = proxy(other).rejects(&secret, &SENT).unwrap();
+            assert!(why.contains("auth0-rotator.dev/endpoint: https://"), "{why}");
+        }
+    }
+
+    #[test]
+    fn assertion_is_not_for_another_tenant() {
+        let check = |domain: &str, url: Option<&str>, audience: Option<&str>| {
+            let access: TenantAccess = serde_json::from_value(json!({
+                "domain": domain, "endpoint": url, "audience": audience,
+                "credentials": { "privateKeyJwt": {
+                    "clientId": "manager", "keyRef": { "name": "auth0-signing-key" } } },
+            }))
+            .unwrap();
+            TenantEndpoint::of(&access).unwrap().check_tenant(&access)
+        };
+        let audience = Some("https://acme.eu.auth0.com/api/v2/");
+        for (domain, url) in [
+            ("acme.eu.auth0.com", None),
+            ("acme.eu.auth0.com", Some("https://acme.eu.auth0.com")),
+            ("acme.eu.auth0.com", Some("https://proxy.acme.com")),
+            ("login.acme.com", None),
+        ] {
+            assert_eq!(check(domain, url, audience), Ok(()), "{domain} {url:?}");
+        }
+        for (domain, url) in [
+            ("acme.eu.auth0.com", "https://mallory.eu.auth0.com"),
+            ("acme.eu.auth0.com", "https://mallory.eu.auth0.com."),
+            ("login.acme.com", "https://mallory.eu.auth0.com"),
+        ] {
+            let error = check(domain, Some(url), audience).unwrap_err();
+            assert!(matches!(error, Error::EndpointNotAllowed(_)), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn audience_of_another_tenant_is_rejected() {
+        let access: TenantAccess = serde_json::from_value(json!({
+            "domain": "mallory.eu.auth0.com", "audience": "https://acme.eu.auth0.com/api/v2/",
+            "credentials": { "clientSecret": { "secretRef": { "name": "auth0-management" } } },
+        }))
+        .unwrap();
+        let error = TenantEndpoint::of(&access).unwrap().check_tenant(&access).unwrap_err();
+        assert!(error.to_string().contains("acme.eu.auth0.com"), "{error}");
     }
 
     #[test]
     fn simulator_on_this_machine_needs_no_consent() {
         for url in ["https://127.0.0.1:8443", "https://[::1]:1", "http://10.0.0.7:80"] {
-            let rejected = endpoint("acme.test", Some(url)).rejects(&secret(None, None), &SENT);
+            let endpoint = endpoint("acme.test", Some(url));
+            assert!(endpoint.rejects(&secret(None, None), &SENT).is_some(), "{url}");
+            let rejected = endpoint.allowing_simulators(true).rejects(&secret(None, None), &SENT);
             assert_eq!(rejected, None, "{url}");
         }
     }

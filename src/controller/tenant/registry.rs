@@ -8,7 +8,8 @@ use std::{
 };
 
 use auth0_client::{
-    Authentication, Endpoint, RateLimit, RateLimitStatus, RateLimiters, TenantClient, TenantLimits,
+    Authentication, EgressPolicy, Endpoint, RateLimit, RateLimitStatus, RateLimiters, TenantClient,
+    TenantLimits,
 };
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt as _};
@@ -61,7 +62,10 @@ struct ClientCell {
 
 /// The operator's settings for tenants.
 pub(crate) struct TenantParams {
+    /// Whether tenants may be simulators: plain HTTP, or on the loopback interface.
     pub(crate) allow_http: bool,
+    /// Which endpoints may be called.
+    pub(crate) egress: EgressPolicy,
     pub(crate) propagation_window: K8sDuration,
     /// Where the credentials of ClusterAuth0Tenants are.
     pub(crate) operator_namespace: String,
@@ -164,7 +168,8 @@ impl TenantRegistry {
     /// Returns the tenant of a tenant resource. Permission is for the caller to check.
     pub(super) fn handle<T: TenantResource>(&self, tenant: &T) -> Result<TenantHandle, Error> {
         let endpoint = TenantEndpoint::of(tenant.access())
-            .map_err(|message| Error::Auth0(auth0_client::Error::InvalidConfiguration(message)))?;
+            .map_err(|message| Error::Auth0(auth0_client::Error::InvalidConfiguration(message)))?
+            .allowing_simulators(self.params.allow_http);
         let domain = tenant.access().domain.clone();
         let value_origin = ValueOrigin { domain, origin: endpoint.origin() };
         let uid = tenant.uid().unwrap_or_default();
@@ -333,10 +338,11 @@ impl TenantRegistry {
         let access = tenant.access();
         permission::check_rules(tenant.allow_rules().unwrap_or_default())
             .map_err(auth0_client::Error::InvalidConfiguration)?;
+        endpoint.check_tenant(access)?;
         let connection = Endpoint {
             url: endpoint.url.clone(),
             ca_bundle: access.ca_bundle.clone().filter(|bundle| !bundle.trim().is_empty()),
-            allow_http: self.params.allow_http,
+            egress: self.params.egress.clone(),
             timeout: call_deadline(self.params.propagation_window),
         };
         let audience =

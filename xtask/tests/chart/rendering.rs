@@ -118,6 +118,10 @@ affinity:
   dashboard: {enabled: true, annotations: {grafana_folder: Security}}",
     ),
     ("name overrides", "{fullnameOverride: rotation, nameOverride: rotator}"),
+    (
+        "allowed endpoints",
+        "allowedEndpoints: ['*.auth0.com', login.acme.com, '10.0.0.7:8443', '[fd00::7]:*']",
+    ),
     ("simulator", "simulator: {allowHttpEndpoints: true, propagationWindow: 2s}"),
     ("text logs at debug level", "{log: {level: debug, format: text}, concurrency: 64}"),
     (

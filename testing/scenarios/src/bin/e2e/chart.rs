@@ -1,6 +1,6 @@
 //! The chart, installed, upgraded, rolled back and uninstalled by Helm.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{net::SocketAddr, path::PathBuf, process::Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use kube::Client;
@@ -32,8 +32,8 @@ impl Release {
     }
 
     /// Installs the chart with the built image, in a namespace that enforces the Pod Security
-    /// standard `restricted`, and waits until the operator is ready.
-    pub(crate) async fn install(&self, client: &Client) -> Result<()> {
+    /// standard `restricted`, and waits until the operator is ready. It may call only `endpoint`.
+    pub(crate) async fn install(&self, client: &Client, endpoint: SocketAddr) -> Result<()> {
         let namespace = json!({
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -49,7 +49,8 @@ impl Release {
         // The API server's proxy, through which the metrics are read, drops bearer tokens.
         let image =
             format!("--set=image.repository={repository},image.tag={tag},metrics.auth=false");
-        self.helm(&["install", NAME, &chart, &image]).await
+        let endpoints = format!("--set=allowedEndpoints={{{endpoint}}}");
+        self.helm(&["install", NAME, &chart, &image, &endpoints]).await
     }
 
     /// Changes a value, which replaces all Pods of the operator.

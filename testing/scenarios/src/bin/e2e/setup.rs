@@ -89,7 +89,8 @@ impl E2e {
         let image_bytes = build_images(&node, &steps).await?;
         let release = Release::new(&control_plane).await?;
         let describe = |(): &()| "two replicas, which are ready".to_owned();
-        steps.run("chart installed", release.install(&client), describe).await?;
+        let install = release.install(&client, simulator.addr());
+        steps.run("chart installed", install, describe).await?;
         terminal.heading("Applying examples/quickstart and examples/consumers with these changes");
         let patches = scenario::patches(&quickstart, &simulator, &ca, options)?;
         apply_quickstart(terminal, &client, &mut quickstart, &patches).await?;
