@@ -65,7 +65,7 @@ pub fn deploy_files(root: &Path, helm: &Helm) -> Result<GeneratedFiles> {
     let cluster = chart.render(OPERATOR_NAMESPACE, &[])?;
     let namespaced = chart.render(
         EXAMPLE_NAMESPACE,
-        &["scope=namespaced", "admissionPolicy.enabled=false", "rbac.aggregate=false"],
+        &["scope=namespaced", "admissionPolicy.enabled=false", "crds.install=false"],
     )?;
     let selected = chart.render(OPERATOR_NAMESPACE, &["scope=selected", "namespaces={shop}"])?;
 
