@@ -13,7 +13,10 @@ fn chart_grants_same_rules_as_manifests() {
     let helm = Helm::find_or_build().unwrap();
     for (manifest, sets) in [
         ("deploy/operator.yaml", &[][..]),
-        ("deploy/namespaced.yaml", &["scope=namespaced", "namespaces={shop}", "crds.install=false"]),
+        (
+            "deploy/namespaced.yaml",
+            &["scope=namespaced", "namespaces={shop}", "crds.install=false"],
+        ),
         ("deploy/namespaced.yaml", &["scope=namespaced", "namespaces={pay}", "crds.install=false"]),
         ("deploy/operator.yaml", &["replicas=1", "labels.team=shop", "crds.keep=false"]),
         ("deploy/selected.yaml", &["scope=selected", "namespaces={pay,shop}"]),
