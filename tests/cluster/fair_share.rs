@@ -1,6 +1,8 @@
 //! Shares: one namespace or tenant does not keep others waiting. The operator runs with
 //! the defaults that it ships with, except where a test says otherwise.
 
+#![expect(clippy::print_stdout, reason = "the figures are of interest")]
+
 use std::time::{Duration, Instant};
 
 use auth0_rotator::api::{Auth0Tenant, ClusterAuth0Tenant};
