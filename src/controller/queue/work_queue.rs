@@ -369,9 +369,7 @@ mod tests {
 
     #[test]
     fn slow_tenants_leave_permits_to_another_tenant_of_the_namespace() {
-        let notified = Notified::default();
-        let to = notified.clone();
-        let queue = WorkQueue::new(16, move |key| to.lock().push(key.clone()));
+        let queue = WorkQueue::new(16, |_| {});
         let mut held = Vec::new();
         for number in 0..120 {
             let tenant = if number % 2 == 0 { "slow" } else { "slower" };
