@@ -60,7 +60,7 @@ async fn rejects_targets_that_are_not_opaque() {
             "account" => json!({ "kubernetes.io/service-account.name": "robot" }),
             _ => json!({}),
         };
-        let key = content.as_object().unwrap().keys().last().unwrap().clone();
+        let key = content.as_object().unwrap().keys().next_back().unwrap().clone();
         let secret = json!({
             "metadata": { "name": name, "annotations": annotations }, "type": type_,
             "stringData": content,

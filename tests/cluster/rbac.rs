@@ -163,6 +163,7 @@ fn tenant_spec(fixture: &Fixture, secret: &str) -> Value {
         "domain": "acme.eu.auth0.com", "endpoint": fixture.simulator.url(),
         "credentials": { "clientSecret": { "secretRef": { "name": secret } } },
         "rateLimit": { "requestsPerSecond": 1000, "burst": 1000 },
+        "driftCheck": { "minInterval": "1s" },
     })
 }
 

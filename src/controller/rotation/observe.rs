@@ -279,7 +279,9 @@ pub(super) fn observe_target(reconciliation: &Reconciliation<'_>) -> Target {
         return Target::Rejected(rejection);
     }
     if let Some(rejection) = adoption::forbids_secret(reconciliation, snapshot, is_owner) {
-        return Target::Rejected(rejection);
+        // Without the permission for the client, nothing else about the target matters.
+        let denied = reconciliation.authorization.denied.clone();
+        return Target::Rejected(denied.unwrap_or(rejection));
     }
     let is_from_elsewhere = target.provenance == Provenance::OtherOrigin;
     let numbers = target.numbers();

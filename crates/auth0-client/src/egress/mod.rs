@@ -72,8 +72,8 @@ impl EgressPolicy {
         if !self.allowed.is_empty() {
             return Err(not_listed(url));
         }
-        let has_usual_port = url.port_or_known_default() == Some(443);
-        if !has_usual_port && !(self.allow_simulators && url.scheme() == "http") {
+        let is_simulator = self.allow_simulators && url.scheme() == "http";
+        if url.port_or_known_default() != Some(443) && !is_simulator {
             return Err(not_public(url));
         }
         let permitted = if self.allow_simulators {
