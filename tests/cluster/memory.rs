@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation, MANAGED_LABEL};
 use futures::{StreamExt as _, stream};
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Pod, Secret},
+};
 use kube::{
     Resource,
     api::{Patch, PatchParams, PostParams},
@@ -166,5 +169,34 @@ async fn annotations_of_resources_and_tenants_cost_no_memory() {
     wait_until_reconciled(&fixture, RESOURCES).await;
     // Buffers of concurrent reconciles vary; the annotations have 24 MiB.
     assert_memory(&fixture, before, 5 * LIMIT).await;
+    fixture.finish().await;
+}
+
+/// How many Pods another party runs.
+const PODS: usize = 150;
+
+#[tokio::test]
+async fn large_pods_cost_little_memory() {
+    let simulator = testkit::auth0::tenant().start().await.unwrap();
+    let mut fixture = Fixture::with_dedicated_control_plane(simulator).await;
+    start(&mut fixture).await;
+    fixture.apply_rotation("shop", json!({})).await;
+    fixture.wait_until_rotated("shop", 1).await;
+    let api = fixture.api::<Pod>();
+    let create = async |number: usize| {
+        let pod: Pod = from_json(json!({
+            "metadata": { "name": format!("large-{number}"), "annotations": large_annotations() },
+            "spec": { "containers": [{ "name": "app", "image": "app" }] },
+        }));
+        api.create(&PostParams::default(), &pod).await.unwrap();
+    };
+    stream::iter(0..PODS).for_each_concurrent(8, create).await;
+    let before = memory(&fixture);
+    // The rotation looks for Pods that never see an updated Secret.
+    fixture.request("shop", "rotate/now").await;
+    fixture.wait_until_rotated("shop", 2).await;
+    let peak = memory(&fixture).peak_resident;
+    eprintln!("peak {} -> {}", mebibytes(before.peak_resident), mebibytes(peak));
+    assert!(peak <= before.peak_resident + 10 * LIMIT, "peak {before} -> {}", mebibytes(peak));
     fixture.finish().await;
 }

@@ -4,9 +4,12 @@
 //! long. Calls of other reconciles that have not started wait for that write, so that it does not
 //! queue behind a burst of our own making.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
+
+/// How long a call waits for urgent ones: the responses of one namespace must not stop the others.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// Lets urgent calls go before all others.
 #[derive(Clone)]
@@ -28,10 +31,11 @@ impl PriorityGate {
         UrgentGuard(self.urgent.clone())
     }
 
-    /// Waits until nothing urgent is in progress. Urgent calls have deadlines, so this ends.
+    /// Waits until nothing urgent is in progress, at most for [`MAX_WAIT`].
     pub(crate) async fn wait_ordinary(&self) {
-        // The only error is a dropped sender, and this owns one.
-        drop(self.urgent.subscribe().wait_for(|count| *count == 0).await);
+        let mut urgent = self.urgent.subscribe();
+        // The only other error is a dropped sender, and this owns one.
+        drop(timeout(MAX_WAIT, urgent.wait_for(|count| *count == 0)).await);
     }
 }
 
@@ -57,5 +61,14 @@ mod tests {
         assert!(gate.wait_ordinary().now_or_never().is_none());
         drop(two);
         assert!(gate.wait_ordinary().now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn urgent_calls_without_end_delay_others_for_a_bounded_time() {
+        let gate = PriorityGate::new();
+        let _urgent = gate.enter_urgent();
+        let started = tokio::time::Instant::now();
+        gate.wait_ordinary().await;
+        assert!(started.elapsed() <= MAX_WAIT + Duration::from_millis(1));
     }
 }

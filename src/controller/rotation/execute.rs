@@ -310,6 +310,7 @@ async fn read_rollouts(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
     let states = Arc::clone(&reconciliation.controller.states);
     let (uid, key) = (reconciliation.uid.clone(), reconciliation.key.clone());
     let restart = reconciliation.resource.spec.consumers.restart.clone();
+    let limit = Arc::clone(&reconciliation.controller.rollout_watches);
     reconciliation.with_state(|state| {
         if state.rollout_watch.as_ref().is_some_and(|watch| !watch.is_finished()) {
             return;
@@ -319,7 +320,11 @@ async fn read_rollouts(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
             states.with(&uid, |state| state.is_triggered = true);
             trigger.rotation(&key);
         };
-        let watch = workloads::watch(client, namespace, restart, ROLLOUT_WATCH_TIMEOUT, changed);
+        let watch = async move {
+            let _permit = limit.acquire(&namespace).await;
+            // Its first event is the present state, which may have changed while this waited.
+            workloads::watch(client, namespace, restart, ROLLOUT_WATCH_TIMEOUT, changed).await;
+        };
         state.rollout_watch = Some(AbortOnDrop::spawn(watch));
     });
     Ok(())

@@ -45,7 +45,9 @@ use tokio::sync::watch as channel;
 use super::{
     context::Context,
     object_key::ObjectKey,
-    queue::{PriorityGate, RunLimit, WorkQueue, reconcile_requests, spawn_reconcile},
+    queue::{
+        NamespaceLimit, PriorityGate, RunLimit, WorkQueue, reconcile_requests, spawn_reconcile,
+    },
     state::StateMap,
     tenant::TenantRegistry,
 };
@@ -54,6 +56,9 @@ use crate::api::ParsedRotation;
 /// How long a shutdown waits for responses of `rotate-secret` that are not published yet.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// How many resources of a namespace watch their workloads at a time.
+const ROLLOUT_WATCHES_PER_NAMESPACE: usize = 16;
+
 /// State and services that all reconciles of ClientSecretRotations share.
 pub(crate) struct RotationController {
     pub(super) context: Arc<Context>,
@@ -61,6 +66,8 @@ pub(crate) struct RotationController {
     work_queue: Arc<WorkQueue>,
     run_limit: RunLimit,
     priority_gate: PriorityGate,
+    /// Watches of rollouts: the others of a namespace are checked from time to time.
+    rollout_watches: Arc<NamespaceLimit>,
     states: Arc<StateMap<RotationState>>,
     last_owners: LastOwners,
 }
@@ -76,6 +83,7 @@ impl RotationController {
             work_queue,
             run_limit: RunLimit::new(concurrency),
             priority_gate: PriorityGate::new(),
+            rollout_watches: Arc::new(NamespaceLimit::new(ROLLOUT_WATCHES_PER_NAMESPACE)),
             states: Arc::default(),
             last_owners: LastOwners::default(),
         }

@@ -8,6 +8,7 @@ use kube::{
     core::{Selector, SelectorExt as _},
 };
 use rotation::UnreachedPods;
+use tokio::sync::Semaphore;
 
 use super::workloads::{Workloads, is_forbidden};
 use crate::controller::{error::Error, kube_call::kube_call};
@@ -15,8 +16,11 @@ use crate::controller::{error::Error, kube_call::kube_call};
 /// How many Pods a message names.
 const MAX_NAMES: usize = 10;
 
-/// How many Pods one list request returns.
-const PAGE_SIZE: u32 = 500;
+/// How many Pods one list request returns. Users decide how large they are, up to 1.5 MiB each.
+const PAGE_SIZE: u32 = 10;
+
+/// Lets one page at a time be in memory.
+static PAGE: Semaphore = Semaphore::const_new(1);
 
 /// Returns the Pods that take a Secret in a way that is never updated and that no restart covers.
 pub(super) async fn find_unreached(
@@ -35,6 +39,8 @@ pub(super) async fn find_unreached(
     let mut names = Vec::new();
     let mut page = ListParams::default().limit(PAGE_SIZE);
     loop {
+        // The only error is a closed semaphore, which nothing closes.
+        let _page = PAGE.acquire().await.ok();
         let list = match kube_call("listing Pods", pods.list(&page)).await {
             Ok(list) => list,
             Err(error) if is_forbidden(&error) => {
