@@ -122,9 +122,12 @@ fuzz:
 			-print_final_stats=1 || exit 1; \
 	done
 
+#   make bench                  with the default concurrency
+#   make bench CONCURRENCY=32   with another one
 .PHONY: bench
 bench:
-	cargo bench --locked -p auth0-rotator --bench overhead
+	AUTH0_ROTATOR_BENCH_CONCURRENCY=$(or $(CONCURRENCY),16) \
+		cargo bench --locked -p auth0-rotator --bench overhead
 
 #   make bench-rate-limit                  10,000 resources, about four minutes once built
 #   make bench-rate-limit RESOURCES=2000   fewer resources

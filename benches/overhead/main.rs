@@ -29,7 +29,13 @@ use testkit::{
 
 /// One for the requests of a single rotation, and 200 for the rest.
 const RESOURCES: usize = 201;
-const ARGUMENTS: [&str; 3] = ["--allow-http-endpoints", "--log-level", "debug"];
+
+/// Returns the operator's arguments, with `--concurrency` from the environment.
+fn arguments() -> Vec<String> {
+    let concurrency = std::env::var("AUTH0_ROTATOR_BENCH_CONCURRENCY");
+    let concurrency = format!("--concurrency={}", concurrency.as_deref().unwrap_or("16"));
+    ["--allow-http-endpoints", "--log-level", "debug", &concurrency].map(str::to_owned).to_vec()
+}
 
 /// Number of requests by their kind.
 type Requests = BTreeMap<String, u64>;
@@ -42,7 +48,7 @@ async fn main() {
     }
     let simulator = tenant().propagation(Duration::ZERO..=Duration::ZERO).start().await.unwrap();
     let mut fixture = Fixture::with_simulator(simulator).await;
-    fixture.start_operator_with(&ARGUMENTS);
+    fixture.start_operator_with(&arguments().iter().map(String::as_str).collect::<Vec<_>>());
     fixture.operator().wait_until_ready().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     println!("resident memory, no resource: {}", resident_memory(&fixture));
@@ -127,7 +133,7 @@ async fn restart(fixture: &mut Fixture, names: &[String]) {
     fixture.stop_operator().await;
     let before = Snapshot::take(fixture).await;
     let started = Instant::now();
-    fixture.start_operator_with(&ARGUMENTS);
+    fixture.start_operator_with(&arguments().iter().map(String::as_str).collect::<Vec<_>>());
     fixture.operator().wait_until_ready().await;
     let ready = started.elapsed();
     let reconciled = "auth0_rotator_reconcile_total{result=\"ok\"}";
