@@ -275,6 +275,8 @@ impl Evaluation<'_> {
         rotation: &Rotation,
     ) -> Result<SecretMatch, NextStep> {
         let window_end = self.attempt_window_end(rotation);
+        // Until it is restored, nothing reliable is published.
+        self.is_unpublished |= self.intact_target().is_none();
         if self.now < window_end {
             return Err(NextStep::wait_until(window_end));
         }

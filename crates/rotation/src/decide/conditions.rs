@@ -117,6 +117,10 @@ impl Evaluation<'_> {
             self.set(type_, true, Reason::Published, message);
         } else if let Some(rejection) = self.stalled.clone() {
             self.set(type_, false, rejection.reason, &rejection.message);
+        } else if self.is_unpublished {
+            let message = "the target Secret was deleted or edited while the outcome of a change at \
+                           Auth0 is unknown; the operator restores it once that is known";
+            self.set(type_, false, Reason::NotPublished, message);
         } else {
             let message = "the target Secret holds no secret yet";
             self.set(type_, false, Reason::NotPublished, message);

@@ -193,6 +193,9 @@ impl<'a> Evaluation<'a> {
     /// the waits that count from them would last too long.
     fn clamp_future_times(&mut self) {
         let now = self.now;
+        let latest = now + self.propagation_window() + CLOCK_SKEW;
+        self.status.unanswered_until =
+            self.status.unanswered_until.filter(|until| *until <= latest);
         self.update_rotation(|rotation| {
             let times =
                 [&mut rotation.staged_at, &mut rotation.activating_at, &mut rotation.activated_at];

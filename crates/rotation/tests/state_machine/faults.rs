@@ -329,6 +329,16 @@ fn times_from_a_clock_that_was_ahead_delay_nothing() {
 }
 
 #[test]
+fn end_of_an_unanswered_request_from_a_clock_that_was_ahead_delays_nothing() {
+    let mut sim = Simulation::imported();
+    sim.status.unanswered_until = Some(sim.now + TimeDelta::days(400));
+    sim.request("revoke/now");
+    sim.run_for(600);
+    sim.assert_complete();
+    assert_eq!(sim.rotate_calls, 1);
+}
+
+#[test]
 fn does_not_retry_after_a_read_from_before_the_end_of_the_propagation_window() {
     for is_deleting in [false, true] {
         let mut sim = Simulation::imported();

@@ -59,6 +59,40 @@ fn restores_a_target_deleted_at_any_effect() {
     }
 }
 
+/// Returns a rotation that was interrupted while the outcome of its change at Auth0 was unknown.
+fn unknown_outcome(strategy: Strategy) -> Simulation {
+    for effect in 0..10 {
+        let mut sim = Simulation::imported().with_strategy(strategy);
+        sim.request("rotate/now");
+        sim.fail_effect(effect, Fault::OutcomeUnknown);
+        while let Reconciled::Waiting(Some(wake)) = sim.reconcile() {
+            sim.now = wake;
+        }
+        let phase = sim.status.rotation.as_ref().map(|rotation| rotation.phase);
+        if phase == Some(Phase::Activating) {
+            sim.restart_process();
+            return sim;
+        }
+    }
+    panic!("no effect leaves the outcome unknown")
+}
+
+#[test]
+fn is_not_ready_while_a_lost_target_waits_for_an_unknown_outcome() {
+    for strategy in [Strategy::Rotate, Strategy::Staged] {
+        let edited = TargetSecret { current: value(99, 1000), fallback: None, tampered: true };
+        for target in [None, Some(edited)] {
+            let mut sim = unknown_outcome(strategy);
+            sim.target = target.clone();
+            sim.reconcile();
+            assert_eq!(sim.target, target, "{strategy:?}");
+            assert!(!sim.is_ready(), "{strategy:?}, {target:?}");
+            sim.run_for(20_000);
+            assert_restored(&sim);
+        }
+    }
+}
+
 /// Auth0 may show the compromised secret, so it is not taken for the new one.
 #[test]
 fn replaces_a_compromised_secret_if_the_target_is_deleted_at_any_effect() {
