@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
+    client_rate_limit::ClientRateLimit,
     clock::rfc3339,
     error::SeedError,
     faults::Fault,
@@ -51,6 +52,7 @@ fn router(shared: Arc<SharedState>) -> Router {
         .route("/clients/{id}/rotate", post(rotate))
         .route("/clients/{id}/accepts", post(accepts))
         .route("/clients/{id}/scopes", put(set_scopes))
+        .route("/clients/{id}/rate-limit", put(set_rate_limit).delete(remove_rate_limit))
         .route("/faults", get(list_faults).post(inject_fault).delete(clear_faults))
         .route("/faults/{id}", axum::routing::delete(remove_fault))
         .route("/counters", get(counters))
@@ -258,6 +260,24 @@ async fn set_scopes(
     JsonBody(body): JsonBody<ScopesBody>,
 ) -> Result<StatusCode, AdminError> {
     shared.lock().tenant.set_scopes(&id, body.scopes)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn set_rate_limit(
+    State(shared): Shared,
+    Path(id): Path<String>,
+    JsonBody(limit): JsonBody<ClientRateLimit>,
+) -> Result<StatusCode, AdminError> {
+    let set = shared.lock().client_rate_limiters.set(&id, Some(limit));
+    set.map_err(AdminError::bad_request)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn remove_rate_limit(
+    State(shared): Shared,
+    Path(id): Path<String>,
+) -> Result<StatusCode, AdminError> {
+    shared.lock().client_rate_limiters.set(&id, None).map_err(AdminError::bad_request)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -13,6 +13,7 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     admin,
     audit::AuditLog,
+    client_rate_limit::{ClientRateLimit, ClientRateLimiters},
     clock::{Clock, RealClock},
     counters::Counters,
     error::StartError,
@@ -41,6 +42,8 @@ pub struct SimulatorBuilder {
     seed: u64,
     propagation: Result<Propagation, String>,
     rate_limit: Option<RateLimit>,
+    read_rate_limit: Option<RateLimit>,
+    client_rate_limits: Vec<(String, ClientRateLimit)>,
     token_ttl: Duration,
     wrong_secret: WrongSecret,
     rotate_shows_secret: bool,
@@ -62,6 +65,8 @@ impl Default for SimulatorBuilder {
             seed: 0,
             propagation: Ok(Propagation::AUTH0),
             rate_limit: None,
+            read_rate_limit: None,
+            client_rate_limits: Vec::new(),
             token_ttl: Duration::from_secs(86_400),
             wrong_secret: WrongSecret::default(),
             rotate_shows_secret: true,
@@ -124,6 +129,23 @@ impl SimulatorBuilder {
     /// Sets the rate limit of the Management API. Default: none.
     pub fn rate_limit(mut self, limit: impl Into<Option<RateLimit>>) -> Self {
         self.rate_limit = limit.into();
+        self
+    }
+
+    /// Gives the reads of clients a rate limit of their own, as self-service plans do. The limit of
+    /// everything else is then not reported in headers. Default: one limit for the whole API.
+    pub fn read_rate_limit(mut self, limit: impl Into<Option<RateLimit>>) -> Self {
+        self.read_rate_limit = limit.into();
+        self
+    }
+
+    /// Limits the requests of one client to the Authentication API. Default: none.
+    pub fn client_rate_limit(
+        mut self,
+        client_id: impl Into<String>,
+        limit: ClientRateLimit,
+    ) -> Self {
+        self.client_rate_limits.push((client_id.into(), limit));
         self
     }
 
@@ -251,9 +273,15 @@ impl SimulatorBuilder {
                 .seed(client, self.clock.now())
                 .map_err(|source| StartError::Seed { client_id, source })?;
         }
+        let mut client_rate_limiters = ClientRateLimiters::default();
+        for (client_id, limit) in self.client_rate_limits {
+            client_rate_limiters.set(&client_id, Some(limit)).map_err(StartError::Setting)?;
+        }
         let state = State {
             tenant,
             rate_limiter: RateLimiter::new(self.rate_limit),
+            read_rate_limiter: self.read_rate_limit.map(|limit| RateLimiter::new(Some(limit))),
+            client_rate_limiters,
             faults: FaultQueue::new(self.seed),
             audit: AuditLog::new(self.audit_capacity),
             counters: Counters::default(),

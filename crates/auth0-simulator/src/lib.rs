@@ -8,6 +8,8 @@
 //! - A changed secret **propagates** to authentication as Auth0 documents it ([`Propagation`]).
 //! - **Faults** are injected into matching requests ([`Fault`]): delays, connections cut before or
 //!   after the effect, 429, 5xx, malformed responses.
+//! - **Limits of single clients** at the Authentication API ([`ClientRateLimit`]): custom rate limit
+//!   policies and token quotas.
 //! - **Counters** and an **audit log** record every request ([`Counters`], [`AuditEntry`]).
 //! - The **value history** lists every secret and token that ever existed, so that a test can
 //!   search its output for leaks ([`ValueHistory`]).
@@ -28,6 +30,7 @@ mod http;
 mod request_handler;
 mod shared_state;
 
+mod client_rate_limit;
 mod faults;
 mod operation;
 mod rate_limit;
@@ -45,6 +48,7 @@ mod error;
 
 pub use audit::{AuditEntry, AuditKind};
 pub use builder::SimulatorBuilder;
+pub use client_rate_limit::{ClientLimitKind, ClientRateLimit, RetryAfterFormat};
 pub use clock::{Clock, ManualClock, RealClock};
 pub use counters::{CUT, ClientCounts, Counters, Effects, OperationCounts, UNKNOWN_CLIENT};
 pub use duration::parse_duration;

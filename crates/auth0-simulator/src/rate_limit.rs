@@ -1,4 +1,5 @@
-//! Rate limit of the Management API: one token bucket per tenant.
+//! Rate limit of the Management API: one token bucket per tenant, or one for reads of clients and one
+//! for everything else.
 //!
 //! Auth0's documentation ("Rate Limit Policy", "Rate Limit Configurations") describes requests
 //! per second with a burst, and the headers `x-ratelimit-limit`, `x-ratelimit-remaining` and
@@ -13,15 +14,14 @@ use std::{
 
 use crate::clock::unix_seconds_ceil;
 
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
-
 /// `x-ratelimit-limit` of an injected 429 when no rate limit is configured.
 const DEFAULT_INJECTED_LIMIT: u32 = 10;
 
-/// Requests per second and burst. Parses from text such as `16/50`.
+/// Requests per second or minute, and burst. Parses from text such as `16/50`, per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    per_second: NonZeroU32,
+    requests: NonZeroU32,
+    period: Duration,
     burst: NonZeroU32,
 }
 
@@ -39,14 +39,24 @@ impl RateLimit {
             )
         };
         Ok(Self {
-            per_second: NonZeroU32::new(per_second).ok_or_else(zero)?,
+            requests: NonZeroU32::new(per_second).ok_or_else(zero)?,
+            period: Duration::from_secs(1),
             burst: NonZeroU32::new(burst).ok_or_else(zero)?,
         })
     }
 
+    /// Creates a limit per minute. Both numbers must be at least 1.
+    ///
+    /// # Errors
+    ///
+    /// A message that says which values are accepted.
+    pub fn per_minute(requests: u32, burst: u32) -> Result<Self, String> {
+        Ok(Self { period: Duration::from_secs(60), ..Self::new(requests, burst)? })
+    }
+
     /// Returns the time in which the bucket regains one request.
     fn interval(self) -> Duration {
-        Duration::from_nanos(NANOS_PER_SECOND / u64::from(self.per_second.get()))
+        self.period / self.requests.get()
     }
 }
 

@@ -9,6 +9,7 @@ use hyper::{
 
 use crate::{
     audit::{self, AuditEntry, AuditKind},
+    client_rate_limit::ClientAdmission,
     counters::RequestFacts,
     error::{ApiError, OAuthError},
     faults::{
@@ -94,6 +95,8 @@ async fn sleep(duration: Duration) {
 struct Dispatched {
     outcome: Outcome,
     headers: Option<RateLimitHeaders>,
+    /// Decision of the client's own limit.
+    admission: Option<ClientAdmission>,
 }
 
 impl State {
@@ -119,8 +122,12 @@ impl State {
                 (outcome, response)
             }
             _ => {
-                let Dispatched { outcome, headers } = self.dispatch(request, action, now);
-                let response = render(operation, Some(&outcome), action, headers);
+                let Dispatched { outcome, headers, admission } =
+                    self.dispatch(request, action, now);
+                let mut response = render(operation, Some(&outcome), action, headers);
+                if let (Ok(response), Some(admission)) = (&mut response, &admission) {
+                    admission.add_headers(response.headers_mut());
+                }
                 (outcome, response)
             }
         };
@@ -158,6 +165,19 @@ impl State {
         {
             self.tenant.expire_token(bearer, now);
         }
+        let admission = request.client_id.as_deref().and_then(|client_id| {
+            self.client_rate_limiters.acquire(client_id, route.operation, now)
+        });
+        if let Some(admission) = &admission
+            && !admission.is_admitted
+        {
+            let kind = match route.operation {
+                Operation::Token => AuditKind::FailedLogin,
+                _ => AuditKind::FailedRevocation,
+            };
+            let outcome = Outcome::oauth_error(&admission.error(), kind);
+            return Dispatched { outcome, headers: None, admission: Some(*admission) };
+        }
         let tenant = &mut self.tenant;
         let outcome = match route.operation {
             Operation::Token => oauth::token(tenant, http, request.oauth_parameters(), now),
@@ -169,7 +189,7 @@ impl State {
                 Outcome { kind: AuditKind::NotFound, ..Outcome::api_error(&ApiError::not_found()) }
             }
         };
-        Dispatched { outcome, headers: None }
+        Dispatched { outcome, headers: None, admission }
     }
 
     fn dispatch_management(
@@ -178,17 +198,26 @@ impl State {
         route: &Route,
         now: SystemTime,
     ) -> Dispatched {
-        let headers = match self.rate_limiter.acquire(now) {
-            Admission::Unlimited => None,
-            Admission::Admitted(headers) => Some(headers),
-            Admission::Rejected(headers) => {
-                let outcome = Outcome::api_error(&ApiError::too_many_requests());
-                return Dispatched { outcome, headers: Some(headers) };
-            }
+        let is_read = matches!(route.operation, Operation::ListClients | Operation::GetClient);
+        // Self-service plans don't report the limit of everything but reads.
+        let is_reported = is_read || self.read_rate_limiter.is_none();
+        let limiter = match &mut self.read_rate_limiter {
+            Some(limiter) if is_read => limiter,
+            _ => &mut self.rate_limiter,
         };
+        let (headers, is_admitted) = match limiter.acquire(now) {
+            Admission::Unlimited => (None, true),
+            Admission::Admitted(headers) => (Some(headers), true),
+            Admission::Rejected(headers) => (Some(headers), false),
+        };
+        let headers = if is_reported { headers } else { None };
+        if !is_admitted {
+            let outcome = Outcome::api_error(&ApiError::too_many_requests());
+            return Dispatched { outcome, headers, admission: None };
+        }
         let client_id = route.client_id.as_ref();
         let outcome = clients::call(&mut self.tenant, route.operation, client_id, request, now);
-        Dispatched { outcome, headers }
+        Dispatched { outcome, headers, admission: None }
     }
 
     fn record(&mut self, entry: AuditEntry, facts: RequestFacts, now: SystemTime) {

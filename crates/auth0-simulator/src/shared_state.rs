@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use crate::{
     audit::{AuditEntry, AuditKind, AuditLog},
+    client_rate_limit::ClientRateLimiters,
     clock::Clock,
     counters::{Counters, RequestFacts},
     error::SeedError,
@@ -21,6 +22,9 @@ use crate::{
 pub(crate) struct State {
     pub(crate) tenant: Tenant,
     pub(crate) rate_limiter: RateLimiter,
+    /// Limit of the reads of clients. Without it they count against the other one.
+    pub(crate) read_rate_limiter: Option<RateLimiter>,
+    pub(crate) client_rate_limiters: ClientRateLimiters,
     pub(crate) faults: FaultQueue,
     pub(crate) audit: AuditLog,
     pub(crate) counters: Counters,

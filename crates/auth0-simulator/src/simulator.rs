@@ -8,6 +8,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     audit::AuditEntry,
     builder::SimulatorBuilder,
+    client_rate_limit::ClientRateLimit,
     counters::Counters,
     error::SeedError,
     faults::{Fault, InjectedFault},
@@ -168,6 +169,26 @@ impl Simulator {
     /// Replaces the rate limit of the Management API. The new bucket starts full.
     pub fn set_rate_limit(&self, limit: impl Into<Option<RateLimit>>) {
         self.shared.lock().rate_limiter = RateLimiter::new(limit.into());
+    }
+
+    /// Replaces the rate limit of the reads of clients, see [`SimulatorBuilder::read_rate_limit`].
+    pub fn set_read_rate_limit(&self, limit: impl Into<Option<RateLimit>>) {
+        self.shared.lock().read_rate_limiter =
+            limit.into().map(|limit| RateLimiter::new(Some(limit)));
+    }
+
+    /// Sets or removes the limit of one client's requests to the Authentication API. A new limit
+    /// starts a new window.
+    ///
+    /// # Errors
+    ///
+    /// A message that says which value of the limit is invalid.
+    pub fn set_client_rate_limit(
+        &self,
+        client_id: &str,
+        limit: impl Into<Option<ClientRateLimit>>,
+    ) -> Result<(), String> {
+        self.shared.lock().client_rate_limiters.set(client_id, limit.into())
     }
 
     /// Returns whether authentication accepts the value now. The check is neither counted nor

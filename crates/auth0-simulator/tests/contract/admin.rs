@@ -105,6 +105,19 @@ async fn replaces_scopes() {
 }
 
 #[tokio::test]
+async fn limits_one_client() {
+    let tenant = Tenant::start(immediate()).await;
+    let path = format!("/clients/{APP}/rate-limit");
+    let blocked = json!({"requests": 0, "window_s": 5, "retry_after": "http_date"});
+    assert_eq!(tenant.admin(Method::PUT, &path, Some(blocked)).await.status, 204);
+    assert_eq!(tenant.revoke(APP, APP_SECRET).await.status, 429);
+    assert_eq!(tenant.admin(Method::DELETE, &path, None).await.status, 204);
+    assert_eq!(tenant.revoke(APP, APP_SECRET).await.status, 200);
+    let invalid = json!({"requests": 1, "window_s": 0});
+    assert_eq!(tenant.admin(Method::PUT, &path, Some(invalid)).await.status, 400);
+}
+
+#[tokio::test]
 async fn injects_lists_and_removes_faults() {
     let tenant = Tenant::start(immediate()).await;
     let token = tenant.token().await;

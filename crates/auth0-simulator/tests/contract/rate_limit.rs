@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use auth0_simulator::{ManualClock, Operation};
+use auth0_simulator::{ClientRateLimit, ManualClock, Operation, RateLimit, RetryAfterFormat};
 
-use crate::support::{API, APP, APP_SECRET, Tenant, immediate};
+use crate::support::{API, APP, APP_SECRET, MANAGER, Tenant, immediate};
 
 const START: u64 = 1_700_000_000;
 
@@ -78,4 +78,64 @@ async fn rate_limit_can_be_changed_at_runtime() {
     }
     tenant.simulator.set_rate_limit(None);
     assert_eq!(tenant.get(&token, &path).await.status, 200);
+}
+
+#[tokio::test]
+async fn reads_of_clients_can_have_a_limit_of_their_own() {
+    let builder = immediate()
+        .clock(ManualClock::default())
+        .rate_limit(RateLimit::per_minute(150, 1).ok())
+        .read_rate_limit(RateLimit::per_minute(100, 2).ok());
+    let tenant = Tenant::start(builder).await;
+    let token = tenant.token().await;
+    let path = format!("/clients/{APP}");
+    for (status, remaining) in [(200, "1"), (200, "0"), (429, "0")] {
+        let response = tenant.get(&token, &path).await;
+        assert_eq!(response.status, status);
+        assert_eq!(response.header("x-ratelimit-remaining"), Some(remaining));
+    }
+    for status in [200, 429] {
+        let response = tenant.rotate(&token, APP).await;
+        assert_eq!(
+            (response.status.as_u16(), response.header("x-ratelimit-limit")),
+            (status, None)
+        );
+    }
+}
+
+#[tokio::test]
+async fn limit_of_one_client_concerns_no_other() {
+    let clock = ManualClock::default();
+    let tenant = Tenant::start(immediate().clock(clock.clone())).await;
+    let limit = ClientRateLimit::per_minute(1).retry_after(RetryAfterFormat::HttpDate);
+    tenant.simulator.set_client_rate_limit(APP, limit).unwrap();
+    let admitted = tenant.revoke(APP, APP_SECRET).await;
+    assert_eq!(
+        (admitted.status.as_u16(), admitted.header("x-ratelimit-remaining")),
+        (200, Some("0"))
+    );
+    for rejected in [tenant.revoke(APP, APP_SECRET).await, tenant.login(APP, APP_SECRET, API).await]
+    {
+        assert_eq!(rejected.error(), (429, "too_many_requests"));
+        assert!(rejected.header("retry-after").unwrap().ends_with(" GMT"));
+    }
+    assert_eq!(tenant.revoke(MANAGER, crate::support::MANAGER_SECRET).await.status, 200);
+    let token = tenant.token().await;
+    assert_eq!(tenant.rotate(&token, APP).await.status, 200, "the Management API");
+    clock.advance(Duration::from_secs(60));
+    let secret = tenant.current(APP);
+    assert_eq!(tenant.revoke(APP, &secret).await.status, 200);
+}
+
+#[tokio::test]
+async fn exceeded_token_quota_names_its_end() {
+    let builder = immediate().client_rate_limit(MANAGER, ClientRateLimit::token_quota(0));
+    let tenant = Tenant::start(builder).await;
+    let audience = tenant.simulator.audience();
+    let rejected = tenant.login(MANAGER, crate::support::MANAGER_SECRET, &audience).await;
+    assert_eq!(rejected.error(), (429, "too_many_requests"));
+    assert_eq!(rejected.body["error_description"], "Client quota exceeded");
+    assert_eq!(rejected.header("retry-after"), Some("86400"));
+    tenant.simulator.set_client_rate_limit(MANAGER, None).unwrap();
+    tenant.token().await;
 }
