@@ -7,6 +7,7 @@
 
 pub mod fixture;
 
+pub mod api_proxy;
 pub mod auth0;
 pub mod cluster;
 pub mod manifests;
