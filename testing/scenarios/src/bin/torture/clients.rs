@@ -14,6 +14,8 @@ pub(crate) const PROPAGATION_WINDOW: Duration = Duration::from_secs(3);
 /// The staging period, and therefore how late a consumer may read its Secret.
 pub(crate) const STAGING: Duration = Duration::from_secs(3);
 pub(crate) const GRACE: Duration = Duration::from_secs(4);
+/// Number of API servers that the operator seems to have, with clocks of their own.
+pub(crate) const API_SERVERS: usize = 3;
 const DRIFT_CHECK: &str = "2s";
 
 /// Treatment of a client besides rotations, kills and faults.

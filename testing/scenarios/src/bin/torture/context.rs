@@ -7,7 +7,7 @@ use auth0_simulator::Simulator;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use local_cluster::ControlPlane;
-use testkit::login_tally::LoginTallies;
+use testkit::{api_proxy::ApiProxy, login_tally::LoginTallies};
 
 use crate::{
     checker::Checker,
@@ -20,6 +20,8 @@ use crate::{
 /// control plane.
 pub(crate) struct Context {
     pub(crate) operators: Operators,
+    /// The operators reach the API server through it.
+    pub(crate) api_proxy: ApiProxy,
     pub(crate) simulator: Simulator,
     pub(crate) client: Client,
     pub(crate) history: History,
@@ -56,6 +58,10 @@ pub(crate) struct Counts {
     pub(crate) deletions: Counter,
     pub(crate) edits: Counter,
     pub(crate) wipes: Counter,
+    pub(crate) fights: Counter,
+    pub(crate) clock_jumps: Counter,
+    /// Lost responses that were followed by a rejected retry, if it came to that.
+    pub(crate) lost_then_rejected: Counter,
     /// Changes at Auth0 by a process that was paused just before it sent the request.
     pub(crate) stale_changes: Counter,
     /// Changes at Auth0 whose record may be lost, because the API server was killed before it wrote

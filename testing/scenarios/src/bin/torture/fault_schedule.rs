@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use auth0_simulator::{Action, Fault, Operation, When};
+use chrono::TimeDelta;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use testkit::auth0::MANAGER;
 
 use crate::{
-    clients::{Group, TestClient},
+    clients::{API_SERVERS, Group, TestClient},
     consumers::Lags,
 };
 
@@ -72,6 +73,38 @@ pub(crate) struct Tampering {
     pub(crate) action: TamperAction,
 }
 
+/// Fault of Auth0.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Auth0Fault {
+    Injected(Fault),
+    /// Auth0 sets the next value of a client, its response is lost, and a retry gets a 400.
+    LostThenRejected,
+}
+
+/// What another controller rewrites in a target Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rewrite {
+    Labels,
+    Values,
+}
+
+/// Controller that rewrites a target Secret again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fight {
+    pub(crate) client: usize,
+    pub(crate) rewrite: Rewrite,
+    pub(crate) interval: Duration,
+    pub(crate) duration: Duration,
+}
+
+/// Wrong clock of one of several API servers, for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClockJump {
+    pub(crate) server: usize,
+    pub(crate) ahead: TimeDelta,
+    pub(crate) duration: Duration,
+}
+
 /// All faults of a seed.
 pub(crate) struct FaultSchedule {
     seed: u64,
@@ -99,8 +132,10 @@ impl FaultSchedule {
         })
     }
 
-    pub(crate) fn auth0(&self) -> Track<Fault> {
-        self.track(3, |random, clients| (interval(random, 25_000, clients), auth0_fault(random)))
+    pub(crate) fn auth0(&self) -> Track<Auth0Fault> {
+        self.track(3, |random, clients| {
+            (interval(random, 25_000, clients), auth0_fault(random, clients))
+        })
     }
 
     pub(crate) fn requests(&self) -> Track<Request> {
@@ -127,6 +162,17 @@ impl FaultSchedule {
     pub(crate) fn lags(&self) -> Vec<Lags> {
         let mut random = self.random(7);
         self.clients.iter().map(|_| [1.0, random.random()]).collect()
+    }
+
+    /// Values are rewritten only for clients whose Secret may be tampered with.
+    pub(crate) fn fights(&self) -> Track<Fight> {
+        self.track(8, |random, clients| {
+            (interval(random, 240_000, clients), fight(random, clients))
+        })
+    }
+
+    pub(crate) fn clock_jumps(&self) -> Track<ClockJump> {
+        self.track(9, |random, _| (duration(random, 5_000, 40_000), clock_jump(random)))
     }
 
     fn track<T>(
@@ -165,7 +211,25 @@ fn operator_fault(random: &mut StdRng) -> OperatorFault {
     }
 }
 
-fn auth0_fault(random: &mut StdRng) -> Fault {
+fn auth0_fault(random: &mut StdRng, clients: &[TestClient]) -> Auth0Fault {
+    match random.random_range(0..20) {
+        0 => Auth0Fault::LostThenRejected,
+        1 => Auth0Fault::Injected(application_limit(random, clients)),
+        _ => Auth0Fault::Injected(any_client_fault(random)),
+    }
+}
+
+/// Returns a 429 that belongs to one application, not to the tenant.
+fn application_limit(random: &mut StdRng, clients: &[TestClient]) -> Fault {
+    let reset_in_s = random.random_range(5..=20);
+    let client = pick(random, clients);
+    Fault::new(Action::RateLimited { reset_in_s, retry_after: true })
+        .on(Operation::Revoke)
+        .client(&client.name)
+        .times(random.random_range(1..=3))
+}
+
+fn any_client_fault(random: &mut StdRng) -> Fault {
     let when = if random.random() { When::Before } else { When::After };
     let action = match random.random_range(0..17) {
         0 => Action::Delay { ms: random.random_range(100..=MAX_EFFECT_DELAY_MS), when },
@@ -269,12 +333,37 @@ fn tampering(random: &mut StdRng, clients: &[TestClient]) -> Option<Tampering> {
     Some(Tampering { client, action })
 }
 
+fn fight(random: &mut StdRng, clients: &[TestClient]) -> Fight {
+    let client = random.random_range(0..clients.len());
+    let rewrite = match clients[client].group {
+        Group::Tampered => Rewrite::Values,
+        _ => Rewrite::Labels,
+    };
+    Fight {
+        client,
+        rewrite,
+        interval: duration(random, 20, 500),
+        duration: duration(random, 1_000, 8_000),
+    }
+}
+
+fn clock_jump(random: &mut StdRng) -> ClockJump {
+    const SECONDS_AHEAD: [i64; 6] = [40 * 86_400, 3_600, 120, 10, -120, -86_400];
+    ClockJump {
+        server: random.random_range(0..API_SERVERS),
+        ahead: TimeDelta::seconds(*pick(random, &SECONDS_AHEAD)),
+        duration: duration(random, 500, 20_000),
+    }
+}
+
 fn pick<'a, T>(random: &mut StdRng, from: &'a [T]) -> &'a T {
     &from[random.random_range(0..from.len())]
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::clients::create_clients;
 
@@ -291,6 +380,8 @@ mod tests {
         assert_eq!(first(schedule.auth0()), first(again.auth0()));
         assert_eq!(first(schedule.requests()), first(again.requests()));
         assert_eq!(first(schedule.tampering()), first(again.tampering()));
+        assert_eq!(first(schedule.fights()), first(again.fights()));
+        assert_eq!(first(schedule.clock_jumps()), first(again.clock_jumps()));
         assert_eq!(schedule.rotation_intervals(), again.rotation_intervals());
         assert_eq!(schedule.lags(), again.lags());
         assert_ne!(first(schedule.operator()), first(FaultSchedule::new(8, &clients).operator()));
@@ -332,8 +423,24 @@ mod tests {
     #[test]
     fn every_kind_of_fault_occurs() {
         let faults = FaultSchedule::new(5, &create_clients(2)).auth0().take(2_000);
-        let kinds: std::collections::BTreeSet<_> =
-            faults.map(|(_, fault)| fault.action.name()).collect();
-        assert_eq!(kinds.len(), 16, "{kinds:?}");
+        let kinds: BTreeSet<_> = faults
+            .map(|(_, fault)| match fault {
+                Auth0Fault::Injected(fault) => fault.action.name(),
+                Auth0Fault::LostThenRejected => "lost_then_rejected",
+            })
+            .collect();
+        assert_eq!(kinds.len(), 17, "{kinds:?}");
+    }
+
+    #[test]
+    fn only_tampered_clients_have_values_rewritten() {
+        let clients = create_clients(20);
+        let fights: Vec<_> = FaultSchedule::new(4, &clients).fights().take(500).collect();
+        for (_, fight) in &fights {
+            let is_tampered = clients[fight.client].group == Group::Tampered;
+            assert_eq!(fight.rewrite == Rewrite::Values, is_tampered);
+        }
+        assert!(fights.iter().any(|(_, fight)| fight.rewrite == Rewrite::Values));
+        assert!(fights.iter().any(|(_, fight)| clients[fight.client].group == Group::Plain));
     }
 }

@@ -138,6 +138,9 @@ impl ClientHistory {
             }
             Stored::Secret(target) => {
                 self.secret_version = self.secret_version.max(write.version);
+                if !write.by_operator && is_same(&target.values, &self.list().unwrap_or_default()) {
+                    return;
+                }
                 let (numbers, values) = (&target.numbers, target.values.len());
                 let text = format!("{by}: Secret {numbers:?}, {values} values");
                 self.record_event(write.requested_at, &text);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use chrono::TimeDelta;
 use kube::api::{Patch, PatchParams};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -17,6 +18,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// client that isn't.
 pub(crate) async fn end_faults_and_wait(context: &Context) -> Result<Vec<Violation>> {
     context.simulator.faults().clear();
+    context.api_proxy.set_clock_offsets(TimeDelta::zero());
     context.control_plane.start_apiserver().await?;
     tokio::task::block_in_place(|| context.operators.restart())?;
     let rotations = context.rotations();

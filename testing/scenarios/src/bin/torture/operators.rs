@@ -1,12 +1,16 @@
 //! The operator's processes: one that normally runs, and sometimes a second one.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Result;
+use local_cluster::supervised::SupervisedDir;
 use parking_lot::{Mutex, MutexGuard};
 use testkit::{
     Signal,
-    operator::{self, Operator, OperatorCommand},
+    operator::{Operator, OperatorCommand},
 };
 
 use crate::clients::{PROPAGATION_WINDOW, seconds};
@@ -25,8 +29,11 @@ struct Running {
 
 impl Operators {
     /// Starts the first process.
-    pub(crate) fn start(executable: PathBuf, kubeconfig: PathBuf) -> Result<Self> {
-        let log_dir = operator::log_dir("auth0-rotator-torture-")?;
+    pub(crate) fn start(
+        executable: PathBuf,
+        kubeconfig: PathBuf,
+        log_dir: Arc<SupervisedDir>,
+    ) -> Result<Self> {
         let command = OperatorCommand::new(executable, kubeconfig, log_dir)
             .args(["--allow-http-endpoints", "--log-level", "trace"])
             .args(["--propagation-window", &seconds(PROPAGATION_WINDOW)]);

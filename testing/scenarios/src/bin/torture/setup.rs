@@ -9,6 +9,7 @@ use scenarios::environment::start_control_plane;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use testkit::{
+    api_proxy::ApiProxy,
     auth0::{self, MANAGER},
     cluster::{self, OPERATOR_USER, SERVICE_ACCOUNT_GROUPS},
     login_tally::LoginTallies,
@@ -20,7 +21,7 @@ use crate::{
     audit_log,
     checker::Checker,
     cli::Options,
-    clients::{NAMESPACE, PROPAGATION, TestClient},
+    clients::{API_SERVERS, NAMESPACE, PROPAGATION, TestClient},
     clock::MonotonicWallClock,
     context::{Context, Counts},
     fault_schedule::FaultSchedule,
@@ -68,9 +69,13 @@ pub(crate) async fn start(
     let resources: Vec<_> = resources.map(|(client, interval)| client.manifest(interval)).collect();
     cluster::apply(&client, &resources).await?;
 
-    let kubeconfig = control_plane.kubeconfig_for(OPERATOR_USER, &SERVICE_ACCOUNT_GROUPS)?;
+    let config = control_plane.client_config_for(OPERATOR_USER, &SERVICE_ACCOUNT_GROUPS)?;
+    let api_proxy = ApiProxy::start(config, API_SERVERS).await?;
+    let log_dir = operator::log_dir("auth0-rotator-torture-")?;
+    let kubeconfig = api_proxy.write_kubeconfig(log_dir.path())?;
     Ok(Context {
-        operators: Operators::start(executable, kubeconfig)?,
+        operators: Operators::start(executable, kubeconfig, log_dir)?,
+        api_proxy,
         simulator,
         client,
         history: History::new(clients),

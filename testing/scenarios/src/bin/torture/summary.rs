@@ -54,8 +54,9 @@ pub(crate) fn closing_line(context: &Context, run: &Run) -> String {
     };
     format!(
         "seed {}, {} s, {} clients; rotations: Staged {}, Rotate {}; {} kills, {} pauses, {} API \
-         server restarts; {faults} faults ({}); {} requests, {} of them revoke; {} dashboard \
-         rotations, {} Secrets deleted, {} edited, {} statuses removed; {} logins; failed: {}, {}; \
+         server restarts, {} jumps of its clock; {faults} faults ({}); {} requests, {} of them revoke; {} dashboard \
+         rotations, {} Secrets deleted, {} edited, {} statuses removed, {} fights with another \
+         controller, {} lost responses with a rejected retry; {} logins; failed: {}, {}; \
          by revoke {}; last failed login {} ms after Auth0's change (Rotate, plain); {} changes by \
          a paused process; {} changes without a record after a kill of the API server; {} writes \
          without an audit event; {} late logins not counted; leaks: {leaks}; violated invariants: {}",
@@ -67,6 +68,7 @@ pub(crate) fn closing_line(context: &Context, run: &Run) -> String {
         counts.kills.get(),
         counts.pauses.get(),
         counts.api_server_restarts.get(),
+        counts.clock_jumps.get(),
         by_kind.join(", "),
         counts.requests.get(),
         counts.revocations.get(),
@@ -74,6 +76,8 @@ pub(crate) fn closing_line(context: &Context, run: &Run) -> String {
         counts.deletions.get(),
         counts.edits.get(),
         counts.wipes.get(),
+        counts.fights.get(),
+        counts.lost_then_rejected.get(),
         logins.logins,
         failed_logins(context, Strategy::Staged),
         failed_logins(context, Strategy::Rotate),

@@ -216,6 +216,11 @@ impl ClientChecker {
             Stored::Secret(target) => values.numbers(&target.values),
             Stored::SecretDeleted => Vec::new(),
         };
+        let is_unchanged = self.lists.last().is_some_and(|last| last.values == list);
+        if is_unchanged && !by_operator {
+            // Another controller changed only metadata.
+            return Ok(());
+        }
         self.lists.push(DatedList { since: completed_at, values: list.clone() });
         if self.lists.len() > MAX_LISTS {
             self.lists.remove(0);

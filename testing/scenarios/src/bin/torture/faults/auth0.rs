@@ -7,14 +7,18 @@ use auth0_simulator::{Action, Fault, InjectedFault, Operation};
 use rotation::{Phase, Strategy};
 use testkit::status::phase;
 
-use crate::context::Context;
+use crate::{context::Context, fault_schedule::Auth0Fault};
 
 /// Number of faults that may wait for a matching request.
 const MAX_PENDING: usize = 24;
 
-pub(super) async fn inject(context: Arc<Context>, fault: Fault) -> Result<()> {
+pub(super) async fn inject(context: Arc<Context>, fault: Auth0Fault) -> Result<()> {
     let faults = context.simulator.faults();
     remove_old_rejections(&context);
+    let fault = match fault {
+        Auth0Fault::Injected(fault) => fault,
+        Auth0Fault::LostThenRejected => return lose_then_reject(&context),
+    };
     let fault = match fault.action {
         Action::InvalidBody => match rejection(&context, fault) {
             Some(rejection) => rejection,
@@ -54,8 +58,7 @@ fn is_rejection(ordered: &InjectedFault) -> bool {
 /// Therefore the rejection begins before the value is sent for the first time, and takes precedence
 /// over all other faults of the operation.
 fn rejection(context: &Context, fault: Fault) -> Option<Fault> {
-    let mut clients = 0..context.clients().len();
-    let client = clients.find(|client| has_unsent_value(context, *client))?;
+    let client = client_with_unsent_value(context)?;
     let faults = context.simulator.faults();
     for other in faults.list() {
         if !is_rejection(&other) && other.fault.on.operation == Some(Operation::UpdateClient) {
@@ -63,6 +66,24 @@ fn rejection(context: &Context, fault: Fault) -> Option<Fault> {
         }
     }
     Some(fault.client(&context.clients()[client].name).unlimited())
+}
+
+/// Loses the response to a client's next value, and rejects one retry, as a proxy in front of Auth0
+/// may do.
+fn lose_then_reject(context: &Context) -> Result<()> {
+    let Some(client) = client_with_unsent_value(context) else { return Ok(()) };
+    let name = &context.clients()[client].name;
+    for fault in [Fault::cut_after(), Fault::new(Action::InvalidBody)] {
+        let fault = fault.on(Operation::UpdateClient).client(name);
+        context.simulator.faults().inject(fault).map_err(anyhow::Error::msg)?;
+    }
+    context.counts.lost_then_rejected.increment();
+    Ok(())
+}
+
+fn client_with_unsent_value(context: &Context) -> Option<usize> {
+    let mut clients = 0..context.clients().len();
+    clients.find(|client| has_unsent_value(context, *client))
 }
 
 fn has_unsent_value(context: &Context, client: usize) -> bool {

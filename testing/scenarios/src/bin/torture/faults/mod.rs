@@ -2,6 +2,8 @@
 
 mod api_server;
 mod auth0;
+mod clock;
+mod controller;
 mod operator;
 mod requests;
 mod tamper;
@@ -28,6 +30,8 @@ pub(crate) fn start(context: &Arc<Context>, schedule: &FaultSchedule) -> JoinSet
     tracks.spawn(follow(context.clone(), schedule.requests(), requests::inject));
     tracks.spawn(follow(context.clone(), schedule.tampering(), tamper::inject));
     tracks.spawn(follow(context.clone(), schedule.auth0(), auth0::inject));
+    tracks.spawn(follow(context.clone(), schedule.fights(), controller::inject));
+    tracks.spawn(follow(context.clone(), schedule.clock_jumps(), clock::inject));
     tracks
 }
 
