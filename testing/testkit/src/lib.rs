@@ -14,6 +14,7 @@ pub mod manifests;
 pub mod operator;
 pub mod poll;
 
+pub mod kstatus;
 pub mod leak_scan;
 pub mod login_tally;
 pub mod measure;
