@@ -6,6 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rotation::{ErrorClass, Failure, Reason, Rejection, bounded};
 
+use super::denial::{self, Denial};
+
 /// Longest text of the API server that a message quotes, in characters.
 const QUOTE_LIMIT: usize = 300;
 
@@ -33,6 +35,9 @@ pub(crate) enum Error {
     /// A user has to change something.
     #[error("{}", .0.message)]
     Rejected(Rejection),
+    /// RBAC, a quota or admission control denies a write. Nothing shows when that ends.
+    #[error("{}", .0.message)]
+    Denied(Rejection),
     /// The installed CustomResourceDefinition drops fields that this version stores.
     #[error("the installed CustomResourceDefinition is older than this operator: apply crds/")]
     CrdOutdated,
@@ -79,14 +84,27 @@ pub(crate) enum KubeFailure {
     #[error("the object changed meanwhile")]
     Conflict,
     /// RBAC, a quota or admission control denies it.
-    #[error("the operator is not allowed to: {0}")]
-    Forbidden(String),
+    #[error("{} denies it: {message}", .denial.subject())]
+    Forbidden {
+        /// Who denies it.
+        denial: Denial,
+        /// The API server's message, shortened.
+        message: String,
+    },
     /// The API server failed or asks for fewer calls.
     #[error("the API server responded with status {0}")]
     Unavailable(u16),
+    /// The API server can't call an admission webhook.
+    #[error(
+        "the API server can't call the admission webhook{0}, which must admit the write; the operator \
+         retries. Restore the webhook's server, or remove its configuration"
+    )]
+    WebhookUnavailable(denial::Name),
     /// The API server rejects the object.
     #[error("{message}")]
     Rejected {
+        /// Who rejects it.
+        denial: Denial,
         /// The HTTP status.
         code: u16,
         /// The machine-readable reason, such as `Invalid`.
@@ -110,9 +128,16 @@ impl KubeFailure {
         match error {
             kube::Error::Api(status) => match status.code {
                 404 | 409 => Self::Conflict,
-                403 => Self::Forbidden(shorten(&status.message)),
-                code @ (429 | 500..) => Self::Unavailable(code),
+                403 => Self::Forbidden {
+                    denial: Denial::of(status),
+                    message: shorten(&status.message),
+                },
+                code @ (429 | 500..) => match denial::unavailable_webhook(status) {
+                    Some(name) => Self::WebhookUnavailable(name),
+                    None => Self::Unavailable(code),
+                },
                 code => Self::Rejected {
+                    denial: Denial::of(status),
                     code,
                     reason: bounded(&status.reason, REASON_LIMIT),
                     message: shorten(&status.message),
@@ -126,8 +151,12 @@ impl KubeFailure {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Conflict => ErrorClass::Conflict,
-            Self::Unavailable(_) | Self::Unreachable | Self::Timeout => ErrorClass::Retry,
-            Self::Forbidden(_) | Self::Rejected { .. } | Self::Malformed => ErrorClass::Invalid,
+            Self::Unavailable(_)
+            | Self::WebhookUnavailable(_)
+            | Self::Unreachable
+            | Self::Timeout => ErrorClass::Retry,
+            Self::Forbidden { .. } | Self::Rejected { .. } => ErrorClass::Denied,
+            Self::Malformed => ErrorClass::Invalid,
         }
     }
 }
@@ -144,6 +173,7 @@ impl Error {
             Self::Auth0(error) | Self::NotSent(error) => error.class(),
             Self::Kube { failure, .. } => failure.class(),
             Self::Rejected(_) => ErrorClass::Invalid,
+            Self::Denied(_) => ErrorClass::Denied,
             Self::CrdOutdated => ErrorClass::Fatal,
             Self::WriteLimited { until } => ErrorClass::Throttled { until: *until },
             Self::TenantMissing(_)
@@ -160,7 +190,7 @@ impl Error {
         match self {
             Self::Auth0(error) | Self::NotSent(error) => error.reason(),
             Self::Kube { .. } => Reason::KubernetesError,
-            Self::Rejected(rejection) => rejection.reason,
+            Self::Rejected(rejection) | Self::Denied(rejection) => rejection.reason,
             Self::CrdOutdated => Reason::CrdOutdated,
             Self::TenantMissing(_) => Reason::TenantMissing,
             Self::TargetContested(_) => Reason::TargetContested,
@@ -220,7 +250,8 @@ pub(crate) fn backoff(
     let random = random.clamp(0.0, 1.0);
     let (first, most) = match class {
         ErrorClass::Conflict => (0.05, 5.0),
-        ErrorClass::Retry => (0.5, 60.0),
+        ErrorClass::Retry => (0.5, 45.0),
+        ErrorClass::Denied => (5.0, 30.0),
         ErrorClass::Invalid | ErrorClass::Fatal => (5.0, 600.0),
         ErrorClass::Throttled { until } => {
             let named = (until - now).to_std().unwrap_or_default();
@@ -243,9 +274,12 @@ mod tests {
         #[test]
         fn backoff_grows_and_is_bounded(failures in 1u32..1000, random in 0f64..=1.0) {
             let now = DateTime::from_timestamp(0, 0).unwrap();
-            for (class, most) in
-                [(ErrorClass::Retry, 60), (ErrorClass::Invalid, 600), (ErrorClass::Conflict, 5)]
-            {
+            for (class, most) in [
+                (ErrorClass::Retry, 45),
+                (ErrorClass::Denied, 30),
+                (ErrorClass::Invalid, 600),
+                (ErrorClass::Conflict, 5),
+            ] {
                 let wait = backoff(class, failures, now, random);
                 prop_assert!(wait <= Duration::from_secs(most));
                 prop_assert!(wait <= backoff(class, failures + 1, now, random));

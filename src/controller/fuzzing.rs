@@ -50,6 +50,7 @@ fn rendering(spec: &TargetSpec) -> Rendering<'_> {
         origin: "https://acme.eu.auth0.com",
         owner: None,
         deleted_with_owner: false,
+        keeps_owner: false,
     }
 }
 

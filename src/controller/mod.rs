@@ -25,6 +25,7 @@ mod write_budget;
 mod server_time;
 mod kube_call;
 mod error;
+mod denial;
 mod object_key;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

@@ -16,13 +16,14 @@ pub(crate) enum ReconcileResult {
     Error(ErrorClass),
 }
 
-pub(super) const RECONCILE_RESULTS: [ReconcileResult; 8] = [
+pub(super) const RECONCILE_RESULTS: [ReconcileResult; 9] = [
     ReconcileResult::Ok,
     ReconcileResult::Unchanged,
     ReconcileResult::Gone,
     ReconcileResult::Error(ErrorClass::Retry),
     ReconcileResult::Error(ErrorClass::Throttled { until: DateTime::UNIX_EPOCH }),
     ReconcileResult::Error(ErrorClass::Invalid),
+    ReconcileResult::Error(ErrorClass::Denied),
     ReconcileResult::Error(ErrorClass::Conflict),
     ReconcileResult::Error(ErrorClass::Fatal),
 ];
@@ -79,6 +80,7 @@ pub(super) fn error_class(class: ErrorClass) -> &'static str {
         ErrorClass::Retry => "retry",
         ErrorClass::Throttled { .. } => "throttled",
         ErrorClass::Invalid => "invalid",
+        ErrorClass::Denied => "denied",
         ErrorClass::Conflict => "conflict",
         ErrorClass::Fatal => "fatal",
     }

@@ -86,6 +86,7 @@ async fn rejects_targets_that_are_not_opaque() {
 #[tokio::test]
 async fn created_secret_is_opaque_and_follows_the_deletion_policy() {
     let (fixture, user) = start().await;
+    fixture.allow_secret_deletion().await;
     let policy = async |policy: &str| {
         let target = json!({ "target": { "deletionPolicy": policy } });
         user.apply_rotation_of("shop", "shop", target).await;

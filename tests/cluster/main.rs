@@ -16,6 +16,8 @@ mod tampering;
 mod consumers;
 mod validation;
 mod rejected;
+mod denied_writes;
+mod owner_references;
 
 // Auth0 and its tenants.
 mod tenants;

@@ -20,6 +20,9 @@ pub mod condition_types {
     /// The client signs ID tokens with its secret, so applications that validate them need the new
     /// secret at once. A warning.
     pub const SIGNS_WITH_SECRET: &str = "SignsWithSecret";
+    /// The target Secret has the owner reference that `spec.target.deletionPolicy` asks for. Present
+    /// only if the cluster ever denied it.
+    pub const OWNER_REFERENCE_SET: &str = "OwnerReferenceSet";
     /// The operator can use the tenant.
     pub const TENANT_READY: &str = "TenantReady";
 }

@@ -17,6 +17,9 @@ pub enum ErrorClass {
     },
     /// Invalid input: a user must change the resource, an object that it refers to, or Auth0.
     Invalid,
+    /// Denied by the cluster, such as by RBAC, a quota or admission control: a user must act, and
+    /// nothing shows the operator when that happened, so it retries within a minute.
+    Denied,
     /// An object changed since it was read: it is read again at once.
     Conflict,
     /// Permanent: the installation itself requires user action.

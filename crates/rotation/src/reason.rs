@@ -167,6 +167,8 @@ reasons! {
     SecretForbidden,
     /// The API server rejected the target Secret.
     SecretRejected,
+    /// The cluster does not let the operator change the owner reference of the target Secret.
+    OwnerReferenceForbidden,
     /// No secret can be published: Auth0 does not return it, or the target Secret cannot be parsed.
     SecretUnreadable,
 

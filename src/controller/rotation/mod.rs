@@ -18,6 +18,7 @@ mod adoption;
 mod credentials_guard;
 mod ownership;
 mod last_owners;
+mod owner_reference;
 mod policy;
 mod drift;
 mod workloads;

@@ -15,7 +15,7 @@ use rotation::{
 };
 
 use super::{
-    adoption, authorize,
+    adoption, authorize, owner_reference,
     reconcile::Reconciliation,
     resource,
     state::{ListedSecret, UnpublishedResponse},
@@ -387,6 +387,7 @@ pub(super) fn rendering<'r>(
         origin: &origin.origin,
         owner: kube::Resource::owner_ref(&reconciliation.resource, &()),
         deleted_with_owner: spec.target.deletion_policy == DeletionPolicy::Delete,
+        keeps_owner: owner_reference::is_denied(reconciliation),
     }
 }
 

@@ -7,6 +7,7 @@ use rotation::{NumberedValue, Publication, Purpose, Target, ValueSource};
 use super::{
     credentials_guard,
     observe::{ClientReading, TargetRead, observe_target, rendering, select_values},
+    owner_reference,
     reconcile::Reconciliation,
 };
 use crate::{
@@ -32,7 +33,14 @@ pub(super) async fn dry_run(reconciliation: &mut Reconciliation<'_>) -> Result<(
     let present = target.snapshot();
     let rendered = rendering(reconciliation, &tenant.value_origin).render(&contents, present);
     let secrets = &reconciliation.controller.context.secrets;
-    secrets.dry_run(&target_key(reconciliation), &rendered, present).await?;
+    let key = target_key(reconciliation);
+    match secrets.dry_run(&key, &rendered, present).await {
+        Err(error) if owner_reference::note_denial(reconciliation, &error) => {
+            let rendered = rendering(reconciliation, &tenant.value_origin).render(&contents, present);
+            secrets.dry_run(&key, &rendered, present).await?;
+        }
+        result => result?,
+    }
     reconciliation.readings.dry_run_passed = true;
     Ok(())
 }
@@ -66,8 +74,15 @@ pub(super) async fn publish(
     failpoint!("before-publish");
     let written = match present {
         None => secrets.create(&key, &rendered, fence).await?,
-        Some(over) => secrets.apply(&key, &rendered, over, fence).await?,
+        Some(over) => match secrets.apply(&key, &rendered, over, fence).await {
+            Err(error) if owner_reference::note_denial(reconciliation, &error) => {
+                let rendered = rendering(reconciliation, &origin).render(&contents, present);
+                secrets.apply(&key, &rendered, over, fence).await?
+            }
+            written => written?,
+        },
     };
+    owner_reference::note_written(reconciliation);
     failpoint!("after-publish");
     record_publication(reconciliation, publication);
     credentials_guard::note_published(reconciliation);

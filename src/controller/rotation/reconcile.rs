@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use rotation::{
     Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Purpose, Reason,
-    Rotation, Status, Step, condition_types, decide, event_records, record_failure, set_condition,
+    Rotation, Status, Step, Target, condition_types, decide, event_records, find_condition, record_failure, set_condition,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     credentials_guard,
     execute::{self, execute},
     observe::{self, Readings, TargetState, observe},
-    policy,
+    owner_reference, policy,
     resource::{self, ResourceApi},
     state::{FinishedClaim, LastObserved, RotationState},
 };
@@ -153,10 +153,10 @@ impl Reconciliation<'_> {
         self.note_resource_version();
         self.with_state(|state| state.is_triggered = false);
         if let Err(error) = observe::read_target(self).await {
-            return self.fail(None, error).await;
+            return self.fail_read(error).await;
         }
         if let Err(error) = authorize::authorize(self).await {
-            return self.fail(None, error).await;
+            return self.fail_read(error).await;
         }
         // The operator's own credentials are known only now.
         observe::select_values(self);
@@ -183,6 +183,28 @@ impl Reconciliation<'_> {
             }
         }
         Err(Error::Conflict("more steps are due than one reconcile takes"))
+    }
+
+    /// Records that the reads before a decision failed. What must happen regardless of them happens
+    /// first: a response is published, and a resource that is being deleted loses its finalizer once
+    /// the bound is over.
+    async fn fail_read(&mut self, error: Error) -> Result<Outcome, Error> {
+        let now = now();
+        let policy = self.policy(now);
+        let observation = observe(self);
+        let step = decide(&observation, now, &policy).step;
+        if step == Step::RemoveFinalizer && observation.is_deleting {
+            execute(self, step).await?;
+            return Ok(Outcome::Done(None));
+        }
+        let is_target_read = observation.target != Target::Unknown;
+        if is_response(&step) && is_target_read {
+            self.enter_urgent_if_unpublished();
+            if let Err(error) = execute(self, step.clone()).await {
+                return self.fail(Some(FailedStep { observation, step }), error).await;
+            }
+        }
+        self.fail(None, error).await
     }
 
     fn is_out_of_time(&self) -> bool {
@@ -215,10 +237,10 @@ impl Reconciliation<'_> {
             let number = status.rotation.as_ref().map(|rotation| rotation.number);
             self.with_state(|state| state.attempted_number = number);
         }
-        let status = self.with_origin(self.with_tenant_condition(status));
-        if !self.controller.context.fence().allows_write() && is_response(&step) {
-            // After the leadership was lost only the response is published; its intent was stored
-            // before the call.
+        let status = self.complete_status(status);
+        if is_response(&step) || step == Step::RemoveFinalizer && observation.is_deleting {
+            // Neither waits for a status that can't be stored. The intent of a response was stored
+            // before the call; after the leadership was lost, only the response is published.
             execute(self, step).await?;
             return Ok(None);
         }
@@ -279,7 +301,7 @@ impl Reconciliation<'_> {
         let observation = Observation { status: self.status(), ..observation };
         let failure = Failure::from(&for_users(&error, &self.resource.spec.tenant_ref));
         let status = record_failure(&observation, step.as_ref(), &failure, now, &policy);
-        let status = self.with_origin(self.with_tenant_condition(status));
+        let status = self.complete_status(status);
         let kind = match error {
             Error::WriteLimited { .. } => WriteKind::Notice,
             _ => kind_of_status(&observation.status, &status),
@@ -344,6 +366,28 @@ impl Reconciliation<'_> {
         self.resource.status.as_ref()?.rotation.as_ref()
     }
 
+    /// Adds what the state machine does not know.
+    fn complete_status(&self, status: Status) -> Status {
+        self.with_origin(self.with_owner_condition(self.with_tenant_condition(status)))
+    }
+
+    /// Reports that the cluster denies a change of the target Secret's owner, and when that ended.
+    fn with_owner_condition(&self, mut status: Status) -> Status {
+        let type_ = condition_types::OWNER_REFERENCE_SET;
+        let is_denied = owner_reference::is_denied(self);
+        if !is_denied && find_condition(&status.conditions, type_).is_none() {
+            return status;
+        }
+        let (reason, message) = match is_denied {
+            true => (Reason::OwnerReferenceForbidden, owner_reference::denial(&self.resource)),
+            false => (Reason::Progressing, String::new()),
+        };
+        let generation = status.observed_generation;
+        let condition = Condition::new(type_, !is_denied, reason, &message, generation, now());
+        set_condition(&mut status.conditions, condition);
+        status
+    }
+
     fn with_tenant_condition(&self, mut status: Status) -> Status {
         let (is_ready, reason, message) = match &self.tenant {
             Err(error) => {
@@ -403,7 +447,8 @@ impl Reconciliation<'_> {
         observed.credentials_version = credentials_guard::version(&self.resource, self.controller);
         let recheck =
             self.authorization.has_credentials_conflict.then(|| now() + CREDENTIALS_RECHECK);
-        let wake = [wake, recheck].into_iter().flatten().min();
+        let owner_recheck = owner_reference::recheck_at(self);
+        let wake = [wake, recheck, owner_recheck].into_iter().flatten().min();
         observed.wake = wake;
         self.trigger_claimants(&observed);
         let is_claimed = observed.is_claimed;

@@ -34,6 +34,17 @@ use crate::{
 /// follow when it is set or the machine sleeps. The check costs no call.
 const MAX_REQUEUE: Duration = Duration::from_secs(300);
 
+/// Longest time until a response of `rotate-secret` is published after a failure: no other process has
+/// it, so nothing that denies its publication, and no backoff, delays the retry.
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How much each unpublished response adds at least to the interval of all of them, so that an API
+/// server that rejects many of them gets a bounded number of retries per second.
+const PUBLISH_SPACING: Duration = Duration::from_millis(100);
+
+/// Longest backoff of a resource that is being deleted: its finalizer has a bound of its own.
+const DELETION_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Shortest time between two reconciles of a resource whose budget of writes is used up.
 const LIMITED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -95,7 +106,7 @@ fn try_admit(
     }
     let inputs = desired_inputs(resource, controller);
     let wait = backoff_left(&uid, &inputs, controller)
-        .or_else(|| throttled(&uid, resource, &inputs, controller))
+        .or_else(|| if inputs.is_deleting { None } else { throttled(&uid, resource, &inputs, controller) })
         .or_else(|| unchanged(resource, &inputs, controller));
     if let Some(action) = wait {
         controller.context.metrics.count_reconcile(ReconcileResult::Unchanged);
@@ -164,7 +175,10 @@ pub(super) async fn reconcile(
         }
         Ok(Outcome::Done(wake)) => {
             metrics.count_reconcile(ReconcileResult::Ok);
-            requeue_at(wake)
+            match publish_interval(&controller, &uid) {
+                Some(interval) => Action::requeue(interval),
+                None => requeue_at(wake),
+            }
         }
         Ok(Outcome::OutOfTime) => {
             metrics.count_reconcile(ReconcileResult::Ok);
@@ -284,6 +298,17 @@ fn requeue_at(wake: Option<DateTime<Utc>>) -> Action {
     Action::requeue((wait + Duration::from_millis(1)).min(MAX_REQUEUE))
 }
 
+/// Returns until when at the latest a resource with an unpublished response is reconciled again; `None`
+/// if it has none.
+fn publish_interval(controller: &RotationController, uid: &str) -> Option<Duration> {
+    if !controller.states.with(uid, |state| state.unpublished_response.is_some()) {
+        return None;
+    }
+    let unpublished = controller.states.uids_where(|state| state.unpublished_response.is_some());
+    let count = u32::try_from(unpublished.len()).unwrap_or(u32::MAX);
+    Some(PUBLISH_INTERVAL.max(PUBLISH_SPACING.saturating_mul(count)))
+}
+
 /// Returns when to retry after an error.
 fn error_policy(
     controller: &RotationController,
@@ -298,10 +323,13 @@ fn error_policy(
     // When a tenant's rate limit has room again, rotations in progress come back first.
     let spread = if is_throttled && priority == Priority::InProgress { 0.2 } else { 1.0 };
     let random = spread * rand::random::<f64>();
+    let deletion = inputs.is_deleting.then_some(DELETION_INTERVAL);
+    let longest = publish_interval(controller, uid).into_iter().chain(deletion).min();
     let (failures, wait) = controller.states.with(uid, |state| {
         state.last_observed = None;
         state.failures = state.failures.saturating_add(1);
         let wait = backoff(class, state.failures, Utc::now(), random);
+        let wait = longest.map_or(wait, |longest| wait.min(longest));
         let now = Instant::now();
         // A resource whose edits used up the budget of writes may continue.
         let is_limited = matches!(error, Error::WriteLimited { .. });

@@ -39,6 +39,8 @@ pub(super) struct RotationState {
     pub(super) last_observed: Option<LastObserved>,
     /// How many writes to the API server the resource may still cause.
     pub(super) writes: WriteBudget,
+    /// When the cluster last denied a change of the target Secret's owner reference.
+    pub(super) owner_denied_at: Option<Instant>,
     /// How the last reconcile failed.
     pub(super) last_failure: Option<LastFailure>,
 }

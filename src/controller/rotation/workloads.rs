@@ -113,7 +113,7 @@ impl<'a> Workloads<'a> {
                 Err(error) if is_forbidden(&error) => {
                     rejections.insert(describe(reference), "the operator may not patch it".into());
                 }
-                Err(error) if error.class() == ErrorClass::Invalid => {
+                Err(error) if matches!(error.class(), ErrorClass::Invalid | ErrorClass::Denied) => {
                     rejections.insert(describe(reference), error.to_string());
                 }
                 Err(error) => return Err(error),
@@ -211,7 +211,7 @@ fn describe(reference: &WorkloadRef) -> String {
 }
 
 pub(super) fn is_forbidden(error: &Error) -> bool {
-    matches!(error, Error::Kube { failure: KubeFailure::Forbidden(_), .. })
+    matches!(error, Error::Kube { failure: KubeFailure::Forbidden { .. }, .. })
 }
 
 fn restarted_at(template: &PodTemplateSpec) -> Option<DateTime<Utc>> {

@@ -50,6 +50,8 @@ pub(crate) struct Rendering<'a> {
     pub(crate) owner: Option<OwnerReference>,
     /// Whether the Secret is deleted with the resource, if the operator created it for the resource.
     pub(crate) deleted_with_owner: bool,
+    /// Whether an existing Secret keeps the owner that we gave it: the cluster denies the change.
+    pub(crate) keeps_owner: bool,
 }
 
 /// A rendered Secret.
@@ -118,10 +120,11 @@ impl Rendering<'_> {
             }
         }
         let is_created = present.is_none_or(|present| present.was_created_for(self.resource));
-        let (owner, rejected_owner_uid) = match &self.owner {
-            Some(owner) if self.deleted_with_owner && is_created => (Some(owner.clone()), None),
-            Some(owner) => (None, Some(owner.uid.clone())),
-            None => (None, None),
+        let (owner, rejected_owner_uid) = match (&self.owner, present) {
+            (_, Some(present)) if self.keeps_owner => (present.own_owner().cloned(), None),
+            (Some(owner), _) if self.deleted_with_owner && is_created => (Some(owner.clone()), None),
+            (Some(owner), _) => (None, Some(owner.uid.clone())),
+            (None, _) => (None, None),
         };
         let mut annotations = self.annotations(contents, &keys);
         annotations.insert(DATA_KEYS_ANNOTATION.into(), data_keys(&keys, data.keys()));

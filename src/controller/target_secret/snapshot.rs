@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use auth0_client::ClientSecret;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -115,6 +115,12 @@ impl Snapshot {
     /// Returns whether our field manager wrote a key, and no other one wrote the same.
     pub(crate) fn is_ours_alone(&self, key: &str) -> bool {
         self.owned.data.contains(key) && !self.foreign_keys.contains(key)
+    }
+
+    /// Returns the owner reference that our field manager wrote.
+    pub(super) fn own_owner(&self) -> Option<&OwnerReference> {
+        let owners = self.metadata.owner_references.as_deref().unwrap_or_default();
+        owners.iter().find(|owner| self.owned.owner_uids.contains(&owner.uid))
     }
 
     /// Returns the name of the ClientSecretRotation that this Secret says it belongs to.

@@ -4,7 +4,7 @@ use http::{Method, Request};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Client, Resource as _};
 use leader_election::WriteFence;
-use rotation::Reason;
+use rotation::{Reason, Rejection};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -12,6 +12,7 @@ use super::{render::Rendered, snapshot::Snapshot};
 use crate::{
     api::{FIELD_MANAGER, PREPARE_FIELD_MANAGER},
     controller::{
+        denial::Denial,
         error::{Error, KubeFailure},
         kube_call::{check_fence, kube_call},
         object_key::ObjectKey,
@@ -185,28 +186,61 @@ fn preparation(rendered: &Rendered, over: &Snapshot) -> Vec<Value> {
 /// Replaces the API server's own words: an admission webhook could quote the Secret in them.
 fn without_quotes(error: Error) -> Error {
     let Error::Kube { action, failure } = error else { return error };
-    match failure {
-        KubeFailure::Forbidden(_) => Error::rejected(
-            Reason::SecretForbidden,
-            format!(
-                "{action}: rejected with status 403. Grant the operator get, create and patch on \
-                 secrets in this namespace (with scope selected: bind the ClusterRole \
-                 auth0-rotator-namespace-access), and check that the namespace is not terminating"
-            ),
-        ),
-        KubeFailure::Rejected { code, reason, .. } => {
-            let reason: String =
-                reason.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
-            Error::rejected(
-                Reason::SecretRejected,
-                format!(
-                    "{action}: rejected with status {code} ({reason}). Check admission webhooks and \
-                     quotas, and the labels and annotations of spec.target"
-                ),
-            )
+    let (denial, code) = match failure {
+        KubeFailure::Forbidden { denial, .. } => (denial, 403),
+        KubeFailure::Rejected { denial, code, reason, .. } => {
+            if denial == Denial::Other {
+                return rejected_otherwise(&action, code, &reason);
+            }
+            (denial, code)
         }
-        other => Error::Kube { action, failure: other },
+        other => return Error::Kube { action, failure: other },
+    };
+    let reason = match denial {
+        Denial::Authorization | Denial::NamespaceTerminating => Reason::SecretForbidden,
+        Denial::Other if code == 403 => Reason::SecretForbidden,
+        Denial::OwnerReference => Reason::OwnerReferenceForbidden,
+        _ => Reason::SecretRejected,
+    };
+    let (subject, remedy) = (denial.subject(), remedy(&denial));
+    let message = format!("{action}: {subject} denies it (status {code}). {remedy}");
+    Error::Denied(Rejection::new(reason, message))
+}
+
+/// Returns what a user can do about a denied write of a Secret.
+fn remedy(denial: &Denial) -> &'static str {
+    match denial {
+        Denial::Authorization => {
+            "Grant the operator get, create and patch on secrets in this namespace (with scope \
+             selected: bind the ClusterRole auth0-rotator-namespace-access)"
+        }
+        Denial::OwnerReference => {
+            "Grant the operator delete on secrets in this namespace, or restore \
+             spec.target.deletionPolicy"
+        }
+        Denial::Quota => "Raise the quota, or delete other Secrets in this namespace",
+        Denial::Policy(_) | Denial::Webhook(_) => {
+            "Exempt the operator's service account or this Secret from it, or set the labels and \
+             annotations in spec.target that it requires"
+        }
+        Denial::NamespaceTerminating => "Nothing can be published in it anymore",
+        Denial::TooLarge => {
+            "Remove keys of others from the Secret, or shorten spec.target.template: a Secret has at \
+             most 1 MiB"
+        }
+        Denial::Other => "Check admission webhooks, quotas and the roles of the operator",
     }
+}
+
+fn rejected_otherwise(action: &str, code: u16, reason: &str) -> Error {
+    let reason: String = reason.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
+    Error::Denied(Rejection::new(
+        Reason::SecretRejected,
+        format!(
+            "{action}: rejected with status {code} ({reason}). Check admission webhooks and quotas, \
+             and the labels and annotations of spec.target"
+        ),
+    ))
 }
 
 fn parse(text: Zeroizing<String>, action: &str) -> Result<Snapshot, Error> {

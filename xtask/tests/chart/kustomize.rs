@@ -32,6 +32,11 @@ fn monitoring_overlay_matches_chart() {
 }
 
 #[test]
+fn openshift_overlay_pins_no_user() {
+    assert_overlay_matches_chart("openshift", "auth0-rotator", &["runAsUser=null"]);
+}
+
+#[test]
 fn custom_overlay_replaces_namespace_and_image() {
     let folder = TempDir::new().unwrap();
     let mut copy = Command::new("cp");

@@ -69,7 +69,7 @@ podAnnotations: {example.com/note: 'of all kinds: 7'}",
     ("CRDs not installed", "crds: {install: false}"),
     ("CRDs not kept", "crds: {keep: false}"),
     ("user chosen by the cluster", "runAsUser: null"),
-    ("IPv6, other ports", "listen: {address: '[::]', metricsPort: 9090, healthPort: 9091}"),
+    ("IPv4 only, other ports", "listen: {address: 0.0.0.0, metricsPort: 9090, healthPort: 9091}"),
     (
         "egress through a proxy",
         "extraEnv:

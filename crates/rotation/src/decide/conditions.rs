@@ -54,7 +54,7 @@ impl Evaluation<'_> {
                 self.set(condition_types::RECONCILING, true, reason, message);
                 self.set(condition_types::STALLED, false, Reason::Progressing, "");
             }
-            ErrorClass::Invalid | ErrorClass::Fatal => {
+            ErrorClass::Invalid | ErrorClass::Denied | ErrorClass::Fatal => {
                 self.set(condition_types::STALLED, true, reason, message);
                 self.set(condition_types::RECONCILING, false, reason, message);
             }
