@@ -95,7 +95,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "AUTH0_ROTATOR_METRICS_ADDR",
-        default_value = "0.0.0.0:8080",
+        default_value = "[::]:8080",
         value_name = "ADDR:PORT"
     )]
     pub metrics_addr: SocketAddr,
@@ -129,7 +129,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "AUTH0_ROTATOR_HEALTH_ADDR",
-        default_value = "0.0.0.0:8081",
+        default_value = "[::]:8081",
         value_name = "ADDR:PORT"
     )]
     pub health_addr: SocketAddr,

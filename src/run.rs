@@ -1,6 +1,11 @@
 //! `run`: starts the operator, takes part in leader election, and drains at the end.
 
-use std::{io, net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use kube::{Client, Config, client::ClientBuilder, config::InferConfigError};
 use leader_election::{LeaderElector, LeaderState, LeaseLock};
@@ -187,7 +192,12 @@ impl Listeners {
 }
 
 async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = TcpListener::bind(address).await;
+    let mut bound = TcpListener::bind(address).await;
+    if bound.is_err() && address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        // A machine without IPv6. If the address is in use, this fails as well.
+        let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+        bound = TcpListener::bind(all).await;
+    }
     bound.map_err(|source| StartError::Bind { flag, address, source })
 }
 

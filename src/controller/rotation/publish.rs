@@ -36,7 +36,8 @@ pub(super) async fn dry_run(reconciliation: &mut Reconciliation<'_>) -> Result<(
     let key = target_key(reconciliation);
     match secrets.dry_run(&key, &rendered, present).await {
         Err(error) if owner_reference::note_denial(reconciliation, &error) => {
-            let rendered = rendering(reconciliation, &tenant.value_origin).render(&contents, present);
+            let rendered =
+                rendering(reconciliation, &tenant.value_origin).render(&contents, present);
             secrets.dry_run(&key, &rendered, present).await?;
         }
         result => result?,

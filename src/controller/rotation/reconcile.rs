@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use rotation::{
     Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Purpose, Reason,
-    Rotation, Status, Step, Target, condition_types, decide, event_records, find_condition, record_failure, set_condition,
+    Rotation, Status, Step, Target, condition_types, decide, event_records, find_condition,
+    record_failure, set_condition,
 };
 
 use super::{

@@ -106,7 +106,9 @@ fn try_admit(
     }
     let inputs = desired_inputs(resource, controller);
     let wait = backoff_left(&uid, &inputs, controller)
-        .or_else(|| if inputs.is_deleting { None } else { throttled(&uid, resource, &inputs, controller) })
+        .or_else(|| {
+            if inputs.is_deleting { None } else { throttled(&uid, resource, &inputs, controller) }
+        })
         .or_else(|| unchanged(resource, &inputs, controller));
     if let Some(action) = wait {
         controller.context.metrics.count_reconcile(ReconcileResult::Unchanged);

@@ -122,7 +122,9 @@ impl Rendering<'_> {
         let is_created = present.is_none_or(|present| present.was_created_for(self.resource));
         let (owner, rejected_owner_uid) = match (&self.owner, present) {
             (_, Some(present)) if self.keeps_owner => (present.own_owner().cloned(), None),
-            (Some(owner), _) if self.deleted_with_owner && is_created => (Some(owner.clone()), None),
+            (Some(owner), _) if self.deleted_with_owner && is_created => {
+                (Some(owner.clone()), None)
+            }
             (Some(owner), _) => (None, Some(owner.uid.clone())),
             (None, _) => (None, None),
         };
