@@ -35,10 +35,6 @@ const MAX_LIFETIME: i64 = 30 * 86_400;
 /// Value of `client_assertion_type` (RFC 7523, section 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// How long the scopes of a token are considered current. After that, a caller that lacks a scope
-/// requests a new token, so that a grant made in the dashboard takes effect.
-const SCOPES_VALID_FOR: TimeDelta = TimeDelta::minutes(2);
-
 /// An access token for the Management API.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessToken {
@@ -48,6 +44,7 @@ pub(crate) struct AccessToken {
     fetched_at: DateTime<Utc>,
     /// When to fetch the next token. This is earlier than the expiry.
     renew_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +70,13 @@ impl AccessToken {
         }
         let lifetime = expires_in.unwrap_or(86_400).clamp(0, MAX_LIFETIME);
         let scopes = used_scopes(&scope.unwrap_or_default());
-        Ok(Self { value, scopes, fetched_at: now, renew_at: now + renewal_delay(lifetime) })
+        Ok(Self {
+            value,
+            scopes,
+            fetched_at: now,
+            renew_at: now + renewal_delay(lifetime),
+            expires_at: now + TimeDelta::seconds(lifetime),
+        })
     }
 
     pub(crate) fn expose(&self) -> &str {
@@ -103,13 +106,18 @@ impl AccessToken {
         self.fetched_at
     }
 
+    pub(crate) fn expires_at(&self) -> DateTime<Utc> {
+        self.expires_at
+    }
+
+    /// Returns true if it is too early to renew the token.
     pub(crate) fn is_fresh(&self, now: DateTime<Utc>) -> bool {
         now < self.renew_at
     }
 
-    /// Returns true if a new token may have scopes that this one lacks.
-    pub(crate) fn has_outdated_scopes(&self, now: DateTime<Utc>) -> bool {
-        now >= self.fetched_at + SCOPES_VALID_FOR
+    /// Returns true if Auth0 accepts the token, as far as can be known.
+    pub(crate) fn is_valid(&self, now: DateTime<Utc>) -> bool {
+        now < self.expires_at
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -189,7 +197,7 @@ impl TokenRequest<'_> {
             api: Api::Authentication,
             // Independent of the caller's priority, because a rotation may need the token next.
             priority: Priority::InProgress,
-            not_after: None,
+            client_id: Some(client_id),
             is_token_request: true,
         };
         let response = self.transport.send(request, call).await?;

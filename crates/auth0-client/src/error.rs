@@ -42,6 +42,26 @@ pub enum Error {
         /// When calls are allowed again.
         until: DateTime<Utc>,
     },
+    /// The Authentication API limits or blocks this client, and no other.
+    #[error(
+        "Auth0 limits this client's requests to the Authentication API (status 429: a custom rate limit \
+         policy, or a block); the operator retries automatically. If it lasts, raise the client's \
+         limit in the Auth0 dashboard"
+    )]
+    ClientThrottled {
+        /// When calls of the client are allowed again.
+        until: DateTime<Utc>,
+    },
+    /// The token endpoint limits the tenant's management client, and no token is left.
+    #[error(
+        "Auth0 issues no further token to the tenant's management client (status 429: its token quota, \
+         a custom rate limit policy, or a block); the operator retries automatically. Raise the \
+         client's quota or limit in the Auth0 dashboard"
+    )]
+    TokenThrottled {
+        /// When a token can be requested again.
+        until: DateTime<Utc>,
+    },
     /// The circuit breaker is open after consecutive failures, so nothing was sent.
     ///
     /// Message and reason are those of the outage, so that a status does not change with every
@@ -145,9 +165,10 @@ impl Error {
     /// Returns the class of the error, which decides what the caller does next.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Throttled { until } | Self::CircuitOpen { until, .. } => {
-                ErrorClass::Throttled { until: *until }
-            }
+            Self::Throttled { until }
+            | Self::ClientThrottled { until }
+            | Self::TokenThrottled { until }
+            | Self::CircuitOpen { until, .. } => ErrorClass::Throttled { until: *until },
             Self::Unreachable
             | Self::NoResponse
             | Self::Unavailable(_)
@@ -178,6 +199,8 @@ impl Error {
             Self::Unreachable => Reason::Unreachable,
             Self::NoResponse => Reason::NoResponse,
             Self::Throttled { .. } => Reason::Throttled,
+            Self::ClientThrottled { .. } => Reason::ClientThrottled,
+            Self::TokenThrottled { .. } => Reason::TokenThrottled,
             Self::CircuitOpen { outage, .. } => Self::from(*outage).reason(),
             Self::Unavailable(_) => Reason::Unavailable,
             Self::InvalidResponse(_) => Reason::InvalidResponse,
@@ -210,7 +233,11 @@ impl Error {
     pub fn concerns_tenant(&self) -> bool {
         !matches!(
             self,
-            Self::InvalidClientId | Self::ClientNotFound | Self::Rejected(_) | Self::ValueRejected
+            Self::InvalidClientId
+                | Self::ClientNotFound
+                | Self::ClientThrottled { .. }
+                | Self::Rejected(_)
+                | Self::ValueRejected
         )
     }
 }

@@ -1,6 +1,10 @@
 //! The operations of one tenant.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
@@ -11,7 +15,7 @@ use crate::{
     client_secret::ClientSecret,
     credentials::CredentialsSource,
     error::{Error, InvalidResponse},
-    rate_limiter::{Api, Priority, RateLimitStatus, RateLimiter},
+    rate_limiter::{Api, Permit, Priority, RateLimitStatus, RateLimiter},
     responses,
     token_cache::{Authentication, TokenCache},
     transport::{Call, Endpoint, HttpResponse, RequestObserver, Transport},
@@ -21,23 +25,22 @@ const FIELDS: &str = "client_id,token_endpoint_auth_method,jwt_configuration,cli
 const FIELDS_WITH_SECRET: &str = "client_id,token_endpoint_auth_method,jwt_configuration,\
                                   client_metadata,client_secret,client_authentication_methods";
 
+/// Longest wait for the permit of a change. Nothing was changed or recorded before, so the wait may be
+/// long; what was read before may have to be read again after it.
+const MAX_CHANGE_WAIT: Duration = Duration::from_secs(20);
+
+/// Everything that one change needs: a token and a permit of the rate limiter. The permit is available
+/// to others again if it is dropped unused.
+pub struct ChangePermit {
+    token: AccessToken,
+    permit: Permit,
+}
+
 /// Client for the Management API and the Authentication API of one tenant. Clones share the tokens.
 #[derive(Clone)]
 pub struct TenantClient {
     transport: Transport,
     tokens: Arc<TokenCache>,
-}
-
-/// Answer of the Authentication API to a client secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProbeAnswer {
-    /// The secret is accepted.
-    Accepted,
-    /// The secret is rejected (status 401).
-    Rejected,
-    /// The request is rejected whatever the secret is (status 403), for example by a tenant access
-    /// control list.
-    Forbidden,
 }
 
 /// A `GET` request to the Management API.
@@ -113,8 +116,8 @@ impl TenantClient {
     }
 
     /// Returns when the cached token was fetched, or `None` if there is none.
-    pub async fn token_fetched_at(&self) -> Option<DateTime<Utc>> {
-        self.tokens.fetched_at().await
+    pub fn token_fetched_at(&self) -> Option<DateTime<Utc>> {
+        self.tokens.fetched_at()
     }
 
     /// Returns true if the Management API includes secrets in its responses. Fetches a new token if
@@ -133,21 +136,24 @@ impl TenantClient {
         self.tokens.clear_failure();
     }
 
-    /// Checks all preconditions of a change and fetches the token for it, so that the change itself
-    /// is a single request.
+    /// Checks all preconditions of a change, fetches the token for it and waits for its turn, so that
+    /// the change itself is a single request that waits for nothing.
     ///
     /// # Errors
     /// Fails if calls are blocked or if no token allows changes. Nothing was changed.
-    pub async fn prepare_change(&self) -> Result<(), Error> {
+    pub async fn prepare_change(&self) -> Result<ChangePermit, Error> {
         if let Some(error) = self.blocked_by() {
             return Err(error);
         }
-        self.token_for_change().await?;
-        Ok(())
+        let token = self.token_for_change().await?;
+        let limiter = self.transport.rate_limiter();
+        let permit =
+            limiter.acquire(Api::Management, Priority::InProgress, MAX_CHANGE_WAIT).await?;
+        Ok(ChangePermit { token, permit: permit.reserve() })
     }
 
     /// Calls `POST /api/v2/clients/{id}/rotate-secret`. Sends one request and never retries it;
-    /// sends none if it cannot start before `not_after`.
+    /// sends none after `not_after`.
     ///
     /// Returns `None` if Auth0 rotated the secret but did not return the new one.
     ///
@@ -156,19 +162,20 @@ impl TenantClient {
     pub async fn rotate_secret(
         &self,
         client_id: &str,
+        permit: ChangePermit,
         not_after: Instant,
     ) -> Result<Option<ClientSecret>, Error> {
-        let token = self.token_for_change().await?;
+        let ChangePermit { token, permit } = permit;
         let url = self.transport.url(&["api", "v2", "clients", client_id, "rotate-secret"])?;
         let request = self.transport.client().post(url).bearer_auth(token.expose());
-        let response =
-            self.transport.send(request, change_call("rotate-secret", not_after)).await?;
-        self.check_status(&response, &token, UPDATE_CLIENT_KEYS).await?;
+        let call = change_call("rotate-secret");
+        let response = self.transport.send_with_permit(request, call, permit, not_after).await?;
+        self.check_status(&response, &token, UPDATE_CLIENT_KEYS)?;
         Ok(responses::parse_client(&response, client_id)?.secret)
     }
 
     /// Calls `PATCH /api/v2/clients/{id}` with a secret. It is safe to repeat the call. Sends no
-    /// request if it cannot start before `not_after`.
+    /// request after `not_after`.
     ///
     /// # Errors
     /// Fails with [`Error::ValueRejected`] if Auth0 itself rejects the value (400 `invalid_body`).
@@ -176,20 +183,22 @@ impl TenantClient {
         &self,
         client_id: &str,
         secret: &ClientSecret,
+        permit: ChangePermit,
         not_after: Instant,
     ) -> Result<(), Error> {
-        let token = self.token_for_change().await?;
+        let ChangePermit { token, permit } = permit;
         let url = self.transport.url(&["api", "v2", "clients", client_id])?;
         // Borrowed, because a copy would not be wiped.
         let body = BTreeMap::from([("client_secret", secret.expose())]);
         let request = self.transport.client().patch(url).bearer_auth(token.expose()).json(&body);
-        let response = self.transport.send(request, change_call("set-secret", not_after)).await?;
+        let call = change_call("set-secret");
+        let response = self.transport.send_with_permit(request, call, permit, not_after).await?;
         if response.status == StatusCode::BAD_REQUEST
             && response.management_error_code().as_deref() == Some("invalid_body")
         {
             return Err(Error::ValueRejected);
         }
-        self.check_status(&response, &token, UPDATE_CLIENT_KEYS).await
+        self.check_status(&response, &token, UPDATE_CLIENT_KEYS)
     }
 
     /// Calls `GET /api/v2/clients/{id}`. Includes the secret if `with_secret` is true and the
@@ -239,20 +248,18 @@ impl TenantClient {
         responses::parse_page(&self.read(request).await?)
     }
 
-    /// Asks Auth0 whether it accepts the secret at this moment.
+    /// Returns true if Auth0 accepts the secret at this moment.
     ///
     /// Calls `POST /oauth/revoke` with a random token, which authenticates the client and has no
-    /// other effect. Auth0 documents that it requires the secret only for Regular Web Applications,
-    /// so an accepted secret proves something only if a random one is rejected. A rejected secret
-    /// leaves an entry in the tenant's log.
+    /// other effect. A rejected secret leaves an entry in the tenant's log.
     ///
     /// # Errors
-    /// Fails if Auth0 gives no documented answer.
+    /// Fails if Auth0 neither accepts nor rejects the secret.
     pub async fn probe_secret(
         &self,
         client_id: &str,
         secret: &ClientSecret,
-    ) -> Result<ProbeAnswer, Error> {
+    ) -> Result<bool, Error> {
         let random_token = uuid::Uuid::new_v4().to_string();
         let form = [
             ("client_id", client_id),
@@ -265,14 +272,13 @@ impl TenantClient {
             operation: "revoke",
             api: Api::Authentication,
             priority: Priority::InProgress,
-            not_after: None,
+            client_id: Some(client_id),
             is_token_request: false,
         };
         let response = self.transport.send(request, call).await?;
         match response.status {
-            StatusCode::OK if response.is_success_from_auth0() => Ok(ProbeAnswer::Accepted),
-            StatusCode::UNAUTHORIZED => Ok(ProbeAnswer::Rejected),
-            StatusCode::FORBIDDEN => Ok(ProbeAnswer::Forbidden),
+            StatusCode::OK if response.is_success_from_auth0() => Ok(true),
+            StatusCode::UNAUTHORIZED => Ok(false),
             _ => Err(response.unexpected()),
         }
     }
@@ -318,19 +324,19 @@ impl TenantClient {
         let http_request = self.transport.client().get(url).bearer_auth(token.expose());
         let call = Call {
             operation: request.operation,
-            api: Api::Management,
+            api: Api::ClientReads,
             priority: request.priority,
-            not_after: None,
+            client_id: None,
             is_token_request: false,
         };
         let response = self.transport.send(http_request, call).await?;
-        self.check_status(&response, token, READ_CLIENTS).await?;
+        self.check_status(&response, token, READ_CLIENTS)?;
         Ok(response)
     }
 
     /// Maps the error statuses that every Management API call can return. Drops a rejected token
     /// from the cache.
-    async fn check_status(
+    fn check_status(
         &self,
         response: &HttpResponse,
         token: &AccessToken,
@@ -339,7 +345,7 @@ impl TenantClient {
         match response.status {
             StatusCode::OK => Ok(()),
             StatusCode::UNAUTHORIZED => {
-                self.tokens.invalidate(token).await;
+                self.tokens.invalidate(token);
                 Err(Error::TokenRejected)
             }
             // A 403 may also come from an access control list in front of the API.
@@ -360,12 +366,12 @@ impl TenantClient {
 }
 
 /// Describes a request that changes a client's secret.
-fn change_call(operation: &'static str, not_after: Instant) -> Call {
+fn change_call(operation: &'static str) -> Call<'static> {
     Call {
         operation,
         api: Api::Management,
         priority: Priority::InProgress,
-        not_after: Some(not_after),
+        client_id: None,
         is_token_request: false,
     }
 }

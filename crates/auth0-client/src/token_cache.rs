@@ -16,14 +16,78 @@ use crate::{
 /// fail one after another.
 const FAILURE_CACHED_FOR: TimeDelta = TimeDelta::seconds(2);
 
-/// Fetches access tokens on demand and caches the latest one until shortly before its expiry.
+/// First delay after a failed renewal of a token that is still valid.
+const FIRST_RENEWAL_DELAY: TimeDelta = TimeDelta::seconds(30);
+
+/// Longest delay after a failed renewal.
+const MAX_RENEWAL_DELAY: TimeDelta = TimeDelta::minutes(10);
+
+/// How long the scopes of a token are considered current. After that, a caller that lacks a scope
+/// requests a new token, so that a grant made in the dashboard takes effect.
+const FIRST_SCOPE_CHECK: TimeDelta = TimeDelta::minutes(2);
+
+/// Longest time until a new token is requested for a missing scope. The time doubles with every token
+/// that has the same scopes.
+const MAX_SCOPE_CHECK: TimeDelta = TimeDelta::hours(1);
+
+/// Fetches access tokens on demand and caches the latest one. A cached token is used until it expires,
+/// and replaced only by another one.
 pub(crate) struct TokenCache {
     audience: String,
     credentials: Box<dyn CredentialsSource>,
-    /// Locked during a token request, so that concurrent callers share its result.
-    token: AsyncMutex<Option<AccessToken>>,
+    token: Mutex<Option<AccessToken>>,
+    /// Locked during a token request, so that concurrent callers without a token share its result.
+    request: AsyncMutex<()>,
+    replacement: Mutex<Replacement>,
     last_failure: Mutex<Option<CachedFailure>>,
     authentication: Mutex<Authentication>,
+}
+
+/// When a valid token may be replaced.
+#[derive(Clone, Copy, Debug)]
+struct Replacement {
+    /// Failed requests in a row.
+    failures: u32,
+    /// No request is made before this time, after a failed one.
+    not_before: DateTime<Utc>,
+    /// How old a token is before another one is requested for a missing scope.
+    scope_check: TimeDelta,
+}
+
+impl Default for Replacement {
+    fn default() -> Self {
+        let not_before = DateTime::UNIX_EPOCH;
+        Self { failures: 0, not_before, scope_check: FIRST_SCOPE_CHECK }
+    }
+}
+
+impl Replacement {
+    /// Returns true if a token should be renewed.
+    fn is_renewal_due(&self, token: &AccessToken, now: DateTime<Utc>) -> bool {
+        !token.is_fresh(now) && now >= self.not_before
+    }
+
+    /// Returns true if another token should be requested for a scope that this one lacks.
+    fn is_scope_check_due(&self, token: &AccessToken, now: DateTime<Utc>) -> bool {
+        now >= token.fetched_at() + self.scope_check && now >= self.not_before
+    }
+
+    /// Records that another token arrived.
+    fn succeed(&mut self, old: Option<&AccessToken>, new: &AccessToken) {
+        let is_same = old.is_some_and(|old| old.scopes() == new.scopes());
+        let doubled = (self.scope_check * 2).min(MAX_SCOPE_CHECK);
+        let scope_check = if is_same { doubled } else { FIRST_SCOPE_CHECK };
+        *self = Self { scope_check, ..Self::default() };
+    }
+
+    /// Records that none arrived.
+    fn fail(&mut self, token: &AccessToken, now: DateTime<Utc>) {
+        let doubled = FIRST_RENEWAL_DELAY * 2i32.pow(self.failures.min(10));
+        // A token with a short lifetime leaves time for a few attempts.
+        let delay = doubled.min(MAX_RENEWAL_DELAY).min((token.expires_at() - now) / 3);
+        self.not_before = now + delay.max(TimeDelta::seconds(1));
+        self.failures = self.failures.saturating_add(1);
+    }
 }
 
 /// Whether the tenant's endpoint has issued a token to this client.
@@ -49,23 +113,27 @@ impl TokenCache {
         Self {
             audience,
             credentials,
-            token: AsyncMutex::new(None),
-            last_failure: Mutex::new(None),
+            token: Mutex::default(),
+            request: AsyncMutex::default(),
+            replacement: Mutex::default(),
+            last_failure: Mutex::default(),
             authentication: Mutex::default(),
         }
     }
 
-    /// Returns the cached token if it is fresh, or else a new one.
+    /// Returns the cached token if it is valid, or else a new one. Renews the token before it expires.
     pub(crate) async fn get(
         &self,
         transport: &Transport,
         now: DateTime<Utc>,
     ) -> Result<AccessToken, Error> {
-        let mut cached = self.token.lock().await;
-        if let Some(token) = cached.as_ref()
-            && token.is_fresh(now)
-        {
-            return Ok(token.clone());
+        if let Some(token) = self.valid_token(now) {
+            let is_due = self.replacement.lock().is_renewal_due(&token, now);
+            return Ok(if is_due { self.replace(transport, now, token).await } else { token });
+        }
+        let _request = self.request.lock().await;
+        if let Some(token) = self.valid_token(now) {
+            return Ok(token);
         }
         let last_failure = self.last_failure.lock().clone();
         if let Some(CachedFailure { error, expires_at }) = last_failure
@@ -74,23 +142,16 @@ impl TokenCache {
             tracing::trace!(%expires_at, "skipped token request after recent failure");
             return Err(error);
         }
-        match self.fetch(transport, now).await {
-            Ok(token) => {
-                *self.authentication.lock() = Authentication::Accepted;
-                *cached = Some(token.clone());
-                Ok(token)
-            }
-            Err(error) => {
-                self.note_rejection(&error);
-                // While calls are throttled, the rate limiter already fails them at once.
-                if !matches!(error.class(), ErrorClass::Throttled { .. }) {
-                    let expires_at = now + FAILURE_CACHED_FOR;
-                    *self.last_failure.lock() =
-                        Some(CachedFailure { error: error.clone(), expires_at });
-                }
-                Err(error)
+        let fetched = self.fetch_and_store(transport, now).await;
+        if let Err(error) = &fetched {
+            // While calls are throttled, the rate limiter already fails them at once.
+            if !matches!(error.class(), ErrorClass::Throttled { .. }) {
+                let expires_at = now + FAILURE_CACHED_FOR;
+                *self.last_failure.lock() =
+                    Some(CachedFailure { error: error.clone(), expires_at });
             }
         }
+        fetched
     }
 
     /// Returns a token, and fetches a new one if the cached one does not satisfy the condition but
@@ -102,11 +163,58 @@ impl TokenCache {
         condition: impl Fn(&AccessToken) -> bool,
     ) -> Result<AccessToken, Error> {
         let token = self.get(transport, now).await?;
-        if condition(&token) || !token.has_outdated_scopes(now) {
-            return Ok(token);
+        let is_due = !condition(&token) && self.replacement.lock().is_scope_check_due(&token, now);
+        Ok(if is_due { self.replace(transport, now, token).await } else { token })
+    }
+
+    /// Returns a new token, or the given one, which is valid, if none arrives or another caller is
+    /// waiting for one.
+    async fn replace(
+        &self,
+        transport: &Transport,
+        now: DateTime<Utc>,
+        token: AccessToken,
+    ) -> AccessToken {
+        let Ok(_request) = self.request.try_lock() else { return token };
+        if let Some(other) = self.valid_token(now)
+            && !other.is_same(&token)
+        {
+            return other;
         }
-        self.invalidate(&token).await;
-        self.get(transport, now).await
+        match self.fetch_and_store(transport, now).await {
+            Ok(token) => token,
+            Err(error) => {
+                let reason = error.reason();
+                let expires_at = token.expires_at();
+                tracing::warn!(%reason, %expires_at, "no new Management API token: using the cached one");
+                self.replacement.lock().fail(&token, now);
+                token
+            }
+        }
+    }
+
+    /// Fetches a token and caches it in place of the old one.
+    async fn fetch_and_store(
+        &self,
+        transport: &Transport,
+        now: DateTime<Utc>,
+    ) -> Result<AccessToken, Error> {
+        match self.fetch(transport, now).await {
+            Ok(token) => {
+                *self.authentication.lock() = Authentication::Accepted;
+                let old = self.token.lock().replace(token.clone());
+                self.replacement.lock().succeed(old.as_ref(), &token);
+                Ok(token)
+            }
+            Err(error) => {
+                self.note_rejection(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn valid_token(&self, now: DateTime<Utc>) -> Option<AccessToken> {
+        self.token.lock().clone().filter(|token| token.is_valid(now))
     }
 
     /// Returns a token that has the scope or one that includes it. Fails with
@@ -121,9 +229,9 @@ impl TokenCache {
         if token.allows(scope) { Ok(token) } else { Err(Error::MissingScope(scope)) }
     }
 
-    /// Removes the token from the cache, unless another one has replaced it.
-    pub(crate) async fn invalidate(&self, token: &AccessToken) {
-        let mut cached = self.token.lock().await;
+    /// Removes a token that Auth0 rejected from the cache, unless another one has replaced it.
+    pub(crate) fn invalidate(&self, token: &AccessToken) {
+        let mut cached = self.token.lock();
         if cached.as_ref().is_some_and(|cached| cached.is_same(token)) {
             *cached = None;
         }
@@ -135,8 +243,8 @@ impl TokenCache {
     }
 
     /// Returns when the cached token was fetched.
-    pub(crate) async fn fetched_at(&self) -> Option<DateTime<Utc>> {
-        self.token.lock().await.as_ref().map(AccessToken::fetched_at)
+    pub(crate) fn fetched_at(&self) -> Option<DateTime<Utc>> {
+        self.token.lock().as_ref().map(AccessToken::fetched_at)
     }
 
     /// Returns whether the endpoint has issued a token to this client.
@@ -166,7 +274,12 @@ impl TokenCache {
             Err(Error::NoResponse | Error::Unavailable(_) | Error::InvalidResponse(_)) => {
                 Err(Error::TokenUnavailable)
             }
+            Err(Error::ClientThrottled { until }) => Err(Error::TokenThrottled { until }),
             result => result,
         }
     }
 }
+
+#[cfg(test)]
+#[path = "token_cache_tests.rs"]
+mod tests;

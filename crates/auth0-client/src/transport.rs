@@ -61,13 +61,13 @@ pub(crate) struct Transport {
 
 /// How to send a request.
 #[derive(Clone, Copy)]
-pub(crate) struct Call {
+pub(crate) struct Call<'a> {
     /// Name of the operation in traces.
     pub(crate) operation: &'static str,
     pub(crate) api: Api,
     pub(crate) priority: Priority,
-    /// The request fails with [`Error::DeadlinePassed`] if it cannot start before this time.
-    pub(crate) not_after: Option<Instant>,
+    /// The client that a call to the Authentication API authenticates.
+    pub(crate) client_id: Option<&'a str>,
     /// Whether the status 401 says that the tenant's credentials are wrong.
     pub(crate) is_token_request: bool,
 }
@@ -155,22 +155,44 @@ impl Transport {
     pub(crate) async fn send(
         &self,
         request: RequestBuilder,
-        call: Call,
+        call: Call<'_>,
     ) -> Result<HttpResponse, Error> {
         let span = trace::span(call.operation, call.api.as_str());
-        trace::record(span, self.send_with_permit(request, call)).await
+        let Call { client_id, api, priority, .. } = call;
+        let max_wait = self.rate_limiter.max_wait(api, priority, self.timeout / 4);
+        let send = async {
+            let permit = self.rate_limiter.acquire_for(client_id, api, priority, max_wait).await?;
+            self.execute(request, call, permit).await
+        };
+        trace::record(span, send).await
     }
 
-    async fn send_with_permit(
+    /// Sends the request with a permit that was obtained before. Fails with [`Error::DeadlinePassed`]
+    /// instead if it is later than `not_after`.
+    pub(crate) async fn send_with_permit(
         &self,
         request: RequestBuilder,
-        call: Call,
+        call: Call<'_>,
+        permit: Permit,
+        not_after: Instant,
     ) -> Result<HttpResponse, Error> {
-        let not_after = call.not_after.unwrap_or_else(|| Instant::now() + self.timeout);
-        let permit = self.rate_limiter.acquire(call.api, call.priority, self.timeout / 4).await?;
-        if Instant::now() > not_after {
-            return Err(Error::DeadlinePassed);
-        }
+        let span = trace::span(call.operation, call.api.as_str());
+        let send = async {
+            if Instant::now() > not_after {
+                return Err(Error::DeadlinePassed);
+            }
+            self.execute(request, call, permit).await
+        };
+        trace::record(span, send).await
+    }
+
+    async fn execute(
+        &self,
+        request: RequestBuilder,
+        call: Call<'_>,
+        mut permit: Permit,
+    ) -> Result<HttpResponse, Error> {
+        permit.mark_used();
         let started_at = Instant::now();
         let result = execute(request, &permit).await;
         self.observer.request_finished(call.api.as_str(), started_at.elapsed());
@@ -222,15 +244,15 @@ fn send_error(error: &reqwest::Error) -> Error {
 
 /// Executes the request and reads the whole response. Returns the errors of the transport and the
 /// two that every call can meet: 429 and 5xx.
-async fn execute(request: RequestBuilder, permit: &Permit<'_>) -> Result<HttpResponse, Error> {
+async fn execute(request: RequestBuilder, permit: &Permit) -> Result<HttpResponse, Error> {
     let mut response = request.send().await.map_err(|error| send_error(&error))?;
     let status = response.status();
     Span::current().record("http.response.status_code", i64::from(status.as_u16()));
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_html = content_type.is_some_and(|value| value.to_ascii_lowercase().contains("html"));
     let (headers, now) = (response.headers(), Utc::now());
-    if let Some(until) = permit.record_headers(headers, status, is_html, now) {
-        return Err(Error::Throttled { until });
+    if let Some(error) = permit.record_headers(headers, status, is_html, now) {
+        return Err(error);
     }
     let mut body = Zeroizing::new(Vec::with_capacity(16 * 1024));
     loop {
@@ -425,7 +447,7 @@ mod tests {
             operation: "token",
             api: Api::Authentication,
             priority: Priority::InProgress,
-            not_after: None,
+            client_id: None,
             is_token_request: true,
         };
         let error = transport.send(request, call).await.err().unwrap();

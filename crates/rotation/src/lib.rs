@@ -55,8 +55,7 @@ pub use reason::Reason;
 pub use request::{Request, RequestError, TEXT_LIMIT, Verb};
 pub use schedule::{Schedule, ScheduleError};
 pub use status::{
-    Cause, ControlResult, DriftHoldOff, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, ProbeControl,
-    ProbeMethod, Rotation, Status, Strategy,
+    Cause, DriftHoldOff, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, Rotation, Status, Strategy,
 };
 pub use text::{bounded, bounded_bytes};
 pub use window::{Window, WindowError, first_open};

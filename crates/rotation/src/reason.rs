@@ -83,14 +83,6 @@ reasons! {
     /// The client signs ID tokens with its secret, so applications that validate them need the new
     /// secret at once.
     SignsWithSecret,
-    /// A probe does not show whether Auth0 accepts the client's secret.
-    ProbeInconclusive,
-    /// Auth0 accepts any value where the operator probes secrets, so a probe proves nothing.
-    AnySecretAccepted,
-    /// Auth0 answers probes with status 403, so only `revoke` and `rollback` change the secret.
-    ProbeBlocked,
-    /// Auth0 rejects a random value, so a probe is a proof.
-    ProbeConclusive,
 
     /// The client's existing secret was published without a rotation.
     Imported,
@@ -219,6 +211,10 @@ reasons! {
     InvalidResponse,
     /// A rate limit of Auth0 or of `spec.rateLimit` is used up.
     Throttled,
+    /// Auth0 limits or blocks the requests of this client to the Authentication API.
+    ClientThrottled,
+    /// The token quota or another limit of the tenant's management client is used up.
+    TokenThrottled,
     /// The deadline passed before the call to Auth0 could be sent.
     DeadlinePassed,
     /// Auth0 does not take the new value as a client secret.

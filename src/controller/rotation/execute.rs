@@ -5,11 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_client::{ClientInfo, ClientSecret, ProbeAnswer};
+use auth0_client::{ChangePermit, ClientInfo, ClientSecret};
 use chrono::{DateTime, Utc};
-use rotation::{
-    ControlResult, ProbeControl, ProbeMethod, Rejection, RolloutState, Step, UnreachedPods,
-};
+use kube::ResourceExt as _;
+use rotation::{Rejection, RolloutState, Step, UnreachedPods};
 use tracing::Instrument as _;
 
 use super::{
@@ -22,8 +21,8 @@ use super::{
 };
 use crate::{
     controller::{
-        error::Error, kube_call::check_fence, server_time::now, state::AbortOnDrop,
-        write_budget::kind_of_step,
+        error::Error, kube_call::check_fence, object_key::ObjectKey, server_time::now,
+        state::AbortOnDrop, target_secret::Snapshot, write_budget::kind_of_step,
     },
     failpoint::failpoint,
     metrics::ProbeResult,
@@ -32,6 +31,12 @@ use crate::{
 /// How long after its intent was stored a change may still be sent to Auth0. After a longer pause the
 /// process reads again, because another replica may have continued.
 const INTENT_TTL: Duration = Duration::from_secs(5);
+
+/// Lower bound of that time. The API server has to answer in it.
+const MIN_INTENT_TTL: Duration = Duration::from_millis(100);
+
+/// How long after a client was read it may be changed. The wait for the rate limiter lies in between.
+const READING_TTL: Duration = Duration::from_secs(10);
 
 /// How long workloads are watched at a time.
 const ROLLOUT_WATCH_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -47,7 +52,6 @@ pub(super) async fn execute(
     match step {
         Step::Wait | Step::StoreStatus => Ok(()),
         Step::ReadClient => read_client(reconciliation).await,
-        Step::ProbeRandomValue => probe_random_value(reconciliation).await,
         Step::ProbeSecret => probe_current(reconciliation).await,
         Step::ProbeFallback => probe_fallback(reconciliation).await,
         Step::DryRun => publish::dry_run(reconciliation).await,
@@ -97,6 +101,7 @@ async fn read_client(reconciliation: &mut Reconciliation<'_>) -> Result<(), Erro
     let read = reconciliation.run_permit.suspended(read).await;
     tenant.meter.count_operation("read-client", &read);
     reconciliation.readings.client_read_at = Some(asked_at);
+    reconciliation.readings.client_answered_at = Some(Instant::now());
     if let Ok(client) = &read {
         authorize::update_metadata(reconciliation, client);
     }
@@ -121,8 +126,8 @@ async fn probe_current(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
     reconciliation.urgent = None;
     let current = reconciliation.target.values.current.clone();
     let is_accepted = probe(reconciliation, current).await?;
-    reconciliation.readings.probe_accepted = is_accepted;
-    let rejected_at = (is_accepted == Some(false)).then(now);
+    reconciliation.readings.probe_accepted = Some(is_accepted);
+    let rejected_at = (!is_accepted).then(now);
     reconciliation.with_state(|state| state.rejected_at = rejected_at);
     Ok(())
 }
@@ -130,70 +135,38 @@ async fn probe_current(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
 async fn probe_fallback(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
     reconciliation.urgent = None;
     let fallback = reconciliation.target.values.fallback.clone();
-    reconciliation.readings.fallback_accepted = probe(reconciliation, fallback).await?;
+    let is_accepted = probe(reconciliation, fallback).await?;
+    reconciliation.readings.fallback_accepted = Some(is_accepted);
     Ok(())
 }
 
-/// Asks Auth0 whether it accepts a value of the target Secret. Returns `None` if Auth0 does not say.
+/// Asks Auth0 whether it accepts a value of the target Secret.
 async fn probe(
     reconciliation: &mut Reconciliation<'_>,
     value: Option<ClientSecret>,
-) -> Result<Option<bool>, Error> {
+) -> Result<bool, Error> {
+    let tenant = reconciliation.tenant.clone()?;
     let Some(value) = value else {
         return Err(Error::Conflict("the target Secret has no value to probe"));
     };
-    let probed = send_probe(reconciliation, &value).await;
-    reconciliation.controller.context.metrics.count_probe(match probed {
-        Ok(ProbeAnswer::Accepted) => ProbeResult::Accepted,
-        Ok(ProbeAnswer::Rejected) => ProbeResult::Rejected,
-        Ok(ProbeAnswer::Forbidden) | Err(_) => ProbeResult::Unknown,
-    });
-    match probed? {
-        ProbeAnswer::Accepted => Ok(Some(true)),
-        ProbeAnswer::Rejected => Ok(Some(false)),
-        ProbeAnswer::Forbidden => {
-            note_control(reconciliation, ControlResult::Forbidden);
-            Ok(None)
-        }
-    }
-}
-
-/// The negative control: asks Auth0 whether it accepts a value that no one has. The value looks like a
-/// secret, and is forgotten.
-async fn probe_random_value(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
-    reconciliation.urgent = None;
-    let value = publish::generate()?;
-    let result = match send_probe(reconciliation, &value).await? {
-        ProbeAnswer::Accepted => ControlResult::Accepted,
-        ProbeAnswer::Rejected => ControlResult::Rejected,
-        ProbeAnswer::Forbidden => ControlResult::Forbidden,
-    };
-    note_control(reconciliation, result);
-    Ok(())
-}
-
-async fn send_probe(
-    reconciliation: &mut Reconciliation<'_>,
-    value: &ClientSecret,
-) -> Result<ProbeAnswer, Error> {
-    let tenant = reconciliation.tenant.clone()?;
-    check_fence(reconciliation.controller.context.fence())?;
+    let context = &reconciliation.controller.context;
+    check_fence(context.fence())?;
     let client_id = &reconciliation.resource.spec.client_id;
-    let probed = tenant.client.probe_secret(client_id, value);
+    let probed = tenant.client.probe_secret(client_id, &value);
     let probed = reconciliation.run_permit.suspended(probed).await;
     tenant.meter.count_operation("revoke", &probed);
+    context.metrics.count_probe(match probed {
+        Ok(true) => ProbeResult::Accepted,
+        Ok(false) => ProbeResult::Rejected,
+        Err(_) => ProbeResult::Unknown,
+    });
     Ok(probed?)
-}
-
-fn note_control(reconciliation: &Reconciliation<'_>, result: ControlResult) {
-    let method = ProbeMethod::Revocation;
-    let control = ProbeControl { result, probed_at: now(), method };
-    reconciliation.with_state(|state| state.probe_control = Some(control));
 }
 
 /// Checks everything that can fail before a change at Auth0, before its intent is recorded: the
 /// tenant is as it was read, a token is available, its scopes allow the change, and the client is still
-/// this resource's.
+/// this resource's. Then it is the change's turn at the rate limit: the wait for it is over before the
+/// intent is recorded, so that it takes nothing of the time in which the change may be sent.
 pub(super) async fn prepare_change(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
     let context = &reconciliation.controller.context;
     if context.is_stopping() {
@@ -207,9 +180,57 @@ pub(super) async fn prepare_change(reconciliation: &mut Reconciliation<'_>) -> R
     let reference = &reconciliation.resource.spec.tenant_ref;
     let namespace = &reconciliation.key.namespace;
     reconciliation.controller.tenants.check_unchanged(namespace, reference, &tenant).await?;
-    let prepared = reconciliation.run_permit.suspended(tenant.client.prepare_change()).await;
-    prepared.map_err(Error::NotSent)?;
-    authorize::recheck(reconciliation).await
+    let is_prepared = match &reconciliation.change_permit {
+        Some(held) => held.tenant_version == tenant.version,
+        None => false,
+    };
+    if !is_prepared {
+        reconciliation.change_permit = None;
+        let prepared = reconciliation.run_permit.suspended(tenant.client.prepare_change()).await;
+        let permit = prepared.map_err(Error::NotSent)?;
+        let held = HeldPermit { permit, tenant_version: tenant.version.clone() };
+        reconciliation.change_permit = Some(held);
+    }
+    authorize::recheck(reconciliation).await?;
+    check_readings(reconciliation).await
+}
+
+/// A permit for the next change of this reconcile. It survives a conflict: what has to be read again is
+/// then read while the permit waits, and not the other way around.
+pub(super) struct HeldPermit {
+    permit: ChangePermit,
+    /// Version of the tenant whose permit it is.
+    tenant_version: Option<String>,
+}
+
+/// Checks that what was read before the wait for the permit is recent or has not changed.
+async fn check_readings(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    let is_old = |read_at: Instant| read_at.elapsed() > READING_TTL;
+    if reconciliation.readings.client_answered_at.is_some_and(is_old) {
+        return Err(Error::Conflict("the client was read too long ago to change it"));
+    }
+    if reconciliation.read_at.elapsed() <= intent_ttl(reconciliation) / 2 {
+        return Ok(());
+    }
+    let read_at = Instant::now();
+    let spec = &reconciliation.resource.spec.target;
+    let key = ObjectKey::new(&reconciliation.key.namespace, &spec.name);
+    let resource = reconciliation.api.get().await?;
+    let secret = reconciliation.controller.context.secrets.get(&key).await?;
+    let resource_version = resource.and_then(|resource| resource.resource_version());
+    let secret_version = secret.as_ref().map(Snapshot::resource_version);
+    if resource_version != reconciliation.resource.resource_version()
+        || secret_version != reconciliation.target.snapshot().map(Snapshot::resource_version)
+    {
+        return Err(Error::Conflict("the resource or its target Secret changed meanwhile"));
+    }
+    reconciliation.read_at = read_at;
+    Ok(())
+}
+
+fn take_permit(reconciliation: &mut Reconciliation<'_>) -> Result<ChangePermit, Error> {
+    let held = reconciliation.change_permit.take();
+    held.map(|held| held.permit).ok_or(Error::Conflict("the change was not prepared"))
 }
 
 /// Makes the one call that cannot be repeated. It continues in a task of its own if this reconcile is
@@ -217,6 +238,7 @@ pub(super) async fn prepare_change(reconciliation: &mut Reconciliation<'_>) -> R
 async fn rotate_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
     let tenant = reconciliation.tenant.clone()?;
     let not_after = send_deadline(reconciliation, reconciliation.readings.intent_stored_at)?;
+    let permit = take_permit(reconciliation)?;
     discard_client_readings(reconciliation);
     let client_id = reconciliation.resource.spec.client_id.clone();
     let attempt = reconciliation.rotation().and_then(|rotation| rotation.activating_at);
@@ -224,7 +246,7 @@ async fn rotate_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
     let states = Arc::clone(&reconciliation.controller.states);
     failpoint!("before-rotate-secret");
     let call = async move {
-        let response = tenant.client.rotate_secret(&client_id, not_after).await;
+        let response = tenant.client.rotate_secret(&client_id, permit, not_after).await;
         states.with(&uid, |state| {
             // A call without a response may still be on its way.
             state.finished_attempt = if response.is_ok() { attempt } else { None };
@@ -255,6 +277,7 @@ async fn set_secret(reconciliation: &mut Reconciliation<'_>, number: u64) -> Res
     // have continued.
     let based_on = Some(reconciliation.read_at).max(reconciliation.readings.intent_stored_at);
     let not_after = send_deadline(reconciliation, based_on)?;
+    let permit = take_permit(reconciliation)?;
     let target = &reconciliation.target;
     let numbers = target.numbers();
     let value = if numbers.fallback == Some(number) {
@@ -269,7 +292,7 @@ async fn set_secret(reconciliation: &mut Reconciliation<'_>, number: u64) -> Res
     };
     let client_id = &reconciliation.resource.spec.client_id;
     failpoint!("before-set-secret");
-    let set = tenant.client.set_secret(client_id, value, not_after);
+    let set = tenant.client.set_secret(client_id, value, permit, not_after);
     let set = reconciliation.run_permit.suspended(set).await;
     failpoint!("after-set-secret");
     tenant.meter.count_operation("set-secret", &set);
@@ -296,12 +319,18 @@ fn send_deadline(
     let too_late =
         Error::OutcomeUnknown("too much time passed since the intent was read or stored");
     let context = &reconciliation.controller.context;
-    let ttl = INTENT_TTL.min(context.settings.propagation_window.to_std() / 6);
+    let ttl = intent_ttl(reconciliation);
     let Some(since) = since else { return Err(too_late) };
     match context.leadership.latest_start(since + ttl) {
         Some(deadline) if Instant::now() < deadline => Ok(deadline),
         _ => Err(too_late),
     }
+}
+
+/// Returns how long after its intent a change may be sent.
+fn intent_ttl(reconciliation: &Reconciliation<'_>) -> Duration {
+    let window = reconciliation.controller.context.settings.propagation_window.to_std();
+    (window / 6).clamp(MIN_INTENT_TTL, INTENT_TTL)
 }
 
 fn workloads<'r>(reconciliation: &'r Reconciliation<'_>) -> Workloads<'r> {

@@ -40,6 +40,8 @@ const LISTED_TTL: Duration = Duration::from_secs(300);
 pub(super) struct Readings {
     pub(super) client: ClientReading,
     pub(super) client_read_at: Option<DateTime<Utc>>,
+    /// When Auth0 had described the client. The wait for the rate limiter is before it.
+    pub(super) client_answered_at: Option<Instant>,
     /// Whether the probe accepted the current value.
     pub(super) probe_accepted: Option<bool>,
     /// Whether the probe accepted the fallback.
@@ -193,7 +195,6 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
             let is_finished = attempt.is_some() && state.finished_attempt == attempt;
             (state.unpublished_response.is_some(), state.rejected_at, is_finished)
         });
-    let probe_control = reconciliation.with_state(|state| state.probe_control);
     let readings = &reconciliation.readings;
     let signs_with_secret = match &readings.client {
         ClientReading::Read(client) => Some(client.signs_with_secret),
@@ -211,7 +212,6 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
         client_read_at: readings.client_read_at,
         accepted: readings.probe_accepted,
         fallback_accepted: readings.fallback_accepted,
-        probe_control,
         rejected_at,
         has_unpublished_response,
         attempt_finished,

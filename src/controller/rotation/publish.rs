@@ -193,6 +193,6 @@ fn resolve(
     }
 }
 
-pub(super) fn generate() -> Result<ClientSecret, Error> {
+fn generate() -> Result<ClientSecret, Error> {
     ClientSecret::generate().ok_or(Error::Conflict("the operating system returned no random bytes"))
 }

@@ -1,6 +1,6 @@
 //! One reconcile of one resource: observe, decide, execute, until there is nothing left to do.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use auth0_client::Priority;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -16,7 +16,7 @@ use super::{
     RotationController, adoption,
     authorize::{self, Authorization},
     credentials_guard,
-    execute::{self, execute},
+    execute::{self, HeldPermit, execute},
     observe::{self, Readings, TargetState, observe},
     owner_reference, policy,
     resource::{self, ResourceApi},
@@ -47,6 +47,10 @@ const CREDENTIALS_RECHECK: TimeDelta = TimeDelta::minutes(5);
 /// Auth0 that responds slowly keeps a reconcile busy for no longer. A response of `rotate-secret` is
 /// published however late it is.
 const BUDGET_IN_WINDOWS: u32 = 4;
+
+/// Lower bound of that time. Calls at the slowest pace have to fit in it, however short the window is:
+/// otherwise the next reconcile would only make the same calls again.
+const MIN_BUDGET: Duration = Duration::from_secs(30);
 
 /// How a reconcile ended.
 pub(super) enum Outcome {
@@ -79,6 +83,8 @@ pub(super) struct Reconciliation<'a> {
     pub(super) authorization: Authorization,
     /// Held while a response of `rotate-secret` is being published.
     pub(super) urgent: Option<UrgentGuard>,
+    /// Permit for the next change at Auth0.
+    pub(super) change_permit: Option<HeldPermit>,
     /// Returned while the reconcile waits for Auth0.
     pub(super) run_permit: RunPermit,
     /// The priority with which the reconcile was admitted.
@@ -132,6 +138,7 @@ pub(super) async fn reconcile(
         readings: Readings::default(),
         authorization: Authorization::default(),
         urgent: None,
+        change_permit: None,
         run_permit,
         priority,
         started_at,
@@ -208,9 +215,11 @@ impl Reconciliation<'_> {
         self.fail(None, error).await
     }
 
+    /// Returns whether the rest is for the next reconcile. A change that has its permit is not given up.
     fn is_out_of_time(&self) -> bool {
         let window = self.controller.context.settings.propagation_window.to_std();
-        self.started_at.elapsed() > window * BUDGET_IN_WINDOWS
+        let budget = (window * BUDGET_IN_WINDOWS).max(MIN_BUDGET);
+        self.change_permit.is_none() && self.started_at.elapsed() > budget
     }
 
     /// Reads everything again after a conflict. Returns false if the resource is gone.

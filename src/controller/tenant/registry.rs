@@ -377,8 +377,8 @@ async fn live_generation<T: TenantResource>(api: Api<T>, name: &str) -> Result<O
     Ok(live.and_then(|live| live.metadata.generation))
 }
 
-/// Returns the deadline of a call, including the wait for the rate limiter. It is well below the
-/// propagation window: after the window, no call from before it may still be on its way.
+/// Returns the deadline of a call once it is sent. It is well below the propagation window: after the
+/// window, no call from before it may still be on its way.
 fn call_deadline(propagation_window: K8sDuration) -> Duration {
     (propagation_window.to_std() * 3 / 5).clamp(Duration::from_millis(100), Duration::from_secs(18))
 }

@@ -102,7 +102,7 @@ async fn fetch_token<T: TenantResource>(
     let handle = registry.handle(tenant)?;
     let scopes = handle.client.granted_scopes(&SCOPES.map(|needed| needed.scope)).await;
     handle.meter.count_operation("scopes", &scopes);
-    Ok(TokenInfo { scopes: scopes?, issued_at: handle.client.token_fetched_at().await })
+    Ok(TokenInfo { scopes: scopes?, issued_at: handle.client.token_fetched_at() })
 }
 
 /// Returns the rate limit for the status: the one that it has, until the interval is over.
@@ -190,9 +190,10 @@ fn failed_conditions(reason: Reason) -> (ConditionStatus, ConditionStatus) {
         Reason::CredentialsRejected | Reason::TokenForbidden => {
             (ConditionStatus::True, ConditionStatus::False)
         }
-        Reason::Unavailable | Reason::InvalidResponse | Reason::Throttled => {
-            (ConditionStatus::True, ConditionStatus::Unknown)
-        }
+        Reason::Unavailable
+        | Reason::InvalidResponse
+        | Reason::Throttled
+        | Reason::TokenThrottled => (ConditionStatus::True, ConditionStatus::Unknown),
         _ => (ConditionStatus::Unknown, ConditionStatus::Unknown),
     }
 }

@@ -1,13 +1,16 @@
 //! Rate limit headers of Auth0's responses.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use reqwest::header::HeaderMap;
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 /// Upper bound for the time that calls are blocked. Auth0's windows last seconds to minutes.
 pub(crate) const MAX_BLOCK: TimeDelta = TimeDelta::hours(1);
 
+/// How far the clock of the server may be off before its times are translated to this clock.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
+
 /// How long calls are blocked after a 429 without a usable time in its headers.
-const DEFAULT_BLOCK: TimeDelta = TimeDelta::seconds(10);
+pub(crate) const DEFAULT_BLOCK: TimeDelta = TimeDelta::seconds(10);
 
 /// A rate limit as Auth0 last reported it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +54,21 @@ pub(crate) fn block_duration(
 }
 
 /// Returns the later time of `retry-after` and `x-ratelimit-reset`.
-fn retry_time(headers: &HeaderMap, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let retry_after = number(headers, "retry-after")
-        .map(|seconds| now + TimeDelta::seconds(seconds.clamp(1, MAX_BLOCK.num_seconds())));
-    retry_after.max(reset_time(headers, now))
+pub(crate) fn retry_time(headers: &HeaderMap, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    retry_after(headers, now).max(reset_time(headers, now))
+}
+
+/// Parses `retry-after`: a number of seconds, or an HTTP date (RFC 9110, section 10.2.3). A date is
+/// relative to the response's own `date`, because the clocks may differ.
+fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let seconds = match number(headers, RETRY_AFTER.as_str()) {
+        Some(seconds) => seconds,
+        None => {
+            let sent_at = date(headers, DATE.as_str()).unwrap_or(now);
+            (date(headers, RETRY_AFTER.as_str())? - sent_at).num_seconds()
+        }
+    };
+    Some(now + TimeDelta::seconds(seconds.clamp(1, MAX_BLOCK.num_seconds())))
 }
 
 /// Parses `x-ratelimit-reset`, which is in UNIX seconds. Ignores a time in the past and caps one
@@ -62,7 +76,16 @@ fn retry_time(headers: &HeaderMap, now: DateTime<Utc>) -> Option<DateTime<Utc>> 
 fn reset_time(headers: &HeaderMap, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let seconds = number(headers, "x-ratelimit-reset")?;
     let reset = DateTime::from_timestamp(seconds, 0)?;
+    let offset = date(headers, DATE.as_str()).map_or(TimeDelta::zero(), |sent_at| sent_at - now);
+    let reset =
+        if offset.abs() > CLOCK_TOLERANCE { reset.checked_sub_signed(offset)? } else { reset };
     if reset > now { Some(reset.min(now + MAX_BLOCK)) } else { None }
+}
+
+/// Parses a header that contains an HTTP date, in one of its three formats.
+fn date(headers: &HeaderMap, name: &str) -> Option<DateTime<Utc>> {
+    let text = headers.get(name)?.to_str().ok()?.trim();
+    httpdate::parse_http_date(text).ok().map(DateTime::from)
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<i64> {
@@ -114,6 +137,31 @@ mod tests {
     }
 
     #[test]
+    fn retry_after_can_be_a_date_relative_to_the_date_of_the_response() {
+        // The server's clock is an hour behind.
+        let sent_at = "Fri, 15 Jan 2027 07:00:00 GMT".to_owned();
+        let retry_at = |text: &str| {
+            block_seconds(&[("date", sent_at.clone()), ("retry-after", text.into())], true)
+        };
+        assert_eq!(retry_at("Fri, 15 Jan 2027 07:00:42 GMT"), 42);
+        assert_eq!(retry_at("Friday, 15-Jan-27 07:00:42 GMT"), 42, "the obsolete formats");
+        assert_eq!(retry_at("Fri Jan 15 07:00:42 2027"), 42);
+        assert_eq!(retry_at("Fri, 15 Jan 2027 06:00:00 GMT"), 1, "in the past");
+        assert_eq!(retry_at("Sat, 16 Jan 2027 07:00:00 GMT"), 3600, "capped");
+        assert_eq!(retry_at("Fri, 99 Jan 2027 07:00:00 GMT"), 10, "invalid");
+        let here = [("retry-after", "Fri, 15 Jan 2027 08:00:07 GMT".to_owned())];
+        assert_eq!(block_seconds(&here, true), 7, "without a date, by this clock");
+    }
+
+    #[test]
+    fn reset_is_relative_to_the_clock_of_the_server() {
+        let reset = ("x-ratelimit-reset", (NOW - 3600 + 9).to_string());
+        let sent_at = ("date", "Fri, 15 Jan 2027 07:00:00 GMT".to_owned());
+        assert_eq!(block_seconds(&[reset.clone(), sent_at], true), 9);
+        assert_eq!(block_seconds(&[reset], true), 10, "a time in the past is not usable");
+    }
+
+    #[test]
     fn parses_status_only_with_limit_and_remaining() {
         let pairs = [
             ("x-ratelimit-limit", "50".to_owned()),
@@ -131,11 +179,14 @@ mod tests {
         #[test]
         fn any_headers_block_for_at_most_one_hour(
             limit in "[ -~]{0,20}", remaining in "[ -~]{0,20}", reset in "[ -~]{0,24}",
-            retry_after in "[ -~]{0,24}", is_throttled: bool,
+            retry_after in "[ -~]{0,24}|[A-Z][a-z]{2}, [0-9]{2} Jan 20[0-9]{2} 0[0-9]:00:00 GMT",
+            date in "[ -~]{0,24}|[A-Z][a-z]{2}, [0-9]{2} Jan [0-9]{4} 0[0-9]:00:00 GMT",
+            is_throttled: bool,
         ) {
             let headers = headers(&[
                 ("x-ratelimit-limit", limit), ("x-ratelimit-remaining", remaining),
                 ("x-ratelimit-reset", reset), ("retry-after", retry_after),
+                ("date", date),
             ]);
             let block = block_duration(&headers, is_throttled, now());
             prop_assert!(block.is_none_or(|block| block <= MAX_BLOCK && block > TimeDelta::zero()));

@@ -13,22 +13,32 @@
 //! - **Shares.** Each tenant has its own limits besides those of the host, see [`share`].
 //! - **Feedback from Auth0.** The number of remaining calls that Auth0 reports, less the calls in
 //!   flight, lowers the limiter's own count. Nothing raises the count above the configuration. A
-//!   429 blocks all calls to the host until the limit resets; using up the limit of one API
-//!   blocks that API. Afterwards calls resume at the configured rate instead of all at once. Only
-//!   responses to tenants whose credentials Auth0 has accepted count.
+//!   429, and using up a limit, block the calls that count against the same limit until it resets.
+//!   Afterwards calls resume at the configured rate instead of all at once. Only responses to
+//!   tenants whose credentials Auth0 has accepted count.
+//! - **One lane per documented limit.** Reads of clients and everything else may have a limit each,
+//!   see [`management`]; each learns only from its own responses.
+//! - **One client at a time.** What the Authentication API says about limits concerns the client that
+//!   the call authenticates, see [`throttled_clients`]. When its time is over, the client goes after
+//!   the others.
 //! - **Bounded wait.** A call that would wait longer than its maximum fails at once with the time
-//!   at which to retry. So no queue is longer than a few seconds of calls.
+//!   at which to retry. So no queue is longer than a few seconds of calls. The maximum is never
+//!   shorter than a few calls take at the configured rate.
 //! - **Circuit breaker.** After consecutive failures the limiter allows one trial call at a time,
 //!   see [`circuit_breaker`].
 
 mod circuit_breaker;
 pub(crate) mod headers;
 mod hosts;
+mod management;
 mod queue;
 mod share;
 mod state;
+mod throttled_clients;
 mod token_bucket;
 
+#[cfg(test)]
+mod lane_tests;
 #[cfg(test)]
 mod share_tests;
 #[cfg(test)]
@@ -36,7 +46,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 pub use circuit_breaker::Outage;
 pub use headers::RateLimitStatus;
 pub use hosts::{RateLimiters, TenantLimits};
@@ -62,9 +72,12 @@ pub enum Priority {
     Background,
 }
 
-/// The API that a call belongs to. Each has its own rate limit.
+/// The kind of a call. Reads of clients may count against a limit of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
+    /// Reads of clients in the Management API.
+    ClientReads,
+    /// Everything else in the Management API.
     Management,
     Authentication,
 }
@@ -73,7 +86,7 @@ impl Api {
     /// Returns the name of the API in traces and metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Management => "management",
+            Self::ClientReads | Self::Management => "management",
             Self::Authentication => "authentication",
         }
     }
@@ -99,17 +112,22 @@ pub struct RateLimiter {
 }
 
 /// Permission to make one call. The caller reports the outcome of the call to it.
-pub(crate) struct Permit<'a> {
-    limiter: &'a RateLimiter,
+pub(crate) struct Permit {
+    limiter: RateLimiter,
     api: Api,
+    /// The client that the call authenticates, if it is one to the Authentication API.
+    client: Option<Arc<str>>,
     /// This is the trial call of a half-open circuit.
     is_trial: bool,
+    /// The call counts even if it is not made.
+    is_used: bool,
 }
 
 /// A call in the queue. Dropping it removes the call from the queue.
 struct QueuedCall<'a> {
     limiter: &'a RateLimiter,
     api: Api,
+    client: Option<&'a str>,
     position: Position,
     wake: Arc<Notify>,
 }
@@ -132,10 +150,25 @@ impl RateLimiter {
         api: Api,
         priority: Priority,
         max_wait: Duration,
-    ) -> Result<Permit<'_>, Error> {
-        let call = self.enqueue(api, priority, max_wait)?;
+    ) -> Result<Permit, Error> {
+        self.acquire_for(None, api, priority, max_wait).await
+    }
+
+    /// Waits until a call may be made that authenticates a client. Fails at once while that client's
+    /// calls are blocked.
+    pub(crate) async fn acquire_for(
+        &self,
+        client: Option<&str>,
+        api: Api,
+        priority: Priority,
+        max_wait: Duration,
+    ) -> Result<Permit, Error> {
+        let call = self.enqueue(client, api, priority, max_wait)?;
         match timeout(max_wait, call.wait()).await {
-            Ok(Ok(is_trial)) => Ok(Permit { limiter: self, api, is_trial }),
+            Ok(Ok(is_trial)) => {
+                let client = client.map(Arc::from);
+                Ok(Permit { limiter: self.clone(), api, client, is_trial, is_used: true })
+            }
             Ok(Err(error)) => Err(error),
             // Calls with a higher priority arrived, or a trial call took long.
             Err(_) => {
@@ -145,6 +178,11 @@ impl RateLimiter {
                 Err(throttled(wait.max(Duration::from_millis(500))))
             }
         }
+    }
+
+    /// Returns the longest wait for a permit: this one, or longer if the rate is low.
+    pub(crate) fn max_wait(&self, api: Api, priority: Priority, wait: Duration) -> Duration {
+        self.host.lock().min_patience(api, priority).max(wait)
     }
 
     /// Returns the error that a call would fail with at this moment, if any.
@@ -157,17 +195,18 @@ impl RateLimiter {
         self.host.lock().rate_limit_status(&self.tenant)
     }
 
-    fn enqueue(
-        &self,
+    fn enqueue<'a>(
+        &'a self,
+        client: Option<&'a str>,
         api: Api,
         priority: Priority,
         max_wait: Duration,
-    ) -> Result<QueuedCall<'_>, Error> {
+    ) -> Result<QueuedCall<'a>, Error> {
         let wake = Arc::new(Notify::new());
         let (caller, tenant) = (&self.caller, &self.tenant);
-        let call = NewCall { api, caller, tenant, priority, max_wait, wake: wake.clone() };
+        let call = NewCall { api, caller, tenant, client, priority, max_wait, wake: wake.clone() };
         let position = self.host.lock().enqueue(call, Instant::now())?;
-        Ok(QueuedCall { limiter: self, api, position, wake })
+        Ok(QueuedCall { limiter: self, api, client, position, wake })
     }
 }
 
@@ -178,7 +217,7 @@ impl QueuedCall<'_> {
             let action = {
                 let mut state = self.limiter.host.lock();
                 let tenant = &self.limiter.tenant;
-                state.next_action(self.api, &self.position, tenant, Instant::now())?
+                state.next_action(self.api, &self.position, tenant, self.client, Instant::now())?
             };
             // `Notify` keeps a wake-up that arrives before `notified` is polled.
             match action {
@@ -198,9 +237,20 @@ impl Drop for QueuedCall<'_> {
     }
 }
 
-impl Permit<'_> {
-    /// Records status and headers of the response. Returns when to retry if the call was rejected
-    /// with 429.
+impl Permit {
+    /// Makes the call available again if the permit is dropped before [`Self::mark_used`].
+    pub(crate) fn reserve(mut self) -> Self {
+        self.is_used = false;
+        self
+    }
+
+    /// Records that the call is made.
+    pub(crate) fn mark_used(&mut self) {
+        self.is_used = true;
+    }
+
+    /// Records status and headers of the response. Returns the error of a call that was rejected with
+    /// 429, which says when to retry.
     ///
     /// A response says something about the tenant's limit only if Auth0 knows the tenant: it accepted
     /// its credentials, now or before.
@@ -210,25 +260,44 @@ impl Permit<'_> {
         status: StatusCode,
         is_html: bool,
         now: DateTime<Utc>,
-    ) -> Option<DateTime<Utc>> {
+    ) -> Option<Error> {
         let received_at = Instant::now();
         let tenant = &self.limiter.tenant;
         let mut state = self.limiter.host.lock();
-        if status.is_success() && !is_html {
+        let is_success = status.is_success() && !is_html;
+        if is_success {
             state.prove(tenant, received_at);
         }
         let is_throttled = status == StatusCode::TOO_MANY_REQUESTS;
+        let block = headers::block_duration(headers, is_throttled, now);
+        let until = block.map(|block| received_at + block.to_std().unwrap_or_default());
         let is_authenticated = status != StatusCode::UNAUTHORIZED && state.is_proven(tenant);
-        if is_authenticated && let Some(status) = headers::rate_limit_status(headers, now) {
-            state.record_status(self.api, status, received_at);
+        if let Some(block) = block {
+            let seconds = block.num_seconds();
+            tracing::debug!(api = self.api.as_str(), is_throttled, seconds, "blocked calls");
         }
-        let block = headers::block_duration(headers, is_throttled, now)?;
-        let until = received_at + block.to_std().unwrap_or_default();
-        let seconds = block.num_seconds();
-        tracing::debug!(api = self.api.as_str(), is_throttled, seconds, "blocked calls");
+        if self.api == Api::Authentication {
+            let client = self.client.clone().unwrap_or_default();
+            if is_throttled {
+                let named = headers::retry_time(headers, now).map(|until| until - now);
+                let named = named.and_then(|wait| wait.to_std().ok());
+                let until = state.throttle_client(tenant, &client, named, received_at);
+                let wait = TimeDelta::from_std(until - received_at).unwrap_or(headers::MAX_BLOCK);
+                return Some(Error::ClientThrottled { until: now + wait });
+            }
+            if !status.is_server_error() {
+                state.accept_client(tenant, &client, until, received_at);
+            }
+            return None;
+        }
+        if is_authenticated {
+            let reported = headers::rate_limit_status(headers, now);
+            state.record_status(self.api, reported, is_success, received_at);
+        }
+        let (block, until) = (block?, until?);
         if is_throttled {
-            state.block_tenant(tenant, until);
-            return Some(now + block);
+            state.block_tenant(self.api, tenant, until);
+            return Some(Error::Throttled { until: now + block });
         }
         if is_authenticated {
             state.block_api(self.api, until);
@@ -261,9 +330,12 @@ impl Permit<'_> {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.limiter.host.lock();
         state.release(self.api, &self.limiter.tenant, self.is_trial, Instant::now());
+        if !self.is_used {
+            state.give_back(self.api, &self.limiter.tenant);
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Priority, RateLimit, token_bucket::TokenBucket};
+use super::{Api, Priority, RateLimit, state::NewCall, token_bucket::TokenBucket};
 
 /// The calls to one API.
 pub(super) struct Queue {
@@ -42,6 +42,7 @@ impl Order {
 }
 
 struct WaitingCall {
+    api: Api,
     tenant: Arc<str>,
     wake: Arc<Notify>,
 }
@@ -69,6 +70,7 @@ pub(super) struct Candidate {
 pub(super) struct CallsAhead {
     pub(super) all: u32,
     pub(super) of_tenant: u32,
+    pub(super) of_kind: u32,
     pub(super) background: u32,
 }
 
@@ -89,20 +91,16 @@ impl Queue {
         self.background.reconfigure(TokenBucket::half(rate_limit, now), now);
     }
 
-    pub(super) fn insert(
-        &mut self,
-        caller: &Arc<str>,
-        tenant: &Arc<str>,
-        priority: Priority,
-        wake: Arc<Notify>,
-    ) -> Position {
+    pub(super) fn insert(&mut self, call: &NewCall<'_>, priority: Priority) -> Position {
+        let NewCall { api, caller, tenant, wake, .. } = call;
         self.next_number += 1;
         let number = self.next_number;
         let order = Order { priority, arrival: number };
         let empty = || CallerQueue { turn: number, waiting: BTreeMap::new() };
-        let queue = self.callers.entry(caller.clone()).or_insert_with(empty);
-        queue.waiting.insert(order, WaitingCall { tenant: tenant.clone(), wake });
-        Position { caller: caller.clone(), order }
+        let queue = self.callers.entry(Arc::clone(caller)).or_insert_with(empty);
+        let waiting = WaitingCall { api: *api, tenant: Arc::clone(tenant), wake: wake.clone() };
+        queue.waiting.insert(order, waiting);
+        Position { caller: Arc::clone(caller), order }
     }
 
     pub(super) fn remove(&mut self, position: &Position) {
@@ -121,21 +119,21 @@ impl Queue {
         }
     }
 
-    /// Returns the call whose turn it is. `tenant_wait` returns how long a tenant's calls wait for the
-    /// tenant's own limit, or `None` if they must not go.
+    /// Returns the call whose turn it is. `limit_wait` returns how long a tenant's calls of a kind wait
+    /// for limits besides that of the queue, or `None` if they must not go.
     ///
     /// Calls of the background go when no other call could. When none can go at this moment, it is
     /// the turn of the one that can go first.
     pub(super) fn candidate(
         &self,
         now: Instant,
-        tenant_wait: impl Fn(&Arc<str>) -> Option<Duration>,
+        limit_wait: impl Fn(Api, &Arc<str>) -> Option<Duration>,
     ) -> Option<Candidate> {
         let background = self.background.wait(now, 0);
         let mut best: Option<((Duration, bool, u64), Position)> = None;
         for (caller, queue) in &self.callers {
             for (order, call) in &queue.waiting {
-                let Some(wait) = tenant_wait(&call.tenant) else { continue };
+                let Some(wait) = limit_wait(call.api, &call.tenant) else { continue };
                 let is_background = order.is_background();
                 let wait = if is_background { wait.max(background) } else { wait };
                 let rank = (wait, is_background, queue.turn);
@@ -151,22 +149,17 @@ impl Queue {
     }
 
     /// Returns how many calls go before a new one, if no other call arrives.
-    pub(super) fn ahead_of_new(
-        &self,
-        caller: &Arc<str>,
-        tenant: &Arc<str>,
-        priority: Priority,
-    ) -> CallsAhead {
+    pub(super) fn ahead_of_new(&self, call: &NewCall<'_>, priority: Priority) -> CallsAhead {
         let order = Order { priority, arrival: u64::MAX };
-        self.ahead(caller, tenant, order)
+        self.ahead(call.api, call.caller, call.tenant, order)
     }
 
     /// Returns how many calls go before a waiting one.
-    pub(super) fn ahead_of(&self, position: &Position, tenant: &Arc<str>) -> CallsAhead {
-        self.ahead(&position.caller, tenant, position.order)
+    pub(super) fn ahead_of(&self, api: Api, position: &Position, tenant: &Arc<str>) -> CallsAhead {
+        self.ahead(api, &position.caller, tenant, position.order)
     }
 
-    fn ahead(&self, caller: &Arc<str>, tenant: &Arc<str>, order: Order) -> CallsAhead {
+    fn ahead(&self, api: Api, caller: &Arc<str>, tenant: &Arc<str>, order: Order) -> CallsAhead {
         let own = self.callers.get(caller);
         let own_turn = own.map_or(u64::MAX, |queue| queue.turn);
         // Only calls of the same kind take turns: those of the background go last.
@@ -175,7 +168,7 @@ impl Queue {
             queue.waiting.range(..order).filter(|(other, _)| is_same_kind(other)).count()
         };
         let own_before = own.map_or(0, before);
-        let mut ahead = CallsAhead { all: 0, of_tenant: 0, background: 0 };
+        let mut ahead = CallsAhead { all: 0, of_tenant: 0, of_kind: 0, background: 0 };
         for (name, queue) in &self.callers {
             let turns = if name == caller {
                 own_before
@@ -188,6 +181,7 @@ impl Queue {
             for (other, call) in urgent.take(all_urgent).chain(same_kind.take(turns)) {
                 ahead.all += 1;
                 ahead.of_tenant += u32::from(call.tenant == *tenant);
+                ahead.of_kind += u32::from(call.api == api);
                 ahead.background += u32::from(other.is_background());
             }
         }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Api, RateLimit, circuit_breaker::CircuitBreaker, token_bucket::TokenBucket};
+use super::{
+    Api, RateLimit, circuit_breaker::CircuitBreaker, throttled_clients::ThrottledClients,
+    token_bucket::TokenBucket,
+};
 
 /// The limits of one tenant, besides those of its host.
 ///
@@ -17,7 +20,10 @@ pub(super) struct Share {
     takes_precedence: bool,
     /// Auth0 has accepted credentials of this tenant since its configuration changed.
     pub(super) is_proven: bool,
-    pub(super) blocked_until: Option<Instant>,
+    /// Calls to the Management API are blocked before this time.
+    blocked_until: Option<Instant>,
+    /// The clients that the Authentication API throttles.
+    pub(super) clients: ThrottledClients,
     /// Used until the tenant is proven.
     pub(super) circuit_breaker: CircuitBreaker,
     management: TokenBucket,
@@ -31,6 +37,7 @@ impl Share {
             takes_precedence,
             is_proven: false,
             blocked_until: None,
+            clients: ThrottledClients::default(),
             circuit_breaker: CircuitBreaker::default(),
             management: TokenBucket::new(rate_limit, now),
             authentication: TokenBucket::new(doubled(rate_limit), now),
@@ -47,23 +54,39 @@ impl Share {
     /// Returns how long the tenant's next call waits that has `ahead` others before it.
     pub(super) fn wait(&self, api: Api, now: Instant, ahead: u32) -> Duration {
         match api {
-            Api::Management => self.management.wait(now, ahead),
+            Api::ClientReads | Api::Management => self.management.wait(now, ahead),
             Api::Authentication => self.authentication.wait(now, ahead),
         }
     }
 
-    /// Blocks the tenant's calls until the given time. Afterwards they resume at its rate.
+    /// Returns until when the tenant's calls are blocked.
+    pub(super) fn blocked_until(&self, api: Api) -> Option<Instant> {
+        match api {
+            Api::ClientReads | Api::Management => self.blocked_until,
+            Api::Authentication => None,
+        }
+    }
+
+    /// Blocks the tenant's calls to the Management API until the given time. Afterwards they resume at
+    /// its rate.
     pub(super) fn block(&mut self, until: Instant) {
         self.blocked_until = self.blocked_until.max(Some(until));
         self.management.lower_to(1, until);
-        self.authentication.lower_to(1, until);
     }
 
     pub(super) fn take(&mut self, api: Api, now: Instant) {
+        self.bucket(api).try_take(now);
+    }
+
+    pub(super) fn give_back(&mut self, api: Api) {
+        self.bucket(api).give_back();
+    }
+
+    fn bucket(&mut self, api: Api) -> &mut TokenBucket {
         match api {
-            Api::Management => self.management.try_take(now),
-            Api::Authentication => self.authentication.try_take(now),
-        };
+            Api::ClientReads | Api::Management => &mut self.management,
+            Api::Authentication => &mut self.authentication,
+        }
     }
 }
 

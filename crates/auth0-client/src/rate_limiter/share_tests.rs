@@ -20,7 +20,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
     pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
 }
 
-async fn acquire(limiter: &RateLimiter, priority: Priority) -> Result<Permit<'_>, Error> {
+async fn acquire(limiter: &RateLimiter, priority: Priority) -> Result<Permit, Error> {
     limiter.acquire(Api::Management, priority, HOUR).await
 }
 

@@ -10,16 +10,29 @@ use super::{
     Api, Priority, RateLimit,
     circuit_breaker::{CircuitBreaker, CircuitState, Outage, TrialCall},
     headers::RateLimitStatus,
+    management::ManagementLimits,
     queue::{CallsAhead, Candidate, Position, Queue},
     share::{Share, doubled, rate_limit_of_host},
 };
 use crate::error::Error;
 
+/// How many clients have to be throttled one after the other, before all calls to the Authentication
+/// API slow down: it may be the tenant's limit.
+const THROTTLED_CLIENTS: usize = 3;
+
+/// Time between two calls to the Authentication API while client after client is throttled.
+const SLOW_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many calls a queue holds at least, before it rejects further ones because of their wait.
+const MIN_QUEUE_LENGTH: u32 = 4;
+
 pub(super) struct State {
     management: Queue,
+    management_limits: ManagementLimits,
     authentication: Queue,
-    /// All calls to the host are blocked before this time.
-    blocked_until: Option<Instant>,
+    /// The clients that were throttled at the Authentication API since it last answered a call, at most
+    /// [`THROTTLED_CLIENTS`].
+    throttled_clients: Vec<Arc<str>>,
     /// The circuit breaker of all proven tenants.
     circuit_breaker: CircuitBreaker,
     rate_limit: RateLimit,
@@ -42,6 +55,8 @@ pub(super) struct NewCall<'a> {
     pub(super) api: Api,
     pub(super) caller: &'a Arc<str>,
     pub(super) tenant: &'a Arc<str>,
+    /// The client that a call to the Authentication API authenticates.
+    pub(super) client: Option<&'a str>,
     pub(super) priority: Priority,
     pub(super) max_wait: Duration,
     pub(super) wake: Arc<Notify>,
@@ -51,8 +66,9 @@ impl State {
     pub(super) fn new(rate_limit: RateLimit, now: Instant) -> Self {
         Self {
             management: Queue::new(rate_limit, now),
+            management_limits: ManagementLimits::new(rate_limit, now),
             authentication: Queue::new(doubled(rate_limit), now),
-            blocked_until: None,
+            throttled_clients: Vec::new(),
             circuit_breaker: CircuitBreaker::default(),
             rate_limit,
             rate_limit_status: None,
@@ -62,7 +78,7 @@ impl State {
 
     fn queue(&mut self, api: Api) -> &mut Queue {
         match api {
-            Api::Management => &mut self.management,
+            Api::ClientReads | Api::Management => &mut self.management,
             Api::Authentication => &mut self.authentication,
         }
     }
@@ -98,7 +114,7 @@ impl State {
         let queues = [&self.management, &self.authentication];
         let is_blocked = |until: Option<Instant>| until.is_some_and(|until| until > now);
         self.shares.is_empty()
-            && !is_blocked(self.blocked_until)
+            && !self.management_limits.is_blocked(now)
             && !queues.iter().any(|queue| is_blocked(queue.blocked_until))
     }
 
@@ -115,6 +131,7 @@ impl State {
         if rate_limit != self.rate_limit {
             self.rate_limit = rate_limit;
             self.management.set_rate(rate_limit, now);
+            self.management_limits.set_rate(rate_limit, now);
             self.authentication.set_rate(doubled(rate_limit), now);
             self.wake_all();
         }
@@ -168,7 +185,7 @@ impl State {
         tenant: &Arc<str>,
         now: Instant,
     ) -> Option<Error> {
-        if let Err(error) = self.check_not_blocked(api, tenant, now) {
+        if let Err(error) = self.check_not_blocked(api, tenant, None, now) {
             return Some(error);
         }
         match self.breaker(tenant).state(now) {
@@ -184,14 +201,19 @@ impl State {
         &mut self,
         api: Api,
         tenant: &Arc<str>,
+        client: Option<&str>,
         now: Instant,
     ) -> Result<(), Error> {
         let Some(share) = self.shares.get(tenant) else {
             // The tenant was changed or deleted since the call began.
             return Err(throttled(Duration::from_secs(1)));
         };
-        let of_tenant = share.blocked_until.max(self.blocked_until);
-        let blocked_until = of_tenant.max(self.queue(api).blocked_until);
+        if let Some(until) = client.and_then(|client| share.clients.blocked_until(client, now)) {
+            return Err(client_throttled(until - now));
+        }
+        let of_tenant = share.blocked_until(api);
+        let of_lane = self.management_limits.blocked_until(api);
+        let blocked_until = of_tenant.max(of_lane).max(self.queue(api).blocked_until);
         if let Some(until) = blocked_until
             && until > now
         {
@@ -204,15 +226,28 @@ impl State {
     }
 
     pub(super) fn enqueue(&mut self, call: NewCall<'_>, now: Instant) -> Result<Position, Error> {
-        let NewCall { api, caller, tenant, priority, max_wait, wake } = call;
-        self.check_not_blocked(api, tenant, now)?;
-        let ahead = self.queue(api).ahead_of_new(caller, tenant, priority);
+        let NewCall { api, tenant, client, priority, max_wait, .. } = call;
+        self.check_not_blocked(api, tenant, client, now)?;
+        // A client that was throttled goes after the others.
+        let share = self.shares.get(tenant);
+        let is_suspected =
+            share.zip(client).is_some_and(|(share, client)| share.clients.is_suspected(client));
+        let priority = if is_suspected { Priority::Background } else { priority };
+        let ahead = self.queue(api).ahead_of_new(&call, priority);
         let is_background = priority == Priority::Background;
         let wait = self.wait(api, tenant, &ahead, is_background, now);
         if wait > max_wait {
             return Err(throttled(wait));
         }
-        Ok(self.queue(api).insert(caller, tenant, priority, wake))
+        Ok(self.queue(api).insert(&call, priority))
+    }
+
+    /// Returns how long a call should be ready to wait for its permit: for a few calls, however slow the
+    /// rate is. Otherwise a wait for the pace would fail that has to end sometime.
+    pub(super) fn min_patience(&mut self, api: Api, priority: Priority) -> Duration {
+        let interval = self.queue(api).bucket.interval().max(self.management_limits.interval(api));
+        let is_background = priority == Priority::Background;
+        interval * MIN_QUEUE_LENGTH * if is_background { 2 } else { 1 }
     }
 
     pub(super) fn dequeue(&mut self, api: Api, position: &Position, now: Instant) {
@@ -230,7 +265,7 @@ impl State {
         tenant: &Arc<str>,
         now: Instant,
     ) -> Duration {
-        let ahead = self.queue(api).ahead_of(position, tenant);
+        let ahead = self.queue(api).ahead_of(api, position, tenant);
         self.wait(api, tenant, &ahead, position.is_background(), now)
     }
 
@@ -244,8 +279,10 @@ impl State {
     ) -> Duration {
         let share = self.shares.get(tenant);
         let of_tenant = share.map(|share| share.wait(api, now, ahead.of_tenant));
+        let of_lane = self.management_limits.wait(api, now, ahead.of_kind);
         let queue = self.queue(api);
-        let wait = queue.bucket.wait(now, ahead.all).max(of_tenant.unwrap_or_default());
+        let of_queue = queue.bucket.wait(now, ahead.all);
+        let wait = of_queue.max(of_lane).max(of_tenant.unwrap_or_default());
         if is_background { wait.max(queue.background.wait(now, ahead.background)) } else { wait }
     }
 
@@ -256,10 +293,10 @@ impl State {
         };
         let host_waits = is_trial_in_flight(&self.circuit_breaker);
         let queue = match api {
-            Api::Management => &self.management,
+            Api::ClientReads | Api::Management => &self.management,
             Api::Authentication => &self.authentication,
         };
-        queue.candidate(now, |tenant| {
+        queue.candidate(now, |api, tenant| {
             // A call whose tenant is gone fails when its turn comes.
             let Some(share) = self.shares.get(tenant) else { return Some(Duration::ZERO) };
             let waits = if share.is_proven {
@@ -267,7 +304,8 @@ impl State {
             } else {
                 is_trial_in_flight(&share.circuit_breaker)
             };
-            if waits { None } else { Some(share.wait(api, now, 0)) }
+            let of_lane = self.management_limits.wait(api, now, 0);
+            if waits { None } else { Some(share.wait(api, now, 0).max(of_lane)) }
         })
     }
 
@@ -278,9 +316,10 @@ impl State {
         api: Api,
         position: &Position,
         tenant: &Arc<str>,
+        client: Option<&str>,
         now: Instant,
     ) -> Result<NextAction, Error> {
-        self.check_not_blocked(api, tenant, now)?;
+        self.check_not_blocked(api, tenant, client, now)?;
         let Some(candidate) = self.candidate(api, now) else { return Ok(NextAction::Wait) };
         let queue = self.queue(api);
         if candidate.position != *position {
@@ -302,6 +341,7 @@ impl State {
         if let Some(share) = self.shares.get_mut(tenant) {
             share.take(api, now);
         }
+        self.management_limits.take(api, now);
         let breaker = self.breaker(tenant);
         let is_trial = breaker.state(now) == CircuitState::HalfOpen(TrialCall::Allowed);
         if is_trial {
@@ -310,34 +350,92 @@ impl State {
         Ok(NextAction::Proceed { is_trial })
     }
 
-    /// Lowers the count of available calls to the number that Auth0 reports.
-    pub(super) fn record_status(&mut self, api: Api, status: RateLimitStatus, now: Instant) {
-        if api == Api::Management {
-            self.rate_limit_status = Some(status);
+    /// Lowers the count of available calls to the number that Auth0 reports for this kind of calls to the
+    /// Management API.
+    pub(super) fn record_status(
+        &mut self,
+        api: Api,
+        status: Option<RateLimitStatus>,
+        is_success: bool,
+        now: Instant,
+    ) {
+        if is_success {
+            self.management_limits.learn_plan(api, status);
         }
-        let queue = self.queue(api);
-        queue.bucket.cap_burst(status.limit, now);
-        // Other calls may be in flight that Auth0 has not counted yet.
-        let uncounted = queue.in_flight.saturating_sub(1) + queue.bucket.reserve();
-        queue.bucket.lower_to(i64::from(status.remaining) - i64::from(uncounted), now);
+        let Some(status) = status else { return };
+        self.rate_limit_status = Some(status);
+        let in_flight = self.management.in_flight;
+        if self.management_limits.is_separate() {
+            self.management_limits.record_status(api, status, in_flight, now);
+        } else {
+            self.management.bucket.adjust_to(status, in_flight, now);
+        }
     }
 
+    /// Blocks calls to the Management API: those that count against the same limit.
     pub(super) fn block_api(&mut self, api: Api, until: Instant) {
-        self.queue(api).block(until);
+        if self.management_limits.is_separate() {
+            self.management_limits.block(api, until);
+            self.management.wake_all();
+        } else {
+            self.queue(api).block(until);
+        }
     }
 
-    /// Blocks the calls of a tenant, and those of all others if Auth0 knows the tenant.
-    pub(super) fn block_tenant(&mut self, tenant: &Arc<str>, until: Instant) {
+    /// Blocks the calls of a tenant to the Management API, and those of all others if Auth0 knows the
+    /// tenant.
+    pub(super) fn block_tenant(&mut self, api: Api, tenant: &Arc<str>, until: Instant) {
         match self.shares.get_mut(tenant) {
             Some(share) if !share.is_proven => {
                 share.block(until);
                 self.wake_all();
             }
-            _ => {
-                self.blocked_until = self.blocked_until.max(Some(until));
-                self.management.block(until);
-                self.authentication.block(until);
+            _ => self.block_api(api, until),
+        }
+    }
+
+    /// Records that the Authentication API rejected a call with 429. Returns when the client may call
+    /// again; other clients are not affected, unless one after the other is throttled.
+    pub(super) fn throttle_client(
+        &mut self,
+        tenant: &Arc<str>,
+        client: &Arc<str>,
+        named: Option<Duration>,
+        now: Instant,
+    ) -> Instant {
+        let Some(share) = self.shares.get_mut(tenant) else { return now + SLOW_INTERVAL };
+        let until = share.clients.reject(client, named, now);
+        // What a tenant causes that Auth0 does not know concerns no other.
+        if share.is_proven {
+            if self.throttled_clients.len() < THROTTLED_CLIENTS
+                && !self.throttled_clients.contains(client)
+            {
+                self.throttled_clients.push(client.clone());
             }
+            if self.throttled_clients.len() >= THROTTLED_CLIENTS {
+                self.authentication.bucket.lower_to(1, now + SLOW_INTERVAL);
+            }
+        }
+        self.authentication.wake_all();
+        until
+    }
+
+    /// Records that the Authentication API answered a call of a client. It may name the time before
+    /// which the client has no calls left.
+    pub(super) fn accept_client(
+        &mut self,
+        tenant: &Arc<str>,
+        client: &Arc<str>,
+        exhausted_until: Option<Instant>,
+        now: Instant,
+    ) {
+        let Some(share) = self.shares.get_mut(tenant) else { return };
+        share.clients.accept(client);
+        if let Some(until) = exhausted_until {
+            share.clients.pause(client, until, now);
+        }
+        if share.is_proven {
+            self.throttled_clients.clear();
         }
     }
 
@@ -378,6 +476,17 @@ impl State {
         }
     }
 
+    /// Makes a call available again that was granted and not made.
+    pub(super) fn give_back(&mut self, api: Api, tenant: &Arc<str>) {
+        let queue = self.queue(api);
+        queue.bucket.give_back();
+        queue.wake_all();
+        self.management_limits.give_back(api);
+        if let Some(share) = self.shares.get_mut(tenant) {
+            share.give_back(api);
+        }
+    }
+
     fn wake_all(&self) {
         self.management.wake_all();
         self.authentication.wake_all();
@@ -386,6 +495,10 @@ impl State {
 
 pub(super) fn throttled(wait: Duration) -> Error {
     Error::Throttled { until: Utc::now() + to_time_delta(wait) }
+}
+
+fn client_throttled(wait: Duration) -> Error {
+    Error::ClientThrottled { until: Utc::now() + to_time_delta(wait) }
 }
 
 fn circuit_open(outage: Outage, retry_at: Instant, now: Instant) -> Error {

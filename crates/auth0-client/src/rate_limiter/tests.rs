@@ -22,7 +22,7 @@ async fn acquire(
     limiter: &RateLimiter,
     priority: Priority,
     max_wait: Duration,
-) -> Result<Permit<'_>, Error> {
+) -> Result<Permit, Error> {
     limiter.acquire(Api::Management, priority, max_wait).await
 }
 
@@ -117,7 +117,7 @@ async fn canceled_call_does_not_delay_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn status_429_blocks_whole_tenant_and_calls_resume_at_configured_rate() {
+async fn status_429_blocks_the_management_api_and_calls_resume_at_configured_rate() {
     let limiter = limiter(10, 50);
     let permit = acquire(&limiter, Priority::New, HOUR).await.unwrap();
     drain(&limiter).await;
@@ -132,7 +132,7 @@ async fn status_429_blocks_whole_tenant_and_calls_resume_at_configured_rate() {
     let delay = retry_delay(&waited.err().unwrap());
     assert!(delay > Duration::from_millis(4900), "waiting calls fail");
     let other_api = limiter.acquire(Api::Authentication, Priority::InProgress, HOUR).await;
-    assert!(other_api.is_err(), "the other API is blocked as well");
+    assert!(other_api.is_ok(), "the Authentication API has a limit of its own");
     sleep(Duration::from_secs(5)).await;
     let calls = (0..20).map(|_| acquire(&limiter, Priority::New, Duration::ZERO));
     let at_once = join_all(calls).await.into_iter().filter(Result::is_ok).count();

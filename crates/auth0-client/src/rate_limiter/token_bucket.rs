@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::RateLimit;
+use super::{RateLimit, headers::RateLimitStatus};
 
 /// Fraction by which the interval between two calls is lengthened if the reserve is small. Without
 /// it, a call with a lower latency than its predecessor could arrive too early.
@@ -30,9 +30,20 @@ pub(super) struct TokenBucket {
 impl TokenBucket {
     /// Creates a full bucket.
     pub(super) fn new(rate_limit: RateLimit, now: Instant) -> Self {
-        let requests_per_second = u64::from(rate_limit.requests_per_second.max(1));
-        let interval = Duration::from_nanos(1_000_000_000u64.div_ceil(requests_per_second));
-        let burst = rate_limit.burst.max(1);
+        let RateLimit { requests_per_second, burst } = rate_limit;
+        Self::with_rate(requests_per_second, Duration::from_secs(1), burst, now)
+    }
+
+    /// Creates a full bucket with a rate per minute.
+    pub(super) fn per_minute(requests: u32, burst: u32, now: Instant) -> Self {
+        Self::with_rate(requests, Duration::from_secs(60), burst, now)
+    }
+
+    fn with_rate(requests: u32, period: Duration, burst: u32, now: Instant) -> Self {
+        // Rounded up, so that a period never has more.
+        let nanos = period.as_nanos().div_ceil(u128::from(requests.max(1)));
+        let interval = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let burst = burst.max(1);
         let reserve = reserve(burst);
         let margin = if reserve < 3 { interval.mul_f64(INTERVAL_MARGIN) } else { Duration::ZERO };
         let burst = burst - reserve;
@@ -74,6 +85,24 @@ impl TokenBucket {
         is_available
     }
 
+    /// Returns a call that was taken and not made. The bucket never holds more than its burst.
+    pub(super) fn give_back(&mut self) {
+        self.full_at = self.full_at.checked_sub(self.interval).unwrap_or(self.full_at);
+    }
+
+    /// Returns how long the bucket takes to regain one call.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Lowers the number of available calls to the number that Auth0 reports. Other calls may be in
+    /// flight that Auth0 has not counted yet.
+    pub(super) fn adjust_to(&mut self, status: RateLimitStatus, in_flight: u32, now: Instant) {
+        self.cap_burst(status.limit, now);
+        let uncounted = in_flight.saturating_sub(1) + self.reserve;
+        self.lower_to(i64::from(status.remaining) - i64::from(uncounted), now);
+    }
+
     /// Lowers the number of calls that are available `at` that time. Never raises it.
     pub(super) fn lower_to(&mut self, calls: i64, at: Instant) {
         let burst = i64::from(self.burst);
@@ -94,11 +123,6 @@ impl TokenBucket {
         self.full_at = now + until_full.saturating_sub(shrinkage) + growth;
         self.burst = burst;
         self.reserve = reserve;
-    }
-
-    /// Returns the number of calls that are left at Auth0 when this bucket is empty.
-    pub(super) fn reserve(&self) -> u32 {
-        self.reserve
     }
 }
 
@@ -186,6 +210,21 @@ mod tests {
         assert_eq!((0..50).filter(|_| bucket.try_take(start)).count(), 22);
         let in_a_minute = (1..=60_000).filter(|at| bucket.try_take(start + millis(*at))).count();
         assert!((479..=480).contains(&in_a_minute), "{in_a_minute}");
+    }
+
+    #[test]
+    fn unused_call_is_available_again() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::per_minute(100, 5, start);
+        assert_eq!((0..9).filter(|_| bucket.try_take(start)).count(), 4);
+        bucket.give_back();
+        assert_eq!((0..9).filter(|_| bucket.try_take(start)).count(), 1);
+        let in_a_minute = (1..=60_000).filter(|at| bucket.try_take(start + millis(*at))).count();
+        assert!((97..=100).contains(&in_a_minute), "{in_a_minute}");
+        for _ in 0..9 {
+            bucket.give_back();
+        }
+        assert_eq!((0..9).filter(|_| bucket.try_take(start + millis(60_000))).count(), 4);
     }
 
     proptest! {

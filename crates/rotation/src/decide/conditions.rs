@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Evaluation, NextStep, are_probes_proofs};
+use super::{Evaluation, NextStep};
 use crate::{
     condition::{Condition, ConditionStatus, condition_types, find_condition, set_condition},
     decision::{Decision, Step},
@@ -27,7 +27,6 @@ impl Evaluation<'_> {
             self.set_reconciling();
             self.set_consumers_reached();
             self.set_signs_with_secret();
-            self.set_probe_inconclusive();
         }
         let wake = if is_last { self.earlier_wake(next.wake) } else { next.wake };
         Decision { status: self.status, step: next.step, wake }
@@ -76,11 +75,11 @@ impl Evaluation<'_> {
         }
     }
 
-    pub(super) fn is_set(&self, type_: &str) -> bool {
+    fn is_set(&self, type_: &str) -> bool {
         find_condition(&self.status.conditions, type_).is_some()
     }
 
-    pub(super) fn set(
+    fn set(
         &mut self,
         type_: &str,
         status: impl Into<ConditionStatus>,
@@ -207,7 +206,7 @@ impl Evaluation<'_> {
             self.set(type_, false, Reason::Stalled, "");
         } else if let Some(rotation) = &self.status.rotation {
             let reason = phase_reason(rotation.phase);
-            let message = describe_progress(rotation, are_probes_proofs(&self.status));
+            let message = describe_progress(rotation);
             self.set(type_, true, reason, &message);
         } else if self.policy.params.suspend {
             let message = "spec.suspend is true; no rotation starts";
@@ -229,7 +228,7 @@ fn phase_reason(phase: Phase) -> Reason {
     }
 }
 
-fn describe_progress(rotation: &Rotation, are_probes_proofs: bool) -> String {
+fn describe_progress(rotation: &Rotation) -> String {
     let progress = match rotation.phase {
         Phase::Started => "started",
         Phase::Staging => {
@@ -237,9 +236,6 @@ fn describe_progress(rotation: &Rotation, are_probes_proofs: bool) -> String {
         }
         Phase::Activating => "changing the secret at Auth0",
         Phase::Confirming => "the new secret is published; waiting until Auth0 accepts it",
-        Phase::Grace if !are_probes_proofs => {
-            "Auth0 has the new secret; the previous one stays as a fallback"
-        }
         Phase::Grace => "Auth0 accepts the new secret; the previous one stays as a fallback",
         Phase::Withdrawing => "removing the next secret from the target Secret",
     };

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Evaluation, NextStep, probe::Evidence};
+use super::{Evaluation, NextStep};
 use crate::{
     decision::{NumberedValue, Purpose, Step, ValueSource, publish},
     observation::SecretMatch,
@@ -45,9 +45,8 @@ impl Evaluation<'_> {
         {
             return next;
         }
-        match self.evidence(rotation) {
-            Err(next) => next,
-            Ok(Evidence::Accepted) => {
+        match self.observed.accepted {
+            Some(true) => {
                 let now = self.now;
                 let retire_at = self.retire_time(rotation);
                 self.update_rotation(|rotation| {
@@ -57,8 +56,8 @@ impl Evaluation<'_> {
                 });
                 Step::StoreStatus.into()
             }
-            Ok(Evidence::Rejected) => self.handle_rejected_probe(rotation),
-            Ok(Evidence::NotProbed) => {
+            Some(false) => self.handle_rejected_probe(rotation),
+            None => {
                 let window_end = self.window_end(rotation);
                 self.is_unconfirmed = self.observed.rejected_at.is_some_and(|at| at >= window_end);
                 self.probe_from(self.next_probe(rotation))
@@ -100,7 +99,7 @@ impl Evaluation<'_> {
 
     /// Follows a change of a secret that Auth0 did not accept yet. If the change must wait, a cause
     /// starts a rotation that replaces it.
-    pub(super) fn follow_unconfirmed(&mut self, rotation: &Rotation) -> NextStep {
+    fn follow_unconfirmed(&mut self, rotation: &Rotation) -> NextStep {
         if let Some(next) = self.follow_or_hold_drift() {
             return next;
         }
@@ -124,8 +123,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Keeps the previous secret until its grace period is over and Auth0 was seen to accept the new
-    /// one once more.
+    /// Keeps the previous secret until its grace period is over and a last probe was accepted.
     pub(super) fn advance_grace(&mut self, rotation: &Rotation) -> NextStep {
         if self.observed.has_finalizer {
             return Step::RemoveFinalizer.into();
@@ -141,14 +139,13 @@ impl Evaluation<'_> {
         if self.now < retire_at {
             return NextStep::wait_until(retire_at);
         }
-        match self.evidence(rotation) {
-            Err(next) => next,
-            Ok(Evidence::NotProbed) => Step::ProbeSecret.into(),
-            Ok(Evidence::Accepted) => {
+        match self.observed.accepted {
+            None => Step::ProbeSecret.into(),
+            Some(true) => {
                 let current = NumberedValue::new(rotation.number, ValueSource::Current);
                 publish(Purpose::Retire, current, None).into()
             }
-            Ok(Evidence::Rejected) => {
+            Some(false) => {
                 self.update_rotation(|rotation| rotation.phase = Phase::Confirming);
                 self.handle_rejected_probe(rotation)
             }
@@ -163,6 +160,10 @@ impl Evaluation<'_> {
         }
         let grace_period = self.policy.params.grace_period.to_delta();
         rotation.activated_at.unwrap_or(self.now) + grace_period.max(self.propagation_window())
+    }
+
+    fn window_end(&self, rotation: &Rotation) -> DateTime<Utc> {
+        rotation.activated_at.unwrap_or(self.now) + self.propagation_window()
     }
 
     fn next_probe(&self, rotation: &Rotation) -> DateTime<Utc> {

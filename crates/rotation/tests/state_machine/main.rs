@@ -12,7 +12,6 @@ mod workload;
 mod lifecycle;
 
 mod confirm;
-mod probe;
 mod requests;
 mod rollouts;
 mod schedule;
