@@ -121,6 +121,7 @@ pub(crate) fn kind_of_step(step: &Step) -> Option<WriteKind> {
         Step::Wait
         | Step::StoreStatus
         | Step::ReadClient
+        | Step::ProbeRandomValue
         | Step::ProbeSecret
         | Step::ProbeFallback
         | Step::DryRun

@@ -25,6 +25,7 @@ mod cluster_tenants;
 mod credentials;
 mod tenant_status;
 mod responses;
+mod probe;
 mod rate_limit;
 mod client_rate_limit;
 mod shipped_defaults;

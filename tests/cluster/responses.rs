@@ -187,7 +187,9 @@ async fn keeps_the_previous_secret_while_probes_return_html() {
     fixture.apply_rotation("shop", json!({})).await;
     fixture.wait_until_rotated("shop", 1).await;
     let page = Action::Html { status: 200, when: When::Before };
-    fixture.simulator.faults().inject(Fault::new(page).on(Operation::Revoke).unlimited()).unwrap();
+    // The negative control before the change gets an answer.
+    let page = Fault::new(page).on(Operation::Revoke).skip(1).unlimited();
+    fixture.simulator.faults().inject(page).unwrap();
     fixture.request("shop", "rotate/now").await;
     fixture.wait_for_reason("shop", "Reconciling", "InvalidResponse").await;
     // Longer than the grace period.

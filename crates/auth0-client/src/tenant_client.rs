@@ -43,6 +43,18 @@ pub struct TenantClient {
     tokens: Arc<TokenCache>,
 }
 
+/// Answer of the Authentication API to a client secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeAnswer {
+    /// The secret is accepted.
+    Accepted,
+    /// The secret is rejected (status 401).
+    Rejected,
+    /// The request is rejected whatever the secret is (status 403), for example by a tenant access
+    /// control list.
+    Forbidden,
+}
+
 /// A `GET` request to the Management API.
 struct ReadRequest<'a> {
     operation: &'static str,
@@ -248,18 +260,20 @@ impl TenantClient {
         responses::parse_page(&self.read(request).await?)
     }
 
-    /// Returns true if Auth0 accepts the secret at this moment.
+    /// Asks Auth0 whether it accepts the secret at this moment.
     ///
     /// Calls `POST /oauth/revoke` with a random token, which authenticates the client and has no
-    /// other effect. A rejected secret leaves an entry in the tenant's log.
+    /// other effect. Auth0 documents that it requires the secret only for Regular Web Applications,
+    /// so an accepted secret proves something only if a random one is rejected. A rejected secret
+    /// leaves an entry in the tenant's log.
     ///
     /// # Errors
-    /// Fails if Auth0 neither accepts nor rejects the secret.
+    /// Fails if Auth0 gives no documented answer.
     pub async fn probe_secret(
         &self,
         client_id: &str,
         secret: &ClientSecret,
-    ) -> Result<bool, Error> {
+    ) -> Result<ProbeAnswer, Error> {
         let random_token = uuid::Uuid::new_v4().to_string();
         let form = [
             ("client_id", client_id),
@@ -277,8 +291,9 @@ impl TenantClient {
         };
         let response = self.transport.send(request, call).await?;
         match response.status {
-            StatusCode::OK if response.is_success_from_auth0() => Ok(true),
-            StatusCode::UNAUTHORIZED => Ok(false),
+            StatusCode::OK if response.is_success_from_auth0() => Ok(ProbeAnswer::Accepted),
+            StatusCode::UNAUTHORIZED => Ok(ProbeAnswer::Rejected),
+            StatusCode::FORBIDDEN => Ok(ProbeAnswer::Forbidden),
             _ => Err(response.unexpected()),
         }
     }

@@ -23,7 +23,7 @@ use crate::{
     server::Server,
     shared_state::{SharedState, State},
     simulator::{Endpoints, Simulator},
-    tenant::{Tenant, TenantSettings, WrongSecret, client::ClientSeed},
+    tenant::{RevocationAuth, Tenant, TenantSettings, WrongSecret, client::ClientSeed},
     tls::TlsIdentity,
 };
 
@@ -46,6 +46,7 @@ pub struct SimulatorBuilder {
     client_rate_limits: Vec<(String, ClientRateLimit)>,
     token_ttl: Duration,
     wrong_secret: WrongSecret,
+    revocation_auth: RevocationAuth,
     rotate_shows_secret: bool,
     tls: Option<TlsIdentity>,
     clients: Vec<ClientSeed>,
@@ -69,6 +70,7 @@ impl Default for SimulatorBuilder {
             client_rate_limits: Vec::new(),
             token_ttl: Duration::from_secs(86_400),
             wrong_secret: WrongSecret::default(),
+            revocation_auth: RevocationAuth::default(),
             rotate_shows_secret: true,
             tls: None,
             clients: Vec::new(),
@@ -158,6 +160,12 @@ impl SimulatorBuilder {
     /// Sets the token endpoint's error for a wrong secret. Default [`WrongSecret::AccessDenied`].
     pub fn wrong_secret(mut self, error: WrongSecret) -> Self {
         self.wrong_secret = error;
+        self
+    }
+
+    /// Sets which clients `POST /oauth/revoke` authenticates. Default [`RevocationAuth::AllClients`].
+    pub fn revocation_auth(mut self, auth: RevocationAuth) -> Self {
+        self.revocation_auth = auth;
         self
     }
 
@@ -265,6 +273,7 @@ impl SimulatorBuilder {
             propagation: self.propagation.unwrap_or_default(),
             token_ttl: self.token_ttl,
             wrong_secret: self.wrong_secret,
+            revocation_auth: self.revocation_auth,
             rotate_shows_secret: self.rotate_shows_secret,
         });
         for client in self.clients {

@@ -59,7 +59,7 @@ pub use propagation::Propagation;
 pub use rate_limit::RateLimit;
 pub use simulator::{Faults, Simulator};
 pub use tenant::{
-    WrongSecret,
+    RevocationAuth, WrongSecret,
     client::ClientSeed,
     client_assertion::{KeyAlgorithm, KeySeed},
     value_history::ValueHistory,

@@ -23,6 +23,8 @@ pub mod condition_types {
     /// The target Secret has the owner reference that `spec.target.deletionPolicy` asks for. Present
     /// only if the cluster ever denied it.
     pub const OWNER_REFERENCE_SET: &str = "OwnerReferenceSet";
+    /// A probe does not show whether Auth0 accepts a secret of this client. A warning.
+    pub const PROBE_INCONCLUSIVE: &str = "ProbeInconclusive";
     /// The operator can use the tenant.
     pub const TENANT_READY: &str = "TenantReady";
 }

@@ -3,6 +3,7 @@
 
 use crate::{
     condition::{ConditionStatus, condition_types, find_condition, is_condition_true},
+    decide::are_probes_proofs,
     reason::Reason,
     status::{Cause, HistoryEntry, Outcome, Phase, Rotation, Status},
     text::bounded_bytes,
@@ -42,7 +43,7 @@ pub fn event_records(before: &Status, after: &Status) -> Vec<EventRecord> {
     let mut events = Vec::new();
     add_ended_rotations(before, after, &mut events);
     if let Some(rotation) = &after.rotation {
-        add_rotation_progress(before, rotation, &mut events);
+        add_rotation_progress(before, after, rotation, &mut events);
     }
     add_request_rejection(before, after, &mut events);
     if before.current.is_none() && after.current.is_some() && after.rotation.is_none() {
@@ -83,12 +84,18 @@ fn ended_rotation(entry: &HistoryEntry) -> EventRecord {
     }
 }
 
-fn add_rotation_progress(before: &Status, rotation: &Rotation, events: &mut Vec<EventRecord>) {
+fn add_rotation_progress(
+    before: &Status,
+    after: &Status,
+    rotation: &Rotation,
+    events: &mut Vec<EventRecord>,
+) {
+    let is_proven = are_probes_proofs(after);
     let number = rotation.number;
     let before = before.rotation.as_ref().filter(|before| before.number == number);
     let Some(before) = before else {
         events.push(started_rotation(rotation));
-        if let Some(event) = entered_phase(rotation, None) {
+        if let Some(event) = entered_phase(rotation, None, is_proven) {
             events.push(event);
         }
         return;
@@ -101,7 +108,7 @@ fn add_rotation_progress(before: &Status, rotation: &Rotation, events: &mut Vec<
         ));
     }
     if before.phase != rotation.phase
-        && let Some(event) = entered_phase(rotation, Some(before.phase))
+        && let Some(event) = entered_phase(rotation, Some(before.phase), is_proven)
     {
         events.push(event);
     }
@@ -128,7 +135,11 @@ fn started_rotation(rotation: &Rotation) -> EventRecord {
     }
 }
 
-fn entered_phase(rotation: &Rotation, before: Option<Phase>) -> Option<EventRecord> {
+fn entered_phase(
+    rotation: &Rotation,
+    before: Option<Phase>,
+    is_proven: bool,
+) -> Option<EventRecord> {
     let number = rotation.number;
     let event = match (rotation.phase, before) {
         (Phase::Staging, _) => EventRecord::normal(
@@ -142,6 +153,13 @@ fn entered_phase(rotation: &Rotation, before: Option<Phase>) -> Option<EventReco
             format!(
                 "rotation {number}: the new secret is published with the previous one as its \
                  fallback"
+            ),
+        ),
+        (Phase::Grace, _) if !is_proven => EventRecord::normal(
+            Reason::Confirmed,
+            format!(
+                "rotation {number}: Auth0 has the new secret and its propagation window is over; a \
+                 probe proves nothing for this client"
             ),
         ),
         (Phase::Grace, _) => EventRecord::normal(
@@ -188,6 +206,13 @@ fn add_condition_changes(before: &Status, after: &Status, events: &mut Vec<Event
         && !is_condition_true(before, condition_types::SIGNS_WITH_SECRET)
     {
         events.push(EventRecord::warning(Reason::SignsWithSecret, signs.message.clone()));
+    }
+    if let Some(probe) = find_condition(after, condition_types::PROBE_INCONCLUSIVE)
+        && probe.status == ConditionStatus::True
+        && find_condition(before, condition_types::PROBE_INCONCLUSIVE)
+            .is_none_or(|known| known.status != probe.status || known.reason != probe.reason)
+    {
+        events.push(EventRecord::warning(Reason::ProbeInconclusive, probe.message.clone()));
     }
     if let Some(ready) = find_condition(after, condition_types::READY)
         && ready.status != ConditionStatus::True

@@ -55,7 +55,8 @@ pub use reason::Reason;
 pub use request::{Request, RequestError, TEXT_LIMIT, Verb};
 pub use schedule::{Schedule, ScheduleError};
 pub use status::{
-    Cause, DriftHoldOff, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, Rotation, Status, Strategy,
+    Cause, ControlResult, DriftHoldOff, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, ProbeControl,
+    ProbeMethod, Rotation, Status, Strategy,
 };
 pub use text::{bounded, bounded_bytes};
 pub use window::{Window, WindowError, first_open};

@@ -3,7 +3,11 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{error::Rejection, request::Request, status::Status};
+use crate::{
+    error::Rejection,
+    request::Request,
+    status::{ProbeControl, Status},
+};
 
 /// Everything that [`crate::decide()`] knows.
 ///
@@ -38,6 +42,8 @@ pub struct Observation {
     pub accepted: Option<bool>,
     /// Whether Auth0 accepts the fallback of the target Secret, if it was probed in this reconcile.
     pub fallback_accepted: Option<bool>,
+    /// The last negative control of this process.
+    pub probe_control: Option<ProbeControl>,
     /// When Auth0 last rejected the current value, as far as this process knows.
     pub rejected_at: Option<DateTime<Utc>>,
     /// This process holds a response of `rotate-secret` that is not in the target Secret.

@@ -7,7 +7,7 @@ use crate::{
     error::Rejection,
     reason::Reason,
     schedule::{Schedule, ScheduleError},
-    status::Strategy,
+    status::{ProbeMethod, Strategy},
     window::{Window, WindowError, first_open},
 };
 
@@ -34,6 +34,8 @@ pub struct PolicyParams {
     pub grace_period: K8sDuration,
     /// How long Auth0 may take to accept a new value and to reject the old one.
     pub propagation_window: K8sDuration,
+    /// How to ask Auth0 whether it accepts a secret.
+    pub probe_method: ProbeMethod,
     /// Rotates a new resource instead of importing the client's existing secret.
     pub rotate_initially: bool,
     /// Starts no rotation.

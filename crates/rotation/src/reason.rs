@@ -83,6 +83,14 @@ reasons! {
     /// The client signs ID tokens with its secret, so applications that validate them need the new
     /// secret at once.
     SignsWithSecret,
+    /// A probe does not show whether Auth0 accepts the client's secret.
+    ProbeInconclusive,
+    /// Auth0 accepts any value where the operator probes secrets, so a probe proves nothing.
+    AnySecretAccepted,
+    /// Auth0 answers probes with status 403, so only `revoke` and `rollback` change the secret.
+    ProbeBlocked,
+    /// Auth0 rejects a random value, so a probe is a proof.
+    ProbeConclusive,
 
     /// The client's existing secret was published without a rotation.
     Imported,

@@ -16,7 +16,8 @@ pub struct Status {
     /// Generation of the spec that this status reflects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Conditions: Ready, Reconciling, Stalled, TenantReady, ConsumersReached and SignsWithSecret.
+    /// Conditions: Ready, Reconciling, Stalled, TenantReady, ConsumersReached, SignsWithSecret and
+    /// ProbeInconclusive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -51,6 +52,9 @@ pub struct Status {
     /// set before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unanswered_until: Option<DateTime<Utc>>,
+    /// Result of the last negative control: a probe with a random value, which Auth0 must reject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_control: Option<ProbeControl>,
     /// The last ten rotations that ended, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,
@@ -130,6 +134,40 @@ pub struct DriftHoldOff {
     /// Whether there is another change, so that the published secret is not the one that Auth0 has.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pending: bool,
+}
+
+/// A negative control. A probe proves that Auth0 accepts a secret only if the same call with a random
+/// value is rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeControl {
+    /// How Auth0 answered.
+    pub result: ControlResult,
+    /// When Auth0 was asked.
+    pub probed_at: DateTime<Utc>,
+    /// The method for which the result holds.
+    pub method: ProbeMethod,
+}
+
+/// Answer of Auth0 to a random value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ControlResult {
+    /// Auth0 rejected the random value, so a probe that it accepts is a proof.
+    Rejected,
+    /// Auth0 accepted the random value, so a probe proves nothing.
+    Accepted,
+    /// Auth0 responded with status 403, so no probe gets an answer.
+    Forbidden,
+}
+
+/// How to ask Auth0 whether it accepts a secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ProbeMethod {
+    /// Calls `POST /oauth/revoke` with a token that doesn't exist, which has no effect.
+    #[default]
+    Revocation,
+    /// Requests a token with the grant `client_credentials`. The token is a real one.
+    ClientCredentials,
 }
 
 /// Why a rotation started.

@@ -5,10 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_client::{ChangePermit, ClientInfo, ClientSecret};
+use auth0_client::{ChangePermit, ClientInfo, ClientSecret, ProbeAnswer};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
-use rotation::{Rejection, RolloutState, Step, UnreachedPods};
+use rotation::{
+    ControlResult, ProbeControl, ProbeMethod, Rejection, RolloutState, Step, UnreachedPods,
+};
 use tracing::Instrument as _;
 
 use super::{
@@ -52,6 +54,7 @@ pub(super) async fn execute(
     match step {
         Step::Wait | Step::StoreStatus => Ok(()),
         Step::ReadClient => read_client(reconciliation).await,
+        Step::ProbeRandomValue => probe_random_value(reconciliation).await,
         Step::ProbeSecret => probe_current(reconciliation).await,
         Step::ProbeFallback => probe_fallback(reconciliation).await,
         Step::DryRun => publish::dry_run(reconciliation).await,
@@ -126,8 +129,8 @@ async fn probe_current(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
     reconciliation.urgent = None;
     let current = reconciliation.target.values.current.clone();
     let is_accepted = probe(reconciliation, current).await?;
-    reconciliation.readings.probe_accepted = Some(is_accepted);
-    let rejected_at = (!is_accepted).then(now);
+    reconciliation.readings.probe_accepted = is_accepted;
+    let rejected_at = (is_accepted == Some(false)).then(now);
     reconciliation.with_state(|state| state.rejected_at = rejected_at);
     Ok(())
 }
@@ -135,32 +138,65 @@ async fn probe_current(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
 async fn probe_fallback(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
     reconciliation.urgent = None;
     let fallback = reconciliation.target.values.fallback.clone();
-    let is_accepted = probe(reconciliation, fallback).await?;
-    reconciliation.readings.fallback_accepted = Some(is_accepted);
+    reconciliation.readings.fallback_accepted = probe(reconciliation, fallback).await?;
     Ok(())
 }
 
-/// Asks Auth0 whether it accepts a value of the target Secret.
+/// Asks Auth0 whether it accepts a value of the target Secret. Returns `None` if Auth0 does not say.
 async fn probe(
     reconciliation: &mut Reconciliation<'_>,
     value: Option<ClientSecret>,
-) -> Result<bool, Error> {
-    let tenant = reconciliation.tenant.clone()?;
+) -> Result<Option<bool>, Error> {
     let Some(value) = value else {
         return Err(Error::Conflict("the target Secret has no value to probe"));
     };
-    let context = &reconciliation.controller.context;
-    check_fence(context.fence())?;
+    let probed = send_probe(reconciliation, &value).await;
+    reconciliation.controller.context.metrics.count_probe(match probed {
+        Ok(ProbeAnswer::Accepted) => ProbeResult::Accepted,
+        Ok(ProbeAnswer::Rejected) => ProbeResult::Rejected,
+        Ok(ProbeAnswer::Forbidden) | Err(_) => ProbeResult::Unknown,
+    });
+    match probed? {
+        ProbeAnswer::Accepted => Ok(Some(true)),
+        ProbeAnswer::Rejected => Ok(Some(false)),
+        ProbeAnswer::Forbidden => {
+            note_control(reconciliation, ControlResult::Forbidden);
+            Ok(None)
+        }
+    }
+}
+
+/// The negative control: asks Auth0 whether it accepts a value that no one has. The value looks like a
+/// secret, and is forgotten.
+async fn probe_random_value(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    reconciliation.urgent = None;
+    let value = publish::generate()?;
+    let result = match send_probe(reconciliation, &value).await? {
+        ProbeAnswer::Accepted => ControlResult::Accepted,
+        ProbeAnswer::Rejected => ControlResult::Rejected,
+        ProbeAnswer::Forbidden => ControlResult::Forbidden,
+    };
+    note_control(reconciliation, result);
+    Ok(())
+}
+
+async fn send_probe(
+    reconciliation: &mut Reconciliation<'_>,
+    value: &ClientSecret,
+) -> Result<ProbeAnswer, Error> {
+    let tenant = reconciliation.tenant.clone()?;
+    check_fence(reconciliation.controller.context.fence())?;
     let client_id = &reconciliation.resource.spec.client_id;
-    let probed = tenant.client.probe_secret(client_id, &value);
+    let probed = tenant.client.probe_secret(client_id, value);
     let probed = reconciliation.run_permit.suspended(probed).await;
     tenant.meter.count_operation("revoke", &probed);
-    context.metrics.count_probe(match probed {
-        Ok(true) => ProbeResult::Accepted,
-        Ok(false) => ProbeResult::Rejected,
-        Err(_) => ProbeResult::Unknown,
-    });
     Ok(probed?)
+}
+
+fn note_control(reconciliation: &Reconciliation<'_>, result: ControlResult) {
+    let method = ProbeMethod::Revocation;
+    let control = ProbeControl { result, probed_at: now(), method };
+    reconciliation.with_state(|state| state.probe_control = Some(control));
 }
 
 /// Checks everything that can fail before a change at Auth0, before its intent is recorded: the

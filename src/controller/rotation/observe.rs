@@ -195,6 +195,7 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
             let is_finished = attempt.is_some() && state.finished_attempt == attempt;
             (state.unpublished_response.is_some(), state.rejected_at, is_finished)
         });
+    let probe_control = reconciliation.with_state(|state| state.probe_control);
     let readings = &reconciliation.readings;
     let signs_with_secret = match &readings.client {
         ClientReading::Read(client) => Some(client.signs_with_secret),
@@ -212,6 +213,7 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
         client_read_at: readings.client_read_at,
         accepted: readings.probe_accepted,
         fallback_accepted: readings.fallback_accepted,
+        probe_control,
         rejected_at,
         has_unpublished_response,
         attempt_finished,

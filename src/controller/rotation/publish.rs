@@ -193,6 +193,6 @@ fn resolve(
     }
 }
 
-fn generate() -> Result<ClientSecret, Error> {
+pub(super) fn generate() -> Result<ClientSecret, Error> {
     ClientSecret::generate().ok_or(Error::Conflict("the operating system returned no random bytes"))
 }

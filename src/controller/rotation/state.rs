@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use auth0_client::ClientSecret;
 use chrono::{DateTime, Utc};
+use rotation::ProbeControl;
 
 use super::authorize::CachedMetadata;
 use crate::controller::{
@@ -17,6 +18,8 @@ pub(super) struct RotationState {
     pub(super) failures: u32,
     /// When Auth0 last rejected the published secret.
     pub(super) rejected_at: Option<DateTime<Utc>>,
+    /// The last negative control.
+    pub(super) probe_control: Option<ProbeControl>,
     /// The response of `rotate-secret`, until it is published.
     pub(super) unpublished_response: Option<UnpublishedResponse>,
     /// The attempt, by the time of its record, whose call this process made and which has ended.

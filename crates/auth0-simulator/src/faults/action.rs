@@ -97,6 +97,8 @@ pub enum Action {
     SecretMissing,
     /// Empties `client_secret` in the response, after the effect.
     SecretEmpty,
+    /// Adds a `next` to each page of a list by checkpoints, after which the same page follows.
+    RepeatedNext,
     /// Responds with 400 `invalid_body`, as if Auth0 rejected a value, before any effect.
     InvalidBody,
     /// Expires the bearer token before the request is processed: 401.
@@ -134,6 +136,7 @@ impl Action {
             Self::Oversized { .. } => "oversized",
             Self::SecretMissing => "secret_missing",
             Self::SecretEmpty => "secret_empty",
+            Self::RepeatedNext => "repeated_next",
             Self::InvalidBody => "invalid_body",
             Self::ExpiredToken => "expired_token",
         }
@@ -150,7 +153,10 @@ impl Action {
             | Self::Html { when, .. }
             | Self::EmptyBody { when } => *when,
             Self::RateLimited { .. } | Self::InvalidBody | Self::ExpiredToken => When::Before,
-            Self::Oversized { .. } | Self::SecretMissing | Self::SecretEmpty => When::After,
+            Self::Oversized { .. }
+            | Self::SecretMissing
+            | Self::SecretEmpty
+            | Self::RepeatedNext => When::After,
         }
     }
 

@@ -209,7 +209,7 @@ fn id_of(client: &Fields) -> &str {
     client.get("client_id").and_then(Value::as_str).unwrap_or_default()
 }
 
-fn encode_cursor(id: &str) -> String {
+pub(super) fn encode_cursor(id: &str) -> String {
     URL_SAFE_NO_PAD.encode(id)
 }
 

@@ -13,7 +13,7 @@ use hyper::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Outcome, Payload};
+use super::{Outcome, Payload, query::encode_cursor};
 use crate::{error::ApiError, faults::Action, operation::Operation, rate_limit::RateLimitHeaders};
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -140,6 +140,7 @@ pub(crate) fn render(
             payload_response(status, &edit_clients(payload, remove_secret))
         }
         Some(Action::SecretEmpty) => payload_response(status, &edit_clients(payload, empty_secret)),
+        Some(Action::RepeatedNext) => payload_response(status, &with_next(payload)),
     };
     if let Some(headers) = headers {
         let sends_retry_after =
@@ -183,6 +184,19 @@ fn edit_clients(payload: &Payload, edit: fn(&mut Map<String, Value>)) -> Payload
         _ => {}
     }
     Payload::Json(value)
+}
+
+/// Adds a `next` that is always the same to a page.
+fn with_next(payload: &Payload) -> Payload {
+    match payload {
+        Payload::Json(Value::Object(fields)) => {
+            let mut fields = fields.clone();
+            fields.insert("next".into(), encode_cursor("!").into());
+            Payload::Json(Value::Object(fields))
+        }
+        Payload::Json(other) => Payload::Json(other.clone()),
+        Payload::Empty => Payload::Empty,
+    }
 }
 
 fn remove_secret(client: &mut Map<String, Value>) {

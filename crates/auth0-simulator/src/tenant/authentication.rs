@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Tenant, WrongSecret,
+    RevocationAuth, Tenant, WrongSecret,
     client::{Client, Scopes},
     client_assertion::ExpectedClaims,
 };
@@ -123,6 +123,11 @@ impl Tenant {
     /// Executes `POST /oauth/revoke`. The simulator has no refresh tokens, so it only authenticates
     /// the client. The error for a wrong secret is always `invalid_client`.
     pub(crate) fn revoke(&mut self, auth: &ClientAuth, now: SystemTime) -> Result<(), OAuthError> {
+        if self.settings.revocation_auth == RevocationAuth::RegularWebApplications
+            && self.clients.get(&auth.client_id).is_some_and(|client| !client.is_regular_web())
+        {
+            return Ok(());
+        }
         match self.authenticate(auth, now) {
             Err(error) if error.error == "access_denied" => Err(invalid_client("")),
             other => other,

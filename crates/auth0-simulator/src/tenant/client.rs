@@ -6,7 +6,7 @@ use std::{
 };
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::{
@@ -45,6 +45,10 @@ pub struct ClientSeed {
     /// `client_authentication_methods`, and authentication rejects its secret.
     #[serde(default)]
     pub public_keys: Vec<KeySeed>,
+    /// What the Management API shows instead of the secret, until the secret changes: any JSON, or
+    /// null to leave it out.
+    #[serde(default, deserialize_with = "present")]
+    pub shown_secret: Option<Value>,
     /// Any other documented field that `PATCH /clients/{id}` accepts, for example
     /// `client_metadata`, `jwt_configuration` or `client_authentication_methods`.
     #[serde(default)]
@@ -90,6 +94,14 @@ impl ClientSeed {
         self
     }
 
+    /// Makes the Management API show this instead of the secret, until the secret changes. Null
+    /// leaves it out.
+    #[must_use]
+    pub fn shown_secret(mut self, value: impl Into<Value>) -> Self {
+        self.shown_secret = Some(value.into());
+        self
+    }
+
     /// Sets a documented field, for example `("client_metadata", json!({"team": "shop"}))`.
     #[must_use]
     pub fn field(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
@@ -98,10 +110,17 @@ impl ClientSeed {
     }
 }
 
+/// Keeps null apart from an absent member.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
 /// A client of the tenant. `fields` contains all fields except id and secret.
 pub(crate) struct Client {
     pub(crate) fields: Fields,
     pub(crate) secret: PropagatingSecret,
+    /// What the Management API shows instead of the secret.
+    pub(crate) shown_secret: Option<Value>,
     pub(crate) keys: Vec<PublicKey>,
     /// Granted scopes by audience.
     pub(crate) grants: BTreeMap<String, Scopes>,
@@ -151,7 +170,8 @@ impl Client {
             grants.insert(management_audience.into(), seed.scopes.into_iter().collect());
         }
         let secret = PropagatingSecret::new(value, now);
-        Ok((id, Self { fields: with_defaults(fields), secret, keys, grants }))
+        let shown_secret = seed.shown_secret;
+        Ok((id, Self { fields: with_defaults(fields), secret, shown_secret, keys, grants }))
     }
 
     /// Creates a client from the validated body of `POST /clients`.
@@ -162,6 +182,7 @@ impl Client {
         Self {
             fields: with_defaults(fields),
             secret: PropagatingSecret::new(secret::new_client_secret(), now),
+            shown_secret: None,
             keys: Vec::new(),
             grants: BTreeMap::new(),
         }
@@ -180,6 +201,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn is_regular_web(&self) -> bool {
+        self.fields.get("app_type").is_some_and(|app_type| app_type == "regular_web")
+    }
+
     pub(crate) fn allows_grant_type(&self, grant_type: &str) -> bool {
         match self.fields.get("grant_types") {
             Some(Value::Array(allowed)) => allowed.iter().any(|allowed| allowed == grant_type),
@@ -195,7 +220,16 @@ impl Client {
         view.insert("global".into(), false.into());
         // A client with client_authentication_methods has no secret, but a public client has one.
         if !self.has_authentication_methods() {
-            view.insert("client_secret".into(), self.secret.current().expose_secret().into());
+            match &self.shown_secret {
+                None => {
+                    let value = self.secret.current().expose_secret();
+                    view.insert("client_secret".into(), value.into());
+                }
+                Some(Value::Null) => {}
+                Some(other) => {
+                    view.insert("client_secret".into(), other.clone());
+                }
+            }
         }
         view.retain(|name, _| visibility.shows(name));
         view

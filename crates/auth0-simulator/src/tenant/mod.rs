@@ -36,6 +36,17 @@ pub enum WrongSecret {
     InvalidClient,
 }
 
+/// Which clients must authenticate at `POST /oauth/revoke`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RevocationAuth {
+    /// All confidential clients.
+    #[default]
+    AllClients,
+    /// Regular Web Applications only, as Auth0 documents. The secret of any other client is not
+    /// checked.
+    RegularWebApplications,
+}
+
 /// Settings of the tenant.
 #[derive(Clone, Debug)]
 pub(crate) struct TenantSettings {
@@ -49,6 +60,7 @@ pub(crate) struct TenantSettings {
     pub(crate) propagation: Propagation,
     pub(crate) token_ttl: Duration,
     pub(crate) wrong_secret: WrongSecret,
+    pub(crate) revocation_auth: RevocationAuth,
     /// Whether the response of rotate-secret contains the secret even if the token can't read it.
     pub(crate) rotate_shows_secret: bool,
 }
@@ -151,6 +163,7 @@ impl Tenant {
         if bool::from(crate::secret::constant_time_eq(current, value.expose_secret())) {
             return false;
         }
+        client.shown_secret = None;
         let changes = client.secret.changes();
         let delays = self.settings.propagation.sample(self.settings.seed, id, changes);
         self.values.add_secret(id, &value);

@@ -23,6 +23,7 @@ fn tenant() -> Tenant {
         propagation: Propagation::AUTH0,
         token_ttl: Duration::from_secs(60),
         wrong_secret: WrongSecret::AccessDenied,
+        revocation_auth: RevocationAuth::AllClients,
         rotate_shows_secret: true,
     })
 }

@@ -25,6 +25,9 @@ impl Evaluation<'_> {
             Err(next) => return next,
             Ok(secret) => secret,
         };
+        if let Some(next) = self.require_answered_probes_for(rotation) {
+            return next;
+        }
         match rotation.strategy {
             // A call that reported to have changed nothing did change the secret.
             Strategy::Rotate if rotation.attempts > 0 && secret == SecretMatch::Other => {
@@ -138,6 +141,9 @@ impl Evaluation<'_> {
             }
         }
         if let Some(next) = self.wait_for_unanswered(rotation) {
+            return next;
+        }
+        if let Some(next) = self.require_answered_probes_for(rotation) {
             return next;
         }
         self.record_attempt();

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Evaluation, NextStep};
+use super::{Evaluation, NextStep, are_probes_proofs};
 use crate::{
     condition::{Condition, ConditionStatus, condition_types, find_condition, set_condition},
     decision::{Decision, Step},
@@ -27,6 +27,7 @@ impl Evaluation<'_> {
             self.set_reconciling();
             self.set_consumers_reached();
             self.set_signs_with_secret();
+            self.set_probe_inconclusive();
         }
         let wake = if is_last { self.earlier_wake(next.wake) } else { next.wake };
         Decision { status: self.status, step: next.step, wake }
@@ -75,11 +76,11 @@ impl Evaluation<'_> {
         }
     }
 
-    fn is_set(&self, type_: &str) -> bool {
+    pub(super) fn is_set(&self, type_: &str) -> bool {
         find_condition(&self.status.conditions, type_).is_some()
     }
 
-    fn set(
+    pub(super) fn set(
         &mut self,
         type_: &str,
         status: impl Into<ConditionStatus>,
@@ -206,7 +207,7 @@ impl Evaluation<'_> {
             self.set(type_, false, Reason::Stalled, "");
         } else if let Some(rotation) = &self.status.rotation {
             let reason = phase_reason(rotation.phase);
-            let message = describe_progress(rotation);
+            let message = describe_progress(rotation, are_probes_proofs(&self.status));
             self.set(type_, true, reason, &message);
         } else if self.policy.params.suspend {
             let message = "spec.suspend is true; no rotation starts";
@@ -228,7 +229,7 @@ fn phase_reason(phase: Phase) -> Reason {
     }
 }
 
-fn describe_progress(rotation: &Rotation) -> String {
+fn describe_progress(rotation: &Rotation, are_probes_proofs: bool) -> String {
     let progress = match rotation.phase {
         Phase::Started => "started",
         Phase::Staging => {
@@ -236,6 +237,9 @@ fn describe_progress(rotation: &Rotation) -> String {
         }
         Phase::Activating => "changing the secret at Auth0",
         Phase::Confirming => "the new secret is published; waiting until Auth0 accepts it",
+        Phase::Grace if !are_probes_proofs => {
+            "Auth0 has the new secret; the previous one stays as a fallback"
+        }
         Phase::Grace => "Auth0 accepts the new secret; the previous one stays as a fallback",
         Phase::Withdrawing => "removing the next secret from the target Secret",
     };

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Evaluation, NextStep};
+use super::{Evaluation, NextStep, probe::Evidence};
 use crate::{
     decision::{NumberedValue, Purpose, Step, ValueSource, publish},
     observation::SecretMatch,
@@ -45,8 +45,9 @@ impl Evaluation<'_> {
         {
             return next;
         }
-        match self.observed.accepted {
-            Some(true) => {
+        match self.evidence(rotation) {
+            Err(next) => next,
+            Ok(Evidence::Accepted) => {
                 let now = self.now;
                 let retire_at = self.retire_time(rotation);
                 self.update_rotation(|rotation| {
@@ -56,8 +57,8 @@ impl Evaluation<'_> {
                 });
                 Step::StoreStatus.into()
             }
-            Some(false) => self.handle_rejected_probe(rotation),
-            None => {
+            Ok(Evidence::Rejected) => self.handle_rejected_probe(rotation),
+            Ok(Evidence::NotProbed) => {
                 let window_end = self.window_end(rotation);
                 self.is_unconfirmed = self.observed.rejected_at.is_some_and(|at| at >= window_end);
                 self.probe_from(self.next_probe(rotation))
@@ -99,7 +100,7 @@ impl Evaluation<'_> {
 
     /// Follows a change of a secret that Auth0 did not accept yet. If the change must wait, a cause
     /// starts a rotation that replaces it.
-    fn follow_unconfirmed(&mut self, rotation: &Rotation) -> NextStep {
+    pub(super) fn follow_unconfirmed(&mut self, rotation: &Rotation) -> NextStep {
         if let Some(next) = self.follow_or_hold_drift() {
             return next;
         }
@@ -123,7 +124,8 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Keeps the previous secret until its grace period is over and a last probe was accepted.
+    /// Keeps the previous secret until its grace period is over and Auth0 was seen to accept the new
+    /// one once more.
     pub(super) fn advance_grace(&mut self, rotation: &Rotation) -> NextStep {
         if self.observed.has_finalizer {
             return Step::RemoveFinalizer.into();
@@ -139,13 +141,14 @@ impl Evaluation<'_> {
         if self.now < retire_at {
             return NextStep::wait_until(retire_at);
         }
-        match self.observed.accepted {
-            None => Step::ProbeSecret.into(),
-            Some(true) => {
+        match self.evidence(rotation) {
+            Err(next) => next,
+            Ok(Evidence::NotProbed) => Step::ProbeSecret.into(),
+            Ok(Evidence::Accepted) => {
                 let current = NumberedValue::new(rotation.number, ValueSource::Current);
                 publish(Purpose::Retire, current, None).into()
             }
-            Some(false) => {
+            Ok(Evidence::Rejected) => {
                 self.update_rotation(|rotation| rotation.phase = Phase::Confirming);
                 self.handle_rejected_probe(rotation)
             }
@@ -160,10 +163,6 @@ impl Evaluation<'_> {
         }
         let grace_period = self.policy.params.grace_period.to_delta();
         rotation.activated_at.unwrap_or(self.now) + grace_period.max(self.propagation_window())
-    }
-
-    fn window_end(&self, rotation: &Rotation) -> DateTime<Utc> {
-        rotation.activated_at.unwrap_or(self.now) + self.propagation_window()
     }
 
     fn next_probe(&self, rotation: &Rotation) -> DateTime<Utc> {

@@ -9,8 +9,8 @@
 //!   happened at least one propagation window after the last attempt.
 //! - Missing state never causes a rotation. The causes are a stored due time, a request, and
 //!   `initial: Rotate` of a resource that was never marked as initialized.
-//! - Only [`Phase::Grace`] removes a previous value, and only after a probe accepted the current
-//!   one.
+//! - Only [`Phase::Grace`] removes a previous value, and only after a probe that a negative control
+//!   backs accepted the current one, or after the propagation window and a read (`probe`).
 //!
 //! # After a crash
 //!
@@ -32,6 +32,7 @@ mod start;
 
 mod activate;
 mod confirm;
+mod probe;
 mod rollouts;
 mod withdraw;
 
@@ -41,6 +42,8 @@ mod finalize;
 mod recover;
 mod repair;
 mod requests;
+
+pub(crate) use probe::are_probes_proofs;
 
 // The result for users.
 mod conditions;
@@ -145,6 +148,7 @@ impl<'a> Evaluation<'a> {
             is_unconfirmed: false,
             is_unpublished: false,
         };
+        evaluation.adopt_control();
         evaluation.plan_next_rotation(spec_changed);
         evaluation.clamp_future_times();
         evaluation

@@ -57,15 +57,16 @@ impl Evaluation<'_> {
                 return Some(self.follow_drift());
             }
             Ok(SecretMatch::Current | SecretMatch::Fallback) => {}
-            Ok(SecretMatch::Unreadable) => match self.observed.accepted {
-                None => return Some(Step::ProbeSecret.into()),
-                Some(true) => {}
-                Some(false) => {
+            Ok(SecretMatch::Unreadable) => match self.probe_current() {
+                Err(next) => return Some(next),
+                Ok(Some(true)) => {}
+                Ok(Some(false) | None) => {
                     self.status.current = Some(current);
                     self.start_published(
                         current,
                         Cause::Recovery,
-                        "rotation state was lost while Auth0 did not accept the published secret",
+                        "rotation state was lost while Auth0 was not seen to accept the published \
+                         secret",
                     );
                     return Some(Step::StoreStatus.into());
                 }

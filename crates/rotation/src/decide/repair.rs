@@ -2,7 +2,7 @@
 
 use super::{Evaluation, NextStep};
 use crate::{
-    decision::{NumberedValue, Purpose, Step, ValueSource, publish},
+    decision::{NumberedValue, Purpose, ValueSource, publish},
     error::Rejection,
     observation::{SecretMatch, Target},
     reason::Reason,
@@ -69,10 +69,12 @@ impl Evaluation<'_> {
     fn repair_without_read_back(&mut self, phase: Option<Phase>) -> Option<NextStep> {
         let has_current =
             matches!(&self.observed.target, Target::Owned(target) if target.has_current);
-        match self.observed.accepted {
-            None if has_current => return Some(Step::ProbeSecret.into()),
-            Some(true) => return Some(self.restore(ValueSource::Current)),
-            None | Some(false) => {}
+        if has_current {
+            match self.probe_current() {
+                Err(next) => return Some(next),
+                Ok(Some(true)) => return Some(self.restore(ValueSource::Current)),
+                Ok(None | Some(false)) => {}
+            }
         }
         if phase == Some(Phase::Started) {
             return None;

@@ -41,15 +41,21 @@ impl Evaluation<'_> {
     /// Reads the client before the cause is used up, so that a client that must not be rotated, or
     /// that another party has just rotated, does not use it up.
     fn check_client_and_start(&mut self, cause: Cause) -> NextStep {
-        match self.read_client() {
-            Err(next) => next,
-            // A change that must wait is no reason to let the cause wait: the rotation replaces it.
-            Ok(SecretMatch::Other) => match self.follow_or_hold_drift() {
-                Some(next) => next,
-                None => self.start(cause),
-            },
-            Ok(_) => self.start(cause),
+        let secret = match self.read_client() {
+            Err(next) => return next,
+            Ok(secret) => secret,
+        };
+        // A change that must wait is no reason to let the cause wait: the rotation replaces it.
+        if secret == SecretMatch::Other
+            && let Some(next) = self.follow_or_hold_drift()
+        {
+            return next;
         }
+        let is_urgent = cause == Cause::Request && self.pending_verb() == Some(Verb::Revoke);
+        if !is_urgent && let Some(next) = self.require_answered_probes() {
+            return next;
+        }
+        self.start(cause)
     }
 
     /// Records the rotation, which uses up the cause.

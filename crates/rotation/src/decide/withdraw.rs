@@ -66,7 +66,8 @@ impl Evaluation<'_> {
             SecretMatch::Fallback => Ok(true),
             SecretMatch::Current | SecretMatch::Other => Ok(false),
             SecretMatch::Unreadable => {
-                self.observed.fallback_accepted.ok_or(Step::ProbeFallback.into())
+                let is_accepted = self.probe_fallback()?;
+                is_accepted.ok_or_else(|| self.wait_for_withdrawal_proof())
             }
         }
     }

@@ -84,8 +84,12 @@ pub struct History<V> {
     /// Auth0's secret.
     secret: V,
     changed_at: DateTime<Utc>,
+    /// Auth0 rejected a random value in a probe, so a probe that it accepts is a proof.
+    is_controlled: bool,
     /// Auth0 was seen to accept its secret.
     is_accepted: bool,
+    /// The operator read Auth0's secret after the propagation window.
+    is_read_back: bool,
     /// Auth0's secret came from `rotate-secret` and is not published.
     is_unpublished: bool,
     /// Values of the list that Auth0 had before.
@@ -114,7 +118,9 @@ impl<V: Clone + Eq> History<V> {
             earlier_lists: Vec::new(),
             secret,
             changed_at: at,
+            is_controlled: false,
             is_accepted: false,
+            is_read_back: false,
             is_unpublished: false,
             superseded: Vec::new(),
             exemption: Some(Exemption::Unsettled),
@@ -234,12 +240,10 @@ impl<V: Clone + Eq> History<V> {
         for SupersededValue { value, superseded_at } in &self.superseded {
             let is_removed = !self.list.contains(value);
             let is_over = at >= *superseded_at + grace_period;
-            if is_removed && !(self.is_accepted && is_over) {
-                return Err(Violation::EarlyRemoval {
-                    at,
-                    superseded_at: *superseded_at,
-                    is_accepted: self.is_accepted,
-                });
+            let is_accepted = self.is_proven(at);
+            if is_removed && !(is_accepted && is_over) {
+                let superseded_at = *superseded_at;
+                return Err(Violation::EarlyRemoval { at, superseded_at, is_accepted });
             }
         }
         Ok(())
@@ -304,6 +308,7 @@ impl<V: Clone + Eq> History<V> {
         }
         self.changed_at = at;
         self.is_accepted = false;
+        self.is_read_back = false;
     }
 
     fn check_change(
@@ -350,10 +355,30 @@ impl<V: Clone + Eq> History<V> {
         }
     }
 
+    /// Records a negative control: whether Auth0 rejected a random value in a probe.
+    pub fn record_control(&mut self, is_rejected: bool) {
+        self.is_controlled = is_rejected;
+    }
+
     /// Records that Auth0 accepted `value` in a probe.
     pub fn record_accepted_probe(&mut self, at: DateTime<Utc>, value: &V) {
-        self.is_accepted |= *value == self.secret;
+        self.is_accepted |= self.is_controlled && *value == self.secret;
         self.expire(at);
+    }
+
+    /// Records that the Management API returned `value`.
+    pub fn record_read(&mut self, at: DateTime<Utc>, value: &V) {
+        let is_propagated = at >= self.changed_at + self.settings.propagation_window;
+        self.is_read_back |= is_propagated && *value == self.secret;
+    }
+
+    /// Returns whether something proves that Auth0 accepts its secret: a probe with a negative
+    /// control, or a read after the propagation window. Where secrets are unreadable, the end of the
+    /// window has to do.
+    fn is_proven(&self, at: DateTime<Utc>) -> bool {
+        let is_propagated = at >= self.changed_at + self.settings.propagation_window;
+        let is_read_back = self.is_read_back || !self.settings.secrets_readable;
+        self.is_accepted || is_propagated && is_read_back
     }
 
     /// Checks the login of a consumer that tried all values of `list`, while Auth0 accepts

@@ -18,7 +18,8 @@
 //!   changes the secret again. Where secrets are unreadable, a value that is already published may
 //!   replace it.
 //! - **Evidence before removal.** A value that Auth0 had is removed from the target Secret when its
-//!   grace period is over and Auth0 was seen to accept the value after it. A revoked secret has no
+//!   grace period is over and Auth0 was seen to accept the value after it: in a probe, if a negative
+//!   control was rejected before, or by a read after the propagation window. A revoked secret has no
 //!   grace period.
 //! - **Drift hold-off.** The operator does not follow three changes by another party within two
 //!   minutes, unless the status that records them was lost.

@@ -38,6 +38,7 @@ fn with(mut status: Status, change: impl Fn(&mut Rotation)) -> Status {
 /// `old` is the only published value, Auth0 accepts it, and a user has requested a rotation.
 fn requested() -> History<&'static str> {
     let mut history = History::new(at(0), "old", settings());
+    history.record_control(true);
     history.record_publication(at(0), &["old"]).unwrap();
     history.record_accepted_probe(at(1), &"old");
     history.record_request("rotate/now");

@@ -99,7 +99,7 @@ pub enum Violation {
     #[error(
         "evidence before removal: at {at} the secret superseded at {superseded_at} was removed \
          before {}",
-        if *.is_accepted { "its grace period was over" } else { "a probe accepted the next one" }
+        if *.is_accepted { "its grace period was over" } else { "it was proven that Auth0 accepts the next one" }
     )]
     EarlyRemoval {
         /// When it happened.

@@ -25,6 +25,8 @@ pub(crate) enum Action {
     DeleteTarget,
     /// Another party writes its own value into the target Secret.
     EditTarget,
+    /// An access control list answers probes with status 403 from now on.
+    ForbidProbes,
     /// The status is lost.
     LoseStatus,
     /// A user changes strategy, staging period and grace period in the spec.

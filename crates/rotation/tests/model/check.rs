@@ -1,12 +1,14 @@
 //! One check: the contents of the model, and its bounds.
 
-use rotation::{K8sDuration, Policy, PolicyParams, Schedule, Strategy, Verb, invariants::Settings};
+use rotation::{
+    K8sDuration, Policy, PolicyParams, ProbeMethod, Schedule, Strategy, Verb, invariants::Settings,
+};
 
 use crate::{
     action::Action,
     model::Model,
     mutants::Mutant,
-    state::{TICK, Tick, time},
+    state::{Probes, TICK, Tick, time},
 };
 
 /// Auth0 accepts a new secret within this many ticks.
@@ -26,6 +28,7 @@ const EDITED: Periods = Periods { staging: 2, grace: 2 };
 pub(crate) struct Check {
     pub(crate) name: &'static str,
     pub(crate) strategy: Strategy,
+    pub(crate) probes: Probes,
     /// Whether the Management API returns secrets.
     pub(crate) secrets_readable: bool,
     /// Ticks between two due times.
@@ -61,6 +64,7 @@ impl Check {
             staging_period: duration(periods.staging),
             grace_period: duration(periods.grace),
             propagation_window: duration(PROPAGATION_WINDOW),
+            probe_method: ProbeMethod::Revocation,
             rotate_initially: self.rotate_initially,
             suspend: false,
             restarts: false,

@@ -20,7 +20,7 @@ use check::Check;
 use model::COMPLETES;
 use mutants::Mutant;
 use rotation::{Strategy, Verb};
-use state::{SecretValue, SystemState, TargetSecret};
+use state::{Probes, SecretValue, SystemState, TargetSecret};
 use stateright::{Checker as _, HasDiscoveries, Model as _, Path};
 
 const STRATEGIES: [Strategy; 2] = [Strategy::Staged, Strategy::Rotate];
@@ -30,6 +30,7 @@ fn base_check(strategy: Strategy) -> Check {
     Check {
         name: "disruptions",
         strategy,
+        probes: Probes::Conclusive,
         secrets_readable: true,
         interval: None,
         rotate_initially: false,
@@ -222,6 +223,51 @@ fn invariants_hold_with_recurring_drift() {
     }
 }
 
+/// Auth0 accepts any value in a probe.
+#[test]
+fn invariants_hold_if_probes_accept_any_value() {
+    for strategy in STRATEGIES {
+        for secrets_readable in [true, false] {
+            run(Check { secrets_readable, ..probes_that_accept_any_value(strategy) });
+        }
+    }
+}
+
+fn probes_that_accept_any_value(strategy: Strategy) -> Check {
+    Check {
+        name: "probes accept any value",
+        probes: Probes::AcceptAny,
+        disruption_kinds: vec![
+            Action::Crash(0),
+            Action::Fail(0, Fault::ResponseLost),
+            Action::Fail(0, Fault::ValueRejected),
+            Action::LoseStatus,
+            Action::EditTarget,
+        ],
+        verbs: vec![Verb::Rotate, Verb::Revoke],
+        ..base_check(strategy)
+    }
+}
+
+/// An access control list forbids probes at any time.
+#[test]
+fn invariants_hold_if_probes_are_forbidden() {
+    for strategy in STRATEGIES {
+        run(Check {
+            name: "probes are forbidden",
+            disruptions: 2,
+            disruption_kinds: vec![
+                Action::ForbidProbes,
+                Action::Fail(0, Fault::ResponseLost),
+                Action::LoseStatus,
+            ],
+            verbs: vec![Verb::Rotate, Verb::Revoke],
+            horizon: 7,
+            ..base_check(strategy)
+        });
+    }
+}
+
 /// Three changes: the first two are followed at once, and each list that shows one counts.
 fn recurring_drift(strategy: Strategy) -> Check {
     Check {
@@ -262,6 +308,9 @@ fn detects_every_mutant() {
                 disruption_kinds: vec![Action::Fail(0, Fault::RequestLost)],
                 ..check
             },
+            Mutant::TrustUncontrolledProbe => {
+                Check { mutant: Some(mutant), sample, ..probes_that_accept_any_value(strategy) }
+            }
             Mutant::ForgetHoldOff => {
                 Check { mutant: Some(mutant), sample, ..recurring_drift(strategy) }
             }

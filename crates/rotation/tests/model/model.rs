@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use rotation::{
-    Outcome, Policy, Status, condition_types,
+    ControlResult, Outcome, Policy, ProbeControl, ProbeMethod, Status, condition_types,
     invariants::{Actor, History, Invariant},
     is_condition_true,
 };
@@ -14,8 +14,8 @@ use crate::{
     check::{Check, PROPAGATION_WINDOW},
     operator::Operator,
     state::{
-        Memory, Process, Remaining, Resource, SecretValue, StoredStatus, SystemState, TargetSecret,
-        Tick, time,
+        Memory, Probes, Process, Remaining, Resource, SecretValue, StoredStatus, SystemState,
+        TargetSecret, Tick, time,
     },
 };
 
@@ -53,6 +53,7 @@ impl Model {
             auth0_secret: 1,
             changed_at: 0,
             accepted: 1,
+            probes: self.check.probes,
             late_call: None,
             processes: vec![Process::default(); self.check.processes],
             last_symbol: 1,
@@ -185,6 +186,12 @@ impl Model {
                 target.tampered = true;
                 state.write_target(None, Some(target));
             }
+            Action::ForbidProbes => {
+                if state.probes == Probes::Forbidden {
+                    return false;
+                }
+                state.probes = Probes::Forbidden;
+            }
             Action::LoseStatus => state.store_status(None, Status::default()),
             Action::EditSpec => {
                 if state.resource.as_ref().is_none_or(|resource| resource.is_edited) {
@@ -219,6 +226,16 @@ impl stateright::Model for Model {
                 is_condition_true(&status.conditions, condition_types::READY),
                 "the secret is imported"
             );
+            // The control is a day's work: with a result, the model has fewer states.
+            if self.check.probes == Probes::Conclusive {
+                state.history.record_control(true);
+                let resource = state.resource.as_mut().expect("the resource exists");
+                resource.status.0.probe_control = Some(ProbeControl {
+                    result: ControlResult::Rejected,
+                    probed_at: time(state.now),
+                    method: ProbeMethod::Revocation,
+                });
+            }
             state.processes[0].memory = Memory::default();
         }
         vec![state]
@@ -231,7 +248,9 @@ impl stateright::Model for Model {
         self.add_process_actions(state, actions);
         if state.remaining.disruptions > 0 {
             let kinds = self.check.disruption_kinds.iter();
-            actions.extend(kinds.filter(|kind| INTERFERENCE.contains(kind)));
+            let by_others =
+                |kind: &&Action| INTERFERENCE.contains(kind) || **kind == Action::ForbidProbes;
+            actions.extend(kinds.filter(by_others));
         }
         if state.late_call.is_some() {
             actions.push(Action::DeliverLateCall);

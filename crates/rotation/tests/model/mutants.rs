@@ -3,8 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use rotation::{
-    Cause, Decision, Observation, Phase, Policy, Publication, Purpose, Rotation, Status, Step,
-    Strategy, Target, ValueSource, decide, invariants::Invariant,
+    Cause, ControlResult, Decision, Observation, Phase, Policy, ProbeControl, ProbeMethod,
+    Publication, Purpose, Rotation, Status, Step, Strategy, Target, ValueSource, decide,
+    invariants::Invariant,
 };
 
 use crate::model::SETTLES;
@@ -16,6 +17,8 @@ pub(crate) enum Mutant {
     SkipWriteAhead,
     /// Takes it that Auth0 accepts the new secret, without a probe.
     RetireWithoutProbe,
+    /// Takes every probe for a proof, without a negative control.
+    TrustUncontrolledProbe,
     /// Skips the grace period.
     SkipGracePeriod,
     /// Calls `rotate-secret` again when its outcome is unknown.
@@ -43,9 +46,10 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::SkipWriteAhead,
         Self::RetireWithoutProbe,
+        Self::TrustUncontrolledProbe,
         Self::SkipGracePeriod,
         Self::RetryBlindly,
         Self::SkipStagingPeriod,
@@ -64,7 +68,9 @@ impl Mutant {
     pub(crate) fn violated_property(self) -> &'static str {
         let invariant = match self {
             Self::SkipWriteAhead => Invariant::WriteAhead,
-            Self::RetireWithoutProbe | Self::SkipGracePeriod => Invariant::EvidenceBeforeRemoval,
+            Self::RetireWithoutProbe | Self::TrustUncontrolledProbe | Self::SkipGracePeriod => {
+                Invariant::EvidenceBeforeRemoval
+            }
             Self::SkipStagingPeriod
             | Self::StageAlone
             | Self::WithdrawWithoutProof
@@ -89,6 +95,12 @@ impl Mutant {
         let mut altered = observed.clone();
         match self {
             Self::RetireWithoutProbe => altered.accepted = Some(true),
+            Self::TrustUncontrolledProbe => {
+                let control = ControlResult::Rejected;
+                let method = ProbeMethod::Revocation;
+                let control = ProbeControl { result: control, probed_at: now, method };
+                altered.probe_control = Some(control);
+            }
             Self::SkipGracePeriod => set_skip_grace(&mut altered.status, true),
             Self::SkipStagingPeriod => set_skip_staging(&mut altered.status, true),
             Self::ForgetHoldOff => altered.status.drift_hold_off = None,
@@ -104,6 +116,7 @@ impl Mutant {
     fn alter(self, observed: &Observation, now: DateTime<Utc>, decision: &mut Decision) {
         match self {
             Self::RetireWithoutProbe
+            | Self::TrustUncontrolledProbe
             | Self::ForgetHoldOff
             | Self::WithdrawWithoutProof
             | Self::IgnoreUnanswered => {}

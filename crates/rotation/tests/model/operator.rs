@@ -1,9 +1,10 @@
 //! One operator process: the state machine as shipped, and a model of its executor.
 
 use rotation::{
-    ClientObservation, Decision, ErrorClass, Failure, NumberedValue, Observation, OwnedTarget,
-    Phase, Policy, Publication, Purpose, Reason, Request, SecretMatch, Status, Step, Target,
-    UnreachedPods, ValueSource, decide, invariants::Actor, record_failure,
+    ClientObservation, ControlResult, Decision, ErrorClass, Failure, NumberedValue, Observation,
+    OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication, Purpose, Reason, Request,
+    SecretMatch, Status, Step, Target, UnreachedPods, ValueSource, decide, invariants::Actor,
+    record_failure,
 };
 
 use crate::{
@@ -148,7 +149,14 @@ impl Operator<'_> {
             Step::Wait => StepResult::Wait,
             Step::ReadClient => {
                 let secret = self.secrets_readable.then_some(self.state.auth0_secret);
+                if let Some(secret) = &secret {
+                    self.state.history.record_read(time(self.state.now), secret);
+                }
                 reconcile.client = Some(ClientRead { secret, at: self.state.now });
+                StepResult::Continue
+            }
+            Step::ProbeRandomValue => {
+                self.probe_random_value();
                 StepResult::Continue
             }
             Step::ProbeSecret => self.probe(reconcile),
@@ -173,7 +181,11 @@ impl Operator<'_> {
     fn probe(&mut self, reconcile: &mut Reconcile) -> StepResult {
         let Some(target) = self.target(reconcile) else { return StepResult::Conflict };
         let symbol = target.current.symbol;
-        let accepted = symbol == self.state.accepted;
+        let Some(accepted) = self.state.probes.answer(symbol == self.state.accepted) else {
+            reconcile.accepted = None;
+            self.note_control(ControlResult::Forbidden);
+            return StepResult::Continue;
+        };
         if accepted {
             self.state.history.record_accepted_probe(time(self.state.now), &symbol);
         }
@@ -186,8 +198,23 @@ impl Operator<'_> {
         let Some(fallback) = self.target(reconcile).and_then(|target| target.fallback) else {
             return StepResult::Conflict;
         };
-        reconcile.fallback_accepted = Some(fallback.symbol == self.state.accepted);
+        match self.state.probes.answer(fallback.symbol == self.state.accepted) {
+            None => self.note_control(ControlResult::Forbidden),
+            accepted => reconcile.fallback_accepted = accepted,
+        }
         StepResult::Continue
+    }
+
+    fn probe_random_value(&mut self) {
+        let result = self.state.probes.control();
+        self.state.history.record_control(result == ControlResult::Rejected);
+        self.note_control(result);
+    }
+
+    fn note_control(&mut self, result: ControlResult) {
+        let probed_at = time(self.state.now);
+        let control = ProbeControl { result, probed_at, method: ProbeMethod::Revocation };
+        self.memory().probe_control = Some(control);
     }
 
     fn change_metadata(
@@ -360,7 +387,7 @@ impl Operator<'_> {
     fn observe(&self, reconcile: &Reconcile) -> Observation {
         let resource = self.resource(reconcile);
         let target = self.target(reconcile);
-        let Memory { response, rejected_at, finished_attempt, listed } =
+        let Memory { response, rejected_at, finished_attempt, listed, probe_control } =
             &self.state.processes[self.process].memory;
         let attempt = recorded_attempt(&resource.status);
         let list = target.map(TargetSecret::list).unwrap_or_default();
@@ -390,6 +417,7 @@ impl Operator<'_> {
             client_read_at: reconcile.client.map(|client| time(client.at)),
             accepted: reconcile.accepted,
             fallback_accepted: reconcile.fallback_accepted,
+            probe_control: *probe_control,
             rejected_at: rejected_at.map(time),
             has_unpublished_response: response.is_some(),
             attempt_finished: attempt.is_some() && attempt == *finished_attempt,

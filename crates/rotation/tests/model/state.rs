@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
-    Phase, Publication, Status, Step,
+    ControlResult, Phase, ProbeControl, Publication, Status, Step,
     invariants::{Actor, History, Violation},
 };
 
@@ -44,6 +44,7 @@ impl Hash for StoredStatus {
         status.last_handled_request.hash(state);
         status.drift_hold_off.hash(state);
         status.unanswered_until.hash(state);
+        status.probe_control.map(|control| control.result).hash(state);
         let highest = status.history.iter().map(|entry| entry.number).max();
         (highest, status.history.is_empty()).hash(state);
         let Some(rotation) = &status.rotation else { return };
@@ -116,6 +117,37 @@ pub(crate) struct Process {
     pub(crate) reconcile: Option<Reconcile>,
 }
 
+/// What Auth0 answers to probes of this client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Probes {
+    /// Whether it accepts the secret.
+    Conclusive,
+    /// It accepts any value.
+    AcceptAny,
+    /// Status 403.
+    Forbidden,
+}
+
+impl Probes {
+    /// Returns whether Auth0 accepts a value, or `None` if it does not say.
+    pub(crate) fn answer(self, is_accepted: bool) -> Option<bool> {
+        match self {
+            Self::Conclusive => Some(is_accepted),
+            Self::AcceptAny => Some(true),
+            Self::Forbidden => None,
+        }
+    }
+
+    /// Returns the result of a negative control.
+    pub(crate) fn control(self) -> ControlResult {
+        match self.answer(false) {
+            Some(false) => ControlResult::Rejected,
+            Some(true) => ControlResult::Accepted,
+            None => ControlResult::Forbidden,
+        }
+    }
+}
+
 /// Memory of a process between reconciles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Memory {
@@ -124,6 +156,7 @@ pub(crate) struct Memory {
     pub(crate) finished_attempt: Option<Tick>,
     /// Secret of the client in the last list of the tenant's clients.
     pub(crate) listed: Option<Symbol>,
+    pub(crate) probe_control: Option<ProbeControl>,
 }
 
 /// An object as a reconcile has read it.
@@ -208,6 +241,7 @@ fn step_key(step: &Step) -> impl Hash + PartialEq {
         Step::ReadClient => (15, 0, None),
         Step::ProbeSecret => (16, 0, None),
         Step::ProbeFallback => (17, 0, None),
+        Step::ProbeRandomValue => (19, 0, None),
         _ => (18, 0, None),
     }
 }
@@ -235,6 +269,7 @@ pub(crate) struct SystemState {
     pub(crate) changed_at: Tick,
     /// The value that authentication accepts.
     pub(crate) accepted: Symbol,
+    pub(crate) probes: Probes,
     pub(crate) late_call: Option<LateCall>,
     pub(crate) processes: Vec<Process>,
     pub(crate) last_symbol: Symbol,

@@ -12,6 +12,7 @@ mod workload;
 mod lifecycle;
 
 mod confirm;
+mod probe;
 mod requests;
 mod rollouts;
 mod schedule;

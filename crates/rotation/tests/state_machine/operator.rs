@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
-    ClientObservation, Decision, ErrorClass, Failure, Observation, OwnedTarget, Phase, Publication,
-    Purpose, Reason, Rejection, Request, Rollout, SecretMatch, Step, Target, UnreachedPods,
-    ValueSource, decide, record_failure,
+    ClientObservation, ControlResult, Decision, ErrorClass, Failure, Observation, OwnedTarget,
+    Phase, ProbeControl, Publication, Purpose, Reason, Rejection, Request, Rollout, SecretMatch,
+    Step, Target, UnreachedPods, ValueSource, decide, record_failure,
 };
 
 use crate::simulation::{Fault, SecretValue, Simulation, Symbol, TargetSecret, value};
@@ -137,6 +137,7 @@ impl Simulation {
             client_read_at: client.map(|client| client.at),
             accepted: facts.accepted,
             fallback_accepted: facts.fallback_accepted,
+            probe_control: self.probe_control,
             rejected_at: self.rejected_at,
             has_unpublished_response: self.response.is_some(),
             attempt_finished: self.attempt_finished,
@@ -201,19 +202,18 @@ impl Simulation {
                 };
                 facts.client = Some(ReadClient { at: self.now, secret });
             }
+            Step::ProbeRandomValue => {
+                self.controls += 1;
+                self.note_control();
+            }
             Step::ProbeSecret => {
                 assert!(!self.target_is_from_elsewhere, "probes a value from elsewhere");
-                self.probes += 1;
-                let is_auth0_secret = self.published().current.symbol == self.auth0_secret;
-                let accepted = is_auth0_secret && self.now >= self.accepted_from;
-                facts.accepted = Some(accepted);
-                self.rejected_at = (!accepted).then_some(self.now);
+                facts.accepted = self.probe(self.published().current.symbol);
+                self.rejected_at = (facts.accepted == Some(false)).then_some(self.now);
             }
             Step::ProbeFallback => {
-                self.probes += 1;
                 let fallback = self.published().fallback.expect("the target has a fallback");
-                let is_auth0_secret = fallback.symbol == self.auth0_secret;
-                facts.fallback_accepted = Some(is_auth0_secret && self.now >= self.accepted_from);
+                facts.fallback_accepted = self.probe(fallback.symbol);
             }
             Step::FindUnreachedPods => {
                 facts.unreached_pods = UnreachedPods::Pods(self.unreached_pods.clone());
@@ -238,6 +238,26 @@ impl Simulation {
             Step::Publish(publication) => self.execute_publish(publication, facts)?,
         }
         Ok(())
+    }
+
+    /// Probes a value. Returns `None` if Auth0 does not say whether it accepts the value.
+    fn probe(&mut self, symbol: Symbol) -> Option<bool> {
+        self.probes += 1;
+        match self.control {
+            ControlResult::Rejected => {
+                Some(symbol == self.auth0_secret && self.now >= self.accepted_from)
+            }
+            ControlResult::Accepted => Some(true),
+            ControlResult::Forbidden => {
+                self.note_control();
+                None
+            }
+        }
+    }
+
+    fn note_control(&mut self) {
+        let (result, method) = (self.control, self.params.probe_method);
+        self.probe_control = Some(ProbeControl { result, probed_at: self.now, method });
     }
 
     fn execute_rotate_secret(&mut self, facts: &mut Facts) -> Result<(), Fault> {

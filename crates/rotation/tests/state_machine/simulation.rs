@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
-    K8sDuration, Policy, PolicyParams, Purpose, Reason, Rejection, Schedule, Status, Step,
-    Strategy, Window,
+    ControlResult, K8sDuration, Policy, PolicyParams, ProbeControl, ProbeMethod, Purpose, Reason,
+    Rejection, Schedule, Status, Step, Strategy, Window,
 };
 
 use crate::workload::Workload;
@@ -109,6 +109,8 @@ pub(crate) struct Simulation {
     pub(crate) signs_with_secret: bool,
     /// Auth0 rejects every value that the operator sets.
     pub(crate) rejects_values: bool,
+    /// What Auth0 answers to a probe with a random value.
+    pub(crate) control: ControlResult,
     /// The response of `rotate-secret` contains no secret.
     pub(crate) omits_secret_in_response: bool,
 
@@ -116,6 +118,7 @@ pub(crate) struct Simulation {
     pub(crate) drift_suspected: bool,
     pub(crate) response: Option<Symbol>,
     pub(crate) rejected_at: Option<DateTime<Utc>>,
+    pub(crate) probe_control: Option<ProbeControl>,
     pub(crate) attempt_finished: bool,
     pub(crate) fault: Option<PlannedFault>,
     pub(crate) interference: Option<Interference>,
@@ -124,6 +127,8 @@ pub(crate) struct Simulation {
     pub(crate) effects: usize,
     pub(crate) rotate_calls: usize,
     pub(crate) probes: usize,
+    /// Negative controls.
+    pub(crate) controls: usize,
     pub(crate) client_reads: usize,
     pub(crate) workload_restarts: usize,
     pub(crate) publications: Vec<Purpose>,
@@ -141,6 +146,7 @@ impl Simulation {
                 staging_period: K8sDuration::from_secs(180),
                 grace_period: K8sDuration::from_secs(3600),
                 propagation_window: K8sDuration::from_secs(30),
+                probe_method: ProbeMethod::Revocation,
                 rotate_initially: false,
                 suspend: false,
                 restarts: false,
@@ -169,16 +175,19 @@ impl Simulation {
             client_rejection: None,
             signs_with_secret: false,
             rejects_values: false,
+            control: ControlResult::Rejected,
             omits_secret_in_response: false,
             drift_suspected: false,
             response: None,
             rejected_at: None,
+            probe_control: None,
             attempt_finished: false,
             fault: None,
             interference: None,
             effects: 0,
             rotate_calls: 0,
             probes: 0,
+            controls: 0,
             client_reads: 0,
             workload_restarts: 0,
             publications: Vec::new(),
@@ -233,6 +242,7 @@ impl Simulation {
     pub(crate) fn restart_process(&mut self) {
         self.response = None;
         self.rejected_at = None;
+        self.probe_control = None;
         self.attempt_finished = false;
     }
 

@@ -126,7 +126,12 @@ impl ClientChecker {
         if self.history.is_none() {
             let ever = context.simulator.client_secret_history(&self.client.name);
             let first = ever.first().map(|first| values.number(first));
-            self.history = first.map(|first| History::new(at, first, settings()));
+            self.history = first.map(|first| {
+                let mut history = History::new(at, first, settings());
+                // This simulated tenant rejects wrong secrets.
+                history.record_control(true);
+                history
+            });
         }
     }
 
