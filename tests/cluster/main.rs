@@ -18,6 +18,7 @@ mod validation;
 mod rejected;
 mod denied_writes;
 mod owner_references;
+mod client_kinds;
 
 // Auth0 and its tenants.
 mod tenants;

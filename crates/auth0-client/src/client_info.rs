@@ -9,7 +9,7 @@ use crate::client_secret::ClientSecret;
 pub struct ClientInfo {
     /// The client ID.
     pub client_id: String,
-    /// How the client authenticates.
+    /// Whether the client authenticates with a secret, and whose secret that is.
     pub kind: ClientKind,
     /// The client signs ID tokens with its secret (`jwt_configuration.alg` is `HS256`).
     pub signs_with_secret: bool,
@@ -35,15 +35,26 @@ impl ClientInfo {
     }
 }
 
-/// How a client authenticates.
+/// Whether a client authenticates with a secret that may be rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientKind {
     /// With its secret, as far as is known.
     Confidential,
-    /// Not at all (`token_endpoint_auth_method` is `none`).
+    /// A native application without a confidential `token_endpoint_auth_method`: it may not use its
+    /// secret.
+    Native,
+    /// A third-party client in strict mode: Auth0 may reject secrets that a caller chooses.
+    StrictThirdParty,
+    /// Not at all (`token_endpoint_auth_method` is `none`, or the client is a single-page
+    /// application).
     Public,
     /// With keys (`client_authentication_methods`).
     KeyBased,
+    /// The tenant's global client, which belongs to Auth0 itself (`global`).
+    Global,
+    /// A client from a Client ID Metadata Document, which must not use the secret that it has
+    /// (`external_metadata_type` is `cimd`).
+    MetadataDocument,
 }
 
 /// One page of a list of clients.

@@ -117,8 +117,20 @@ pub enum Error {
     )]
     DeadlinePassed,
     /// Auth0 rejected the value as a client secret.
-    #[error("Auth0 rejected the new value of the client secret (status 400)")]
+    #[error(
+        "Auth0 rejected the new value of the client secret (status 400): the client may be one that \
+         authenticates with keys, or a third-party client in strict mode. Set spec.strategy to \
+         Rotate, or delete this resource if the client uses no secret"
+    )]
     ValueRejected,
+    /// Auth0 rejected the change of this client's secret, whatever the value.
+    #[error(
+        "Auth0 does not let the operator change this client's secret: it may be one that \
+         authenticates with keys, which only a token with the scope read:client_keys shows, or a \
+         third-party client in strict mode, which needs spec.strategy: Rotate. Delete this resource \
+         if the client uses no secret"
+    )]
+    ChangeRejected,
     /// The token lacks this scope.
     #[error(
         "the tenant's management client lacks the scope {0}: grant the scope in the Auth0 dashboard"
@@ -186,6 +198,7 @@ impl Error {
             | Self::InvalidClientId
             | Self::ClientNotFound
             | Self::ValueRejected
+            | Self::ChangeRejected
             | Self::Rejected(_) => ErrorClass::Invalid,
         }
     }
@@ -210,6 +223,7 @@ impl Error {
             Self::TokenUnavailable => Reason::TokenUnavailable,
             Self::DeadlinePassed => Reason::DeadlinePassed,
             Self::ValueRejected => Reason::ValueRejected,
+            Self::ChangeRejected => Reason::ChangeRejected,
             Self::MissingScope(_) => Reason::MissingScope,
             Self::InvalidClientId => Reason::InvalidName,
             Self::ClientNotFound => Reason::ClientNotFound,
@@ -238,6 +252,7 @@ impl Error {
                 | Self::ClientThrottled { .. }
                 | Self::Rejected(_)
                 | Self::ValueRejected
+                | Self::ChangeRejected
         )
     }
 }

@@ -23,6 +23,10 @@ const MAX_METADATA_LENGTH: usize = 4 * 255;
 struct ClientBody {
     client_id: String,
     client_secret: Option<SecretString>,
+    app_type: Option<String>,
+    global: Option<bool>,
+    external_metadata_type: Option<String>,
+    third_party_security_mode: Option<String>,
     token_endpoint_auth_method: Option<String>,
     client_authentication_methods: Option<IgnoredAny>,
     jwt_configuration: Option<JwtConfiguration>,
@@ -57,20 +61,36 @@ pub(crate) fn parse_page(response: &HttpResponse) -> Result<ClientPage, Error> {
 }
 
 impl ClientBody {
+    fn kind(&self) -> ClientKind {
+        let app_type = self.app_type.as_deref();
+        let method = self.token_endpoint_auth_method.as_deref();
+        let is_confidential =
+            matches!(method, Some("client_secret_post" | "client_secret_basic"));
+        if self.global == Some(true) {
+            ClientKind::Global
+        } else if self.external_metadata_type.as_deref() == Some("cimd") {
+            ClientKind::MetadataDocument
+        } else if self.client_authentication_methods.is_some() {
+            ClientKind::KeyBased
+        } else if app_type == Some("native") && !is_confidential {
+            ClientKind::Native
+        } else if app_type == Some("spa") || method == Some("none") {
+            ClientKind::Public
+        } else if self.third_party_security_mode.as_deref() == Some("strict") {
+            ClientKind::StrictThirdParty
+        } else {
+            ClientKind::Confidential
+        }
+    }
+
     fn into_client_info(self) -> Result<ClientInfo, Error> {
+        let kind = self.kind();
         let secret = match self.client_secret.map(ClientSecret::new) {
             None | Some(Err(InvalidSecret::Empty)) => None,
             Some(Ok(secret)) => Some(secret),
             Some(Err(InvalidSecret::Malformed)) => {
                 return Err(Error::InvalidResponse(InvalidResponse::MalformedSecret));
             }
-        };
-        let kind = if self.client_authentication_methods.is_some() {
-            ClientKind::KeyBased
-        } else if self.token_endpoint_auth_method.as_deref() == Some("none") {
-            ClientKind::Public
-        } else {
-            ClientKind::Confidential
         };
         let algorithm = self.jwt_configuration.and_then(|configuration| configuration.alg);
         let mut metadata = BTreeMap::new();

@@ -21,9 +21,12 @@ use crate::{
     transport::{Call, Endpoint, HttpResponse, RequestObserver, Transport},
 };
 
-const FIELDS: &str = "client_id,token_endpoint_auth_method,jwt_configuration,client_metadata";
-const FIELDS_WITH_SECRET: &str = "client_id,token_endpoint_auth_method,jwt_configuration,\
-                                  client_metadata,client_secret,client_authentication_methods";
+const FIELDS: &str = "client_id,app_type,global,external_metadata_type,third_party_security_mode,\
+                      token_endpoint_auth_method,jwt_configuration,client_metadata";
+const FIELDS_WITH_SECRET: &str = "client_id,app_type,global,external_metadata_type,\
+                                  third_party_security_mode,token_endpoint_auth_method,\
+                                  jwt_configuration,client_metadata,client_secret,\
+                                  client_authentication_methods";
 
 /// Longest wait for the permit of a change. Nothing was changed or recorded before, so the wait may be
 /// long; what was read before may have to be read again after it.
@@ -170,7 +173,8 @@ impl TenantClient {
     /// Returns `None` if Auth0 rotated the secret but did not return the new one.
     ///
     /// # Errors
-    /// After a failure, the secret may have changed unless [`Error::had_no_effect`] is true.
+    /// After a failure, the secret may have changed unless [`Error::had_no_effect`] is true. Fails
+    /// with [`Error::ChangeRejected`] if Auth0 itself rejects the rotation (400 `invalid_body`).
     pub async fn rotate_secret(
         &self,
         client_id: &str,
@@ -182,6 +186,12 @@ impl TenantClient {
         let request = self.transport.client().post(url).bearer_auth(token.expose());
         let call = change_call("rotate-secret");
         let response = self.transport.send_with_permit(request, call, permit, not_after).await?;
+        // The request has no body that could be wrong: Auth0 does not rotate this client.
+        if response.status == StatusCode::BAD_REQUEST
+            && response.management_error_code().as_deref() == Some("invalid_body")
+        {
+            return Err(Error::ChangeRejected);
+        }
         self.check_status(&response, &token, UPDATE_CLIENT_KEYS)?;
         Ok(responses::parse_client(&response, client_id)?.secret)
     }

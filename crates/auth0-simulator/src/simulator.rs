@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use secrecy::SecretString;
+use serde_json::{Map, Value};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
@@ -135,6 +136,20 @@ impl Simulator {
     ) -> Result<(), SeedError> {
         let scopes = scopes.into_iter().map(Into::into).collect();
         self.shared.lock().tenant.set_scopes(client_id, scopes)
+    }
+
+    /// Changes fields of a client as a user of the dashboard would; its secret stays. `null` removes a
+    /// field. Read-only fields such as `external_metadata_type` are accepted too.
+    ///
+    /// # Errors
+    ///
+    /// [`SeedError::UnknownClient`], [`SeedError::BadField`].
+    pub fn set_client_fields(
+        &self,
+        client_id: &str,
+        fields: Map<String, Value>,
+    ) -> Result<(), SeedError> {
+        self.shared.lock().tenant.set_fields(client_id, fields)
     }
 
     /// Returns the secret that the Management API shows now. Authentication might not accept it yet.

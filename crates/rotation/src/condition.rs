@@ -25,6 +25,9 @@ pub mod condition_types {
     pub const OWNER_REFERENCE_SET: &str = "OwnerReferenceSet";
     /// A probe does not show whether Auth0 accepts a secret of this client. A warning.
     pub const PROBE_INCONCLUSIVE: &str = "ProbeInconclusive";
+    /// The client authenticates with a secret that the operator can rotate. Absent as long as nothing
+    /// speaks against it.
+    pub const CLIENT_ROTATABLE: &str = "ClientRotatable";
     /// The operator can use the tenant.
     pub const TENANT_READY: &str = "TenantReady";
 }

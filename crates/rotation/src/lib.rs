@@ -47,7 +47,7 @@ pub use duration::{K8sDuration, K8sDurationError};
 pub use error::{ErrorClass, Failure, Rejection};
 pub use event::{EVENT_MESSAGE_LIMIT, EventRecord, event_records};
 pub use observation::{
-    ClientObservation, Observation, OwnedTarget, Rollout, RolloutState, SecretMatch, Target,
+    ClientDoubt, ClientObservation, Observation, OwnedTarget, Rollout, RolloutState, SecretMatch, Target,
     UnreachedPods,
 };
 pub use policy::{Policy, PolicyParams};

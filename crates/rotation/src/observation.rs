@@ -35,6 +35,8 @@ pub struct Observation {
     /// Whether the client signs ID tokens with its secret, if the client was read in this
     /// reconcile.
     pub signs_with_secret: Option<bool>,
+    /// Doubts about a client that can be rotated, if it was read in this reconcile.
+    pub client_doubt: Option<ClientDoubt>,
     /// When the client was read, before the request was sent.
     pub client_read_at: Option<DateTime<Utc>>,
     /// Whether Auth0 accepts the current value of the target Secret, if it was probed in this
@@ -53,8 +55,9 @@ pub struct Observation {
     pub attempt_finished: bool,
     /// The API server accepted the target Secret of a rotation in a dry run in this reconcile.
     pub dry_run_passed: bool,
-    /// A list of the tenant's clients showed another secret than the target Secret has. The list
-    /// may be older than the last change, so the client is read before anything is concluded.
+    /// A list of the tenant's clients showed another secret than the target Secret has, or a client
+    /// that must not be rotated. The list may be older than the last change, so the client is read
+    /// before anything is concluded.
     pub drift_suspected: bool,
     /// Pods that never see updates of the target Secret and that no restart covers.
     pub unreached_pods: UnreachedPods,
@@ -104,6 +107,15 @@ pub enum ClientObservation {
     Rejected(Rejection),
     /// The client can be rotated.
     Found(SecretMatch),
+}
+
+/// Why the rotation of a client's secret may be of no use, or fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientDoubt {
+    /// It is a native application without a confidential authentication method.
+    Native,
+    /// It is a third-party client in strict mode: Auth0 may reject a secret that the operator sets.
+    StrictThirdParty,
 }
 
 /// How the client's secret at Auth0 compares with the values in the target Secret.

@@ -137,10 +137,22 @@ reasons! {
     /// A name in the spec cannot be part of a URL.
     InvalidName,
 
+    /// The client authenticates with its secret.
+    UsesSecret,
     /// The client is public: it has no secret to rotate.
     PublicClient,
     /// The client authenticates with keys: it has no secret to rotate.
     ClientUsesKeys,
+    /// The client is the tenant's global client, which must not be rotated.
+    GlobalClient,
+    /// The client comes from a Client ID Metadata Document: it must not use a secret.
+    MetadataDocumentClient,
+    /// The client is a native application without a confidential authentication method, so it may not
+    /// use its secret. A warning.
+    NativeClient,
+    /// The client is a third-party client in strict mode, for which Auth0 may reject a secret that the
+    /// strategy Staged sets. A warning.
+    StrictThirdParty,
     /// Auth0 has no client with this ID.
     ClientNotFound,
     /// Another ClientSecretRotation rotates this client.
@@ -227,6 +239,8 @@ reasons! {
     DeadlinePassed,
     /// Auth0 does not take the new value as a client secret.
     ValueRejected,
+    /// Auth0 does not let the operator change the client's secret.
+    ChangeRejected,
     /// Auth0 rejected the request.
     Rejected,
 
@@ -245,6 +259,18 @@ reasons! {
 }
 
 impl Reason {
+    /// Returns whether the client at Auth0 is one that must not be rotated.
+    pub const fn forbids_client(self) -> bool {
+        matches!(
+            self,
+            Self::PublicClient
+                | Self::ClientUsesKeys
+                | Self::GlobalClient
+                | Self::MetadataDocumentClient
+                | Self::ClientNotFound
+        )
+    }
+
     /// Returns the reason that a condition carries, if this version knows it.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == text)

@@ -13,13 +13,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_client::{ClientInfo, ClientPage, Priority, READ_CLIENT_KEYS, TenantClient};
+use auth0_client::{ClientInfo, ClientPage, Priority, TenantClient};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
+use rotation::{ConditionStatus, condition_types};
 use tokio::sync::Semaphore;
 
 use super::{
     RotationController,
+    client_kind::reject_client,
     state::{ListedClient, ListedSecret},
 };
 use crate::{
@@ -157,7 +159,8 @@ async fn check_tenant(controller: &RotationController, calls: &Semaphore, group:
     }
     // The check is for all namespaces of the tenant.
     let client = &handle.client.for_tenant();
-    let checked = DriftCheck { controller, client, calls, wanted }.run().await;
+    let reads_secrets = false;
+    let checked = DriftCheck { controller, client, calls, wanted, reads_secrets }.run().await;
     handle.meter.count_operation("drift-check", &checked);
     let namespace = first.namespace().unwrap_or_default();
     let tenant = &first.spec.tenant_ref.name;
@@ -179,23 +182,19 @@ struct DriftCheck<'a> {
     calls: &'a Semaphore,
     /// The resources that were not compared yet, by client ID.
     wanted: HashMap<&'a str, &'a ClientSecretRotation>,
+    /// Whether the list has the secrets. Without them, it shows clients that must not be rotated.
+    reads_secrets: bool,
 }
 
 impl DriftCheck<'_> {
     /// Returns the number of requests.
     async fn run(mut self) -> Result<usize, auth0_client::Error> {
-        if !self.client.can_read_secrets().await? {
-            return Err(auth0_client::Error::MissingScope(READ_CLIENT_KEYS));
-        }
+        self.reads_secrets = self.client.can_read_secrets().await?;
         let mut requests = self.compare_pages().await?;
         for (client_id, resource) in std::mem::take(&mut self.wanted) {
             requests += 1;
             match self.read_client(client_id).await {
-                Ok(client) => {
-                    if let Some(secret) = client.secret {
-                        self.suspect(resource, ListedSecret::Present(secret));
-                    }
-                }
+                Ok(client) => self.compare(resource, client),
                 Err(auth0_client::Error::ClientNotFound) => {
                     self.suspect(resource, ListedSecret::ClientAbsent);
                 }
@@ -218,10 +217,8 @@ impl DriftCheck<'_> {
                 pages_left = 0;
             }
             for client in page.clients {
-                if let Some(resource) = self.wanted.remove(client.client_id.as_str())
-                    && let Some(secret) = client.secret
-                {
-                    self.suspect(resource, ListedSecret::Present(secret));
+                if let Some(resource) = self.wanted.remove(client.client_id.as_str()) {
+                    self.compare(resource, client);
                 }
             }
             if pages_left == 0 {
@@ -237,7 +234,8 @@ impl DriftCheck<'_> {
     async fn list_page(&self, page: u32) -> Result<ClientPage, auth0_client::Error> {
         loop {
             let permit = self.calls.acquire().await;
-            let list = self.client.list_clients(page, true, Priority::Background).await;
+            let list = self.client.list_clients(page, self.reads_secrets, Priority::Background);
+            let list = list.await;
             drop(permit);
             match list {
                 Err(auth0_client::Error::Throttled { until }) => wait_until(until).await,
@@ -248,10 +246,22 @@ impl DriftCheck<'_> {
 
     async fn read_client(&self, client_id: &str) -> Result<ClientInfo, auth0_client::Error> {
         loop {
-            match self.client.read_client(client_id, true, Priority::Background).await {
+            let read = self.client.read_client(client_id, self.reads_secrets, Priority::Background);
+            match read.await {
                 Err(auth0_client::Error::Throttled { until }) => wait_until(until).await,
                 read => return read,
             }
+        }
+    }
+
+    /// Compares a client with what its resource shows. Without its secret, only its kind is known.
+    fn compare(&self, resource: &ClientSecretRotation, client: ClientInfo) {
+        let is_forbidden = reject_client(&client).is_some();
+        match client.secret {
+            _ if is_forbidden => self.suspect(resource, ListedSecret::ClientRejected),
+            Some(secret) => self.suspect(resource, ListedSecret::Present(secret)),
+            None if is_reported(resource) => self.suspect(resource, ListedSecret::Unreadable),
+            None => {}
         }
     }
 
@@ -262,6 +272,15 @@ impl DriftCheck<'_> {
         self.controller.states.with(&uid, |state| state.listed = Some(listed));
         self.controller.context.trigger.rotation(&ObjectKey::of(resource));
     }
+}
+
+/// Returns whether the resource's conditions say that its client cannot be rotated.
+fn is_reported(resource: &ClientSecretRotation) -> bool {
+    let conditions = resource.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| {
+        condition.type_ == condition_types::CLIENT_ROTATABLE
+            && condition.status == ConditionStatus::False
+    })
 }
 
 /// Waits until the rate limit has room; everything else goes first.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_client::{ChangePermit, ClientInfo, ClientSecret, ProbeAnswer};
+use auth0_client::{ChangePermit, ClientInfo, ClientKind, ClientSecret, ProbeAnswer};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 use rotation::{
@@ -15,7 +15,8 @@ use tracing::Instrument as _;
 
 use super::{
     authorize,
-    observe::{ClientReading, reject_client},
+    client_kind::reject_client,
+    observe::ClientReading,
     pods, publish,
     reconcile::Reconciliation,
     state::UnpublishedResponse,
@@ -327,13 +328,23 @@ async fn set_secret(reconciliation: &mut Reconciliation<'_>, number: u64) -> Res
         return Err(Error::Conflict("the target Secret has no value of that number"));
     };
     let client_id = &reconciliation.resource.spec.client_id;
+    let is_strict = matches!(
+        &reconciliation.readings.client,
+        ClientReading::Read(client) if client.kind == ClientKind::StrictThirdParty
+    );
     failpoint!("before-set-secret");
     let set = tenant.client.set_secret(client_id, value, permit, not_after);
     let set = reconciliation.run_permit.suspended(set).await;
     failpoint!("after-set-secret");
     tenant.meter.count_operation("set-secret", &set);
     discard_client_readings(reconciliation);
-    set?;
+    match set {
+        // Auth0 does not document how it rejects the secret of such a client.
+        Err(auth0_client::Error::Rejected(400 | 403 | 409)) if is_strict => {
+            return Err(auth0_client::Error::ChangeRejected.into());
+        }
+        set => set?,
+    }
     reconciliation.readings.secret_set = true;
     Ok(())
 }

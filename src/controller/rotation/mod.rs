@@ -11,6 +11,7 @@
 mod scheduling;
 mod reconcile;
 mod observe;
+mod client_kind;
 mod execute;
 mod publish;
 mod authorize;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_client::{ClientInfo, ClientKind};
+use auth0_client::ClientInfo;
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 use rotation::{
@@ -15,7 +15,7 @@ use rotation::{
 };
 
 use super::{
-    adoption, authorize, owner_reference,
+    adoption, authorize, client_kind, owner_reference,
     reconcile::Reconciliation,
     resource,
     state::{ListedSecret, UnpublishedResponse},
@@ -197,12 +197,13 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
         });
     let probe_control = reconciliation.with_state(|state| state.probe_control);
     let readings = &reconciliation.readings;
-    let signs_with_secret = match &readings.client {
-        ClientReading::Read(client) => Some(client.signs_with_secret),
-        ClientReading::NotRead | ClientReading::Rejected(_) => None,
+    let (signs_with_secret, client_doubt) = match &readings.client {
+        ClientReading::Read(client) => (Some(client.signs_with_secret), client_kind::doubt(client)),
+        ClientReading::NotRead | ClientReading::Rejected(_) => (None, None),
     };
     Observation {
         signs_with_secret,
+        client_doubt,
         generation: resource.metadata.generation.unwrap_or_default(),
         request: annotation(REQUEST_ANNOTATION).map(Request::parse),
         initialized: annotation(INITIALIZED_ANNOTATION).is_some(),
@@ -250,7 +251,8 @@ fn compare(client: &ClientInfo, values: &SecretValues) -> SecretMatch {
     }
 }
 
-/// Returns whether a list of the tenant's clients showed a secret that the target does not have.
+/// Returns whether a list of the tenant's clients showed a secret that the target does not have, or a
+/// client that cannot be rotated.
 fn is_drift_suspected(reconciliation: &Reconciliation<'_>) -> bool {
     let values = &reconciliation.target.values;
     reconciliation.with_state(|state| match &state.listed {
@@ -258,7 +260,8 @@ fn is_drift_suspected(reconciliation: &Reconciliation<'_>) -> bool {
             ListedSecret::Present(secret) => {
                 values.current.as_ref() != Some(secret) && values.fallback.as_ref() != Some(secret)
             }
-            ListedSecret::ClientAbsent => true,
+            ListedSecret::Unreadable => false,
+            ListedSecret::ClientAbsent | ListedSecret::ClientRejected => true,
         },
         _ => false,
     })
@@ -392,22 +395,5 @@ pub(super) fn rendering<'r>(
         owner: kube::Resource::owner_ref(&reconciliation.resource, &()),
         deleted_with_owner: spec.target.deletion_policy == DeletionPolicy::Delete,
         keeps_owner: owner_reference::is_denied(reconciliation),
-    }
-}
-
-/// Returns why a client cannot be rotated, if it cannot.
-pub(super) fn reject_client(client: &ClientInfo) -> Option<Rejection> {
-    match client.kind {
-        ClientKind::Confidential => None,
-        ClientKind::Public => Some(Rejection::new(
-            Reason::PublicClient,
-            "the client is public (its token_endpoint_auth_method is none), so it has no secret to \
-             rotate. Choose an authentication method in Auth0, or delete this resource",
-        )),
-        ClientKind::KeyBased => Some(Rejection::new(
-            Reason::ClientUsesKeys,
-            "the client authenticates with keys (client_authentication_methods), so it has no \
-             secret to rotate. Delete this resource, or switch the client back to a client secret",
-        )),
     }
 }

@@ -74,8 +74,12 @@ pub(super) struct ListedClient {
 pub(super) enum ListedSecret {
     /// The list has this secret.
     Present(ClientSecret),
+    /// The list has the client without its secret.
+    Unreadable,
     /// The list does not have the client.
     ClientAbsent,
+    /// The list has the client as one that cannot be rotated.
+    ClientRejected,
 }
 
 /// The versions in which nothing was left to do before a certain time.

@@ -94,7 +94,9 @@ impl Tenant {
     /// for clients that authenticate by other means than a secret.
     pub(crate) fn accepts(&self, id: &str, value: &str, now: SystemTime) -> bool {
         match self.clients.get(id) {
-            Some(client) if !client.has_authentication_methods() => {
+            Some(client)
+                if !client.has_authentication_methods() && !client.is_from_metadata_document() =>
+            {
                 client.secret.accepts(value, now)
             }
             _ => false,

@@ -50,7 +50,8 @@ pub struct ClientSeed {
     #[serde(default, deserialize_with = "present")]
     pub shown_secret: Option<Value>,
     /// Any other documented field that `PATCH /clients/{id}` accepts, for example
-    /// `client_metadata`, `jwt_configuration` or `client_authentication_methods`.
+    /// `client_metadata`, `jwt_configuration` or `client_authentication_methods`, and the read-only
+    /// fields `global`, `external_client_id` and `external_metadata_type`.
     #[serde(default)]
     pub fields: Fields,
 }
@@ -159,7 +160,9 @@ impl Client {
             }
         }
         fields.insert("name".into(), seed.name.unwrap_or_else(|| id.clone()).into());
+        let read_only = client_fields::take_read_only(&mut fields).map_err(SeedError::BadField)?;
         client_fields::validate(&fields, BodyKind::Update).map_err(SeedError::BadField)?;
+        fields.extend(read_only);
         fields.entry("app_type").or_insert_with(|| "non_interactive".into());
         let mut grants: BTreeMap<String, Scopes> = seed
             .grants
@@ -205,6 +208,17 @@ impl Client {
         self.fields.get("app_type").is_some_and(|app_type| app_type == "regular_web")
     }
 
+    /// Returns whether the client may not use the secret that the Management API shows: it comes from
+    /// a Client ID Metadata Document.
+    pub(crate) fn is_from_metadata_document(&self) -> bool {
+        self.fields.get("external_metadata_type").is_some_and(|type_| type_ == "cimd")
+    }
+
+    /// Returns whether Auth0 lets no request choose the secret.
+    pub(crate) fn is_strict_third_party(&self) -> bool {
+        self.fields.get("third_party_security_mode").is_some_and(|mode| mode == "strict")
+    }
+
     pub(crate) fn allows_grant_type(&self, grant_type: &str) -> bool {
         match self.fields.get("grant_types") {
             Some(Value::Array(allowed)) => allowed.iter().any(|allowed| allowed == grant_type),
@@ -217,7 +231,7 @@ impl Client {
         let mut view = self.fields.clone();
         view.insert("client_id".into(), id.into());
         view.insert("tenant".into(), tenant_name.into());
-        view.insert("global".into(), false.into());
+        view.entry("global").or_insert_with(|| false.into());
         // A client with client_authentication_methods has no secret, but a public client has one.
         if !self.has_authentication_methods() {
             match &self.shown_secret {

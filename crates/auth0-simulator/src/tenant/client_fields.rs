@@ -101,6 +101,11 @@ const FIELDS: &[Field] = &[
     field("web_origins", Array, Yes, Yes),
 ];
 
+/// Fields that responses contain and that no request can set. Auth0 sets them when it creates the
+/// client: for the global client, and for one from a Client ID Metadata Document.
+const READ_ONLY_FIELDS: &[(&str, JsonType)] =
+    &[("global", Boolean), ("external_client_id", Text), ("external_metadata_type", Text)];
+
 const APP_TYPES: &[&str] = &[
     "native",
     "spa",
@@ -169,7 +174,7 @@ pub(crate) fn validate(body: &Fields, kind: BodyKind) -> Result<(), String> {
             No => return Err(unknown()),
             Nullable if value.is_null() => {}
             Nullable | Yes => {
-                validate_type(field, value)?;
+                validate_type(name, field.json_type, value)?;
                 validate_value(name, value, kind)?;
             }
         }
@@ -177,8 +182,20 @@ pub(crate) fn validate(body: &Fields, kind: BodyKind) -> Result<(), String> {
     validate_combination(body)
 }
 
-fn validate_type(field: &Field, value: &Value) -> Result<(), String> {
-    let (is_valid, expected) = match field.json_type {
+/// Removes the fields that no request can set from those of a seed, and returns them.
+pub(crate) fn take_read_only(fields: &mut Fields) -> Result<Fields, String> {
+    let mut taken = Fields::new();
+    for (name, json_type) in READ_ONLY_FIELDS {
+        if let Some(value) = fields.remove(*name) {
+            validate_type(name, *json_type, &value)?;
+            taken.insert((*name).to_owned(), value);
+        }
+    }
+    Ok(taken)
+}
+
+fn validate_type(name: &str, json_type: JsonType, value: &Value) -> Result<(), String> {
+    let (is_valid, expected) = match json_type {
         Text => (value.is_string(), "string"),
         Boolean => (value.is_boolean(), "boolean"),
         Integer => (value.is_i64() || value.is_u64(), "integer"),
@@ -189,7 +206,7 @@ fn validate_type(field: &Field, value: &Value) -> Result<(), String> {
         return Ok(());
     }
     let text = format!("Expected type {expected} but found type {}", json_type_name(value));
-    Err(violation_on(field.name, text))
+    Err(violation_on(name, text))
 }
 
 fn json_type_name(value: &Value) -> &'static str {

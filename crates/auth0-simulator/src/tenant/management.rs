@@ -135,6 +135,11 @@ impl Tenant {
         if new_secret.is_some() && (client.has_authentication_methods() || sets_methods) {
             return Err(secret_not_supported("updated"));
         }
+        if new_secret.is_some() && client.is_strict_third_party() {
+            return Err(ApiError::not_allowed_for_client(
+                "The secret of a third-party client in strict mode can't be updated",
+            ));
+        }
         let mut next = client.fields.clone();
         client_fields::apply(&mut next, body).map_err(ApiError::invalid_body)?;
         let fields_changed = client.fields != next;

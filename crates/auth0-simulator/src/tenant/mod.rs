@@ -20,6 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::{
     client::{Client, ClientSeed},
+    client_fields::{BodyKind, Fields},
     client_assertion::UsedAssertions,
     tokens::TokenStore,
     value_history::ValueRecorder,
@@ -117,6 +118,16 @@ impl Tenant {
         } else {
             client.grants.insert(audience, scopes.into_iter().collect());
         }
+        Ok(())
+    }
+
+    /// Changes fields of a client as a user of the dashboard would. `null` removes a field.
+    pub(crate) fn set_fields(&mut self, id: &str, mut fields: Fields) -> Result<(), SeedError> {
+        let client = self.client_mut(id)?;
+        let read_only = client_fields::take_read_only(&mut fields).map_err(SeedError::BadField)?;
+        client_fields::validate(&fields, BodyKind::Update).map_err(SeedError::BadField)?;
+        client_fields::apply(&mut client.fields, fields).map_err(SeedError::BadField)?;
+        client.fields.extend(read_only);
         Ok(())
     }
 

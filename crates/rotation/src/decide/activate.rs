@@ -146,6 +146,9 @@ impl Evaluation<'_> {
         if let Some(next) = self.require_answered_probes_for(rotation) {
             return next;
         }
+        if let Some(next) = self.check_client_before_activation(rotation) {
+            return next;
+        }
         self.record_attempt();
         Step::SetSecret(rotation.number).into()
     }
@@ -201,7 +204,7 @@ impl Evaluation<'_> {
         }
     }
 
-    fn is_current(&self, number: u64) -> bool {
+    pub(super) fn is_current(&self, number: u64) -> bool {
         self.intact_target().is_some_and(|target| target.current == Some(number))
     }
 

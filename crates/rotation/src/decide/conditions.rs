@@ -14,16 +14,20 @@ use crate::{
 
 impl Evaluation<'_> {
     pub(super) fn into_decision(mut self, next: NextStep) -> Decision {
-        // Ready and Stalled describe the result of a reconcile, so they stay until its last step.
         let is_last = next.step == Step::Wait;
         if self.has_new_rotation() {
             self.clear_pending_drift();
         }
+        let has_progress = self.status.rotation != self.observed.status.rotation;
+        if is_last || has_progress {
+            self.set_client_rotatable();
+        }
+        // Ready and Stalled describe the result of a reconcile, so they stay until its last step.
         if is_last {
             self.set_ready();
             self.set_stalled();
         }
-        if is_last || self.status.rotation != self.observed.status.rotation {
+        if is_last || has_progress {
             self.set_reconciling();
             self.set_consumers_reached();
             self.set_signs_with_secret();
@@ -113,6 +117,8 @@ impl Evaluation<'_> {
                  restore the previous secret with the annotation auth0-rotator.dev/request: \
                  rollback/<any text>",
             );
+        } else if let Some(rejection) = self.forbidden_client() {
+            self.set(type_, false, rejection.reason, &rejection.message);
         } else if self.is_published() && !self.is_unpublished {
             let message = "the target Secret holds the client's secret";
             self.set(type_, true, Reason::Published, message);

@@ -16,6 +16,7 @@ impl Evaluation<'_> {
     /// Records that the new secret is published as the current one.
     pub(super) fn enter_confirming(&mut self) {
         let now = self.now;
+        self.clear_rejected_change();
         self.status.last_rotation_time = Some(now);
         if let Some(rotation) = &mut self.status.rotation {
             rotation.phase = Phase::Confirming;

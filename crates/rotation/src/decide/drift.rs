@@ -34,18 +34,22 @@ impl Evaluation<'_> {
         let is_outcome_known =
             matches!(phase, None | Some(Phase::Staging | Phase::Confirming | Phase::Grace));
         let is_pending = self.has_pending_drift();
-        let is_suspected = self.observed.drift_suspected || is_pending;
+        // A client that must not be rotated is read again until it can be.
+        let is_forbidden = self.forbidden_client().is_some();
+        let is_suspected = self.observed.drift_suspected || is_pending || is_forbidden;
         if !is_suspected || !is_outcome_known || self.intact_target().is_none() {
             return None;
         }
-        if is_pending && self.is_held_off() {
+        if is_pending && self.is_held_off() && !is_forbidden {
             return None;
         }
         match &self.observed.client {
             ClientObservation::NotRead => Some(Step::ReadClient.into()),
             ClientObservation::Found(SecretMatch::Other) => self.follow_or_hold_drift(),
             // The client was deleted or must not be rotated anymore.
-            ClientObservation::Rejected(rejection) if phase.is_none() => {
+            ClientObservation::Rejected(rejection)
+                if phase.is_none() && !self.observed.has_finalizer =>
+            {
                 Some(self.stall(rejection.clone()))
             }
             ClientObservation::Found(_) => {

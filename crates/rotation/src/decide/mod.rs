@@ -37,6 +37,7 @@ mod rollouts;
 mod withdraw;
 
 // Interference with a rotation.
+mod client;
 mod drift;
 mod finalize;
 mod recover;
@@ -88,8 +89,13 @@ pub fn record_failure(
     if failure.not_applied && step == Some(&Step::RotateSecret) {
         evaluation.return_to_started();
     }
-    if failure.reason == Reason::ValueRejected && matches!(step, Some(Step::SetSecret(_))) {
-        evaluation.withdraw_rejected_value(failure);
+    if matches!(failure.reason, Reason::ValueRejected | Reason::ChangeRejected) {
+        match step {
+            Some(Step::SetSecret(_)) => evaluation.withdraw_rejected_value(failure),
+            Some(Step::RotateSecret) => evaluation.end_rejected_rotation(failure),
+            _ => {}
+        }
+        evaluation.report_client(failure.reason, &failure.message);
     }
     evaluation.into_failed_status(failure)
 }

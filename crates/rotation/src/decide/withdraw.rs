@@ -40,7 +40,10 @@ impl Evaluation<'_> {
         let Some(target) = self.intact_target() else { return Step::Wait.into() };
         let current = target.current.unwrap_or(0);
         if target.fallback != Some(rotation.number) {
-            return self.end_withdrawn(rotation, current, target.fallback.is_none());
+            let current = target.fallback.is_none().then_some(current);
+            let outcome = rotation.withdrawn_as.unwrap_or(Outcome::Aborted);
+            self.end_withdrawn(rotation, outcome, current);
+            return Step::StoreStatus.into();
         }
         if rotation.withdrawn_as == Some(Outcome::Rejected) && rotation.attempts > 1 {
             match self.has_been_set(rotation) {
@@ -72,15 +75,19 @@ impl Evaluation<'_> {
         }
     }
 
-    fn end_withdrawn(
+    /// Ends a rotation that is withdrawn. `current` is the current value in the target Secret, if it is
+    /// the only one.
+    pub(super) fn end_withdrawn(
         &mut self,
         rotation: &Rotation,
-        current: u64,
-        is_current_alone: bool,
-    ) -> NextStep {
-        self.status.end_rotation(rotation.withdrawn_as.unwrap_or(Outcome::Aborted), self.now);
+        outcome: Outcome,
+        current: Option<u64>,
+    ) {
+        self.status.end_rotation(outcome, self.now);
         // After a lost response, Auth0 may have an unknown value.
-        if rotation.attempts > 1 && is_current_alone {
+        if rotation.attempts > 1
+            && let Some(current) = current
+        {
             self.start_published(
                 current,
                 Cause::Recovery,
@@ -88,7 +95,6 @@ impl Evaluation<'_> {
                  the published secret",
             );
         }
-        Step::StoreStatus.into()
     }
 
     /// Promotes a value that Auth0 rejected because it already has it.

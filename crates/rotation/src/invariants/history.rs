@@ -256,6 +256,24 @@ impl<V: Clone + Eq> History<V> {
         self.exemption = Some(Exemption::Tampered);
     }
 
+    /// Records that the operator sends a change under the stored status. `is_suitable` is what it saw
+    /// when it read the client in the same reconcile, or `None` if it did not read it.
+    ///
+    /// Only the first change of a rotation needs that: later ones complete what may have happened.
+    pub fn record_request_to_change(
+        &mut self,
+        at: DateTime<Utc>,
+        status: &Status,
+        is_suitable: Option<bool>,
+    ) -> Result<(), Violation> {
+        let attempts = status.rotation.as_ref().map_or(0, |rotation| rotation.attempts);
+        if attempts > 1 || is_suitable == Some(true) {
+            return Ok(());
+        }
+        let number = status.rotation.as_ref().map(|rotation| rotation.number);
+        Err(Violation::UnsuitableClient { at, number, was_read: is_suitable.is_some() })
+    }
+
     /// Records the stored status, and that a change to `value` reached Auth0 under it.
     pub fn record_status_and_change(
         &mut self,

@@ -21,6 +21,8 @@ pub enum Invariant {
     EvidenceBeforeRemoval,
     /// Changes by another party that recur are not followed at once.
     DriftHoldOff,
+    /// A rotation changes only a client that the operator has just seen to be suitable.
+    SuitableClient,
 }
 
 impl Invariant {
@@ -33,6 +35,7 @@ impl Invariant {
             Self::NothingLost => "nothing lost",
             Self::EvidenceBeforeRemoval => "evidence before removal",
             Self::DriftHoldOff => "drift hold-off",
+            Self::SuitableClient => "suitable client",
         }
     }
 }
@@ -122,6 +125,19 @@ pub enum Violation {
         /// When the rotation before the last started.
         earlier: DateTime<Utc>,
     },
+    /// The first change of a rotation was sent although the client was not seen to be suitable.
+    #[error(
+        "suitable client: at {at} rotation {number:?} changed a client that {}",
+        if *.was_read { "must not be rotated" } else { "was not read before" }
+    )]
+    UnsuitableClient {
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// Number of the rotation in progress.
+        number: Option<u64>,
+        /// Whether the operator read the client before.
+        was_read: bool,
+    },
     /// The operator has nothing left to do, but the result is wrong.
     #[error("nothing lost: at {at} the operator is idle although {problem}")]
     NotSettled {
@@ -142,6 +158,7 @@ impl Violation {
             Self::LostValue { .. } | Self::NotSettled { .. } => Invariant::NothingLost,
             Self::EarlyRemoval { .. } => Invariant::EvidenceBeforeRemoval,
             Self::DriftStorm { .. } => Invariant::DriftHoldOff,
+            Self::UnsuitableClient { .. } => Invariant::SuitableClient,
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Action {
     Tick,
     /// Another party sets another secret in the Auth0 dashboard.
     ChangeInDashboard,
+    /// Another party makes the client one that must not be rotated, or reverts that.
+    SwitchClientKind,
     /// Another party deletes the target Secret.
     DeleteTarget,
     /// Another party writes its own value into the target Secret.
@@ -49,11 +51,14 @@ pub(crate) enum Fault {
     Rejected,
     /// Auth0 rejects the value as a client secret.
     ValueRejected,
+    /// Auth0 rejects every change of the client's secret.
+    ChangeRejected,
 }
 
 /// Disruptions by users and other parties.
-pub(crate) const INTERFERENCE: [Action; 6] = [
+pub(crate) const INTERFERENCE: [Action; 7] = [
     Action::ChangeInDashboard,
+    Action::SwitchClientKind,
     Action::DeleteTarget,
     Action::EditTarget,
     Action::LoseStatus,
@@ -62,11 +67,12 @@ pub(crate) const INTERFERENCE: [Action; 6] = [
 ];
 
 /// Faults of processes and their calls. Process 0 represents every process.
-pub(crate) const FAULTS: [Action; 6] = [
+pub(crate) const FAULTS: [Action; 7] = [
     Action::Crash(0),
     Action::ListClients(0),
     Action::Fail(0, Fault::RequestLost),
     Action::Fail(0, Fault::ResponseLost),
     Action::Fail(0, Fault::Rejected),
     Action::Fail(0, Fault::ValueRejected),
+    Action::Fail(0, Fault::ChangeRejected),
 ];

@@ -138,6 +138,23 @@ fn invariants_hold_with_a_lost_call_and_a_deleted_target() {
     }
 }
 
+/// A client that becomes public or key-based, and changes that Auth0 rejects or whose response is lost.
+#[test]
+fn invariants_hold_with_a_client_that_becomes_unsuitable() {
+    for strategy in STRATEGIES {
+        let mut disruption_kinds = vec![Action::SwitchClientKind];
+        let faults = [Fault::RequestLost, Fault::ChangeRejected];
+        disruption_kinds.extend(faults.map(|fault| Action::Fail(0, fault)));
+        run(Check {
+            name: "unsuitable client",
+            disruptions: 2,
+            disruption_kinds,
+            horizon: if has_wide_bounds() { 8 } else { 7 },
+            ..base_check(strategy)
+        });
+    }
+}
+
 /// A call that is late, and a second secret that replaces the one that it sets.
 #[test]
 fn invariants_hold_with_a_late_call_and_a_revocation() {

@@ -52,6 +52,7 @@ impl Model {
             target: None,
             auth0_secret: 1,
             changed_at: 0,
+            is_suitable: true,
             accepted: 1,
             probes: self.check.probes,
             late_call: None,
@@ -171,6 +172,7 @@ impl Model {
                 let symbol = state.new_symbol();
                 state.change_secret(symbol, Actor::OtherParty, &StoredStatus::default());
             }
+            Action::SwitchClientKind => state.is_suitable = !state.is_suitable,
             Action::DeleteTarget => {
                 if state.target.is_none() {
                     return false;
@@ -322,6 +324,9 @@ impl stateright::Model for Model {
             }),
             Property::always(Invariant::DriftHoldOff.as_str(), |_, state| {
                 holds(state, Invariant::DriftHoldOff)
+            }),
+            Property::always(Invariant::SuitableClient.as_str(), |_, state| {
+                holds(state, Invariant::SuitableClient)
             }),
             Property::always(SETTLES, |model: &Self, state: &SystemState| {
                 state.violation.is_some() || !model.is_sampled(state) || model.settles(state)

@@ -3,9 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use rotation::{
-    Cause, ControlResult, Decision, Observation, Phase, Policy, ProbeControl, ProbeMethod,
-    Publication, Purpose, Rotation, Status, Step, Strategy, Target, ValueSource, decide,
-    invariants::Invariant,
+    Cause, ClientObservation, ControlResult, Decision, Observation, Phase, Policy, ProbeControl,
+    ProbeMethod, Publication, Purpose, Rotation, SecretMatch, Status, Step, Strategy, Target,
+    ValueSource, decide, invariants::Invariant,
 };
 
 use crate::model::SETTLES;
@@ -41,6 +41,8 @@ pub(crate) enum Mutant {
     WithdrawWithoutProof,
     /// Sets a secret while an earlier request may still replace it.
     IgnoreUnanswered,
+    /// Activates a staged secret without another look at the client.
+    SkipClientCheck,
     /// Never removes the previous secret.
     NeverRetire,
 }
@@ -61,6 +63,7 @@ impl Mutant {
         Self::ForgetHoldOff,
         Self::WithdrawWithoutProof,
         Self::IgnoreUnanswered,
+        Self::SkipClientCheck,
         Self::NeverRetire,
     ];
 
@@ -80,6 +83,7 @@ impl Mutant {
                 Invariant::NothingLost
             }
             Self::ForgetHoldOff => Invariant::DriftHoldOff,
+            Self::SkipClientCheck => Invariant::SuitableClient,
             Self::NeverRetire => return SETTLES,
         };
         invariant.as_str()
@@ -106,6 +110,7 @@ impl Mutant {
             Self::ForgetHoldOff => altered.status.drift_hold_off = None,
             Self::WithdrawWithoutProof => forget_attempts(&mut altered.status),
             Self::IgnoreUnanswered => altered.status.unanswered_until = None,
+            Self::SkipClientCheck => assume_suitable(&mut altered),
             _ => {}
         }
         let mut decision = decide(&altered, now, policy);
@@ -119,7 +124,8 @@ impl Mutant {
             | Self::TrustUncontrolledProbe
             | Self::ForgetHoldOff
             | Self::WithdrawWithoutProof
-            | Self::IgnoreUnanswered => {}
+            | Self::IgnoreUnanswered
+            | Self::SkipClientCheck => {}
             Self::SkipGracePeriod => set_skip_grace(&mut decision.status, false),
             Self::SkipStagingPeriod => set_skip_staging(&mut decision.status, false),
             Self::SkipWriteAhead => {
@@ -192,6 +198,13 @@ fn forget_attempts(status: &mut Status) {
         && rotation.phase == Phase::Withdrawing
     {
         rotation.attempts = 1;
+    }
+}
+
+fn assume_suitable(observed: &mut Observation) {
+    let phase = observed.status.rotation.as_ref().map(|rotation| rotation.phase);
+    if phase == Some(Phase::Staging) {
+        observed.client = ClientObservation::Found(SecretMatch::Current);
     }
 }
 

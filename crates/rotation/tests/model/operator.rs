@@ -2,9 +2,9 @@
 
 use rotation::{
     ClientObservation, ControlResult, Decision, ErrorClass, Failure, NumberedValue, Observation,
-    OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication, Purpose, Reason, Request,
-    SecretMatch, Status, Step, Target, UnreachedPods, ValueSource, decide, invariants::Actor,
-    record_failure,
+    OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication, Purpose, Reason, Rejection,
+    Request, SecretMatch, Status, Step, Target, UnreachedPods, ValueSource, decide,
+    invariants::Actor, record_failure,
 };
 
 use crate::{
@@ -152,7 +152,8 @@ impl Operator<'_> {
                 if let Some(secret) = &secret {
                     self.state.history.record_read(time(self.state.now), secret);
                 }
-                reconcile.client = Some(ClientRead { secret, at: self.state.now });
+                let (is_suitable, at) = (self.state.is_suitable, self.state.now);
+                reconcile.client = Some(ClientRead { secret, is_suitable, at });
                 StepResult::Continue
             }
             Step::ProbeRandomValue => {
@@ -272,10 +273,13 @@ impl Operator<'_> {
         symbol: Symbol,
         reconcile: &mut Reconcile,
     ) -> StepResult {
-        reconcile.client = None;
+        let is_suitable = reconcile.client.take().map(|client| client.is_suitable);
         reconcile.accepted = None;
         reconcile.fallback_accepted = None;
         let status = self.resource(reconcile).status.clone();
+        let now = time(self.state.now);
+        let result = self.state.history.record_request_to_change(now, &status.0, is_suitable);
+        self.state.check(result);
         let sets_value = matches!(step, Step::SetSecret(_));
         match self.fault.take_if(|fault| *fault != Fault::ValueRejected || sets_value) {
             None => {
@@ -291,7 +295,9 @@ impl Operator<'_> {
                 self.state.change_secret(symbol, Actor::Operator, &status);
                 failed(Fault::ResponseLost, step)
             }
-            Some(fault @ (Fault::Rejected | Fault::ValueRejected)) => failed(fault, step),
+            Some(fault @ (Fault::Rejected | Fault::ValueRejected | Fault::ChangeRejected)) => {
+                failed(fault, step)
+            }
         }
     }
 
@@ -411,9 +417,14 @@ impl Operator<'_> {
             },
             client: match reconcile.client {
                 None => ClientObservation::NotRead,
+                Some(client) if !client.is_suitable => {
+                    let rejection = Rejection::new(Reason::ClientUsesKeys, "it uses keys");
+                    ClientObservation::Rejected(rejection)
+                }
                 Some(client) => ClientObservation::Found(compare(client.secret, &list)),
             },
             signs_with_secret: None,
+            client_doubt: None,
             client_read_at: reconcile.client.map(|client| time(client.at)),
             accepted: reconcile.accepted,
             fallback_accepted: reconcile.fallback_accepted,
@@ -470,13 +481,17 @@ fn compare(secret: Option<Symbol>, list: &[Symbol]) -> SecretMatch {
 fn failed(fault: Fault, step: Step) -> StepResult {
     let (class, reason) = match fault {
         Fault::ValueRejected => (ErrorClass::Invalid, Reason::ValueRejected),
+        Fault::ChangeRejected => (ErrorClass::Invalid, Reason::ChangeRejected),
         _ => (ErrorClass::Retry, Reason::NoResponse),
     };
     let failure = Failure {
         class,
         reason,
         message: "something failed".into(),
-        not_applied: matches!(fault, Fault::Rejected | Fault::ValueRejected),
+        not_applied: matches!(
+            fault,
+            Fault::Rejected | Fault::ValueRejected | Fault::ChangeRejected
+        ),
         concerns_tenant: true,
     };
     StepResult::Failed { failure, step: Some(step) }

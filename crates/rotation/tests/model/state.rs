@@ -187,6 +187,8 @@ impl<T: Clone> Snapshot<T> {
 pub(crate) struct ClientRead {
     /// Its secret, unless secrets are unreadable.
     pub(crate) secret: Option<Symbol>,
+    /// Whether it may be rotated.
+    pub(crate) is_suitable: bool,
     pub(crate) at: Tick,
 }
 
@@ -267,6 +269,8 @@ pub(crate) struct SystemState {
     /// Auth0's secret.
     pub(crate) auth0_secret: Symbol,
     pub(crate) changed_at: Tick,
+    /// The client may be rotated: it is neither public nor key-based.
+    pub(crate) is_suitable: bool,
     /// The value that authentication accepts.
     pub(crate) accepted: Symbol,
     pub(crate) probes: Probes,

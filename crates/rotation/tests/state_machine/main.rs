@@ -18,6 +18,7 @@ mod rollouts;
 mod schedule;
 mod windows;
 
+mod clients;
 mod drift;
 mod faults;
 mod forbidden;

@@ -134,6 +134,7 @@ impl Simulation {
                 Some(Err(rejection)) => ClientObservation::Rejected(rejection.clone()),
             },
             signs_with_secret: client.map(|_| self.signs_with_secret),
+            client_doubt: None,
             client_read_at: client.map(|client| client.at),
             accepted: facts.accepted,
             fallback_accepted: facts.fallback_accepted,
@@ -386,8 +387,11 @@ impl Simulation {
             }
         };
         match fault {
-            Fault::CrashBefore | Fault::Rejected | Fault::OutcomeUnknown | Fault::ValueRejected => {
-            }
+            Fault::CrashBefore
+            | Fault::Rejected
+            | Fault::OutcomeUnknown
+            | Fault::ValueRejected
+            | Fault::ChangeRejected => {}
             Fault::CrashAfter | Fault::ResponseLost => act(self),
         }
         Err(fault)
@@ -397,13 +401,14 @@ impl Simulation {
 fn failure(fault: Fault) -> Failure {
     let (class, reason) = match fault {
         Fault::ValueRejected => (ErrorClass::Invalid, Reason::ValueRejected),
+        Fault::ChangeRejected => (ErrorClass::Invalid, Reason::ChangeRejected),
         _ => (ErrorClass::Retry, Reason::NoResponse),
     };
     Failure {
         class,
         reason,
         message: "something failed".into(),
-        not_applied: fault == Fault::Rejected,
+        not_applied: matches!(fault, Fault::Rejected | Fault::ChangeRejected),
         concerns_tenant: true,
     }
 }

@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     OutcomeUnknown,
     /// Auth0 rejects the value as a client secret.
     ValueRejected,
+    /// Auth0 rejects every change of the client's secret.
+    ChangeRejected,
 }
 
 /// The fault of the effect with this index.
