@@ -30,7 +30,9 @@ pub use tenant::{
     PrivateKeyJwtCredentials, RateLimitSpec, RateLimitStatus, Scopes, SecretRef, TenantAccess,
     TenantDriftCheckSpec,
 };
-pub(crate) use tenant_resource::{AnyTenant, TenantId, TenantResource, describe_tenant, not_ready};
+pub(crate) use tenant_resource::{
+    AnyTenant, TenantId, TenantResource, describe_tenant, kept_domain, not_ready, with_kept_domain,
+};
 
 /// A resource as its watch delivered it; one that cannot be parsed does not affect the others.
 pub(crate) type ParsedRotation = DeserializeGuard<ClientSecretRotation>;

@@ -290,6 +290,11 @@ pub struct Auth0TenantStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub origin: Option<String>,
+    /// spec.domain under which the tenant was last issued a Management API token. Target Secrets
+    /// contain it until a token is issued under another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub domain: Option<String>,
     /// Scopes of the Management API token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Scopes>,

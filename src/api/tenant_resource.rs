@@ -166,7 +166,7 @@ impl AnyTenant {
     }
 
     /// Returns a text that changes when resources of the tenant have to be reconciled: with its
-    /// spec, and with whether it is ready. Other changes of its status do not matter to them.
+    /// spec, with whether it is ready, and with the domain that it was ready under. Other changes of its status do not matter to them.
     pub(crate) fn version(&self) -> Option<String> {
         let (resource_version, generation) = match self {
             Self::Namespaced(tenant) => match &tenant.0 {
@@ -182,7 +182,8 @@ impl AnyTenant {
             return resource_version;
         }
         let not_ready = not_ready(self.status()).map(|ready| (&ready.reason, &ready.message));
-        Some(format!("{} {generation:?} {not_ready:?}", self.uid()?))
+        let domain = self.status().and_then(|status| status.domain.as_ref());
+        Some(format!("{} {generation:?} {domain:?} {not_ready:?}", self.uid()?))
     }
 }
 
@@ -190,6 +191,24 @@ impl AnyTenant {
 pub(crate) fn not_ready(status: Option<&Auth0TenantStatus>) -> Option<&Condition> {
     let ready = find_condition(&status?.conditions, condition_types::READY)?;
     (ready.status != rotation::ConditionStatus::True).then_some(ready)
+}
+
+/// Returns the domain that target Secrets contain while the tenant is not ready under the domain in
+/// its spec, if it was ready under another one.
+pub(crate) fn kept_domain(spec_domain: &str, status: Option<&Auth0TenantStatus>) -> Option<String> {
+    let domain = status?.domain.as_deref().filter(|domain| *domain != spec_domain)?;
+    Some(domain.to_owned())
+}
+
+/// Returns a message about a tenant that is not ready, with the domain that applications keep.
+pub(crate) fn with_kept_domain(message: String, kept_domain: Option<&str>) -> String {
+    match kept_domain {
+        Some(domain) => format!(
+            "{message}. Applications keep the domain {domain} until the tenant is ready under the \
+             new one"
+        ),
+        None => message,
+    }
 }
 
 /// Returns kind and name, for messages.

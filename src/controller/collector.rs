@@ -219,6 +219,7 @@ fn is_unhealthy(condition: &Condition) -> bool {
         condition_types::STALLED => condition.status == ConditionStatus::True,
         condition_types::READY
         | condition_types::TENANT_READY
+        | condition_types::CLIENT_ROTATABLE
         | condition_types::CONSUMERS_REACHED => condition.status == ConditionStatus::False,
         _ => false,
     }

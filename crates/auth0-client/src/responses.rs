@@ -64,8 +64,7 @@ impl ClientBody {
     fn kind(&self) -> ClientKind {
         let app_type = self.app_type.as_deref();
         let method = self.token_endpoint_auth_method.as_deref();
-        let is_confidential =
-            matches!(method, Some("client_secret_post" | "client_secret_basic"));
+        let is_confidential = matches!(method, Some("client_secret_post" | "client_secret_basic"));
         if self.global == Some(true) {
             ClientKind::Global
         } else if self.external_metadata_type.as_deref() == Some("cimd") {

@@ -110,8 +110,8 @@ reasons! {
     Superseded,
     /// Another party changed the secret at Auth0.
     Drift,
-    /// Another party changes the secret at Auth0 again and again; the operator follows the next change
-    /// only after a hold-off.
+    /// Another party rotates the client again and again, such as an operator in another cluster; the
+    /// operator follows the next change only after a hold-off.
     DriftRecurs,
     /// Rotation state was lost; the rotation was resumed from the target Secret.
     Recovered,

@@ -258,6 +258,8 @@ impl DriftCheck<'_> {
     fn compare(&self, resource: &ClientSecretRotation, client: ClientInfo) {
         let is_forbidden = reject_client(&client).is_some();
         match client.secret {
+            // The reconciles of its resource keep an eye on it.
+            _ if is_forbidden && is_reported(resource) => {}
             _ if is_forbidden => self.suspect(resource, ListedSecret::ClientRejected),
             Some(secret) => self.suspect(resource, ListedSecret::Present(secret)),
             None if is_reported(resource) => self.suspect(resource, ListedSecret::Unreadable),

@@ -23,7 +23,7 @@ use super::{
     state::{FinishedClaim, LastObserved, RotationState},
 };
 use crate::{
-    api::{ClientSecretRotation, TenantKind, TenantRef, describe_tenant},
+    api::{ClientSecretRotation, TenantKind, TenantRef, describe_tenant, with_kept_domain},
     controller::{
         error::Error,
         object_key::ObjectKey,
@@ -404,8 +404,10 @@ impl Reconciliation<'_> {
                 let error = for_users(error, &self.resource.spec.tenant_ref);
                 (false, error.reason(), error.to_string())
             }
-            Ok(TenantHandle { not_ready: Some((reason, message)), .. }) => {
+            Ok(TenantHandle { not_ready: Some((reason, message)), kept_domain, .. }) => {
                 let hidden = hidden_credentials(*reason, &self.resource.spec.tenant_ref);
+                let hidden =
+                    hidden.map(|message| with_kept_domain(message, kept_domain.as_deref()));
                 (false, *reason, hidden.unwrap_or_else(|| message.clone()))
             }
             Ok(_) => (true, Reason::Usable, String::new()),

@@ -14,7 +14,7 @@ use crate::api::{
 /// The Auth0 that values come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ValueOrigin {
-    /// The tenant's domain.
+    /// The tenant's domain, as applications see it.
     pub(crate) domain: String,
     /// The origin of the endpoint that is really called, such as `https://acme.eu.auth0.com`.
     pub(crate) origin: String,

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     api::{
         AnyTenant, Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant, CredentialsSpec, Labels,
-        TenantId, TenantKind, TenantRef, TenantResource, describe_tenant, not_ready,
+        TenantId, TenantKind, TenantRef, TenantResource, describe_tenant, kept_domain, not_ready,
     },
     controller::{
         context::Context, error::Error, kube_call::kube_call, object_key::ObjectKey,
@@ -91,6 +91,9 @@ pub(crate) struct TenantHandle {
     pub(crate) named_origins: Vec<String>,
     /// Where the values of its clients come from.
     pub(crate) value_origin: ValueOrigin,
+    /// The domain that target Secrets contain instead of that in the spec, until the tenant is ready
+    /// under the latter.
+    pub(crate) kept_domain: Option<String>,
     /// The credentials Secret.
     pub(crate) credentials: ObjectKey,
     /// Changes when a resource that refers to the tenant has to be reconciled.
@@ -170,7 +173,8 @@ impl TenantRegistry {
         let endpoint = TenantEndpoint::of(tenant.access())
             .map_err(|message| Error::Auth0(auth0_client::Error::InvalidConfiguration(message)))?
             .allowing_simulators(self.params.allow_http);
-        let domain = tenant.access().domain.clone();
+        let kept_domain = kept_domain(&tenant.access().domain, tenant.status());
+        let domain = kept_domain.clone().unwrap_or_else(|| tenant.access().domain.clone());
         let value_origin = ValueOrigin { domain, origin: endpoint.origin() };
         let uid = tenant.uid().unwrap_or_default();
         let generation = tenant.meta().generation;
@@ -186,6 +190,7 @@ impl TenantRegistry {
             origin: tenant.access().endpoint_origin(),
             named_origins: tenant.access().named_origins(),
             value_origin,
+            kept_domain,
             credentials: self.credentials_key(tenant),
             version: None,
             not_ready,

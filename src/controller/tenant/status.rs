@@ -19,7 +19,10 @@ use super::{
     registry::{TenantHandle, TenantRegistry},
 };
 use crate::{
-    api::{Auth0TenantStatus, FIELD_MANAGER, RateLimitStatus, Scopes, TenantRef, TenantResource},
+    api::{
+        Auth0TenantStatus, FIELD_MANAGER, RateLimitStatus, Scopes, TenantRef, TenantResource,
+        kept_domain, with_kept_domain,
+    },
     controller::{
         error::{Error, backoff},
         kube_call::{check_fence, kube_call},
@@ -155,10 +158,12 @@ fn status<T: TenantResource>(tenant: &T, token: Result<TokenInfo, Error>) -> Aut
     let conditions = match token {
         Err(error) => {
             let (reachable, authorized) = failed_conditions(error.reason());
+            let kept_domain = kept_domain(&tenant.access().domain, Some(&status));
+            let message = with_kept_domain(error.to_string(), kept_domain.as_deref());
             [
                 (REACHABLE, reachable, error.reason(), String::new()),
                 (AUTHORIZED, authorized, error.reason(), String::new()),
-                (condition_types::READY, ConditionStatus::False, error.reason(), error.to_string()),
+                (condition_types::READY, ConditionStatus::False, error.reason(), message),
             ]
         }
         Ok(token) => {
@@ -167,6 +172,7 @@ fn status<T: TenantResource>(tenant: &T, token: Result<TokenInfo, Error>) -> Aut
             status.scopes = Some(scopes);
             status.token_time = token.issued_at;
             status.origin = endpoint;
+            status.domain = Some(tenant.access().domain.clone());
             [
                 (REACHABLE, ConditionStatus::True, Reason::Responding, String::new()),
                 (AUTHORIZED, ConditionStatus::True, Reason::TokenGranted, String::new()),

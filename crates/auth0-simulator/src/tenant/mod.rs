@@ -20,8 +20,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::{
     client::{Client, ClientSeed},
-    client_fields::{BodyKind, Fields},
     client_assertion::UsedAssertions,
+    client_fields::{BodyKind, Fields},
     tokens::TokenStore,
     value_history::ValueRecorder,
 };

@@ -166,6 +166,10 @@ impl Evaluation<'_> {
             self.enter_confirming();
             return Step::StoreStatus.into();
         }
+        if rotation.cause != Cause::Drift && !self.observed.has_finalizer {
+            // Another party replaced the resource. Deleted now, it would take the outcome with it.
+            return Step::AddFinalizer.into();
+        }
         let secret = match self.read_client() {
             Err(next) => return next,
             Ok(secret) => secret,

@@ -32,8 +32,7 @@ impl Evaluation<'_> {
         let type_ = condition_types::CLIENT_ROTATABLE;
         let condition = find_condition(&self.status.conditions, type_)?;
         let reason = Reason::parse(&condition.reason)?;
-        let is_forbidden =
-            condition.status == ConditionStatus::False && reason.forbids_client();
+        let is_forbidden = condition.status == ConditionStatus::False && reason.forbids_client();
         is_forbidden.then(|| Rejection::new(reason, condition.message.as_str()))
     }
 

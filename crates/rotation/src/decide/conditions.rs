@@ -67,7 +67,7 @@ impl Evaluation<'_> {
         // A failure does not affect the published values. Ready changes only if there are none.
         let is_known = self.is_set(condition_types::READY);
         let is_unread = self.observed.target == Target::Unknown;
-        if !is_known || !(is_unread || self.is_published()) {
+        if !is_known || !(is_unread || self.is_published() || self.keeps_values()) {
             self.set(condition_types::READY, false, reason, message);
         }
         self.status
@@ -78,6 +78,14 @@ impl Evaluation<'_> {
             Target::Owned(target) => target.has_current && self.status.current.is_some(),
             Target::Absent | Target::Unknown | Target::Rejected(_) => false,
         }
+    }
+
+    /// Returns whether the target Secret has values that the operator published and does not touch,
+    /// because the tenant's endpoint changed.
+    fn keeps_values(&self) -> bool {
+        let is_from_elsewhere =
+            matches!(&self.observed.target, Target::Owned(target) if target.is_from_elsewhere);
+        is_from_elsewhere && self.status.current.is_some()
     }
 
     pub(super) fn is_set(&self, type_: &str) -> bool {
@@ -100,10 +108,10 @@ impl Evaluation<'_> {
         let type_ = condition_types::READY;
         if let Some(hold_off) = self.status.drift_hold_off.filter(|hold_off| hold_off.pending) {
             let message = format!(
-                "another party keeps changing the secret at Auth0, so applications can't log in with \
-                 the published one; the operator publishes the next change at {}. Stop that party, \
-                 or replace the secret now with the annotation auth0-rotator.dev/request: \
-                 rotate/<any text>",
+                "another party rotates this client again and again, so applications can't log in with \
+                 the published secret; the operator publishes the next change at {}. Let one party \
+                 rotate it (docs/high-availability.md), or replace the secret now with the annotation \
+                 auth0-rotator.dev/request: rotate/<any text>",
                 hold_off.until.format("%Y-%m-%dT%H:%M:%SZ")
             );
             self.set(type_, false, Reason::DriftRecurs, &message);

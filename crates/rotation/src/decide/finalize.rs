@@ -54,6 +54,10 @@ impl Evaluation<'_> {
                 Step::ReadClient.into()
             }
             ClientObservation::Found(SecretMatch::Other) => self.publish_read_back(rotation),
+            // A resource that is created in its place must see the outcome with its first probe.
+            ClientObservation::Found(SecretMatch::Unreadable) if self.now < window_end => {
+                NextStep::wait_until(window_end)
+            }
             ClientObservation::Found(SecretMatch::Current) if self.now < window_end => {
                 NextStep::wait_until(window_end)
             }

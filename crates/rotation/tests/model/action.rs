@@ -33,6 +33,9 @@ pub(crate) enum Action {
     LoseStatus,
     /// A user changes strategy, staging period and grace period in the spec.
     EditSpec,
+    /// A user or a deployment tool replaces the resource, which removes its finalizer and the mark that
+    /// it is initialized.
+    ReplaceResource,
     /// A user deletes the resource.
     DeleteResource,
     /// A user sets the request annotation.
@@ -56,13 +59,14 @@ pub(crate) enum Fault {
 }
 
 /// Disruptions by users and other parties.
-pub(crate) const INTERFERENCE: [Action; 7] = [
+pub(crate) const INTERFERENCE: [Action; 8] = [
     Action::ChangeInDashboard,
     Action::SwitchClientKind,
     Action::DeleteTarget,
     Action::EditTarget,
     Action::LoseStatus,
     Action::EditSpec,
+    Action::ReplaceResource,
     Action::DeleteResource,
 ];
 

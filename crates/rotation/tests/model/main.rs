@@ -138,6 +138,28 @@ fn invariants_hold_with_a_lost_call_and_a_deleted_target() {
     }
 }
 
+/// A resource that is replaced while the outcome of a change is unknown, and then deleted.
+#[test]
+fn invariants_hold_with_a_replaced_and_deleted_resource() {
+    for strategy in STRATEGIES {
+        run(replaced_resource(strategy));
+    }
+}
+
+fn replaced_resource(strategy: Strategy) -> Check {
+    Check {
+        name: "replaced resource",
+        disruptions: 3,
+        disruption_kinds: vec![
+            Action::ReplaceResource,
+            Action::DeleteResource,
+            Action::Fail(0, Fault::ResponseLost),
+        ],
+        horizon: if has_wide_bounds() { 8 } else { 7 },
+        ..base_check(strategy)
+    }
+}
+
 /// A client that becomes public or key-based, and changes that Auth0 rejects or whose response is lost.
 #[test]
 fn invariants_hold_with_a_client_that_becomes_unsuitable() {
@@ -301,9 +323,10 @@ fn recurring_drift(strategy: Strategy) -> Check {
 fn detects_every_mutant() {
     for mutant in Mutant::ALL {
         let strategy = match mutant {
-            Mutant::RetryBlindly | Mutant::RemoveFinalizerEarly | Mutant::ForgetHoldOff => {
-                Strategy::Rotate
-            }
+            Mutant::RetryBlindly
+            | Mutant::RemoveFinalizerEarly
+            | Mutant::ForgetFinalizer
+            | Mutant::ForgetHoldOff => Strategy::Rotate,
             _ => Strategy::Staged,
         };
         // The check of whether the operator settles looks ahead and would detect all mutants first.
@@ -327,6 +350,9 @@ fn detects_every_mutant() {
             },
             Mutant::TrustUncontrolledProbe => {
                 Check { mutant: Some(mutant), sample, ..probes_that_accept_any_value(strategy) }
+            }
+            Mutant::ForgetFinalizer => {
+                Check { mutant: Some(mutant), sample, ..replaced_resource(strategy) }
             }
             Mutant::ForgetHoldOff => {
                 Check { mutant: Some(mutant), sample, ..recurring_drift(strategy) }

@@ -48,6 +48,7 @@ impl Model {
                 initialized: false,
                 has_finalizer: false,
                 is_deleting: false,
+                is_just_replaced: false,
             }),
             target: None,
             auth0_secret: 1,
@@ -202,8 +203,20 @@ impl Model {
                 state.history.record_settings(time(state.now), self.check.settings(true));
                 state.change_resource(None, |resource| resource.is_edited = true);
             }
+            Action::ReplaceResource => {
+                let Some(resource) = &state.resource else { return false };
+                if resource.is_deleting || !(resource.has_finalizer || resource.initialized) {
+                    return false;
+                }
+                state.change_resource(None, |resource| {
+                    resource.has_finalizer = false;
+                    resource.initialized = false;
+                    resource.is_just_replaced = true;
+                });
+            }
             Action::DeleteResource => {
-                if state.resource.as_ref().is_none_or(|resource| resource.is_deleting) {
+                let Some(resource) = &state.resource else { return false };
+                if resource.is_deleting || resource.is_just_replaced {
                     return false;
                 }
                 state.change_resource(None, |resource| resource.is_deleting = true);

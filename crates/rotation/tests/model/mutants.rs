@@ -41,6 +41,8 @@ pub(crate) enum Mutant {
     WithdrawWithoutProof,
     /// Sets a secret while an earlier request may still replace it.
     IgnoreUnanswered,
+    /// Does not restore a finalizer that another party removed while the outcome is unknown.
+    ForgetFinalizer,
     /// Activates a staged secret without another look at the client.
     SkipClientCheck,
     /// Never removes the previous secret.
@@ -48,7 +50,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::SkipWriteAhead,
         Self::RetireWithoutProbe,
         Self::TrustUncontrolledProbe,
@@ -63,6 +65,7 @@ impl Mutant {
         Self::ForgetHoldOff,
         Self::WithdrawWithoutProof,
         Self::IgnoreUnanswered,
+        Self::ForgetFinalizer,
         Self::SkipClientCheck,
         Self::NeverRetire,
     ];
@@ -79,9 +82,10 @@ impl Mutant {
             | Self::WithdrawWithoutProof
             | Self::IgnoreUnanswered => Invariant::NoLockout,
             Self::RotateOnLostStatus | Self::ForgetHandledRequest => Invariant::OneRotationPerCause,
-            Self::RetryBlindly | Self::RepairWithGeneratedValue | Self::RemoveFinalizerEarly => {
-                Invariant::NothingLost
-            }
+            Self::RetryBlindly
+            | Self::RepairWithGeneratedValue
+            | Self::RemoveFinalizerEarly
+            | Self::ForgetFinalizer => Invariant::NothingLost,
             Self::ForgetHoldOff => Invariant::DriftHoldOff,
             Self::SkipClientCheck => Invariant::SuitableClient,
             Self::NeverRetire => return SETTLES,
@@ -110,6 +114,7 @@ impl Mutant {
             Self::ForgetHoldOff => altered.status.drift_hold_off = None,
             Self::WithdrawWithoutProof => forget_attempts(&mut altered.status),
             Self::IgnoreUnanswered => altered.status.unanswered_until = None,
+            Self::ForgetFinalizer => assume_finalizer(&mut altered),
             Self::SkipClientCheck => assume_suitable(&mut altered),
             _ => {}
         }
@@ -125,6 +130,7 @@ impl Mutant {
             | Self::ForgetHoldOff
             | Self::WithdrawWithoutProof
             | Self::IgnoreUnanswered
+            | Self::ForgetFinalizer
             | Self::SkipClientCheck => {}
             Self::SkipGracePeriod => set_skip_grace(&mut decision.status, false),
             Self::SkipStagingPeriod => set_skip_staging(&mut decision.status, false),
@@ -198,6 +204,13 @@ fn forget_attempts(status: &mut Status) {
         && rotation.phase == Phase::Withdrawing
     {
         rotation.attempts = 1;
+    }
+}
+
+fn assume_finalizer(observed: &mut Observation) {
+    let phase = observed.status.rotation.as_ref().map(|rotation| rotation.phase);
+    if phase == Some(Phase::Activating) && !observed.is_deleting {
+        observed.has_finalizer = true;
     }
 }
 

@@ -64,6 +64,9 @@ impl Operator<'_> {
             StepResult::Continue => Some(reconcile),
             StepResult::Wait => {
                 self.memory().listed = None;
+                if !reconcile.resource.is_stale() {
+                    self.mark_reconciled();
+                }
                 None
             }
             StepResult::Conflict if self.state.resource.is_none() => None,
@@ -79,6 +82,14 @@ impl Operator<'_> {
             StepResult::NotStored => None,
         };
         true
+    }
+
+    fn mark_reconciled(&mut self) {
+        if let Some(resource) = &mut self.state.resource
+            && resource.is_just_replaced
+        {
+            resource.is_just_replaced = false;
+        }
     }
 
     fn record(&mut self, reconcile: &Reconcile, step: Option<&Step>, failure: &Failure) {
@@ -165,6 +176,7 @@ impl Operator<'_> {
             Step::AddFinalizer => self.change_metadata(step, reconcile, |resource| {
                 resource.has_finalizer = true;
                 resource.initialized = true;
+                resource.is_just_replaced = false;
             }),
             Step::RemoveFinalizer => {
                 self.change_metadata(step, reconcile, |resource| resource.has_finalizer = false)

@@ -73,6 +73,9 @@ pub(crate) struct Resource {
     pub(crate) initialized: bool,
     pub(crate) has_finalizer: bool,
     pub(crate) is_deleting: bool,
+    /// It was replaced, and no process has reconciled it since: a deletion at this moment could not be
+    /// prevented.
+    pub(crate) is_just_replaced: bool,
 }
 
 /// A value in the target Secret.

@@ -74,7 +74,10 @@ fn staged_secret_is_withdrawn_if_the_client_became_unsuitable() {
         let target = sim.published();
         assert_eq!((target.current, target.fallback), (value(1, 1), None));
         let entry = &sim.status.history[0];
-        assert_eq!((entry.outcome, entry.message.as_str()), (Outcome::Rejected, "delete this resource"));
+        assert_eq!(
+            (entry.outcome, entry.message.as_str()),
+            (Outcome::Rejected, "delete this resource")
+        );
     }
 }
 

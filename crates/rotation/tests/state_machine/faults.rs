@@ -375,3 +375,31 @@ fn stages_nothing_while_a_call_that_timed_out_may_be_in_flight() {
     sim.run_for(10_000);
     assert_complete(&sim);
 }
+
+/// A deployment tool replaces the resource, which removes the finalizer, and then deletes it.
+#[test]
+fn finalizer_that_another_party_removed_is_restored_while_the_outcome_is_unknown() {
+    let mut sim = Simulation::imported();
+    sim.request("rotate/now");
+    for effect in 1..20 {
+        let mut sim = sim.clone();
+        sim.fail_effect(effect, Fault::ResponseLost);
+        sim.reconcile();
+        if sim.rotate_calls == 0 || sim.phase() != Some(Phase::Activating) {
+            continue;
+        }
+        sim.has_finalizer = false;
+        sim.initialized = false;
+        sim.restart_process();
+        // The read-back fails this time.
+        sim.fail_effect(sim.effects + 1, Fault::CrashBefore);
+        sim.reconcile();
+        assert!(sim.has_finalizer, "{:?}", sim.status);
+        sim.is_deleting = true;
+        sim.run_for(600);
+        assert!(!sim.has_finalizer);
+        assert_eq!(sim.published().current.symbol, sim.auth0_secret);
+        return;
+    }
+    panic!("no effect is the call of rotate-secret");
+}
