@@ -109,3 +109,55 @@ impl ClientBody {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind(fields: Value) -> ClientKind {
+        let mut body = json!({ "client_id": "shop" });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        serde_json::from_value::<ClientBody>(body).unwrap().kind()
+    }
+
+    #[test]
+    fn recognizes_clients_that_must_not_be_rotated() {
+        let keys = json!({ "private_key_jwt": {} });
+        for (fields, expected) in [
+            (json!({}), ClientKind::Confidential),
+            (json!({ "app_type": "regular_web", "global": false }), ClientKind::Confidential),
+            (
+                json!({ "external_metadata_type": null, "third_party_security_mode": "permissive" }),
+                ClientKind::Confidential,
+            ),
+            (json!({ "token_endpoint_auth_method": "none" }), ClientKind::Public),
+            (json!({ "app_type": "spa" }), ClientKind::Public),
+            (
+                json!({ "app_type": "spa", "token_endpoint_auth_method": "client_secret_post" }),
+                ClientKind::Public,
+            ),
+            (json!({ "client_authentication_methods": keys }), ClientKind::KeyBased),
+            (
+                json!({ "app_type": "native", "client_authentication_methods": keys }),
+                ClientKind::KeyBased,
+            ),
+            (json!({ "client_authentication_methods": null }), ClientKind::Confidential),
+            (json!({ "global": true, "client_secret": "x" }), ClientKind::Global),
+            (json!({ "external_metadata_type": "cimd" }), ClientKind::MetadataDocument),
+            (json!({ "app_type": "native" }), ClientKind::Native),
+            (
+                json!({ "app_type": "native", "token_endpoint_auth_method": "none" }),
+                ClientKind::Native,
+            ),
+            (
+                json!({ "app_type": "native", "token_endpoint_auth_method": "client_secret_basic" }),
+                ClientKind::Confidential,
+            ),
+            (json!({ "third_party_security_mode": "strict" }), ClientKind::StrictThirdParty),
+        ] {
+            assert_eq!(kind(fields.clone()), expected, "{fields}");
+        }
+    }
+}

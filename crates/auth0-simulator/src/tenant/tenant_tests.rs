@@ -229,3 +229,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn client_from_a_metadata_document_shows_a_secret_that_it_may_not_use() {
+    let mut tenant = tenant_with(ClientSeed::new("a").secret("s"));
+    assert!(tenant.accepts("a", "s", at(0)));
+    let fields = serde_json::json!({ "external_metadata_type": "cimd", "global": true });
+    tenant.set_fields("a", fields.as_object().unwrap().clone()).unwrap();
+    assert!(!tenant.accepts("a", "s", at(0)));
+    let view = tenant.clients["a"].view("a", "acme", client::Visibility::ALL);
+    assert_eq!((&view["client_secret"], &view["global"]), (&"s".into(), &true.into()));
+    let wrong = serde_json::json!({ "global": "yes" });
+    assert!(tenant.set_fields("a", wrong.as_object().unwrap().clone()).is_err());
+}

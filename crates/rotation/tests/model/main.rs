@@ -37,7 +37,7 @@ fn base_check(strategy: Strategy) -> Check {
         processes: 1,
         horizon: if has_wide_bounds() { 9 } else { 8 },
         disruptions: 1,
-        disruption_kinds: [FAULTS, INTERFERENCE].concat(),
+        disruption_kinds: [&FAULTS[..], &INTERFERENCE[..]].concat(),
         requests: 1,
         verbs: vec![Verb::Rotate],
         sample: if has_wide_bounds() { 1 } else { 16 },
