@@ -125,6 +125,12 @@ impl TenantClient {
         Ok(token.scopes().iter().copied().map(str::to_owned).collect())
     }
 
+    /// Returns when [`Self::granted_scopes`] requests another token because the cached one lacks a
+    /// required scope. The time between two such requests grows up to an hour.
+    pub fn next_scope_check(&self, required: &[&str]) -> Option<DateTime<Utc>> {
+        self.tokens.next_scope_check(required)
+    }
+
     /// Returns whether the endpoint has issued a token to this client. Does not call Auth0.
     pub fn authentication(&self) -> Authentication {
         self.tokens.authentication()

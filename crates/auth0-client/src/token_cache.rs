@@ -229,6 +229,14 @@ impl TokenCache {
         if token.allows(scope) { Ok(token) } else { Err(Error::MissingScope(scope)) }
     }
 
+    /// Returns when another token is due to be requested because the cached one lacks one of the scopes.
+    pub(crate) fn next_scope_check(&self, required: &[&str]) -> Option<DateTime<Utc>> {
+        let token = self.token.lock().clone()?;
+        let has_all = required.iter().all(|scope| token.has_scope(scope));
+        let Replacement { not_before, scope_check, .. } = *self.replacement.lock();
+        if has_all { None } else { Some(not_before.max(token.fetched_at() + scope_check)) }
+    }
+
     /// Removes a token that Auth0 rejected from the cache, unless another one has replaced it.
     pub(crate) fn invalidate(&self, token: &AccessToken) {
         let mut cached = self.token.lock();

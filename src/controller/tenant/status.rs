@@ -86,7 +86,7 @@ pub(super) async fn reconcile<T: TenantResource>(
     credentials_watch::update(tenant, failure.as_ref(), &registry);
     let Some(error) = failure.or(stored.err()) else {
         registry.states.with(&uid, |state| state.failures = 0);
-        return Ok(Action::requeue(RECHECK));
+        return Ok(Action::requeue(next_check(tenant, &registry)));
     };
     let failures = registry.states.with(&uid, |state| {
         state.failures = state.failures.saturating_add(1);
@@ -96,6 +96,17 @@ pub(super) async fn reconcile<T: TenantResource>(
     let reason = error.reason();
     tracing::warn!(namespace, name, %reason, failures, ?wait, "{error}");
     Ok(Action::requeue(wait))
+}
+
+/// Returns when to check a tenant again that works: earlier if a scope is missing, which a new token may
+/// have.
+fn next_check<T: TenantResource>(tenant: &T, registry: &TenantRegistry) -> Duration {
+    let required = SCOPES.map(|needed| needed.scope);
+    let handle = registry.handle(tenant).ok();
+    let due = handle.and_then(|handle| handle.client.next_scope_check(&required));
+    let until_due = due.and_then(|due| (due - Utc::now()).to_std().ok());
+    // One second more, so that it is not still a fraction in the future.
+    until_due.map_or(RECHECK, |wait| RECHECK.min(wait + Duration::from_secs(1)))
 }
 
 async fn fetch_token<T: TenantResource>(
@@ -227,7 +238,8 @@ fn readiness(scopes: &Scopes) -> (bool, Reason, String) {
         return (true, Reason::Usable, "Auth0 issued a Management API token".to_owned());
     }
     let message = format!(
-        "the management client lacks scopes: {}. Grant them in Auth0's dashboard",
+        "the management client lacks scopes: {}. Grant them in Auth0's dashboard; the operator looks for \
+         them at growing intervals of up to an hour",
         missing.join(", ")
     );
     if is_missing(UPDATE_CLIENT_KEYS) {

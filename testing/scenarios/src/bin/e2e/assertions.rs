@@ -46,6 +46,8 @@ pub(crate) struct E2eResults {
     peak_memory: u64,
     /// Number of objects that are left after `helm uninstall`. `None` if the operator is kept.
     pub(crate) objects_left: Option<usize>,
+    /// Requests that the simulated Auth0 rejected with 429.
+    throttled: usize,
     steps: usize,
     elapsed: Duration,
 }
@@ -64,6 +66,8 @@ impl E2eResults {
         self.operator = e2e.operator.all();
         self.image_bytes = e2e.image_bytes;
         self.peak_memory = e2e.peak_memory.load(Ordering::Relaxed);
+        let log = e2e.env.simulator.audit_log(0);
+        self.throttled = log.iter().filter(|entry| entry.status == Some(429)).count();
         (self.steps, self.elapsed) = (e2e.steps.completed(), e2e.steps.elapsed());
     }
 
@@ -117,6 +121,7 @@ impl E2eResults {
             self.rotations_happen_once(),
             self.one_value_is_left(),
             self.operator_does_not_restart(),
+            self.rate_limits_are_kept(),
             self.image_is_small(),
             self.common.no_leak("no secret is in logs (also of applications), metrics or objects"),
         ];
@@ -127,6 +132,14 @@ impl E2eResults {
             assertions.push(Assertion { result: true.into(), statement, detail });
         }
         assertions
+    }
+
+    fn rate_limits_are_kept(&self) -> Assertion {
+        Assertion {
+            result: (self.throttled == 0).into(),
+            statement: "no request exceeds Auth0's rate limits, with the quickstart's own",
+            detail: format!("{} responses with 429", self.throttled),
+        }
     }
 
     fn no_login_fails_with_staged(&self) -> Assertion {

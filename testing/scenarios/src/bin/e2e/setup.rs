@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use auth0_simulator::Simulator;
+use auth0_simulator::{RateLimit, Simulator};
 use kube::Client;
 use local_cluster::{
     ControlPlane,
@@ -76,9 +76,12 @@ impl E2e {
         let node = start_node(isolation, terminal, &steps, &control_plane, &client).await?;
         let certificate = rcgen::generate_simple_self_signed([node::ADDRESS.to_string()])?;
         let ca = certificate.cert.pem();
-        // The default propagation is Auth0's: a changed secret counts within 30 s.
+        // The default propagation is Auth0's: a changed secret counts within 30 s. The rate limits are
+        // those of its self-service plans, and the quickstart's tenant is used as it is.
         let simulator = quickstart
             .tenant(options.seed)
+            .rate_limit(RateLimit::per_minute(150, 10).ok())
+            .read_rate_limit(RateLimit::per_minute(100, 5).ok())
             .addr(SocketAddr::from((node::ADDRESS, 0)))
             .tls(ca.clone(), certificate.signing_key.serialize_pem());
         let start = async { simulator.start().await.context("can't start the simulated Auth0") };
