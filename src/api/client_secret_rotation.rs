@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
-use rotation::{K8sDuration, Status, Strategy};
+use rotation::{K8sDuration, ProbeMethod, Status, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,9 @@ pub struct ClientSecretRotationSpec {
     /// How often to check Auth0 for out-of-band changes of the secret.
     #[serde(default)]
     pub drift_check: DriftCheckSpec,
+    /// How the operator asks Auth0 whether it accepts a new secret.
+    #[serde(default)]
+    pub probe: ProbeSpec,
     /// If true, no rotation starts. A rotation in progress is completed.
     #[serde(default)]
     pub suspend: bool,
@@ -226,6 +229,25 @@ pub struct DriftCheckSpec {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')")
         .message("driftCheck.every must be at least 1s and at most 8760h"))]
     pub every: K8sDuration,
+}
+
+/// How to ask Auth0 whether it accepts a secret.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.audience) || self.method == 'ClientCredentials'")
+    .message("probe.audience has no meaning without probe.method: ClientCredentials"))]
+pub struct ProbeSpec {
+    /// `Revocation` revokes a token that doesn't exist, which has no effect. Auth0 documents that
+    /// this checks the secret of Regular Web Applications only. `ClientCredentials` requests a token,
+    /// which is a real one and counts toward the tenant's quota of machine-to-machine tokens; the
+    /// client needs the grant client_credentials.
+    #[serde(default)]
+    pub method: ProbeMethod,
+    /// Audience of the tokens that `ClientCredentials` requests, which the client must be authorized
+    /// for. May be absent if the tenant has a default audience.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 600))]
+    pub audience: Option<String>,
 }
 
 /// Settings of the strategy `Staged`.

@@ -216,10 +216,13 @@ fn gauge(
 /// Returns whether a condition of a ClientSecretRotation reports a problem.
 fn is_unhealthy(condition: &Condition) -> bool {
     match condition.type_.as_str() {
-        condition_types::STALLED => condition.status == ConditionStatus::True,
+        condition_types::STALLED | condition_types::PROBE_INCONCLUSIVE => {
+            condition.status == ConditionStatus::True
+        }
         condition_types::READY
         | condition_types::TENANT_READY
         | condition_types::CLIENT_ROTATABLE
+        | condition_types::REVOKED_SECRET_REJECTED
         | condition_types::CONSUMERS_REACHED => condition.status == ConditionStatus::False,
         _ => false,
     }

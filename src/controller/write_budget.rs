@@ -122,6 +122,7 @@ pub(crate) fn kind_of_step(step: &Step) -> Option<WriteKind> {
         | Step::StoreStatus
         | Step::ReadClient
         | Step::ProbeRandomValue
+        | Step::ProbeRevoked
         | Step::ProbeSecret
         | Step::ProbeFallback
         | Step::DryRun

@@ -7,7 +7,7 @@ use auth0_simulator::{Action, Fault, Operation, RevocationAuth, SimulatorBuilder
 use rotation::{HistoryEntry, condition_types, find_condition};
 use serde_json::json;
 use testkit::{
-    auth0::{self, application},
+    auth0::{self, AUDIENCE, application},
     fixture::Fixture,
 };
 
@@ -15,12 +15,7 @@ use testkit::{
 const WINDOW: Duration = Duration::from_secs(3);
 
 async fn start(tenant: SimulatorBuilder) -> Fixture {
-    let simulator = tenant
-        .propagation(Duration::ZERO..=Duration::ZERO)
-        .client(application("shop"))
-        .start()
-        .await
-        .unwrap();
+    let simulator = tenant.propagation(Duration::ZERO..=Duration::ZERO).start().await.unwrap();
     let mut fixture = Fixture::with_simulator(simulator).await;
     fixture.start_operator();
     fixture.apply_rotation("shop", json!({})).await;
@@ -104,5 +99,60 @@ async fn control_is_made_once_and_survives_a_restart() {
     assert_eq!(rejected(&fixture), 1);
     let conditions = resource.status.unwrap().conditions;
     assert_eq!(find_condition(&conditions, condition_types::PROBE_INCONCLUSIVE), None);
+    fixture.finish().await;
+}
+
+/// The leak scan at the end finds the revoked value if it is anywhere but in memory.
+#[tokio::test]
+async fn revoked_secret_is_probed_until_auth0_rejects_it() {
+    let fixture = start(auth0::tenant()).await;
+    fixture.request("shop", "revoke/leaked").await;
+    fixture.wait_until_rotated("shop", 2).await;
+    let message =
+        fixture.wait_for_reason("shop", "RevokedSecretRejected", "RevokedSecretRejected").await;
+    assert!(message.contains("secret 1"), "{message}");
+    fixture.wait_for_event("RevokedSecretRejected").await;
+    assert_eq!(fixture.published_values("shop").await.len(), 1);
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn login_with_client_credentials_is_a_proof_where_a_revocation_is_none() {
+    let tenant = auth0::tenant().revocation_auth(RevocationAuth::RegularWebApplications);
+    let fixture = start(tenant).await;
+    let spec = json!({ "probe": { "method": "ClientCredentials", "audience": AUDIENCE } });
+    fixture.apply_rotation("shop", spec).await;
+    fixture.request("shop", "revoke/leaked").await;
+    let resource = fixture.wait_until_rotated("shop", 2).await;
+    let waited = time_to_retirement(&resource);
+    assert!(waited < WINDOW, "{waited:?}");
+    let conditions = resource.status.unwrap().conditions;
+    assert_eq!(find_condition(&conditions, condition_types::PROBE_INCONCLUSIVE), None);
+    assert_eq!(fixture.simulator.counters().requests(Operation::Revoke), 0);
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn login_of_a_client_without_the_grant_is_no_proof() {
+    let client = application("shop").field("grant_types", json!(["authorization_code"]));
+    let fixture = start(auth0::tenant().client(client)).await;
+    let spec = json!({ "probe": { "method": "ClientCredentials", "audience": AUDIENCE } });
+    fixture.apply_rotation("shop", spec).await;
+    fixture.request("shop", "rotate/now").await;
+    let message = fixture.wait_for_reason("shop", "ProbeInconclusive", "ProbeBlocked").await;
+    assert!(message.contains("audience"), "{message}");
+    let resource = fixture.wait_until_rotated("shop", 2).await;
+    assert!(time_to_retirement(&resource) >= WINDOW);
+    fixture.assert_published("shop").await;
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn audience_without_a_login_is_rejected() {
+    let fixture = Fixture::start().await;
+    let rejected =
+        fixture.try_apply_rotation("shop", json!({ "probe": { "audience": AUDIENCE } })).await;
+    let message = rejected.unwrap_err().to_string();
+    assert!(message.contains("probe.audience has no meaning"), "{message}");
     fixture.finish().await;
 }

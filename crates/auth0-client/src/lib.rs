@@ -39,6 +39,6 @@ pub use private_key_jwt::{InvalidKey, KeyCredentials, SigningAlgorithm, SigningK
 pub use rate_limiter::{
     Outage, Priority, RateLimit, RateLimitStatus, RateLimiter, RateLimiters, TenantLimits,
 };
-pub use tenant_client::{ChangePermit, ProbeAnswer, TenantClient};
+pub use tenant_client::{ChangePermit, Probe, ProbeAnswer, TenantClient};
 pub use token_cache::Authentication;
 pub use transport::{Endpoint, RequestObserver};

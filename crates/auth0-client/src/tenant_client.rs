@@ -8,6 +8,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     access_token::{AccessToken, READ_CLIENTS, UPDATE_CLIENT_KEYS},
@@ -44,6 +45,20 @@ pub struct ChangePermit {
 pub struct TenantClient {
     transport: Transport,
     tokens: Arc<TokenCache>,
+}
+
+/// How to ask Auth0 whether it accepts a client secret.
+#[derive(Clone, Copy, Debug)]
+pub enum Probe<'a> {
+    /// Revoke a random token (`POST /oauth/revoke`), which authenticates the client and has no other
+    /// effect. Auth0 documents that it requires the secret only for Regular Web Applications.
+    Revocation,
+    /// Request a token with the grant `client_credentials` (`POST /oauth/token`). The token is
+    /// discarded.
+    ClientCredentials {
+        /// API for which the token is issued. Without it, the tenant needs a default audience.
+        audience: Option<&'a str>,
+    },
 }
 
 /// Answer of the Authentication API to a client secret.
@@ -278,10 +293,8 @@ impl TenantClient {
 
     /// Asks Auth0 whether it accepts the secret at this moment.
     ///
-    /// Calls `POST /oauth/revoke` with a random token, which authenticates the client and has no
-    /// other effect. Auth0 documents that it requires the secret only for Regular Web Applications,
-    /// so an accepted secret proves something only if a random one is rejected. A rejected secret
-    /// leaves an entry in the tenant's log.
+    /// A rejected secret leaves an entry in the tenant's log. An accepted secret proves something only
+    /// if a random one is rejected.
     ///
     /// # Errors
     /// Fails if Auth0 gives no documented answer.
@@ -289,17 +302,25 @@ impl TenantClient {
         &self,
         client_id: &str,
         secret: &ClientSecret,
+        probe: Probe<'_>,
     ) -> Result<ProbeAnswer, Error> {
         let random_token = uuid::Uuid::new_v4().to_string();
-        let form = [
-            ("client_id", client_id),
-            ("client_secret", secret.expose()),
-            ("token", random_token.as_str()),
-        ];
-        let url = self.transport.url(&["oauth", "revoke"])?;
+        let mut form = vec![("client_id", client_id), ("client_secret", secret.expose())];
+        let (operation, endpoint) = match probe {
+            Probe::Revocation => {
+                form.push(("token", &random_token));
+                ("revoke", "revoke")
+            }
+            Probe::ClientCredentials { audience } => {
+                form.push(("grant_type", "client_credentials"));
+                form.extend(audience.map(|audience| ("audience", audience)));
+                ("login", "token")
+            }
+        };
+        let url = self.transport.url(&["oauth", endpoint])?;
         let request = self.transport.client().post(url).form(&form);
         let call = Call {
-            operation: "revoke",
+            operation,
             api: Api::Authentication,
             priority: Priority::InProgress,
             client_id: Some(client_id),
@@ -307,7 +328,7 @@ impl TenantClient {
         };
         let response = self.transport.send(request, call).await?;
         match response.status {
-            StatusCode::OK if response.is_success_from_auth0() => Ok(ProbeAnswer::Accepted),
+            StatusCode::OK if is_accepted(&response, probe) => Ok(ProbeAnswer::Accepted),
             StatusCode::UNAUTHORIZED => Ok(ProbeAnswer::Rejected),
             StatusCode::FORBIDDEN => Ok(ProbeAnswer::Forbidden),
             _ => Err(response.unexpected()),
@@ -393,6 +414,19 @@ impl TenantClient {
             }
             _ => Err(response.unexpected()),
         }
+    }
+}
+
+/// Returns whether a response with status 200 comes from Auth0 itself.
+fn is_accepted(response: &HttpResponse, probe: Probe<'_>) -> bool {
+    #[derive(Deserialize)]
+    struct TokenBody {
+        #[serde(rename = "access_token")]
+        _access_token: IgnoredAny,
+    }
+    match probe {
+        Probe::Revocation => response.is_success_from_auth0(),
+        Probe::ClientCredentials { .. } => response.json::<TokenBody>().is_ok(),
     }
 }
 

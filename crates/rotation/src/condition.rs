@@ -28,6 +28,8 @@ pub mod condition_types {
     /// The client authenticates with a secret that the operator can rotate. Absent as long as nothing
     /// speaks against it.
     pub const CLIENT_ROTATABLE: &str = "ClientRotatable";
+    /// Auth0 rejects the secret that the last `revoke` removed.
+    pub const REVOKED_SECRET_REJECTED: &str = "RevokedSecretRejected";
     /// The operator can use the tenant.
     pub const TENANT_READY: &str = "TenantReady";
 }

@@ -31,6 +31,8 @@ pub enum Step {
     ProbeSecret,
     /// Ask Auth0 whether it accepts the fallback of the target Secret.
     ProbeFallback,
+    /// Ask Auth0 whether it still accepts the secret that the last `revoke` removed.
+    ProbeRevoked,
     /// Ask the API server, with a dry run, whether it would accept a new pair of values in the
     /// target Secret. This precedes `rotate-secret`, whose response cannot be fetched twice.
     DryRun,

@@ -2,7 +2,7 @@
 //! transition.
 
 use crate::{
-    condition::{ConditionStatus, condition_types, find_condition, is_condition_true},
+    condition::{Condition, ConditionStatus, condition_types, find_condition, is_condition_true},
     decide::are_probes_proofs,
     reason::Reason,
     status::{Cause, HistoryEntry, Outcome, Phase, Rotation, Status},
@@ -214,6 +214,7 @@ fn add_condition_changes(before: &Status, after: &Status, events: &mut Vec<Event
     {
         events.push(EventRecord::warning(Reason::ProbeInconclusive, probe.message.clone()));
     }
+    add_revoked_secret(before, after, events);
     if let Some(ready) = find_condition(after, condition_types::READY)
         && ready.status != ConditionStatus::True
         && is_condition_true(before, condition_types::READY)
@@ -222,5 +223,21 @@ fn add_condition_changes(before: &Status, after: &Status, events: &mut Vec<Event
             Reason::NotReady,
             format!("{}: {}", ready.reason, ready.message),
         ));
+    }
+}
+
+fn add_revoked_secret(before: &[Condition], after: &[Condition], events: &mut Vec<EventRecord>) {
+    let type_ = condition_types::REVOKED_SECRET_REJECTED;
+    let Some(rejected) = find_condition(after, type_) else { return };
+    let known = find_condition(before, type_).map(|known| (known.status, known.message.as_str()));
+    if known == Some((rejected.status, rejected.message.as_str())) {
+        return;
+    }
+    match rejected.status {
+        ConditionStatus::True => events
+            .push(EventRecord::normal(Reason::RevokedSecretRejected, rejected.message.clone())),
+        ConditionStatus::False => events
+            .push(EventRecord::warning(Reason::RevokedSecretAccepted, rejected.message.clone())),
+        ConditionStatus::Unknown => {}
     }
 }

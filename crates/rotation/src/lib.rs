@@ -47,7 +47,8 @@ pub use duration::{K8sDuration, K8sDurationError};
 pub use error::{ErrorClass, Failure, Rejection};
 pub use event::{EVENT_MESSAGE_LIMIT, EventRecord, event_records};
 pub use observation::{
-    ClientDoubt, ClientObservation, Observation, OwnedTarget, Rollout, RolloutState, SecretMatch,
+    ClientDoubt, ClientObservation, Observation, OwnedTarget, RevokedSecret, Rollout, RolloutState,
+    SecretMatch,
     Target, UnreachedPods,
 };
 pub use policy::{Policy, PolicyParams};

@@ -63,8 +63,25 @@ pub struct Observation {
     pub unreached_pods: UnreachedPods,
     /// Progress of the workload rollouts, if it was read in this reconcile.
     pub rollouts: Option<Vec<Rollout>>,
+    /// The compromised secret that the last `revoke` removed, if this process did.
+    pub revoked: Option<RevokedSecret>,
     /// Auth0 acknowledged in this reconcile that it has the value of the rotation in progress.
     pub secret_set: bool,
+}
+
+/// A compromised secret that is not published anymore, and what Auth0 answers to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RevokedSecret {
+    /// Number that the secret had.
+    pub number: u64,
+    /// When it was removed from the target Secret, after Auth0 had another one.
+    pub removed_at: DateTime<Utc>,
+    /// When Auth0 was last asked about it.
+    pub probed_at: Option<DateTime<Utc>>,
+    /// Whether Auth0 accepted it then, unless it did not say.
+    pub is_accepted: Option<bool>,
+    /// How often Auth0 was asked.
+    pub probes: u32,
 }
 
 /// The target Secret.

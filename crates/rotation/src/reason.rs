@@ -91,6 +91,12 @@ reasons! {
     ProbeBlocked,
     /// Auth0 rejects a random value, so a probe is a proof.
     ProbeConclusive,
+    /// The operator asks Auth0 about a revoked secret until Auth0 rejects it.
+    Probing,
+    /// Auth0 rejects the secret that was revoked.
+    RevokedSecretRejected,
+    /// Auth0 still accepts a revoked secret although the propagation window is over.
+    RevokedSecretAccepted,
 
     /// The client's existing secret was published without a rotation.
     Imported,

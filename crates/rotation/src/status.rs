@@ -17,7 +17,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Conditions: Ready, Reconciling, Stalled, TenantReady, ConsumersReached, SignsWithSecret,
-    /// ProbeInconclusive and ClientRotatable.
+    /// ProbeInconclusive, RevokedSecretRejected and ClientRotatable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_client::{ChangePermit, ClientInfo, ClientKind, ClientSecret, ProbeAnswer};
+use auth0_client::{ChangePermit, ClientInfo, ClientKind, ClientSecret, Probe, ProbeAnswer};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 use rotation::{
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     controller::{
         error::Error, kube_call::check_fence, object_key::ObjectKey, server_time::now,
-        state::AbortOnDrop, target_secret::Snapshot, write_budget::kind_of_step,
+        state::AbortOnDrop, target_secret::{Snapshot, ValueOrigin}, write_budget::kind_of_step,
     },
     failpoint::failpoint,
     metrics::ProbeResult,
@@ -58,6 +58,7 @@ pub(super) async fn execute(
         Step::ProbeRandomValue => probe_random_value(reconciliation).await,
         Step::ProbeSecret => probe_current(reconciliation).await,
         Step::ProbeFallback => probe_fallback(reconciliation).await,
+        Step::ProbeRevoked => probe_revoked(reconciliation).await,
         Step::DryRun => publish::dry_run(reconciliation).await,
         Step::FindUnreachedPods => {
             let workloads = workloads(reconciliation);
@@ -181,6 +182,43 @@ async fn probe_random_value(reconciliation: &mut Reconciliation<'_>) -> Result<(
     Ok(())
 }
 
+/// Asks Auth0 about the secret that the last `revoke` removed. No answer is an answer too, because
+/// nothing waits for it.
+async fn probe_revoked(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    reconciliation.urgent = None;
+    let revoked = reconciliation.with_state(|state| {
+        let revoked = state.revoked.as_ref()?;
+        Some((revoked.secret.clone()?, revoked.origin.clone()))
+    });
+    let is_its_tenant = |origin: &ValueOrigin| match &reconciliation.tenant {
+        Ok(tenant) => tenant.value_origin.origin == origin.origin,
+        Err(_) => false,
+    };
+    let answer = match &revoked {
+        Some((secret, origin))
+            if is_its_tenant(origin) && authorize::forbids_asking(reconciliation).is_none() =>
+        {
+            send_probe(reconciliation, secret).await.ok()
+        }
+        _ => None,
+    };
+    check_fence(reconciliation.controller.context.fence())?;
+    reconciliation.with_state(|state| {
+        let Some(revoked) = &mut state.revoked else { return };
+        revoked.observed.probes += 1;
+        revoked.observed.probed_at = Some(now());
+        revoked.observed.is_accepted = match answer {
+            Some(ProbeAnswer::Accepted) => Some(true),
+            Some(ProbeAnswer::Rejected) => Some(false),
+            Some(ProbeAnswer::Forbidden) | None => None,
+        };
+        if answer == Some(ProbeAnswer::Rejected) {
+            revoked.secret = None;
+        }
+    });
+    Ok(())
+}
+
 async fn send_probe(
     reconciliation: &mut Reconciliation<'_>,
     value: &ClientSecret,
@@ -188,14 +226,21 @@ async fn send_probe(
     let tenant = reconciliation.tenant.clone()?;
     check_fence(reconciliation.controller.context.fence())?;
     let client_id = &reconciliation.resource.spec.client_id;
-    let probed = tenant.client.probe_secret(client_id, value);
+    let spec = &reconciliation.resource.spec.probe;
+    let (operation, probe) = match spec.method {
+        ProbeMethod::Revocation => ("revoke", Probe::Revocation),
+        ProbeMethod::ClientCredentials => {
+            ("login", Probe::ClientCredentials { audience: spec.audience.as_deref() })
+        }
+    };
+    let probed = tenant.client.probe_secret(client_id, value, probe);
     let probed = reconciliation.run_permit.suspended(probed).await;
-    tenant.meter.count_operation("revoke", &probed);
+    tenant.meter.count_operation(operation, &probed);
     Ok(probed?)
 }
 
 fn note_control(reconciliation: &Reconciliation<'_>, result: ControlResult) {
-    let method = ProbeMethod::Revocation;
+    let method = reconciliation.resource.spec.probe.method;
     let control = ProbeControl { result, probed_at: now(), method };
     reconciliation.with_state(|state| state.probe_control = Some(control));
 }

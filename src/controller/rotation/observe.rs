@@ -195,7 +195,9 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
             let is_finished = attempt.is_some() && state.finished_attempt == attempt;
             (state.unpublished_response.is_some(), state.rejected_at, is_finished)
         });
-    let probe_control = reconciliation.with_state(|state| state.probe_control);
+    let (probe_control, revoked) = reconciliation.with_state(|state| {
+        (state.probe_control, state.revoked.as_ref().map(|revoked| revoked.observed))
+    });
     let readings = &reconciliation.readings;
     let (signs_with_secret, client_doubt) = match &readings.client {
         ClientReading::Read(client) => (Some(client.signs_with_secret), client_kind::doubt(client)),
@@ -223,6 +225,7 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
             && is_drift_suspected(reconciliation),
         unreached_pods: readings.unreached_pods.clone(),
         rollouts: readings.rollouts.clone(),
+        revoked,
         secret_set: readings.secret_set,
         status,
     }

@@ -2,9 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
-use rotation::{
-    K8sDuration, Policy, PolicyParams, ProbeMethod, Reason, Rejection, Schedule, Strategy, Window,
-};
+use rotation::{K8sDuration, Policy, PolicyParams, Reason, Rejection, Schedule, Strategy, Window};
 
 use crate::{
     api::{ClientSecretRotation, ClientSecretRotationSpec, Initial, WindowSpec},
@@ -32,7 +30,7 @@ pub(super) fn policy(
         staging_period,
         grace_period: spec.grace_period,
         propagation_window: settings.propagation_window,
-        probe_method: ProbeMethod::Revocation,
+        probe_method: spec.probe.method,
         rotate_initially: spec.initial == Initial::Rotate,
         suspend: spec.suspend,
         restarts: !spec.consumers.restart.is_empty(),

@@ -2,18 +2,20 @@
 
 use auth0_client::ClientSecret;
 use leader_election::WriteFence;
-use rotation::{NumberedValue, Publication, Purpose, Target, ValueSource};
+use rotation::{NumberedValue, Publication, Purpose, RevokedSecret, Target, ValueSource};
 
 use super::{
     credentials_guard,
     observe::{ClientReading, TargetRead, observe_target, rendering, select_values},
     owner_reference,
     reconcile::Reconciliation,
+    state::Revoked,
 };
 use crate::{
     controller::{
         error::Error,
         object_key::ObjectKey,
+        server_time::now,
         target_secret::{Contents, NumberedSecret, ValueOrigin},
     },
     failpoint::failpoint,
@@ -86,6 +88,7 @@ pub(super) async fn publish(
     owner_reference::note_written(reconciliation);
     failpoint!("after-publish");
     record_publication(reconciliation, publication);
+    keep_revoked(reconciliation, publication, origin);
     credentials_guard::note_published(reconciliation);
     reconciliation.target.last_written = Some(publication.clone());
     reconciliation.target.read = TargetRead::Present(Box::new(written));
@@ -94,6 +97,27 @@ pub(super) async fn publish(
     reconciliation.readings.fallback_accepted = None;
     reconciliation.note_target_version();
     Ok(())
+}
+
+/// Keeps the compromised secret that a publication removes, to ask Auth0 about it until it is rejected.
+fn keep_revoked(
+    reconciliation: &Reconciliation<'_>,
+    publication: &Publication,
+    origin: ValueOrigin,
+) {
+    let is_revoked = reconciliation.rotation().is_some_and(|rotation| rotation.skip_grace);
+    if publication.purpose != Purpose::Retire || !is_revoked {
+        return;
+    }
+    let target = &reconciliation.target;
+    let (Some(number), Some(secret)) = (target.numbers().fallback, target.values.fallback.clone())
+    else {
+        return;
+    };
+    let observed =
+        RevokedSecret { number, removed_at: now(), probed_at: None, is_accepted: None, probes: 0 };
+    let revoked = Revoked { secret: Some(secret), origin, observed };
+    reconciliation.with_state(|state| state.revoked = Some(revoked));
 }
 
 fn target_key(reconciliation: &Reconciliation<'_>) -> ObjectKey {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use auth0_client::ClientSecret;
 use chrono::{DateTime, Utc};
-use rotation::ProbeControl;
+use rotation::{ProbeControl, RevokedSecret};
 
 use super::authorize::CachedMetadata;
 use crate::controller::{
@@ -20,6 +20,8 @@ pub(super) struct RotationState {
     pub(super) rejected_at: Option<DateTime<Utc>>,
     /// The last negative control.
     pub(super) probe_control: Option<ProbeControl>,
+    /// The secret that the last `revoke` removed.
+    pub(super) revoked: Option<Revoked>,
     /// The response of `rotate-secret`, until it is published.
     pub(super) unpublished_response: Option<UnpublishedResponse>,
     /// The attempt, by the time of its record, whose call this process made and which has ended.
@@ -62,6 +64,15 @@ pub(super) struct UnpublishedResponse {
     /// Where it came from: the tenant may be gone, or elsewhere, when it is published.
     pub(super) origin: ValueOrigin,
     pub(super) received_at: Instant,
+}
+
+/// A compromised secret that is not published anymore. Nothing but this has its value.
+pub(super) struct Revoked {
+    /// The value, until Auth0 rejects it or is not asked again.
+    pub(super) secret: Option<ClientSecret>,
+    /// Where it is valid: it is sent nowhere else.
+    pub(super) origin: ValueOrigin,
+    pub(super) observed: RevokedSecret,
 }
 
 /// A client in a list of the tenant's clients.

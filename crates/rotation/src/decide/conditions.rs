@@ -32,6 +32,7 @@ impl Evaluation<'_> {
             self.set_consumers_reached();
             self.set_signs_with_secret();
             self.set_probe_inconclusive();
+            self.set_revoked_secret_rejected();
         }
         let wake = if is_last { self.earlier_wake(next.wake) } else { next.wake };
         Decision { status: self.status, step: next.step, wake }

@@ -33,6 +33,7 @@ mod start;
 mod activate;
 mod confirm;
 mod probe;
+mod revoked;
 mod rollouts;
 mod withdraw;
 
@@ -73,6 +74,7 @@ const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 pub fn decide(observed: &Observation, now: DateTime<Utc>, policy: &Policy) -> Decision {
     let mut evaluation = Evaluation::new(observed, now, policy);
     let next = evaluation.next_step();
+    let next = evaluation.probe_revoked(next);
     evaluation.into_decision(next)
 }
 

@@ -58,7 +58,7 @@ impl Evaluation<'_> {
     }
 
     /// Returns the result of the last negative control, or `None` if it is due.
-    fn control(&self) -> Option<ControlResult> {
+    pub(super) fn control(&self) -> Option<ControlResult> {
         let control = self.control_of_method()?;
         let lifetime = match control.result {
             ControlResult::Rejected | ControlResult::Accepted => CONTROL_LIFETIME,

@@ -184,6 +184,7 @@ impl Operator<'_> {
             Step::RotateSecret => self.rotate_secret(reconcile),
             Step::SetSecret(number) => self.set_secret(number, reconcile),
             Step::Publish(publication) => self.publish(publication, reconcile),
+            Step::ProbeRevoked => unreachable!("the model does not keep revoked secrets"),
             Step::StoreStatus | Step::DryRun | Step::FindUnreachedPods => StepResult::Continue,
             Step::ReadRollouts | Step::RestartWorkloads => {
                 unreachable!("the model has no workloads")
@@ -449,6 +450,7 @@ impl Operator<'_> {
             drift_suspected: listed.is_some_and(|listed| !list.contains(&listed)),
             unreached_pods: UnreachedPods::Pods(Vec::new()),
             rollouts: None,
+            revoked: None,
             secret_set: reconcile.secret_set,
         }
     }

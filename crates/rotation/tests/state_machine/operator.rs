@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
     ClientObservation, ControlResult, Decision, ErrorClass, Failure, Observation, OwnedTarget,
-    Phase, ProbeControl, Publication, Purpose, Reason, Rejection, Request, Rollout, SecretMatch,
-    Step, Target, UnreachedPods, ValueSource, decide, record_failure,
+    Phase, ProbeControl, Publication, Purpose, Reason, Rejection, Request, RevokedSecret, Rollout,
+    SecretMatch, Step, Target, UnreachedPods, ValueSource, decide, record_failure,
 };
 
 use crate::simulation::{Fault, SecretValue, Simulation, Symbol, TargetSecret, value};
@@ -146,6 +146,7 @@ impl Simulation {
             drift_suspected: self.drift_suspected,
             unreached_pods: facts.unreached_pods.clone(),
             rollouts: facts.rollouts.clone(),
+            revoked: self.revoked,
             secret_set: facts.secret_set,
         }
     }
@@ -215,6 +216,13 @@ impl Simulation {
             Step::ProbeFallback => {
                 let fallback = self.published().fallback.expect("the target has a fallback");
                 facts.fallback_accepted = self.probe(fallback.symbol);
+            }
+            Step::ProbeRevoked => {
+                self.probes += 1;
+                let revoked = self.revoked.as_mut().expect("a secret was revoked");
+                revoked.probes += 1;
+                revoked.probed_at = Some(self.now);
+                revoked.is_accepted = Some(self.now < self.revoked_until);
             }
             Step::FindUnreachedPods => {
                 facts.unreached_pods = UnreachedPods::Pods(self.unreached_pods.clone());
@@ -297,6 +305,17 @@ impl Simulation {
         let purpose = publication.purpose;
         assert!(!self.target_is_foreign, "{purpose:?} writes a foreign Secret");
         let target = self.resolve(publication, facts);
+        let is_revoked = self.status.rotation.as_ref().is_some_and(|rotation| rotation.skip_grace);
+        if purpose == Purpose::Retire && is_revoked {
+            let number = self.published().fallback.expect("a value is retired").number;
+            self.revoked = Some(RevokedSecret {
+                number,
+                removed_at: self.now,
+                probed_at: None,
+                is_accepted: None,
+                probes: 0,
+            });
+        }
         self.assert_no_lockout(&target, purpose);
         self.effect(|sim| {
             sim.target = Some(target.clone());

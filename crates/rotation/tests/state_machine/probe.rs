@@ -1,8 +1,9 @@
 //! Negative controls, and clients for which a probe proves nothing.
 
+use chrono::TimeDelta;
 use rotation::{
-    Cause, ControlResult, Outcome, Phase, ProbeMethod, Reason, Status, Strategy, condition_types,
-    find_condition, is_condition_true,
+    Cause, ConditionStatus, ControlResult, Outcome, Phase, ProbeMethod, Reason, Status, Strategy,
+    condition_types, find_condition, is_condition_true,
 };
 
 use crate::simulation::{Simulation, value};
@@ -191,4 +192,63 @@ fn value_without_proof_is_neither_withdrawn_nor_promoted() {
     sim.request("revoke/unknown");
     sim.run_for(3600);
     assert_eq!(sim.numbers(), [3]);
+}
+
+#[test]
+fn revoked_secret_is_probed_until_it_is_rejected() {
+    let mut sim = Simulation::imported();
+    sim.revoked_until = sim.now + TimeDelta::seconds(20);
+    sim.request("revoke/leaked");
+    sim.run_for(10);
+    assert_eq!(sim.numbers(), [2], "the compromised secret is not published anymore");
+    let condition = sim.condition(condition_types::REVOKED_SECRET_REJECTED);
+    assert_eq!(condition.status, ConditionStatus::Unknown);
+    sim.run_for(60);
+    let condition = sim.condition(condition_types::REVOKED_SECRET_REJECTED);
+    assert_eq!(condition.status, ConditionStatus::True, "{condition:?}");
+    assert!(condition.message.contains("secret 1"));
+    let probes = sim.probes;
+    sim.run_for(24 * 3600);
+    assert_eq!(sim.probes, probes, "a dead secret is not probed again");
+    sim.restart_process();
+    sim.run_for(600);
+    let condition = sim.condition(condition_types::REVOKED_SECRET_REJECTED);
+    assert_eq!(condition.status, ConditionStatus::True);
+}
+
+#[test]
+fn revoked_secret_that_stays_accepted_is_reported_after_a_bounded_number_of_probes() {
+    let mut sim = Simulation::imported();
+    sim.revoked_until = sim.now + TimeDelta::days(300);
+    sim.request("revoke/leaked");
+    sim.run_for(29);
+    let condition = sim.condition(condition_types::REVOKED_SECRET_REJECTED);
+    assert_eq!(condition.status, ConditionStatus::Unknown, "{condition:?}");
+    sim.run_for(24 * 3600);
+    assert_eq!(sim.reason(condition_types::REVOKED_SECRET_REJECTED), Reason::RevokedSecretAccepted);
+    assert!(sim.is_ready() && sim.probes <= 17, "{} probes", sim.probes);
+}
+
+#[test]
+fn restart_ends_the_probes_of_a_revoked_secret() {
+    let mut sim = Simulation::imported();
+    sim.revoked_until = sim.now + TimeDelta::seconds(25);
+    sim.request("revoke/leaked");
+    sim.run_for(10);
+    sim.restart_process();
+    sim.run_for(600);
+    let condition = sim.condition(condition_types::REVOKED_SECRET_REJECTED);
+    assert_eq!(condition.status, ConditionStatus::Unknown);
+    assert!(condition.message.contains("restarted"), "{condition:?}");
+}
+
+#[test]
+fn inconclusive_probe_says_nothing_about_a_revoked_secret() {
+    let mut sim = Simulation::imported();
+    sim.control = ControlResult::Accepted;
+    sim.request("revoke/leaked");
+    sim.run_for(3600);
+    assert_eq!((sim.numbers(), sim.probes), (vec![2], 0));
+    let reason = sim.reason(condition_types::REVOKED_SECRET_REJECTED);
+    assert_eq!(reason, Reason::ProbeInconclusive);
 }

@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
     ControlResult, K8sDuration, Policy, PolicyParams, ProbeControl, ProbeMethod, Purpose, Reason,
-    Rejection, Schedule, Status, Step, Strategy, Window,
+    Rejection, RevokedSecret, Schedule, Status, Step, Strategy, Window,
 };
 
 use crate::workload::Workload;
@@ -113,6 +113,8 @@ pub(crate) struct Simulation {
     pub(crate) rejects_values: bool,
     /// What Auth0 answers to a probe with a random value.
     pub(crate) control: ControlResult,
+    /// Until when Auth0 accepts a revoked secret.
+    pub(crate) revoked_until: DateTime<Utc>,
     /// The response of `rotate-secret` contains no secret.
     pub(crate) omits_secret_in_response: bool,
 
@@ -121,6 +123,7 @@ pub(crate) struct Simulation {
     pub(crate) response: Option<Symbol>,
     pub(crate) rejected_at: Option<DateTime<Utc>>,
     pub(crate) probe_control: Option<ProbeControl>,
+    pub(crate) revoked: Option<RevokedSecret>,
     pub(crate) attempt_finished: bool,
     pub(crate) fault: Option<PlannedFault>,
     pub(crate) interference: Option<Interference>,
@@ -178,11 +181,13 @@ impl Simulation {
             signs_with_secret: false,
             rejects_values: false,
             control: ControlResult::Rejected,
+            revoked_until: now,
             omits_secret_in_response: false,
             drift_suspected: false,
             response: None,
             rejected_at: None,
             probe_control: None,
+            revoked: None,
             attempt_finished: false,
             fault: None,
             interference: None,
@@ -245,6 +250,7 @@ impl Simulation {
         self.response = None;
         self.rejected_at = None;
         self.probe_control = None;
+        self.revoked = None;
         self.attempt_finished = false;
     }
 
