@@ -48,8 +48,7 @@ pub use error::{ErrorClass, Failure, Rejection};
 pub use event::{EVENT_MESSAGE_LIMIT, EventRecord, event_records};
 pub use observation::{
     ClientDoubt, ClientObservation, Observation, OwnedTarget, RevokedSecret, Rollout, RolloutState,
-    SecretMatch,
-    Target, UnreachedPods,
+    SecretMatch, Target, UnreachedPods,
 };
 pub use policy::{Policy, PolicyParams};
 pub use reason::Reason;

@@ -24,8 +24,13 @@ use super::{
 };
 use crate::{
     controller::{
-        error::Error, kube_call::check_fence, object_key::ObjectKey, server_time::now,
-        state::AbortOnDrop, target_secret::{Snapshot, ValueOrigin}, write_budget::kind_of_step,
+        error::Error,
+        kube_call::check_fence,
+        object_key::ObjectKey,
+        server_time::now,
+        state::AbortOnDrop,
+        target_secret::{Snapshot, ValueOrigin},
+        write_budget::kind_of_step,
     },
     failpoint::failpoint,
     metrics::ProbeResult,
