@@ -42,6 +42,7 @@ use futures::{
 use kube::Client;
 pub(crate) use kube_call::KUBE_DEADLINE;
 use leader_election::{LeaderElector, LeaderState};
+use server_time::ClockCollector;
 pub(crate) use server_time::ServerTimeLayer;
 pub use target_secret::AllowedMetadata;
 use tokio::{sync::watch as channel, task::JoinSet};
@@ -97,10 +98,11 @@ pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
     });
     let tenants = Arc::new(TenantRegistry::new(context.clone(), params));
     let rotations = Arc::new(RotationController::new(context.clone(), tenants.clone()));
-    let registered =
-        StateCollector::new(&tenants).and_then(|collector| context.metrics.register(collector));
+    let registered = StateCollector::new(&tenants)
+        .and_then(|collector| context.metrics.register(collector))
+        .and_then(|()| context.metrics.register(ClockCollector::new()?));
     if let Err(error) = registered {
-        tracing::error!(%error, "failed to register the metrics of resources and tenants");
+        tracing::error!(%error, "failed to register the metrics of resources, tenants and clocks");
     }
 
     let (start, is_leading) = channel::channel(false);

@@ -45,6 +45,7 @@ mod crash_recovery;
 #[cfg(feature = "failpoints")]
 mod stale_calls;
 mod high_availability;
+mod clock_jumps;
 mod startup;
 mod command_line;
 mod crd_check;

@@ -1,4 +1,4 @@
-//! The clock of the election.
+//! A monotonic clock that keeps running during suspend: the clock of the election.
 
 use std::time::Duration;
 
@@ -13,21 +13,32 @@ const CLOCK: ClockId = ClockId::Monotonic;
 
 /// Time since the machine booted. In contrast to [`std::time::Instant`], it includes suspend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct BootInstant(pub(crate) Duration);
+pub struct BootInstant(pub(crate) Duration);
 
 impl BootInstant {
-    pub(crate) fn now() -> Self {
+    /// Returns the present time.
+    #[must_use]
+    pub fn now() -> Self {
         let time = clock_gettime(CLOCK);
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
         Self(Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default()))
     }
 
-    pub(crate) fn saturating_add(self, duration: Duration) -> Self {
+    /// Returns the time `duration` later.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }
 
+    /// Returns the time since the machine booted.
+    #[must_use]
+    pub fn since_boot(self) -> Duration {
+        self.0
+    }
+
     /// Returns the time elapsed from `earlier` until `self`, or zero if `earlier` is later.
-    pub(crate) fn saturating_duration_since(self, earlier: Self) -> Duration {
+    #[must_use]
+    pub fn saturating_duration_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 }

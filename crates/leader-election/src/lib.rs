@@ -36,6 +36,7 @@ mod elector;
 mod leadership;
 mod lease_lock;
 
+pub use boot_instant::BootInstant;
 pub use config::{ConfigError, LeaderElectionConfig};
 pub use election::LossReason;
 pub use elector::LeaderElector;

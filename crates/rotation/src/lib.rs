@@ -18,6 +18,11 @@ mod decision;
 
 mod decide;
 
+// Time.
+mod clock;
+mod stored_times;
+mod wall_clocks;
+
 // Output for users.
 mod condition;
 mod error;
@@ -37,6 +42,7 @@ pub mod fuzzing;
 #[cfg(any(test, feature = "invariants"))]
 pub mod invariants;
 
+pub use clock::{Clock, ClockReading, Sightings};
 pub use condition::{
     Condition, ConditionStatus, MESSAGE_LIMIT, condition_types, find_condition, is_condition_true,
     set_condition,
@@ -59,4 +65,5 @@ pub use status::{
     ProbeMethod, Rotation, Status, Strategy,
 };
 pub use text::{bounded, bounded_bytes};
+pub use wall_clocks::{MAX_DIFFERENCE, WallClocks};
 pub use window::{Window, WindowError, first_open};

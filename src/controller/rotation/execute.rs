@@ -8,6 +8,7 @@ use std::{
 use auth0_client::{ChangePermit, ClientInfo, ClientKind, ClientSecret, Probe, ProbeAnswer};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
+use leader_election::BootInstant;
 use rotation::{
     ControlResult, ProbeControl, ProbeMethod, Rejection, RolloutState, Step, UnreachedPods,
 };
@@ -106,7 +107,7 @@ async fn read_client(reconciliation: &mut Reconciliation<'_>) -> Result<(), Erro
     let tenant = reconciliation.tenant.clone()?;
     let client_id = reconciliation.resource.spec.client_id.clone();
     let priority = reconciliation.priority();
-    let asked_at = now();
+    let asked_at = BootInstant::now();
     let read = tenant.client.read_client(&client_id, true, priority);
     let read = reconciliation.run_permit.suspended(read).await;
     tenant.meter.count_operation("read-client", &read);
@@ -137,7 +138,7 @@ async fn probe_current(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
     let current = reconciliation.target.values.current.clone();
     let is_accepted = probe(reconciliation, current).await?;
     reconciliation.readings.probe_accepted = is_accepted;
-    let rejected_at = (is_accepted == Some(false)).then(now);
+    let rejected_at = (is_accepted == Some(false)).then(BootInstant::now);
     reconciliation.with_state(|state| state.rejected_at = rejected_at);
     Ok(())
 }

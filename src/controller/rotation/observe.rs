@@ -7,8 +7,8 @@ use std::{
 };
 
 use auth0_client::ClientInfo;
-use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
+use leader_election::BootInstant;
 use rotation::{
     ClientObservation, Observation, OwnedTarget, Phase, Publication, Reason, Rejection, Request,
     Rollout, Rotation, SecretMatch, Target, UnreachedPods,
@@ -25,6 +25,7 @@ use crate::{
     controller::{
         error::Error,
         object_key::ObjectKey,
+        server_time,
         target_secret::{
             Contents, ExpectedOrigin, NumberedSecret, Provenance, Rendering, SecretNumbers,
             SecretValues, Snapshot, ValueOrigin,
@@ -39,7 +40,7 @@ const LISTED_TTL: Duration = Duration::from_secs(300);
 #[derive(Default)]
 pub(super) struct Readings {
     pub(super) client: ClientReading,
-    pub(super) client_read_at: Option<DateTime<Utc>>,
+    pub(super) client_read_at: Option<BootInstant>,
     /// When Auth0 had described the client. The wait for the rate limiter is before it.
     pub(super) client_answered_at: Option<Instant>,
     /// Whether the probe accepted the current value.
@@ -213,11 +214,11 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
         is_deleting: resource.metadata.deletion_timestamp.is_some(),
         target: observe_target(reconciliation),
         client: observe_client(reconciliation),
-        client_read_at: readings.client_read_at,
+        client_read_at: readings.client_read_at.map(server_time::at),
         accepted: readings.probe_accepted,
         fallback_accepted: readings.fallback_accepted,
         probe_control,
-        rejected_at,
+        rejected_at: rejected_at.map(server_time::at),
         has_unpublished_response,
         attempt_finished,
         dry_run_passed: readings.dry_run_passed,

@@ -6,8 +6,9 @@ use auth0_client::Priority;
 use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
+use leader_election::BootInstant;
 use rotation::{
-    Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Purpose, Reason,
+    Clock, Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Purpose, Reason,
     Rotation, Status, Step, Target, condition_types, decide, event_records, find_condition,
     record_failure, set_condition,
 };
@@ -28,7 +29,7 @@ use crate::{
         error::Error,
         object_key::ObjectKey,
         queue::{RunPermit, UrgentGuard},
-        server_time::now,
+        server_time::{self, now},
         tenant::TenantHandle,
         watch::next_claimants,
         write_budget::{WriteKind, kind_of_status, starts_rotation},
@@ -55,7 +56,7 @@ const MIN_BUDGET: Duration = Duration::from_secs(30);
 /// How a reconcile ended.
 pub(super) enum Outcome {
     /// There is nothing to do before this time, if any.
-    Done(Option<DateTime<Utc>>),
+    Done(Option<BootInstant>),
     /// The time is used up; the rest is for the next reconcile.
     OutOfTime,
     /// The resource does not exist any more.
@@ -176,10 +177,10 @@ impl Reconciliation<'_> {
                 }
                 self.controller.priority_gate.wait_ordinary().await;
             }
-            let now = now();
-            let policy = self.policy(now);
+            let clock = self.clock();
+            let policy = self.policy(clock.now());
             let observation = observe(self);
-            let decision = decide(&observation, now, &policy);
+            let decision = decide(&observation, clock, &policy);
             let step = decision.step.clone();
             match self.apply(&observation, decision).await {
                 Ok(None) => {}
@@ -197,10 +198,10 @@ impl Reconciliation<'_> {
     /// first: a response is published, and a resource that is being deleted loses its finalizer once
     /// the bound is over.
     async fn fail_read(&mut self, error: Error) -> Result<Outcome, Error> {
-        let now = now();
-        let policy = self.policy(now);
+        let clock = self.clock();
+        let policy = self.policy(clock.now());
         let observation = observe(self);
-        let step = decide(&observation, now, &policy).step;
+        let step = decide(&observation, clock, &policy).step;
         if step == Step::RemoveFinalizer && observation.is_deleting {
             execute(self, step).await?;
             return Ok(Outcome::Done(None));
@@ -301,8 +302,8 @@ impl Reconciliation<'_> {
 
     /// Records a failure in the status. Returns the error, also when that fails.
     async fn fail(&mut self, failed: Option<FailedStep>, error: Error) -> Result<Outcome, Error> {
-        let now = now();
-        let policy = self.policy(now);
+        let clock = self.clock();
+        let policy = self.policy(clock.now());
         let (observation, step) = match failed {
             Some(FailedStep { observation, step }) => (observation, Some(step)),
             None => (observe(self), None),
@@ -310,7 +311,7 @@ impl Reconciliation<'_> {
         // The status may have been stored since the observation: the step after it failed.
         let observation = Observation { status: self.status(), ..observation };
         let failure = Failure::from(&for_users(&error, &self.resource.spec.tenant_ref));
-        let status = record_failure(&observation, step.as_ref(), &failure, now, &policy);
+        let status = record_failure(&observation, step.as_ref(), &failure, clock, &policy);
         let status = self.complete_status(status);
         let kind = match error {
             Error::WriteLimited { .. } => WriteKind::Notice,
@@ -329,6 +330,12 @@ impl Reconciliation<'_> {
             }
             Ok(()) => Err(error),
         }
+    }
+
+    /// Returns the time for a decision about the status as it is now.
+    fn clock(&self) -> Clock {
+        let status = self.status();
+        self.with_state(|state| state.sightings.clock(&status, server_time::read()))
     }
 
     /// Returns the policy, which is computed once per generation of the spec.
@@ -449,7 +456,7 @@ impl Reconciliation<'_> {
 
     /// Remembers that nothing has to be done before `wake`, unless something changes. Returns when to
     /// check again.
-    fn finish(&mut self, wake: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+    fn finish(&mut self, wake: Option<DateTime<Utc>>) -> Option<BootInstant> {
         let mut observed = std::mem::take(&mut self.observed);
         observed.tenant_version = match &self.tenant {
             Ok(tenant) => tenant.version.clone(),
@@ -460,7 +467,7 @@ impl Reconciliation<'_> {
         let recheck =
             self.authorization.has_credentials_conflict.then(|| now() + CREDENTIALS_RECHECK);
         let owner_recheck = owner_reference::recheck_at(self);
-        let wake = [wake, recheck, owner_recheck].into_iter().flatten().min();
+        let wake = [wake, recheck, owner_recheck].into_iter().flatten().min().map(server_time::instant);
         observed.wake = wake;
         self.trigger_claimants(&observed);
         let is_claimed = observed.is_claimed;
@@ -475,7 +482,8 @@ impl Reconciliation<'_> {
             state.failures = 0;
         });
         // Whether the other resource still takes precedence is checked without a call.
-        if is_claimed { Some(wake.unwrap_or(now() + CREDENTIALS_RECHECK)) } else { wake }
+        let recheck = || server_time::instant(now() + CREDENTIALS_RECHECK);
+        if is_claimed { Some(wake.unwrap_or_else(recheck)) } else { wake }
     }
 
     /// Triggers the next claimants of the client and the target when this resource lost them, or when

@@ -9,7 +9,8 @@ use std::{
 use auth0_client::Priority;
 use chrono::{DateTime, Utc};
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
-use rotation::{ErrorClass, EventRecord, Request};
+use leader_election::BootInstant;
+use rotation::{ClockReading, ErrorClass, EventRecord, Request};
 use tracing::Instrument as _;
 
 use super::{
@@ -23,7 +24,7 @@ use crate::{
         error::{Error, backoff},
         object_key::ObjectKey,
         queue::Permit,
-        server_time::now,
+        server_time::{self, now},
         write_budget::WriteKind,
     },
     metrics::ReconcileResult,
@@ -186,7 +187,7 @@ pub(super) async fn reconcile(
             metrics.count_reconcile(ReconcileResult::Ok);
             controller.states.with(&uid, |state| state.last_observed = None);
             tracing::info!(namespace, name, elapsed = ?started.elapsed(), "requeued: others wait");
-            requeue_at(Some(now()))
+            requeue_at(Some(BootInstant::now()))
         }
         Err(error) => {
             controller.tenants.report_failure(namespace, &tenant_ref, &error);
@@ -284,7 +285,8 @@ fn unchanged(
         && inputs.tenant_version == observed.tenant_version
         && credentials_guard::version(resource, controller) == observed.credentials_version
         && ownership::conflicting(resource, controller).is_some() == observed.is_claimed;
-    if is_unchanged && observed.wake.is_none_or(|wake| wake > now()) {
+    let is_early = observed.wake.is_none_or(|wake| wake > BootInstant::now());
+    if is_unchanged && is_early && !(observed.wake.is_some() && is_due(resource)) {
         // No event announces to each rejected resource that the other one gives up its claim.
         let is_rechecked = observed.is_claimed && observed.wake.is_none();
         Some(if is_rechecked { Action::requeue(MAX_REQUEUE) } else { requeue_at(observed.wake) })
@@ -293,9 +295,18 @@ fn unchanged(
     }
 }
 
-fn requeue_at(wake: Option<DateTime<Utc>>) -> Action {
+/// Returns whether a rotation is due that was not yet when the resource was last reconciled, because
+/// the wall clocks have been set since.
+fn is_due(resource: &ClientSecretRotation) -> bool {
+    let Some(status) = &resource.status else { return false };
+    let ClockReading { earliest, agrees, .. } = server_time::read();
+    let has_come = status.next_rotation_time.is_some_and(|due| due <= earliest);
+    has_come && agrees && status.rotation.is_none()
+}
+
+fn requeue_at(wake: Option<BootInstant>) -> Action {
     let Some(wake) = wake else { return Action::await_change() };
-    let wait = (wake - now()).to_std().unwrap_or_default();
+    let wait = wake.saturating_duration_since(BootInstant::now());
     // One millisecond more, so that what is due is not still a fraction in the future.
     Action::requeue((wait + Duration::from_millis(1)).min(MAX_REQUEUE))
 }

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use auth0_client::ClientSecret;
 use chrono::{DateTime, Utc};
-use rotation::{ProbeControl, RevokedSecret};
+use leader_election::BootInstant;
+use rotation::{ProbeControl, RevokedSecret, Sightings};
 
 use super::authorize::CachedMetadata;
 use crate::controller::{
@@ -17,11 +18,13 @@ pub(super) struct RotationState {
     /// Failures in a row.
     pub(super) failures: u32,
     /// When Auth0 last rejected the published secret.
-    pub(super) rejected_at: Option<DateTime<Utc>>,
+    pub(super) rejected_at: Option<BootInstant>,
     /// The last negative control.
     pub(super) probe_control: Option<ProbeControl>,
     /// The secret that the last `revoke` removed.
     pub(super) revoked: Option<Revoked>,
+    /// When this process first saw the times of the status.
+    pub(super) sightings: Sightings,
     /// The response of `rotate-secret`, until it is published.
     pub(super) unpublished_response: Option<UnpublishedResponse>,
     /// The attempt, by the time of its record, whose call this process made and which has ended.
@@ -106,7 +109,7 @@ pub(super) struct LastObserved {
     /// Changes with the tenants whose credentials are in the target Secret.
     pub(super) credentials_version: String,
     /// When there is something to do again.
-    pub(super) wake: Option<DateTime<Utc>>,
+    pub(super) wake: Option<BootInstant>,
 }
 
 /// Inputs of a reconcile that users control. After a failed reconcile, only a change of these brings

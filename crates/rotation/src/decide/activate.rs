@@ -7,6 +7,7 @@ use crate::{
     decision::{NumberedValue, Purpose, Step, ValueSource, publish},
     observation::{OwnedTarget, SecretMatch, UnreachedPods},
     status::{Cause, Outcome, Phase, Rotation, Strategy},
+    stored_times::TimeField,
 };
 
 impl Evaluation<'_> {
@@ -57,8 +58,9 @@ impl Evaluation<'_> {
     /// secret of this one.
     fn wait_for_unanswered(&self, rotation: &Rotation) -> Option<NextStep> {
         match self.status.unanswered_until {
-            Some(until) if rotation.attempts == 0 && self.now < until => {
-                Some(NextStep::wait_until(until))
+            Some(until) if rotation.attempts == 0 => {
+                let until = self.ending_at(TimeField::UnansweredUntil, until);
+                (self.now < until).then(|| NextStep::wait_until(until))
             }
             _ => None,
         }
@@ -67,9 +69,9 @@ impl Evaluation<'_> {
     /// Records an attempt to change the secret. If it is a retry, an earlier request of the rotation
     /// has no response.
     fn record_attempt(&mut self) {
-        let now = self.now;
+        let now = self.event_time;
         if self.status.rotation.as_ref().is_some_and(|rotation| rotation.attempts > 0) {
-            self.status.unanswered_until = Some(now + self.propagation_window());
+            self.status.unanswered_until = Some(self.now + self.propagation_window());
         }
         self.update_rotation(|rotation| {
             rotation.phase = Phase::Activating;
@@ -91,7 +93,7 @@ impl Evaluation<'_> {
             return publish(Purpose::Stage, next, None).into();
         };
         if is_staged(target, number) {
-            let now = self.now;
+            let now = self.event_time;
             self.update_rotation(|rotation| {
                 rotation.phase = Phase::Staging;
                 rotation.staged_at = Some(now);
@@ -131,7 +133,7 @@ impl Evaluation<'_> {
         }
         // Without a current value before it, the next value is already the current one.
         if !rotation.skip_staging && !self.is_current(rotation.number) {
-            let staged_at = rotation.staged_at.unwrap_or(self.now);
+            let staged_at = self.started_from(TimeField::StagedAt, rotation.staged_at);
             let until = staged_at + self.policy.params.staging_period.to_delta();
             if self.now < until {
                 return NextStep::wait_until(until);
@@ -301,7 +303,7 @@ impl Evaluation<'_> {
 
     /// Returns until when a recorded attempt to change the secret may take effect.
     pub(super) fn attempt_window_end(&self, rotation: &Rotation) -> DateTime<Utc> {
-        rotation.activating_at.unwrap_or(self.now) + self.propagation_window()
+        self.started_from(TimeField::ActivatingAt, rotation.activating_at) + self.propagation_window()
     }
 
     fn restage(&mut self) -> NextStep {

@@ -47,8 +47,8 @@ impl Evaluation<'_> {
 
     /// Returns when to reconcile again: at the latest when the hold-off of a pending change ends.
     fn earlier_wake(&self, wake: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
-        let pending = self.status.drift_hold_off.filter(|hold_off| hold_off.pending);
-        let ends = pending.map(|hold_off| hold_off.until).filter(|until| *until > self.now);
+        let end = self.hold_off_end().filter(|_| self.has_pending_drift());
+        let ends = end.filter(|until| *until > self.now);
         wake.into_iter().chain(ends).min()
     }
 

@@ -10,12 +10,13 @@ use crate::{
     request::Verb,
     schedule::Schedule,
     status::{Cause, Outcome, Phase, Rotation, Strategy},
+    stored_times::TimeField,
 };
 
 impl Evaluation<'_> {
     /// Records that the new secret is published as the current one.
     pub(super) fn enter_confirming(&mut self) {
-        let now = self.now;
+        let now = self.event_time;
         self.clear_rejected_change();
         self.status.last_rotation_time = Some(now);
         if let Some(rotation) = &mut self.status.rotation {
@@ -49,8 +50,8 @@ impl Evaluation<'_> {
         match self.evidence(rotation) {
             Err(next) => next,
             Ok(Evidence::Accepted) => {
-                let now = self.now;
-                let retire_at = self.retire_time(rotation);
+                let now = self.event_time;
+                let retire_at = self.recorded_retire_time(rotation);
                 self.update_rotation(|rotation| {
                     rotation.phase = Phase::Grace;
                     rotation.confirmed_at.get_or_insert(now);
@@ -89,7 +90,7 @@ impl Evaluation<'_> {
             // Auth0 accepts the value that it has sooner or later. Until then only the previous
             // secret works, so only a compromised one is replaced.
             Ok(secret) if self.may_start() && self.may_replace_unconfirmed(secret) => {
-                self.status.end_rotation(Outcome::Superseded, self.now);
+                self.status.end_rotation(Outcome::Superseded, self.event_time);
                 self.start(Cause::Request)
             }
             Ok(_) => {
@@ -107,7 +108,7 @@ impl Evaluation<'_> {
         }
         match self.cause() {
             Some(cause) if self.may_start() => {
-                self.status.end_rotation(Outcome::Superseded, self.now);
+                self.status.end_rotation(Outcome::Superseded, self.event_time);
                 self.start(cause)
             }
             _ => {
@@ -134,11 +135,12 @@ impl Evaluation<'_> {
         let Some(target) = self.intact_target() else { return Step::Wait.into() };
         if target.fallback.is_none() {
             self.status.previous = None;
-            self.status.end_rotation(Outcome::Completed, self.now);
+            self.status.end_rotation(Outcome::Completed, self.event_time);
             return Step::StoreStatus.into();
         }
+        let recorded = self.recorded_retire_time(rotation);
+        self.update_rotation(|rotation| rotation.retire_at = Some(recorded));
         let retire_at = self.retire_time(rotation);
-        self.update_rotation(|rotation| rotation.retire_at = Some(retire_at));
         if self.now < retire_at {
             return NextStep::wait_until(retire_at);
         }
@@ -156,18 +158,30 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Returns when the grace period of the present spec ends. It is never shorter than the
-    /// propagation window. A compromised secret has no grace period.
+    /// Returns when the grace period of the present spec ends. A compromised secret has none.
     fn retire_time(&self, rotation: &Rotation) -> DateTime<Utc> {
+        if rotation.skip_grace { self.now } else { self.activated_at(rotation) + self.grace_period() }
+    }
+
+    /// Returns the same by the recorded times, for users.
+    fn recorded_retire_time(&self, rotation: &Rotation) -> DateTime<Utc> {
         if rotation.skip_grace {
-            return rotation.confirmed_at.unwrap_or(self.now);
+            return rotation.confirmed_at.unwrap_or(self.event_time);
         }
-        let grace_period = self.policy.params.grace_period.to_delta();
-        rotation.activated_at.unwrap_or(self.now) + grace_period.max(self.propagation_window())
+        rotation.activated_at.unwrap_or(self.event_time) + self.grace_period()
+    }
+
+    /// Returns the grace period, which is never shorter than the propagation window.
+    fn grace_period(&self) -> TimeDelta {
+        self.policy.params.grace_period.to_delta().max(self.propagation_window())
+    }
+
+    pub(super) fn activated_at(&self, rotation: &Rotation) -> DateTime<Utc> {
+        self.started_from(TimeField::ActivatedAt, rotation.activated_at)
     }
 
     fn next_probe(&self, rotation: &Rotation) -> DateTime<Utc> {
-        let activated_at = rotation.activated_at.unwrap_or(self.now);
+        let activated_at = self.activated_at(rotation);
         match self.observed.rejected_at {
             Some(rejected_at) if rejected_at >= activated_at => {
                 self.probe_after(rotation, rejected_at)
@@ -179,7 +193,7 @@ impl Evaluation<'_> {
     /// Returns when to probe again. Each rejected probe adds an entry to the tenant log, so the
     /// time between probes doubles, from a fifteenth of the propagation window to ten windows.
     fn probe_after(&self, rotation: &Rotation, rejected_at: DateTime<Utc>) -> DateTime<Utc> {
-        let elapsed = rejected_at - rotation.activated_at.unwrap_or(rejected_at);
+        let elapsed = rejected_at - self.activated_at(rotation).min(rejected_at);
         let window = self.propagation_window();
         let shortest = (window / 15).max(TimeDelta::milliseconds(10));
         rejected_at + elapsed.clamp(shortest, shortest.max(window * 10))

@@ -5,20 +5,21 @@
 //! or an Auth0 that returns another secret each time, would cause a write at each check. A request or
 //! a due time does not wait.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{CLOCK_SKEW, Evaluation, NextStep};
+use super::{Evaluation, NextStep};
 use crate::{
     decision::{NumberedValue, Purpose, Step, ValueSource},
     observation::{ClientObservation, SecretMatch},
     status::{Cause, DriftHoldOff, Outcome, Phase, Rotation, Strategy},
+    stored_times::TimeField,
 };
 
 /// Hold-off after the first recurrence. Each further one makes it four times as long.
 const FIRST_HOLD_OFF: TimeDelta = TimeDelta::minutes(2);
 
 /// Longest hold-off.
-const MAX_HOLD_OFF: TimeDelta = TimeDelta::minutes(60);
+pub(super) const MAX_HOLD_OFF: TimeDelta = TimeDelta::minutes(60);
 
 /// The number of recurrences from which the hold-off is the longest one.
 const MAX_RECURRENCES: u32 = 4;
@@ -72,7 +73,13 @@ impl Evaluation<'_> {
     }
 
     fn is_held_off(&self) -> bool {
-        self.status.drift_hold_off.is_some_and(|hold_off| self.now < hold_off.until)
+        self.hold_off_end().is_some_and(|until| self.now < until)
+    }
+
+    /// Returns when the hold-off ends or ended, if there was one.
+    pub(super) fn hold_off_end(&self) -> Option<DateTime<Utc>> {
+        let hold_off = self.status.drift_hold_off?;
+        Some(self.ending_at(TimeField::DriftHoldOffUntil, hold_off.until))
     }
 
     pub(super) fn has_pending_drift(&self) -> bool {
@@ -88,8 +95,8 @@ impl Evaluation<'_> {
 
     /// Records that a change is followed, which determines when the next one may be.
     fn restart_hold_off(&mut self) {
-        let recurrences = match self.status.drift_hold_off {
-            Some(DriftHoldOff { recurrences, until, .. })
+        let recurrences = match self.status.drift_hold_off.zip(self.hold_off_end()) {
+            Some((DriftHoldOff { recurrences, .. }, until))
                 if self.now <= until + hold_off(recurrences).max(MIN_QUIET_PERIOD) =>
             {
                 recurrences.saturating_add(1).min(MAX_RECURRENCES)
@@ -100,23 +107,14 @@ impl Evaluation<'_> {
         self.status.drift_hold_off = Some(DriftHoldOff { recurrences, until, pending: false });
     }
 
-    /// Ends a hold-off that a clock ahead of this one stored.
-    pub(super) fn clamp_drift_hold_off(&mut self) {
-        if let Some(hold_off) = &mut self.status.drift_hold_off
-            && hold_off.until > self.now + MAX_HOLD_OFF + CLOCK_SKEW
-        {
-            hold_off.until = self.now;
-        }
-    }
-
     /// Records an out-of-band change as a rotation that another party activated.
     pub(super) fn follow_drift(&mut self) -> NextStep {
         self.restart_hold_off();
         let number = self.unused_number();
-        self.status.end_rotation(Outcome::Superseded, self.now);
-        let mut rotation = Rotation::new(number, Cause::Drift, Strategy::Rotate, self.now);
+        self.status.end_rotation(Outcome::Superseded, self.event_time);
+        let mut rotation = Rotation::new(number, Cause::Drift, Strategy::Rotate, self.event_time);
         rotation.phase = Phase::Activating;
-        rotation.activating_at = Some(self.now);
+        rotation.activating_at = Some(self.event_time);
         rotation.message = Some(
             "another party changed the secret at Auth0; the operator published it with the \
              previous one as its fallback"
@@ -136,7 +134,7 @@ impl Evaluation<'_> {
             }
             // The change was reverted, or is no longer readable.
             SecretMatch::Current | SecretMatch::Unreadable => {
-                self.status.end_rotation(Outcome::Superseded, self.now);
+                self.status.end_rotation(Outcome::Superseded, self.event_time);
                 Step::StoreStatus.into()
             }
         }

@@ -5,6 +5,7 @@ use crate::{
     decision::Step,
     observation::{ClientObservation, SecretMatch, Target},
     status::{Phase, Rotation, Strategy},
+    stored_times::TimeField,
 };
 
 /// How many propagation windows an unknown outcome delays the deletion. Auth0 may never respond
@@ -30,7 +31,7 @@ impl Evaluation<'_> {
             && rotation.strategy == Strategy::Rotate
             && self.intact_target().is_none_or(|target| target.current < Some(rotation.number));
         let may_write = !matches!(self.observed.target, Target::Rejected(_));
-        let since = rotation.activating_at.unwrap_or(self.now);
+        let since = self.started_from(TimeField::ActivatingAt, rotation.activating_at);
         let deadline = since + self.propagation_window() * MAX_WINDOWS;
         is_outcome_unknown && may_write && self.now < deadline
     }

@@ -53,6 +53,7 @@ mod conditions;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
+    clock::Clock,
     decision::{Decision, NumberedValue, Purpose, Step, ValueSource, publish},
     error::{Failure, Rejection},
     observation::{ClientObservation, Observation, OwnedTarget, SecretMatch, Target},
@@ -60,6 +61,8 @@ use crate::{
     reason::Reason,
     request::TEXT_LIMIT,
     status::{Cause, Phase, Rotation, Status},
+    stored_times::{TimeBounds, TimeField, clamp_future_times, latest_event},
+    wall_clocks::MAX_DIFFERENCE,
     window::first_open,
 };
 
@@ -71,8 +74,8 @@ const RECHECK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// Returns the next step of the operator, and the status to store before it.
-pub fn decide(observed: &Observation, now: DateTime<Utc>, policy: &Policy) -> Decision {
-    let mut evaluation = Evaluation::new(observed, now, policy);
+pub fn decide(observed: &Observation, clock: impl Into<Clock>, policy: &Policy) -> Decision {
+    let mut evaluation = Evaluation::new(observed, clock.into(), policy);
     let next = evaluation.next_step();
     let next = evaluation.probe_revoked(next);
     evaluation.into_decision(next)
@@ -84,10 +87,10 @@ pub fn record_failure(
     observed: &Observation,
     step: Option<&Step>,
     failure: &Failure,
-    now: DateTime<Utc>,
+    clock: impl Into<Clock>,
     policy: &Policy,
 ) -> Status {
-    let mut evaluation = Evaluation::new(observed, now, policy);
+    let mut evaluation = Evaluation::new(observed, clock.into(), policy);
     if failure.not_applied && step == Some(&Step::RotateSecret) {
         evaluation.return_to_started();
     }
@@ -106,7 +109,11 @@ pub fn record_failure(
 struct Evaluation<'a> {
     observed: &'a Observation,
     policy: &'a Policy,
+    clock: Clock,
+    /// The time, for comparisons with [`Self::started_from`] and [`Self::ending_at`].
     now: DateTime<Utc>,
+    /// The time to record: no earlier than the last event of the rotation in progress.
+    event_time: DateTime<Utc>,
     /// The status to store.
     status: Status,
     /// Why nothing more happens until a user acts.
@@ -136,7 +143,8 @@ impl NextStep {
 }
 
 impl<'a> Evaluation<'a> {
-    fn new(observed: &'a Observation, now: DateTime<Utc>, policy: &'a Policy) -> Self {
+    fn new(observed: &'a Observation, clock: Clock, policy: &'a Policy) -> Self {
+        let now = clock.now();
         let mut status = observed.status.clone();
         let spec_changed = status.observed_generation != Some(observed.generation);
         status.observed_generation = Some(observed.generation);
@@ -150,15 +158,20 @@ impl<'a> Evaluation<'a> {
         let mut evaluation = Self {
             observed,
             policy,
+            clock,
             now,
+            event_time: now,
             status,
             stalled: None,
             is_unconfirmed: false,
             is_unpublished: false,
         };
+        evaluation.clamp_future_times();
         evaluation.adopt_control();
         evaluation.plan_next_rotation(spec_changed);
-        evaluation.clamp_future_times();
+        if let Some(rotation) = &mut evaluation.status.rotation {
+            evaluation.event_time = latest_event(rotation).unwrap_or(now).max(now);
+        }
         evaluation
     }
 
@@ -182,7 +195,7 @@ impl<'a> Evaluation<'a> {
         let is_too_late = planned.is_some_and(|planned| next > planned);
         if is_too_late || (spec_changed && !is_due) {
             self.status.next_rotation_time = planned;
-        } else if is_due && self.status.rotation.is_none() {
+        } else if self.is_due(next) && self.status.rotation.is_none() {
             // A rotation that became due outside of all windows waits for the next window.
             let open = first_open(&self.policy.windows, self.now);
             if open != Some(self.now) {
@@ -201,23 +214,31 @@ impl<'a> Evaluation<'a> {
         last.map(|last| last.min(self.now))
     }
 
-    /// Corrects times of the rotation in progress that a clock ahead of this one stored. Otherwise
-    /// the waits that count from them would last too long.
+    /// Corrects times that a clock ahead of this one stored.
     fn clamp_future_times(&mut self) {
-        let now = self.now;
-        let latest = now + self.propagation_window() + CLOCK_SKEW;
-        self.status.unanswered_until =
-            self.status.unanswered_until.filter(|until| *until <= latest);
-        self.update_rotation(|rotation| {
-            let times =
-                [&mut rotation.staged_at, &mut rotation.activating_at, &mut rotation.activated_at];
-            for time in times.into_iter().flatten() {
-                if *time > now + CLOCK_SKEW {
-                    *time = now;
-                }
-            }
-        });
-        self.clamp_drift_hold_off();
+        let bounds = TimeBounds {
+            now: self.now,
+            event_tolerance: CLOCK_SKEW,
+            end_tolerance: MAX_DIFFERENCE,
+            longest_window: self.propagation_window(),
+            longest_hold_off: drift::MAX_HOLD_OFF,
+        };
+        clamp_future_times(&mut self.status, bounds);
+    }
+
+    /// Returns when an event of the rotation in progress happened, which is never in the future.
+    fn started_from(&self, field: TimeField, time: Option<DateTime<Utc>>) -> DateTime<Utc> {
+        time.map_or(self.now, |time| self.clock.start(field, time))
+    }
+
+    /// Returns when a wait ends that was recorded with its end.
+    fn ending_at(&self, field: TimeField, time: DateTime<Utc>) -> DateTime<Utc> {
+        self.clock.end(field, time)
+    }
+
+    /// Returns whether a due time has come, as far as both wall clocks agree.
+    fn is_due(&self, due: DateTime<Utc>) -> bool {
+        self.clock.until_due(due).is_some_and(|left| left <= TimeDelta::zero())
     }
 
     /// Decides in the order of importance: deletion, values that could be lost, a broken target
@@ -315,7 +336,8 @@ impl<'a> Evaluation<'a> {
 
     /// Starts a rotation whose secret is already published.
     fn start_published(&mut self, number: u64, cause: Cause, message: &str) {
-        let mut rotation = Rotation::new(number, cause, self.policy.params.strategy, self.now);
+        let strategy = self.policy.params.strategy;
+        let mut rotation = Rotation::new(number, cause, strategy, self.event_time);
         rotation.message = Some(message.to_owned());
         self.status.rotation = Some(rotation);
         self.enter_confirming();

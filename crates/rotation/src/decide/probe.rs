@@ -158,7 +158,7 @@ impl Evaluation<'_> {
     /// Keeps the previous secret, unless a user asks for a new one.
     fn wait_for_evidence(&mut self) -> NextStep {
         if self.requests_new_secret() && self.may_start() {
-            self.status.end_rotation(Outcome::Superseded, self.now);
+            self.status.end_rotation(Outcome::Superseded, self.event_time);
             return self.start(Cause::Request);
         }
         self.stall(Rejection::new(
@@ -174,7 +174,7 @@ impl Evaluation<'_> {
     /// replaced all the same.
     pub(super) fn wait_for_withdrawal_proof(&mut self) -> NextStep {
         if self.pending_verb() == Some(Verb::Revoke) && self.may_start() {
-            self.status.end_rotation(Outcome::Superseded, self.now);
+            self.status.end_rotation(Outcome::Superseded, self.event_time);
             return self.start(Cause::Request);
         }
         self.stall(Rejection::new(
@@ -187,7 +187,7 @@ impl Evaluation<'_> {
     }
 
     pub(super) fn window_end(&self, rotation: &Rotation) -> DateTime<Utc> {
-        rotation.activated_at.unwrap_or(self.now) + self.propagation_window()
+        self.activated_at(rotation) + self.propagation_window()
     }
 
     pub(super) fn set_probe_inconclusive(&mut self) {

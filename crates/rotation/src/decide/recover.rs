@@ -15,7 +15,7 @@ impl Evaluation<'_> {
             if current <= rotation.number {
                 return None;
             }
-            self.status.end_rotation(Outcome::Superseded, self.now);
+            self.status.end_rotation(Outcome::Superseded, self.event_time);
             return Some(self.adopt_newer(current));
         }
         match self.status.current {
@@ -98,11 +98,11 @@ impl Evaluation<'_> {
     /// is safe; withdrawing it is not.
     fn adopt_next(&mut self, number: u64) {
         self.reject_ambiguous_request();
-        let mut rotation = Rotation::new(number, Cause::Recovery, Strategy::Staged, self.now);
+        let mut rotation = Rotation::new(number, Cause::Recovery, Strategy::Staged, self.event_time);
         rotation.attempts = 1;
         rotation.phase = Phase::Staging;
-        rotation.staged_at = Some(self.now);
-        rotation.activating_at = Some(self.now);
+        rotation.staged_at = Some(self.event_time);
+        rotation.activating_at = Some(self.event_time);
         rotation.message = Some("rotation state was lost; resumed from the target Secret".into());
         self.status.rotation = Some(rotation);
         self.status.unanswered_until = Some(self.now + self.propagation_window());

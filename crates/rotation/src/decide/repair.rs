@@ -80,7 +80,7 @@ impl Evaluation<'_> {
             return None;
         }
         if self.requests_new_secret() && self.may_start() {
-            self.status.end_rotation(Outcome::Superseded, self.now);
+            self.status.end_rotation(Outcome::Superseded, self.event_time);
             return Some(self.start(Cause::Request));
         }
         self.is_unpublished = true;

@@ -93,9 +93,9 @@ impl Evaluation<'_> {
         if !self.may_start() {
             return None;
         }
-        self.status.end_rotation(Outcome::Superseded, self.now);
+        self.status.end_rotation(Outcome::Superseded, self.event_time);
         let number = self.unused_number();
-        let mut rotation = Rotation::new(number, Cause::Request, Strategy::Staged, self.now);
+        let mut rotation = Rotation::new(number, Cause::Request, Strategy::Staged, self.event_time);
         rotation.rollback = true;
         // Consumers already have the value.
         rotation.skip_staging = true;

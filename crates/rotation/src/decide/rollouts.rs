@@ -9,6 +9,7 @@ use crate::{
     observation::{Rollout, RolloutState},
     reason::Reason,
     status::Rotation,
+    stored_times::TimeField,
 };
 
 /// How often to read rollouts without a change notification. Workloads are watched, but a watch can
@@ -23,7 +24,7 @@ impl Evaluation<'_> {
             return None;
         }
         if rotation.restart_at.is_none() {
-            let now = self.now;
+            let now = self.event_time;
             self.update_rotation(|rotation| rotation.restart_at = Some(now));
             return Some(Step::RestartWorkloads.into());
         }
@@ -50,7 +51,7 @@ impl Evaluation<'_> {
         if incomplete.is_empty() {
             return None;
         }
-        let restart_at = rotation.restart_at.unwrap_or(self.now);
+        let restart_at = self.started_from(TimeField::RestartAt, rotation.restart_at);
         let timeout = restart_at + self.policy.params.rollout_timeout.to_delta();
         let is_blocked =
             incomplete.iter().any(|rollout| matches!(rollout.state, RolloutState::Blocked(_)));

@@ -1,5 +1,7 @@
 //! Starting a rotation when none is in progress.
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::{Evaluation, NextStep};
 use crate::{
     decision::Step,
@@ -9,6 +11,9 @@ use crate::{
     request::Verb,
     status::{Cause, Rotation},
 };
+
+/// How often to check a due time while the wall clocks disagree.
+const CLOCK_RECHECK_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 
 impl Evaluation<'_> {
     pub(super) fn start_if_caused(&mut self) -> NextStep {
@@ -27,15 +32,25 @@ impl Evaluation<'_> {
         }
         // An invalid request is reported but stops nothing else.
         self.stalled = self.invalid_request();
-        NextStep { step: Step::Wait, wake: self.status.next_rotation_time }
+        NextStep { step: Step::Wait, wake: self.next_due_check() }
     }
 
     pub(super) fn cause(&self) -> Option<Cause> {
         if self.requests_new_secret() {
             return Some(Cause::Request);
         }
-        let is_due = self.status.next_rotation_time.is_some_and(|due| due <= self.now);
+        let is_due = self.status.next_rotation_time.is_some_and(|due| self.is_due(due));
         is_due.then_some(Cause::Schedule)
+    }
+
+    /// Returns when to check again whether a rotation is due.
+    fn next_due_check(&self) -> Option<DateTime<Utc>> {
+        let due = self.status.next_rotation_time?;
+        Some(match self.clock.until_due(due) {
+            Some(left) => self.now + left,
+            // While the wall clocks disagree, it is not known whether it is.
+            None => due.max(self.now + CLOCK_RECHECK_INTERVAL),
+        })
     }
 
     /// Reads the client before the cause is used up, so that a client that must not be rotated, or
@@ -62,7 +77,7 @@ impl Evaluation<'_> {
     pub(super) fn start(&mut self, cause: Cause) -> NextStep {
         // Number 1 is the secret that the client has before its first rotation.
         let number = self.unused_number().max(2);
-        let mut rotation = Rotation::new(number, cause, self.policy.params.strategy, self.now);
+        let mut rotation = Rotation::new(number, cause, self.policy.params.strategy, self.event_time);
         match cause {
             Cause::Request => {
                 let is_compromised = self.pending_verb() == Some(Verb::Revoke);

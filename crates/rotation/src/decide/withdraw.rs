@@ -83,7 +83,7 @@ impl Evaluation<'_> {
         outcome: Outcome,
         current: Option<u64>,
     ) {
-        self.status.end_rotation(outcome, self.now);
+        self.status.end_rotation(outcome, self.event_time);
         // After a lost response, Auth0 may have an unknown value.
         if rotation.attempts > 1
             && let Some(current) = current

@@ -38,8 +38,17 @@ pub(crate) enum Action {
     ReplaceResource,
     /// A user deletes the resource.
     DeleteResource,
+    /// The wall clocks of the API server and of all processes are set, or jump.
+    SetWallClocks(WallClockOffsets),
     /// A user sets the request annotation.
     Request(Verb),
+}
+
+/// How many ticks the wall clocks are ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct WallClockOffsets {
+    pub(crate) server: i8,
+    pub(crate) machine: i8,
 }
 
 /// Fault of one effect.

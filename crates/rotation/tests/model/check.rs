@@ -53,6 +53,11 @@ impl Check {
         Model { policies, check: self }
     }
 
+    /// Returns whether the wall clocks can be wrong.
+    pub(crate) fn has_wrong_clocks(&self) -> bool {
+        self.disruption_kinds.iter().any(|kind| matches!(kind, Action::SetWallClocks(_)))
+    }
+
     fn policy(&self, is_edited: bool) -> Policy {
         let other_strategy = match self.strategy {
             Strategy::Rotate => Strategy::Staged,

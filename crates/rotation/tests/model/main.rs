@@ -15,7 +15,7 @@ mod mutants;
 
 use std::time::Instant;
 
-use action::{Action, FAULTS, Fault, INTERFERENCE};
+use action::{Action, FAULTS, Fault, INTERFERENCE, WallClockOffsets};
 use check::Check;
 use model::COMPLETES;
 use mutants::Mutant;
@@ -319,6 +319,61 @@ fn recurring_drift(strategy: Strategy) -> Check {
     }
 }
 
+/// One wall clock is wrong, and the process may crash meanwhile. A process that starts while the clocks
+/// disagree does not know which one is wrong.
+#[test]
+fn invariants_hold_if_one_wall_clock_jumps() {
+    for strategy in STRATEGIES {
+        run(one_clock_jumps(strategy));
+    }
+}
+
+#[test]
+fn invariants_hold_if_one_wall_clock_jumps_when_a_rotation_is_due() {
+    for strategy in STRATEGIES {
+        run(Check {
+            name: "clock jump and due time",
+            interval: Some(5),
+            requests: 0,
+            horizon: 12,
+            ..one_clock_jumps(strategy)
+        });
+    }
+}
+
+fn one_clock_jumps(strategy: Strategy) -> Check {
+    let offsets = [(40, 0), (-1, 0), (0, -2), (0, 0)];
+    let mut kinds: Vec<Action> = offsets.map(set_wall_clocks).to_vec();
+    kinds.push(Action::Crash(0));
+    Check {
+        name: "one clock jumps",
+        disruptions: if has_wide_bounds() { 3 } else { 2 },
+        disruption_kinds: kinds,
+        sample: u64::MAX,
+        horizon: if has_wide_bounds() { 8 } else { 6 },
+        ..base_check(strategy)
+    }
+}
+
+/// Both wall clocks jump by the same time, which a process believes after some minutes.
+#[test]
+fn invariants_hold_if_both_wall_clocks_jump() {
+    for strategy in STRATEGIES {
+        run(Check {
+            name: "both clocks jump",
+            disruptions: 1,
+            disruption_kinds: vec![set_wall_clocks((9, 9))],
+            sample: u64::MAX,
+            horizon: if has_wide_bounds() { 12 } else { 9 },
+            ..base_check(strategy)
+        });
+    }
+}
+
+fn set_wall_clocks((server, machine): (i8, i8)) -> Action {
+    Action::SetWallClocks(WallClockOffsets { server, machine })
+}
+
 #[test]
 fn detects_every_mutant() {
     for mutant in Mutant::ALL {
@@ -353,6 +408,15 @@ fn detects_every_mutant() {
             }
             Mutant::ForgetFinalizer => {
                 Check { mutant: Some(mutant), sample, ..replaced_resource(strategy) }
+            }
+            Mutant::TrustApiServer => {
+                Check { mutant: Some(mutant), sample, ..one_clock_jumps(strategy) }
+            }
+            // The clock of the process is set, and another process continues.
+            Mutant::RecordEarliest => {
+                let mut disruption_kinds = [(0, -2), (0, 0)].map(set_wall_clocks).to_vec();
+                disruption_kinds.push(Action::Crash(0));
+                Check { disruptions: 3, disruption_kinds, ..check }
             }
             Mutant::ForgetHoldOff => {
                 Check { mutant: Some(mutant), sample, ..recurring_drift(strategy) }

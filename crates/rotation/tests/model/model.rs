@@ -10,7 +10,7 @@ use rotation::{
 use stateright::Property;
 
 use crate::{
-    action::{Action, Fault, INTERFERENCE},
+    action::{Action, Fault, INTERFERENCE, WallClockOffsets},
     check::{Check, PROPAGATION_WINDOW},
     operator::Operator,
     state::{
@@ -41,6 +41,7 @@ impl Model {
     fn new_state(&self) -> SystemState {
         SystemState {
             now: PROPAGATION_WINDOW,
+            wall_clocks: WallClockOffsets::default(),
             resource: Some(Resource {
                 status: StoredStatus::default(),
                 request: None,
@@ -82,7 +83,8 @@ impl Model {
         secrets_readable: bool,
     ) -> Operator<'a> {
         let (policies, mutant) = (&self.policies, self.check.mutant);
-        Operator { state, process, policies, secrets_readable, mutant, fault }
+        let has_wrong_clocks = self.check.has_wrong_clocks();
+        Operator { state, process, policies, secrets_readable, mutant, has_wrong_clocks, fault }
     }
 
     /// Runs a whole reconcile of process 0. Returns false if it does not end.
@@ -214,6 +216,10 @@ impl Model {
                     resource.is_just_replaced = true;
                 });
             }
+            Action::SetWallClocks(offsets) => {
+                let before = std::mem::replace(&mut state.wall_clocks, offsets);
+                return before != offsets;
+            }
             Action::DeleteResource => {
                 let Some(resource) = &state.resource else { return false };
                 if resource.is_deleting || resource.is_just_replaced {
@@ -264,7 +270,10 @@ impl stateright::Model for Model {
         if state.remaining.disruptions > 0 {
             let kinds = self.check.disruption_kinds.iter();
             let by_others =
-                |kind: &&Action| INTERFERENCE.contains(kind) || **kind == Action::ForbidProbes;
+                |kind: &&Action| {
+                INTERFERENCE.contains(kind)
+                    || matches!(kind, Action::ForbidProbes | Action::SetWallClocks(_))
+            };
             actions.extend(kinds.filter(by_others));
         }
         if state.late_call.is_some() {

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use rotation::{
-    Cause, ClientObservation, ControlResult, Decision, Observation, Phase, Policy, ProbeControl,
+    Cause, ClientObservation, Clock, ControlResult, Decision, Observation, Phase, Policy, ProbeControl,
     ProbeMethod, Publication, Purpose, Rotation, SecretMatch, Status, Step, Strategy, Target,
     ValueSource, decide, invariants::Invariant,
 };
@@ -45,12 +45,16 @@ pub(crate) enum Mutant {
     ForgetFinalizer,
     /// Activates a staged secret without another look at the client.
     SkipClientCheck,
+    /// Takes the time from the API server, whatever it is.
+    TrustApiServer,
+    /// Records the earliest time that it may be.
+    RecordEarliest,
     /// Never removes the previous secret.
     NeverRetire,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::SkipWriteAhead,
         Self::RetireWithoutProbe,
         Self::TrustUncontrolledProbe,
@@ -67,6 +71,8 @@ impl Mutant {
         Self::IgnoreUnanswered,
         Self::ForgetFinalizer,
         Self::SkipClientCheck,
+        Self::TrustApiServer,
+        Self::RecordEarliest,
         Self::NeverRetire,
     ];
 
@@ -80,7 +86,9 @@ impl Mutant {
             Self::SkipStagingPeriod
             | Self::StageAlone
             | Self::WithdrawWithoutProof
-            | Self::IgnoreUnanswered => Invariant::NoLockout,
+            | Self::IgnoreUnanswered
+            | Self::TrustApiServer
+            | Self::RecordEarliest => Invariant::NoLockout,
             Self::RotateOnLostStatus | Self::ForgetHandledRequest => Invariant::OneRotationPerCause,
             Self::RetryBlindly
             | Self::RepairWithGeneratedValue
@@ -97,7 +105,7 @@ impl Mutant {
     pub(crate) fn decide(
         self,
         observed: &Observation,
-        now: DateTime<Utc>,
+        clock: Clock,
         policy: &Policy,
     ) -> Decision {
         let mut altered = observed.clone();
@@ -106,7 +114,7 @@ impl Mutant {
             Self::TrustUncontrolledProbe => {
                 let control = ControlResult::Rejected;
                 let method = ProbeMethod::Revocation;
-                let control = ProbeControl { result: control, probed_at: now, method };
+                let control = ProbeControl { result: control, probed_at: clock.now(), method };
                 altered.probe_control = Some(control);
             }
             Self::SkipGracePeriod => set_skip_grace(&mut altered.status, true),
@@ -118,7 +126,8 @@ impl Mutant {
             Self::SkipClientCheck => assume_suitable(&mut altered),
             _ => {}
         }
-        let mut decision = decide(&altered, now, policy);
+        let now = clock.now();
+        let mut decision = decide(&altered, clock, policy);
         self.alter(observed, now, &mut decision);
         decision
     }
@@ -131,7 +140,9 @@ impl Mutant {
             | Self::WithdrawWithoutProof
             | Self::IgnoreUnanswered
             | Self::ForgetFinalizer
-            | Self::SkipClientCheck => {}
+            | Self::SkipClientCheck
+            | Self::TrustApiServer
+            | Self::RecordEarliest => {}
             Self::SkipGracePeriod => set_skip_grace(&mut decision.status, false),
             Self::SkipStagingPeriod => set_skip_staging(&mut decision.status, false),
             Self::SkipWriteAhead => {

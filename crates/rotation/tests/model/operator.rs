@@ -1,18 +1,19 @@
 //! One operator process: the state machine as shipped, and a model of its executor.
 
+use chrono::{DateTime, Utc};
 use rotation::{
-    ClientObservation, ControlResult, Decision, ErrorClass, Failure, NumberedValue, Observation,
+    ClientObservation, Clock, ControlResult, Decision, ErrorClass, Failure, NumberedValue, Observation,
     OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication, Purpose, Reason, Rejection,
     Request, SecretMatch, Status, Step, Target, UnreachedPods, ValueSource, decide,
     invariants::Actor, record_failure,
 };
 
 use crate::{
-    action::Fault,
+    action::{Fault, WallClockOffsets},
     mutants::Mutant,
     state::{
         ClientRead, LateCall, Memory, Reconcile, Resource, SecretValue, Snapshot, StoredStatus,
-        Symbol, SystemState, TargetSecret, Tick, tick, time,
+        Symbol, SystemState, TICK, TargetSecret, Tick, monotonic, time, wall_time,
     },
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Operator<'a> {
     pub(crate) policies: &'a [Policy; 2],
     pub(crate) secrets_readable: bool,
     pub(crate) mutant: Option<Mutant>,
+    /// Whether the wall clocks can be wrong in this check.
+    pub(crate) has_wrong_clocks: bool,
     /// Fault of the next effect.
     pub(crate) fault: Option<Fault>,
 }
@@ -47,6 +50,9 @@ impl Operator<'_> {
     /// the fault.
     pub(crate) fn run(mut self) -> bool {
         let is_faulty = self.fault.is_some();
+        if self.has_wrong_clocks {
+            self.compare_clocks();
+        }
         let Some(mut reconcile) = self.state.processes[self.process].reconcile.take() else {
             if is_faulty || self.state.resource.is_none() {
                 return false;
@@ -96,9 +102,9 @@ impl Operator<'_> {
         if reconcile.resource.is_stale() || self.state.resource.is_none() {
             return;
         }
-        let observed = self.observe(reconcile);
-        let (now, policy) = (time(self.state.now), self.policy(reconcile));
-        let status = record_failure(&observed, step, failure, now, policy);
+        let clock = self.clock(reconcile);
+        let observed = self.observe(reconcile, &clock);
+        let status = record_failure(&observed, step, failure, clock, self.policy(reconcile));
         if status != observed.status {
             self.state.store_status(Some(self.process), status);
         }
@@ -112,20 +118,48 @@ impl Operator<'_> {
         if let Some(step) = reconcile.step.take() {
             return self.execute(step, reconcile);
         }
-        let observed = self.observe(reconcile);
-        let Decision { status, step, .. } = self.decide(&observed, reconcile);
+        let clock = self.clock(reconcile);
+        let observed = self.observe(reconcile, &clock);
+        let Decision { status, step, .. } = self.decide(&observed, clock, reconcile);
         if status == observed.status {
             return self.execute(step, reconcile);
         }
         self.store(status, step, reconcile)
     }
 
-    fn decide(&self, observed: &Observation, reconcile: &Reconcile) -> Decision {
-        let (now, policy) = (time(self.state.now), self.policy(reconcile));
+    fn decide(&self, observed: &Observation, clock: Clock, reconcile: &Reconcile) -> Decision {
+        let policy = self.policy(reconcile);
         match self.mutant {
-            None => decide(observed, now, policy),
-            Some(mutant) => mutant.decide(observed, now, policy),
+            None => decide(observed, clock, policy),
+            Some(mutant) => mutant.decide(observed, clock, policy),
         }
+    }
+
+    /// Compares the wall clocks, as with each response of the API server.
+    fn compare_clocks(&mut self) {
+        let (now, WallClockOffsets { server, machine }) = (self.state.now, self.state.wall_clocks);
+        let difference = TICK * i32::from(machine) - TICK * i32::from(server);
+        let local = wall_time(now, machine);
+        self.memory().clocks.wall.record(local, difference, monotonic(now));
+    }
+
+    /// Returns the clock of a decision.
+    fn clock(&mut self, reconcile: &Reconcile) -> Clock {
+        let now = self.state.now;
+        if !self.has_wrong_clocks {
+            return time(now).into();
+        }
+        let status = self.resource(reconcile).status.0.clone();
+        let WallClockOffsets { server, machine } = self.state.wall_clocks;
+        let mutant = self.mutant;
+        let clocks = &mut self.memory().clocks;
+        let mut reading = clocks.wall.read(wall_time(now, machine), monotonic(now));
+        match mutant {
+            Some(Mutant::TrustApiServer) => return wall_time(now, server).into(),
+            Some(Mutant::RecordEarliest) => reading.latest = reading.earliest,
+            _ => {}
+        }
+        clocks.sightings.clock(&status, reading)
     }
 
     /// Takes the fault if it concerns a write to the API server.
@@ -395,19 +429,18 @@ impl Operator<'_> {
         let resource = self.state.resource.as_ref();
         let rotation = resource.and_then(|resource| resource.status.0.rotation.as_ref());
         let attempt = match rotation {
-            Some(rotation) if rotation.phase == Phase::Activating => {
-                rotation.activating_at.map(tick)
-            }
+            Some(rotation) if rotation.phase == Phase::Activating => rotation.activating_at,
             _ => None,
         };
         self.memory().finished_attempt.take_if(|finished| Some(*finished) != attempt);
     }
 
-    fn observe(&self, reconcile: &Reconcile) -> Observation {
+    fn observe(&self, reconcile: &Reconcile, clock: &Clock) -> Observation {
         let resource = self.resource(reconcile);
         let target = self.target(reconcile);
-        let Memory { response, rejected_at, finished_attempt, listed, probe_control } =
+        let Memory { response, rejected_at, finished_attempt, listed, probe_control, .. } =
             &self.state.processes[self.process].memory;
+        let on_clock = |at: Tick| clock.now() - TICK * i32::from(self.state.now - at);
         let attempt = recorded_attempt(&resource.status);
         let list = target.map(TargetSecret::list).unwrap_or_default();
         Observation {
@@ -438,11 +471,11 @@ impl Operator<'_> {
             },
             signs_with_secret: None,
             client_doubt: None,
-            client_read_at: reconcile.client.map(|client| time(client.at)),
+            client_read_at: reconcile.client.map(|client| on_clock(client.at)),
             accepted: reconcile.accepted,
             fallback_accepted: reconcile.fallback_accepted,
             probe_control: *probe_control,
-            rejected_at: rejected_at.map(time),
+            rejected_at: rejected_at.map(on_clock),
             has_unpublished_response: response.is_some(),
             attempt_finished: attempt.is_some() && attempt == *finished_attempt,
             // The model has no precondition of a rotation that can fail.
@@ -478,9 +511,8 @@ impl Operator<'_> {
     }
 }
 
-fn recorded_attempt(status: &StoredStatus) -> Option<Tick> {
-    let rotation = status.0.rotation.as_ref()?;
-    rotation.activating_at.map(tick)
+fn recorded_attempt(status: &StoredStatus) -> Option<DateTime<Utc>> {
+    status.0.rotation.as_ref()?.activating_at
 }
 
 fn compare(secret: Option<Symbol>, list: &[Symbol]) -> SecretMatch {

@@ -1,13 +1,19 @@
 //! State of the model: one client at Auth0, its resource and target Secret, and operator processes.
 //! Secret values are symbols, times are ticks.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    hash::{Hash, Hasher},
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
-    ControlResult, Phase, ProbeControl, Publication, Status, Step,
+    ControlResult, Phase, ProbeControl, Publication, Sightings, Status, Step,
+    WallClocks,
     invariants::{Actor, History, Violation},
 };
+
+use crate::action::WallClockOffsets;
 
 /// Symbol for the value of a secret.
 pub(crate) type Symbol = u8;
@@ -15,16 +21,21 @@ pub(crate) type Symbol = u8;
 /// Point in time. One tick is longer than the operator's timeout for a change at Auth0.
 pub(crate) type Tick = u8;
 
+/// Time of a wall clock that is this many ticks ahead.
+pub(crate) fn wall_time(now: Tick, ahead: i8) -> DateTime<Utc> {
+    time(now) + TICK * i32::from(ahead)
+}
+
+/// Returns the monotonic clock of every process.
+pub(crate) fn monotonic(now: Tick) -> Duration {
+    Duration::from_secs(u64::from(now) * TICK.num_seconds().unsigned_abs())
+}
+
 /// Duration of one tick.
 pub(crate) const TICK: TimeDelta = TimeDelta::seconds(60);
 
 pub(crate) fn time(tick: Tick) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TICK * i32::from(tick)
-}
-
-pub(crate) fn tick(time: DateTime<Utc>) -> Tick {
-    let seconds = (time - DateTime::UNIX_EPOCH).num_seconds();
-    Tick::try_from(seconds / TICK.num_seconds()).expect("a time within the horizon")
 }
 
 /// Status whose hash ignores what does not influence decisions: conditions, messages, and times
@@ -156,10 +167,19 @@ impl Probes {
 pub(crate) struct Memory {
     pub(crate) response: Option<Symbol>,
     pub(crate) rejected_at: Option<Tick>,
-    pub(crate) finished_attempt: Option<Tick>,
+    pub(crate) finished_attempt: Option<DateTime<Utc>>,
     /// Secret of the client in the last list of the tenant's clients.
     pub(crate) listed: Option<Symbol>,
     pub(crate) probe_control: Option<ProbeControl>,
+    /// What the process knows of the clocks, in checks in which they can be wrong.
+    pub(crate) clocks: ProcessClocks,
+}
+
+/// What a process knows of the clocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ProcessClocks {
+    pub(crate) wall: WallClocks,
+    pub(crate) sightings: Sightings,
 }
 
 /// An object as a reconcile has read it.
@@ -266,6 +286,7 @@ pub(crate) struct Remaining {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SystemState {
     pub(crate) now: Tick,
+    pub(crate) wall_clocks: WallClockOffsets,
     /// `None` once it is deleted.
     pub(crate) resource: Option<Resource>,
     pub(crate) target: Option<TargetSecret>,
