@@ -32,8 +32,7 @@ const DATE_RESOLUTION: i64 = 1_000;
 /// How long the clocks must agree until that is logged. Of several API servers, one can be wrong.
 const QUIET_PERIOD: std::time::Duration = std::time::Duration::from_secs(60);
 
-static CLOCKS: Mutex<Clocks> =
-    Mutex::new(Clocks { wall: WallClocks::new(), disagreed_at: None });
+static CLOCKS: Mutex<Clocks> = Mutex::new(Clocks { wall: WallClocks::new(), disagreed_at: None });
 
 /// The clocks, as this process has seen them.
 struct Clocks {

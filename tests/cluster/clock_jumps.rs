@@ -54,7 +54,9 @@ async fn jump_of_the_api_server_starts_no_rotation_and_ends_no_wait() {
     fixture.wait_for("staging", "staging", is_in(Phase::Staging)).await;
     fixture.wait_for("grace", "in its grace period", is_in(Phase::Grace)).await;
     let before = fixture.published_values("grace").await;
-    for (hours, offset) in [(2, TimeDelta::days(40)), (3, TimeDelta::days(-40)), (4, TimeDelta::minutes(5))] {
+    for (hours, offset) in
+        [(2, TimeDelta::days(40)), (3, TimeDelta::days(-40)), (4, TimeDelta::minutes(5))]
+    {
         proxy.set_clock_offsets(offset);
         for name in ["scheduled", "staging", "grace"] {
             reconcile(&fixture, name, hours).await;

@@ -80,9 +80,8 @@ pub(crate) fn clamp_future_times(status: &mut Status, bounds: TimeBounds) {
             *time = bounds.now;
         }
     };
-    let is_too_late = |end: DateTime<Utc>, longest: TimeDelta| {
-        end > bounds.now + longest + bounds.end_tolerance
-    };
+    let is_too_late =
+        |end: DateTime<Utc>, longest: TimeDelta| end > bounds.now + longest + bounds.end_tolerance;
     conditions.iter_mut().for_each(|condition| clamp_event(&mut condition.last_transition_time));
     last_rotation_time.iter_mut().for_each(clamp_event);
     if let Some(control) = probe_control {

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use leader_election::BootInstant;
 use rotation::{
-    Clock, Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Purpose, Reason,
-    Rotation, Status, Step, Target, condition_types, decide, event_records, find_condition,
+    Clock, Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Purpose,
+    Reason, Rotation, Status, Step, Target, condition_types, decide, event_records, find_condition,
     record_failure, set_condition,
 };
 
@@ -467,7 +467,8 @@ impl Reconciliation<'_> {
         let recheck =
             self.authorization.has_credentials_conflict.then(|| now() + CREDENTIALS_RECHECK);
         let owner_recheck = owner_reference::recheck_at(self);
-        let wake = [wake, recheck, owner_recheck].into_iter().flatten().min().map(server_time::instant);
+        let wake =
+            [wake, recheck, owner_recheck].into_iter().flatten().min().map(server_time::instant);
         observed.wake = wake;
         self.trigger_claimants(&observed);
         let is_claimed = observed.is_claimed;

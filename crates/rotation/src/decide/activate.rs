@@ -303,7 +303,8 @@ impl Evaluation<'_> {
 
     /// Returns until when a recorded attempt to change the secret may take effect.
     pub(super) fn attempt_window_end(&self, rotation: &Rotation) -> DateTime<Utc> {
-        self.started_from(TimeField::ActivatingAt, rotation.activating_at) + self.propagation_window()
+        self.started_from(TimeField::ActivatingAt, rotation.activating_at)
+            + self.propagation_window()
     }
 
     fn restage(&mut self) -> NextStep {

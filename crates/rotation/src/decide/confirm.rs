@@ -160,7 +160,11 @@ impl Evaluation<'_> {
 
     /// Returns when the grace period of the present spec ends. A compromised secret has none.
     fn retire_time(&self, rotation: &Rotation) -> DateTime<Utc> {
-        if rotation.skip_grace { self.now } else { self.activated_at(rotation) + self.grace_period() }
+        if rotation.skip_grace {
+            self.now
+        } else {
+            self.activated_at(rotation) + self.grace_period()
+        }
     }
 
     /// Returns the same by the recorded times, for users.

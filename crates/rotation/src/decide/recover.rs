@@ -98,7 +98,8 @@ impl Evaluation<'_> {
     /// is safe; withdrawing it is not.
     fn adopt_next(&mut self, number: u64) {
         self.reject_ambiguous_request();
-        let mut rotation = Rotation::new(number, Cause::Recovery, Strategy::Staged, self.event_time);
+        let mut rotation =
+            Rotation::new(number, Cause::Recovery, Strategy::Staged, self.event_time);
         rotation.attempts = 1;
         rotation.phase = Phase::Staging;
         rotation.staged_at = Some(self.event_time);

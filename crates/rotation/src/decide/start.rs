@@ -77,7 +77,8 @@ impl Evaluation<'_> {
     pub(super) fn start(&mut self, cause: Cause) -> NextStep {
         // Number 1 is the secret that the client has before its first rotation.
         let number = self.unused_number().max(2);
-        let mut rotation = Rotation::new(number, cause, self.policy.params.strategy, self.event_time);
+        let mut rotation =
+            Rotation::new(number, cause, self.policy.params.strategy, self.event_time);
         match cause {
             Cause::Request => {
                 let is_compromised = self.pending_verb() == Some(Verb::Revoke);

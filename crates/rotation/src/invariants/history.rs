@@ -164,8 +164,8 @@ impl<V: Clone + Eq> History<V> {
         let Rotation { number, cause, started_at, .. } = *rotation;
         self.rotation = Some(RotationId { number, started_at });
         // A start in the future, by a clock that was ahead, is corrected.
-        let is_known = before
-            .is_some_and(|before| before.number == number && before.started_at >= started_at);
+        let is_known =
+            before.is_some_and(|before| before.number == number && before.started_at >= started_at);
         self.is_compromised &= is_known || cause == Cause::Recovery;
         self.is_compromised |= rotation.skip_grace;
         if is_known {

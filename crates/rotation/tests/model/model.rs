@@ -269,8 +269,7 @@ impl stateright::Model for Model {
         self.add_process_actions(state, actions);
         if state.remaining.disruptions > 0 {
             let kinds = self.check.disruption_kinds.iter();
-            let by_others =
-                |kind: &&Action| {
+            let by_others = |kind: &&Action| {
                 INTERFERENCE.contains(kind)
                     || matches!(kind, Action::ForbidProbes | Action::SetWallClocks(_))
             };

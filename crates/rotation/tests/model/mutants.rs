@@ -3,9 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use rotation::{
-    Cause, ClientObservation, Clock, ControlResult, Decision, Observation, Phase, Policy, ProbeControl,
-    ProbeMethod, Publication, Purpose, Rotation, SecretMatch, Status, Step, Strategy, Target,
-    ValueSource, decide, invariants::Invariant,
+    Cause, ClientObservation, Clock, ControlResult, Decision, Observation, Phase, Policy,
+    ProbeControl, ProbeMethod, Publication, Purpose, Rotation, SecretMatch, Status, Step, Strategy,
+    Target, ValueSource, decide, invariants::Invariant,
 };
 
 use crate::model::SETTLES;
@@ -102,12 +102,7 @@ impl Mutant {
     }
 
     /// Calls the state machine as shipped, with an altered observation or an altered decision.
-    pub(crate) fn decide(
-        self,
-        observed: &Observation,
-        clock: Clock,
-        policy: &Policy,
-    ) -> Decision {
+    pub(crate) fn decide(self, observed: &Observation, clock: Clock, policy: &Policy) -> Decision {
         let mut altered = observed.clone();
         match self {
             Self::RetireWithoutProbe => altered.accepted = Some(true),

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use rotation::{
-    ClientObservation, Clock, ControlResult, Decision, ErrorClass, Failure, NumberedValue, Observation,
-    OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication, Purpose, Reason, Rejection,
-    Request, SecretMatch, Status, Step, Target, UnreachedPods, ValueSource, decide,
-    invariants::Actor, record_failure,
+    ClientObservation, Clock, ControlResult, Decision, ErrorClass, Failure, NumberedValue,
+    Observation, OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication, Purpose,
+    Reason, Rejection, Request, SecretMatch, Status, Step, Target, UnreachedPods, ValueSource,
+    decide, invariants::Actor, record_failure,
 };
 
 use crate::{

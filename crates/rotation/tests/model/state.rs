@@ -8,8 +8,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
-    ControlResult, Phase, ProbeControl, Publication, Sightings, Status, Step,
-    WallClocks,
+    ControlResult, Phase, ProbeControl, Publication, Sightings, Status, Step, WallClocks,
     invariants::{Actor, History, Violation},
 };
 
