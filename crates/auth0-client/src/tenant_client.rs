@@ -140,6 +140,12 @@ impl TenantClient {
         Ok(token.scopes().iter().copied().map(str::to_owned).collect())
     }
 
+    /// Returns why the credentials can't be used, if they could not when the cached token was to be
+    /// replaced. The cached token is used until it expires.
+    pub fn unusable_credentials(&self) -> Option<Error> {
+        self.tokens.rejection()
+    }
+
     /// Returns when [`Self::granted_scopes`] requests another token because the cached one lacks a
     /// required scope. The time between two such requests grows up to an hour.
     pub fn next_scope_check(&self, required: &[&str]) -> Option<DateTime<Utc>> {

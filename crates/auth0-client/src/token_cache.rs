@@ -44,7 +44,7 @@ pub(crate) struct TokenCache {
 }
 
 /// When a valid token may be replaced.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Replacement {
     /// Failed requests in a row.
     failures: u32,
@@ -52,12 +52,14 @@ struct Replacement {
     not_before: DateTime<Utc>,
     /// How old a token is before another one is requested for a missing scope.
     scope_check: TimeDelta,
+    /// Why the credentials were of no use when a valid token was to be replaced.
+    rejection: Option<Error>,
 }
 
 impl Default for Replacement {
     fn default() -> Self {
         let not_before = DateTime::UNIX_EPOCH;
-        Self { failures: 0, not_before, scope_check: FIRST_SCOPE_CHECK }
+        Self { failures: 0, not_before, scope_check: FIRST_SCOPE_CHECK, rejection: None }
     }
 }
 
@@ -81,13 +83,21 @@ impl Replacement {
     }
 
     /// Records that none arrived.
-    fn fail(&mut self, token: &AccessToken, now: DateTime<Utc>) {
+    fn fail(&mut self, token: &AccessToken, error: Error, now: DateTime<Utc>) {
         let doubled = FIRST_RENEWAL_DELAY * 2i32.pow(self.failures.min(10));
         // A token with a short lifetime leaves time for a few attempts.
         let delay = doubled.min(MAX_RENEWAL_DELAY).min((token.expires_at() - now) / 3);
         self.not_before = now + delay.max(TimeDelta::seconds(1));
         self.failures = self.failures.saturating_add(1);
+        if is_rejection(&error) || matches!(error, Error::CredentialsUnreadable(_)) {
+            self.rejection = Some(error);
+        }
     }
+}
+
+/// Returns true if the credentials are wrong, and false if Auth0 or the connection failed.
+fn is_rejection(error: &Error) -> bool {
+    matches!(error, Error::CredentialsRejected | Error::KeyRejected | Error::TokenForbidden)
 }
 
 /// Whether the tenant's endpoint has issued a token to this client.
@@ -187,7 +197,7 @@ impl TokenCache {
                 let reason = error.reason();
                 let expires_at = token.expires_at();
                 tracing::warn!(%reason, %expires_at, "no new Management API token: using the cached one");
-                self.replacement.lock().fail(&token, now);
+                self.replacement.lock().fail(&token, error, now);
                 token
             }
         }
@@ -233,8 +243,9 @@ impl TokenCache {
     pub(crate) fn next_scope_check(&self, required: &[&str]) -> Option<DateTime<Utc>> {
         let token = self.token.lock().clone()?;
         let has_all = required.iter().all(|scope| token.has_scope(scope));
-        let Replacement { not_before, scope_check, .. } = *self.replacement.lock();
-        if has_all { None } else { Some(not_before.max(token.fetched_at() + scope_check)) }
+        let replacement = self.replacement.lock();
+        let due = replacement.not_before.max(token.fetched_at() + replacement.scope_check);
+        if has_all { None } else { Some(due) }
     }
 
     /// Removes a token that Auth0 rejected from the cache, unless another one has replaced it.
@@ -245,9 +256,16 @@ impl TokenCache {
         }
     }
 
-    /// Discards the cached failure, so that the next call sends a token request.
+    /// Discards the failure of the last request, so that the next call sends one.
     pub(crate) fn clear_failure(&self) {
         *self.last_failure.lock() = None;
+        self.replacement.lock().not_before = DateTime::UNIX_EPOCH;
+    }
+
+    /// Returns why the credentials can't be used, if they could not when the cached token was to be
+    /// replaced.
+    pub(crate) fn rejection(&self) -> Option<Error> {
+        self.replacement.lock().rejection.clone()
     }
 
     /// Returns when the cached token was fetched.
@@ -261,12 +279,8 @@ impl TokenCache {
     }
 
     fn note_rejection(&self, error: &Error) {
-        let is_rejection = matches!(
-            error,
-            Error::CredentialsRejected | Error::KeyRejected | Error::TokenForbidden
-        );
         let mut authentication = self.authentication.lock();
-        if is_rejection && *authentication == Authentication::Unknown {
+        if is_rejection(error) && *authentication == Authentication::Unknown {
             *authentication = Authentication::Rejected;
         }
     }

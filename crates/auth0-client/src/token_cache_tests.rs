@@ -218,6 +218,24 @@ async fn token_without_a_scope_is_kept_while_the_endpoint_fails() {
 }
 
 #[tokio::test]
+async fn rejected_credentials_are_reported_while_the_token_is_used() {
+    let endpoint = TokenEndpoint::start().await;
+    endpoint.answer(Answer::Token(1, DAY, ALL));
+    assert_eq!(endpoint.token_at(0).await.as_deref(), Ok("token-1"));
+    assert_eq!(endpoint.cache.rejection(), None);
+    let renewal = DAY * 9 / 10;
+    endpoint.answer(Answer::Status(403, ""));
+    assert_eq!(endpoint.token_at(renewal).await.as_deref(), Ok("token-1"));
+    assert_eq!(endpoint.cache.rejection(), Some(Error::TokenForbidden));
+    endpoint.answer(Answer::Status(503, "")).answer(Answer::Token(2, DAY, ALL));
+    assert_eq!(endpoint.token_at(renewal + 40).await.as_deref(), Ok("token-1"));
+    assert_eq!(endpoint.cache.rejection(), Some(Error::TokenForbidden), "nothing disproves it");
+    endpoint.cache.clear_failure();
+    assert_eq!(endpoint.token_at(renewal + 41).await.as_deref(), Ok("token-2"), "at once");
+    assert_eq!(endpoint.cache.rejection(), None);
+}
+
+#[tokio::test]
 async fn rejected_token_is_not_used_again() {
     let endpoint = TokenEndpoint::start().await;
     endpoint.answer(Answer::Token(1, DAY, ALL)).answer(Answer::Token(2, DAY, ALL));

@@ -152,6 +152,9 @@ pub(super) async fn reconcile(
     if let Ok(tenant) = &reconciliation.tenant {
         let reference = &reconciliation.resource.spec.tenant_ref;
         controller.tenants.report_rate_limit(&key.namespace, reference, tenant);
+        if let Some(error) = tenant.client.unusable_credentials() {
+            controller.tenants.report_failure(&key.namespace, reference, &error.into());
+        }
     }
     let regarding = Some(resource::object_reference(&reconciliation.resource));
     Report { outcome, regarding, events: reconciliation.events }

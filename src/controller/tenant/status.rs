@@ -116,7 +116,12 @@ async fn fetch_token<T: TenantResource>(
     let handle = registry.handle(tenant)?;
     let scopes = handle.client.granted_scopes(&SCOPES.map(|needed| needed.scope)).await;
     handle.meter.count_operation("scopes", &scopes);
-    Ok(TokenInfo { scopes: scopes?, issued_at: handle.client.token_fetched_at() })
+    let scopes = scopes?;
+    // The present token is used until it expires. Until then the credentials have to be corrected.
+    if let Some(error) = handle.client.unusable_credentials() {
+        return Err(error.into());
+    }
+    Ok(TokenInfo { scopes, issued_at: handle.client.token_fetched_at() })
 }
 
 /// Returns the rate limit for the status: the one that it has, until the interval is over.
