@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::Request;
 use kube::Client;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::{
     api::{GROUP, crds},
@@ -46,6 +47,33 @@ enum CheckResult {
 
 /// Waits until the CRDs are compatible. Calls `report` with each new problem, and logs it.
 pub async fn wait(client: &Client, uses_cluster_tenants: bool, report: impl Fn(&str)) {
+    wait_until_compatible(client, uses_cluster_tenants, "waiting to start", report).await;
+}
+
+/// Reports the CRDs that are gone, or were replaced by older ones, while the operator runs. Checks when
+/// `not_served` changes.
+pub async fn monitor(
+    client: Client,
+    uses_cluster_tenants: bool,
+    mut not_served: watch::Receiver<u64>,
+    problem: watch::Sender<Option<String>>,
+) {
+    while not_served.changed().await.is_ok() {
+        let report = |text: &str| {
+            problem.send_replace(Some(text.to_owned()));
+        };
+        let consequence = "their resources are not reconciled";
+        wait_until_compatible(&client, uses_cluster_tenants, consequence, report).await;
+        problem.send_replace(None);
+    }
+}
+
+async fn wait_until_compatible(
+    client: &Client,
+    uses_cluster_tenants: bool,
+    consequence: &str,
+    report: impl Fn(&str),
+) {
     let mut reported = String::new();
     let mut pause = MIN_PAUSE;
     loop {
@@ -78,7 +106,7 @@ pub async fn wait(client: &Client, uses_cluster_tenants: bool, report: impl Fn(&
             CheckResult::Unreadable(reason) => format!("{reason}; retrying"),
         };
         if problem != reported {
-            tracing::error!("waiting to start: {problem}");
+            tracing::error!("{consequence}: {problem}");
             report(&problem);
             reported = problem;
         }

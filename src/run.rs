@@ -79,11 +79,13 @@ pub async fn run(config: RunConfig) -> Result<ExitCode, StartError> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    let elector = start_elector(&config, &client);
-    tokio::spawn(export_leader_metric(elector.subscribe(), metrics.clone()));
     let (synced, watches_synced) = watch::channel(false);
+    // A process that can't watch anything must not keep another one from leading.
+    let elector = start_elector(&config, &client, watches_synced.clone());
+    tokio::spawn(export_leader_metric(elector.subscribe(), metrics.clone()));
+    let (not_served, crd_problem) = monitor_crds(&client, &config);
     let leader_state = elector.subscribe();
-    readiness.send_replace(Readiness::Started { watches_synced, leader_state });
+    readiness.send_replace(Readiness::Started { watches_synced, crd_problem, leader_state });
     let (stop, stopped) = watch::channel(false);
     let leader_state = elector.subscribe();
     tokio::spawn(async move {
@@ -101,6 +103,7 @@ pub async fn run(config: RunConfig) -> Result<ExitCode, StartError> {
         metrics,
         elector: &elector,
         shutdown: stopped,
+        not_served,
         synced,
     })
     .await;
@@ -131,7 +134,24 @@ fn exit_code(leader_state: LeaderState, was_requested: bool) -> ExitCode {
     }
 }
 
-fn start_elector(config: &RunConfig, client: &Client) -> LeaderElector {
+/// Starts to check the CRDs whenever a kind is not served. Returns the sender that counts when that
+/// happens, and the present problem.
+fn monitor_crds(
+    client: &Client,
+    config: &RunConfig,
+) -> (watch::Sender<u64>, watch::Receiver<Option<String>>) {
+    let (not_served, changes) = watch::channel(0);
+    let (problem, receiver) = watch::channel(None);
+    let uses_cluster_tenants = config.settings.uses_cluster_tenants();
+    tokio::spawn(crd_check::monitor(client.clone(), uses_cluster_tenants, changes, problem));
+    (not_served, receiver)
+}
+
+fn start_elector(
+    config: &RunConfig,
+    client: &Client,
+    eligible: watch::Receiver<bool>,
+) -> LeaderElector {
     let Some(election) = &config.leader_election else { return LeaderElector::disabled() };
     let namespace = config.settings.operator_namespace.clone();
     let lock = LeaseLock {
@@ -141,7 +161,7 @@ fn start_elector(config: &RunConfig, client: &Client) -> LeaderElector {
         identity: format!("{}_{}", controller::instance(), uuid::Uuid::new_v4()),
         field_manager: FIELD_MANAGER.to_owned(),
     };
-    LeaderElector::start(client.clone(), lock, election.durations)
+    LeaderElector::start(client.clone(), lock, election.durations, eligible)
 }
 
 /// Keeps the metric `auth0_rotator_leader` up to date.

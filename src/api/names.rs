@@ -17,6 +17,10 @@ pub const ROTATION_FINALIZER: &str = "auth0-rotator.dev/rotation-in-progress";
 /// Annotation on a target Secret: the `ClientSecretRotation` that owns it.
 pub const OWNER_ANNOTATION: &str = "auth0-rotator.dev/rotation";
 
+/// Annotation on a target Secret: the number of the last rotation that wrote it before it called
+/// `rotate-secret`.
+pub const WRITE_PROVEN_ANNOTATION: &str = "auth0-rotator.dev/write-proven";
+
 /// Annotation on a target Secret: the number of the value to try first.
 pub const CURRENT_ANNOTATION: &str = "auth0-rotator.dev/current";
 

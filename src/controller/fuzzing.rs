@@ -51,6 +51,7 @@ fn rendering(spec: &TargetSpec) -> Rendering<'_> {
         owner: None,
         deleted_with_owner: false,
         keeps_owner: false,
+        write_proven: None,
     }
 }
 

@@ -36,7 +36,6 @@ use auth0_client::EgressPolicy;
 pub use context::Settings;
 use futures::{
     StreamExt as _,
-    future::join_all,
     stream::{BoxStream, select_all},
 };
 use kube::Client;
@@ -55,7 +54,7 @@ use self::{
     rotation::RotationController,
     target_secret::SecretStore,
     tenant::{TenantParams, TenantRegistry},
-    watch::{ClusterFeed, ClusterWatch, NamespaceFeed, NamespaceWatch, Stores},
+    watch::{ClusterFeed, ClusterWatch, NamespaceFeed, NamespaceWatch, Stores, WatchHealth},
 };
 use crate::metrics::Metrics;
 
@@ -70,7 +69,9 @@ pub(crate) struct Runtime<'a> {
     pub(crate) elector: &'a LeaderElector,
     /// Becomes true when the process shuts down.
     pub(crate) shutdown: channel::Receiver<bool>,
-    /// Set to true when all watches have completed their initial list.
+    /// Counts the responses that a kind is not served.
+    pub(crate) not_served: channel::Sender<u64>,
+    /// Set to true when the watches have completed their initial list.
     pub(crate) synced: channel::Sender<bool>,
 }
 
@@ -78,7 +79,7 @@ pub(crate) struct Runtime<'a> {
 ///
 /// Returns false when a watch or a reconciler ended unexpectedly.
 pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
-    let Runtime { client, settings, metrics, elector, mut shutdown, synced } = runtime;
+    let Runtime { client, settings, metrics, elector, mut shutdown, not_served, synced } = runtime;
     let watches = Watches::new(&client, &settings);
     let mut stores = watches.stores();
     let trigger = watches.trigger();
@@ -107,10 +108,11 @@ pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
 
     let (start, is_leading) = channel::channel(false);
     let mut tasks = JoinSet::new();
-    let feeds = watches.start(&stores, &trigger, &is_leading, &mut tasks);
+    let health = WatchHealth::new(not_served);
+    let feeds = watches.start(&stores, &trigger, &is_leading, &health, &mut tasks);
     let mut leader_state = elector.subscribe();
     let wait_to_lead = async {
-        feeds.wait_synced().await;
+        health.wait_synced().await;
         synced.send_replace(true);
         tracing::info!("watches are synced");
         leader_state.wait_for(|state| *state == LeaderState::Leader).await.is_ok()
@@ -176,14 +178,17 @@ impl Watches {
         stores: &Stores,
         trigger: &Trigger,
         is_leading: &channel::Receiver<bool>,
+        health: &WatchHealth,
         tasks: &mut JoinSet<()>,
     ) -> Feeds {
         let namespaces = self.namespaces.into_iter();
         Feeds {
             namespaces: namespaces
-                .map(|watch| watch.start(stores, trigger, is_leading, tasks))
+                .map(|watch| watch.start(stores, trigger, is_leading, health, tasks))
                 .collect(),
-            cluster: self.cluster.map(|watch| watch.start(stores, trigger, is_leading, tasks)),
+            cluster: self
+                .cluster
+                .map(|watch| watch.start(stores, trigger, is_leading, health, tasks)),
         }
     }
 }
@@ -195,13 +200,6 @@ struct Feeds {
 }
 
 impl Feeds {
-    async fn wait_synced(&self) {
-        join_all(self.namespaces.iter().map(NamespaceFeed::wait_synced)).await;
-        if let Some(cluster) = &self.cluster {
-            cluster.wait_synced().await;
-        }
-    }
-
     /// Reconciles everything that exists, then what changes. The stream has an item for each
     /// reconcile and ends after the shutdown.
     fn reconcile(

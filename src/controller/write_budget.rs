@@ -115,7 +115,9 @@ pub(crate) fn kind_of_step(step: &Step) -> Option<WriteKind> {
         Step::RestartWorkloads => Some(WriteKind::Ordinary),
         Step::Publish(publication) => match publication.purpose {
             Purpose::Response | Purpose::ReadBack | Purpose::Promote => None,
-            Purpose::Stage | Purpose::Withdraw | Purpose::Retire => Some(WriteKind::Rotation),
+            Purpose::ProveWrite | Purpose::Stage | Purpose::Withdraw | Purpose::Retire => {
+                Some(WriteKind::Rotation)
+            }
             Purpose::Import | Purpose::Repair | Purpose::Render => Some(WriteKind::Ordinary),
         },
         Step::Wait

@@ -54,10 +54,11 @@ pub(super) const OUTCOMES: [Outcome; 4] =
 pub(super) const PHASES: [Phase; 5] =
     [Phase::Started, Phase::Staging, Phase::Activating, Phase::Confirming, Phase::Grace];
 
-pub(super) const PURPOSES: [Purpose; 9] = [
+pub(super) const PURPOSES: [Purpose; 10] = [
     Purpose::Import,
     Purpose::Response,
     Purpose::ReadBack,
+    Purpose::ProveWrite,
     Purpose::Stage,
     Purpose::Promote,
     Purpose::Retire,
@@ -136,6 +137,7 @@ pub(super) fn purpose(purpose: Purpose) -> &'static str {
         Purpose::Import => "import",
         Purpose::Response => "response",
         Purpose::ReadBack => "read-back",
+        Purpose::ProveWrite => "prove-write",
         Purpose::Stage => "stage",
         Purpose::Promote => "promote",
         Purpose::Retire => "retire",

@@ -43,6 +43,8 @@ pub enum Readiness {
     Started {
         /// True once all watches have completed their initial list.
         watches_synced: watch::Receiver<bool>,
+        /// Why the installed CRDs can't be used anymore, if they can't.
+        crd_problem: watch::Receiver<Option<String>>,
         /// State of this process in the election.
         leader_state: watch::Receiver<LeaderState>,
     },
@@ -57,12 +59,17 @@ impl Default for Readiness {
 impl Readiness {
     /// Returns why the process is not ready, or `None` if it is.
     fn problem(&self) -> Option<String> {
-        let (watches_synced, leader_state) = match self {
+        let (watches_synced, crd_problem, leader_state) = match self {
             Self::Waiting(reason) => return Some(reason.clone()),
-            Self::Started { watches_synced, leader_state } => (watches_synced, leader_state),
+            Self::Started { watches_synced, crd_problem, leader_state } => {
+                (watches_synced, crd_problem, leader_state)
+            }
         };
         if !*watches_synced.borrow() {
             return Some("the watches are not synced yet".to_owned());
+        }
+        if let Some(problem) = &*crd_problem.borrow() {
+            return Some(problem.clone());
         }
         match &*leader_state.borrow() {
             LeaderState::Leader => None,

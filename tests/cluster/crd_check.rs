@@ -195,3 +195,22 @@ async fn wait_ready_polls_until_the_operator_is_ready() {
     let stderr = String::from_utf8(stopped.stderr).unwrap();
     assert!(stderr.contains("is not ready after"), "{stderr}");
 }
+
+#[tokio::test]
+async fn readyz_reports_a_crd_that_is_deleted_while_the_operator_runs() {
+    let simulator =
+        Simulator::builder().client(ClientSeed::new(MANAGER).scopes(SCOPES)).start().await.unwrap();
+    let mut fixture = Fixture::with_dedicated_control_plane(simulator).await;
+    fixture.start_cluster_operator_with(&[]);
+    wait_for_readyz(fixture.operator(), "ok").await;
+    let api: Api<CustomResourceDefinition> = Api::all(fixture.client.clone());
+    let name = "clusterauth0tenants.auth0-rotator.dev";
+    api.delete(name, &Default::default()).await.unwrap();
+    let body = wait_for_readyz(fixture.operator(), "CRDs are not installed").await;
+    assert!(body.contains(name) && !body.contains(ROTATIONS), "{body}");
+    let is_gone = async || api.get_opt(name).await.unwrap().is_none();
+    fixture.wait_until_async("the CRD is gone", is_gone).await;
+    install_crds(&fixture.client, |_| ()).await;
+    wait_for_readyz(fixture.operator(), "ok").await;
+    fixture.finish().await;
+}

@@ -262,3 +262,31 @@ async fn response_is_published_although_no_status_can_be_stored() {
     fixture.wait_until_rotated("shop", 2).await;
     fixture.finish().await;
 }
+
+/// The policy stands for what no dry run reaches: webhooks with side effects, and the storage.
+#[tokio::test]
+async fn auth0_is_not_called_if_only_real_writes_are_denied() {
+    let fixture = published().await;
+    let expression = "has(request.dryRun) && request.dryRun";
+    install_policy(&fixture, expression).await;
+    let secret: Secret = from_json(json!({ "metadata": { "name": "probe" } }));
+    let is_denied = async || {
+        let secrets = fixture.api::<Secret>();
+        let created = secrets.create(&PostParams::default(), &secret).await;
+        let _ = secrets.delete("probe", &DeleteParams::default()).await;
+        created.is_err()
+    };
+    fixture.wait_until_async("real writes are denied", is_denied).await;
+    assert!(can_write(&fixture).await, "dry runs are allowed");
+    fixture.request("shop", "rotate/now").await;
+    let policy = &fixture.namespace;
+    let expected = format!("the ValidatingAdmissionPolicy {policy} denies it");
+    wait_for_message(&fixture, "Stalled", &expected).await;
+    assert_eq!(fixture.rotation_count("shop"), 0);
+    remove_policy(&fixture).await;
+    fixture.wait_until_rotated("shop", 2).await;
+    assert_eq!(fixture.rotation_count("shop"), 1);
+    let proofs = "auth0_rotator_secret_writes_total{purpose=\"prove-write\"}";
+    assert_eq!(fixture.operator().metric(proofs).await, 1.0, "one proof for a rotation");
+    fixture.finish().await;
+}

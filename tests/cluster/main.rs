@@ -20,6 +20,7 @@ mod rejected;
 mod denied_writes;
 mod owner_references;
 mod client_kinds;
+mod finalizer;
 
 // Auth0 and its tenants.
 mod tenants;
@@ -61,6 +62,7 @@ mod egress;
 mod rbac;
 mod rbac_audit;
 mod selected_namespaces;
+mod missing_permissions;
 mod admission_policy;
 
 // Logs, metrics and manifests.

@@ -48,8 +48,14 @@ impl LeaderElector {
         Self { leadership: Leadership::unlimited(), state, mode: Mode::Disabled { _state: sender } }
     }
 
-    /// Starts to take part in the election.
-    pub fn start(client: Client, lock: LeaseLock, config: LeaderElectionConfig) -> Self {
+    /// Takes part in the election once `eligible` is true. Before that, this process neither acquires
+    /// the Lease nor keeps another one from it.
+    pub fn start(
+        client: Client,
+        lock: LeaseLock,
+        config: LeaderElectionConfig,
+        eligible: watch::Receiver<bool>,
+    ) -> Self {
         let leadership = Leadership::elected();
         let problem = Some("the Lease has not been read yet".to_owned());
         let (sender, state) = watch::channel(LeaderState::Standby { problem });
@@ -63,7 +69,7 @@ impl LeaderElector {
             state: sender,
             last_logged: None,
         };
-        let task = tokio::spawn(worker.run(released));
+        let task = tokio::spawn(worker.run(eligible, released));
         Self { leadership, state, mode: Mode::Enabled { task, release } }
     }
 
@@ -106,7 +112,19 @@ struct LoggedProblem {
 
 impl Worker {
     /// Runs until leadership is lost or `released`.
-    async fn run(mut self, mut released: oneshot::Receiver<()>) {
+    async fn run(
+        mut self,
+        mut eligible: watch::Receiver<bool>,
+        mut released: oneshot::Receiver<()>,
+    ) {
+        tokio::select! {
+            is_eligible = eligible.wait_for(|is_eligible| *is_eligible) => {
+                if is_eligible.is_err() {
+                    return;
+                }
+            }
+            _ = &mut released => return,
+        }
         loop {
             let continues = tokio::select! {
                 continues = self.execute_next_step() => continues,

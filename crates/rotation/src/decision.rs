@@ -106,6 +106,9 @@ pub enum Purpose {
     /// Publishes a secret that Auth0 has and the operator read back: the outcome of a
     /// `rotate-secret` whose response was lost, or an out-of-band change.
     ReadBack,
+    /// Writes the same values before `rotate-secret`, with the number of the rotation: only a real
+    /// write proves that its response can be stored.
+    ProveWrite,
     /// Publishes the pair of current and next value, before activation.
     Stage,
     /// Publishes the pair of new and previous value, after activation.

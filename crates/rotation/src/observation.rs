@@ -87,7 +87,8 @@ pub struct RevokedSecret {
 /// The target Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// It could not be read. Only [`crate::record_failure`] is called with this.
+    /// It could not be read. [`crate::decide()`] is called with this only to find out what must happen
+    /// regardless, which writes nothing to it.
     Unknown,
     /// It does not exist.
     Absent,
@@ -113,6 +114,8 @@ pub struct OwnedTarget {
     pub is_from_elsewhere: bool,
     /// Keys, labels and annotations match the spec.
     pub in_sync: bool,
+    /// Number of the last rotation that wrote the Secret before it called `rotate-secret`.
+    pub write_proven: Option<u64>,
 }
 
 /// The client, as Auth0's Management API returns it.

@@ -314,6 +314,7 @@ pub(super) fn observe_target(reconciliation: &Reconciliation<'_>) -> Target {
         tampered,
         is_from_elsewhere,
         in_sync,
+        write_proven: snapshot.write_proven(),
     })
 }
 
@@ -399,5 +400,6 @@ pub(super) fn rendering<'r>(
         owner: kube::Resource::owner_ref(&reconciliation.resource, &()),
         deleted_with_owner: spec.target.deletion_policy == DeletionPolicy::Delete,
         keeps_owner: owner_reference::is_denied(reconciliation),
+        write_proven: None,
     }
 }

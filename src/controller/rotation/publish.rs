@@ -16,7 +16,7 @@ use crate::{
         error::Error,
         object_key::ObjectKey,
         server_time::now,
-        target_secret::{Contents, NumberedSecret, ValueOrigin},
+        target_secret::{Contents, NumberedSecret, Rendering, ValueOrigin},
     },
     failpoint::failpoint,
 };
@@ -70,7 +70,15 @@ pub(super) async fn publish(
     let contents = contents(reconciliation, publication)?;
     let origin = publication_origin(reconciliation, publication.purpose)?;
     let present = reconciliation.target.snapshot();
-    let rendered = rendering(reconciliation, &origin).render(&contents, present);
+    let render = || {
+        let write_proven = match publication.purpose {
+            Purpose::ProveWrite => reconciliation.rotation().map(|rotation| rotation.number),
+            _ => None,
+        };
+        let rendering = rendering(reconciliation, &origin);
+        Rendering { write_proven, ..rendering }.render(&contents, present)
+    };
+    let rendered = render();
     let key = target_key(reconciliation);
     let secrets = &reconciliation.controller.context.secrets;
     let fence = fence(reconciliation, publication.purpose);
@@ -79,8 +87,7 @@ pub(super) async fn publish(
         None => secrets.create(&key, &rendered, fence).await?,
         Some(over) => match secrets.apply(&key, &rendered, over, fence).await {
             Err(error) if owner_reference::note_denial(reconciliation, &error) => {
-                let rendered = rendering(reconciliation, &origin).render(&contents, present);
-                secrets.apply(&key, &rendered, over, fence).await?
+                secrets.apply(&key, &render(), over, fence).await?
             }
             written => written?,
         },

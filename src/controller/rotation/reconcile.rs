@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// How many steps a reconcile takes before others get a turn. The longest sequence, a rotation whose
-/// grace period ends at once, takes thirteen.
+/// grace period ends at once, takes fourteen.
 const MAX_STEPS: usize = 24;
 
 /// How often credentials that are in conflict with a resource are read again.

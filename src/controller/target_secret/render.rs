@@ -19,7 +19,7 @@ use super::{
 use crate::api::{
     CLIENT_ID_ANNOTATION, CURRENT_ANNOTATION, DATA_KEYS_ANNOTATION, FALLBACK_ANNOTATION,
     KEYS_ANNOTATION, Keys, ListFormat, MANAGED_LABEL, ORIGIN_ANNOTATION, OWNER_ANNOTATION,
-    TargetSpec,
+    TargetSpec, WRITE_PROVEN_ANNOTATION,
 };
 
 /// A value and its number.
@@ -50,6 +50,8 @@ pub(crate) struct Rendering<'a> {
     pub(crate) owner: Option<OwnerReference>,
     /// Whether the Secret is deleted with the resource, if the operator created it for the resource.
     pub(crate) deleted_with_owner: bool,
+    /// The number of the rotation for which this is the proof that the Secret can be written.
+    pub(crate) write_proven: Option<u64>,
     /// Whether an existing Secret keeps the owner that we gave it: the cluster denies the change.
     pub(crate) keeps_owner: bool,
 }
@@ -129,6 +131,10 @@ impl Rendering<'_> {
             (None, _) => (None, None),
         };
         let mut annotations = self.annotations(contents, &keys);
+        let earlier = || present.and_then(Snapshot::write_proven);
+        if let Some(number) = self.write_proven.or_else(earlier) {
+            annotations.insert(WRITE_PROVEN_ANNOTATION.into(), number.to_string());
+        }
         annotations.insert(DATA_KEYS_ANNOTATION.into(), data_keys(&keys, data.keys()));
         Rendered {
             data,

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::api::{
-    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, FIELD_MANAGER, KEYS_ANNOTATION, Keys, OWNER_ANNOTATION,
+    CURRENT_ANNOTATION, FALLBACK_ANNOTATION, FIELD_MANAGER, KEYS_ANNOTATION, Keys,
+    OWNER_ANNOTATION, WRITE_PROVEN_ANNOTATION,
 };
 
 /// Largest number that is accepted. At one rotation a second it lasts thirty thousand years.
@@ -192,6 +193,11 @@ impl Snapshot {
             (number <= MAX_NUMBER).then_some(number)
         };
         SecretNumbers { current: number(CURRENT_ANNOTATION), fallback: number(FALLBACK_ANNOTATION) }
+    }
+
+    /// Returns the number of the last rotation for which our field manager wrote the Secret.
+    pub(crate) fn write_proven(&self) -> Option<u64> {
+        self.own_annotation(WRITE_PROVEN_ANNOTATION)?.parse().ok()
     }
 
     /// Returns whether another client wrote values or numbers since we did. Kubernetes shows it: a

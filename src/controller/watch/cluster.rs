@@ -17,6 +17,7 @@ use super::{
     enqueue::{
         WatchedStore, cluster_users_of, enqueue_affected, events, with_credentials_as_target,
     },
+    health::WatchHealth,
     stores::{NamespaceMetadata, Stores},
     tenant_index::TenantIndex,
 };
@@ -36,7 +37,6 @@ pub(crate) struct ClusterWatch {
 pub(crate) struct ClusterFeed {
     pub(crate) tenants: Store<ParsedClusterTenant>,
     pub(crate) queue: mpsc::Receiver<ObjectRef<ParsedClusterTenant>>,
-    namespaces: Store<NamespaceMetadata>,
 }
 
 impl ClusterWatch {
@@ -70,13 +70,10 @@ impl ClusterWatch {
         stores: &Stores,
         trigger: &Trigger,
         is_leading: &channel::Receiver<bool>,
+        health: &WatchHealth,
         tasks: &mut JoinSet<()>,
     ) -> ClusterFeed {
-        let feed = ClusterFeed {
-            tenants: self.tenants.store.clone(),
-            namespaces: self.namespaces.store.clone(),
-            queue: self.queue,
-        };
+        let feed = ClusterFeed { tenants: self.tenants.store.clone(), queue: self.queue };
 
         let tenants = events(Api::all(self.client.clone()), watcher::Config::default());
         let tenants = self.tenant_index.follow(tenants);
@@ -103,6 +100,7 @@ impl ClusterWatch {
             everything,
             trigger.clone(),
             is_leading.clone(),
+            health.register("ClusterAuth0Tenant", None),
         ));
 
         let namespaces = events(Api::all(self.client), watcher::Config::default());
@@ -118,15 +116,9 @@ impl ClusterWatch {
             move || cluster_users_of(&all_stores, |_, _| true),
             trigger.clone(),
             is_leading.clone(),
+            health.register("Namespace", None),
         ));
         feed
-    }
-}
-
-impl ClusterFeed {
-    /// Waits until each store holds the initial list of its watch. To be called once.
-    pub(crate) async fn wait_synced(&self) {
-        drop(futures::join!(self.tenants.wait_until_ready(), self.namespaces.wait_until_ready()));
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::sync::watch as channel;
 
 use super::{
     super::{object_key::ObjectKey, queue::Trigger},
+    health::WatchReporter,
     prune::Prune,
     stores::{SecretMetadata, Stores},
 };
@@ -141,19 +142,17 @@ pub(super) async fn enqueue_affected<O>(
     everything: impl Fn() -> Vec<ObjectRef<ParsedRotation>>,
     trigger: Trigger,
     is_leading: channel::Receiver<bool>,
+    reporter: WatchReporter,
 ) {
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
+        reporter.record(&event).await;
         let references = match event {
             Ok(_) if !*is_leading.borrow() => continue,
             Ok(Event::Apply(object) | Event::Delete(object)) => affected_by(&object),
             Ok(Event::InitDone) => everything(),
             // The store holds these only when the list is complete.
-            Ok(Event::Init | Event::InitApply(_)) => continue,
-            Err(error) => {
-                tracing::warn!(%error, "watch failed; restarting it");
-                continue;
-            }
+            Ok(Event::Init | Event::InitApply(_)) | Err(_) => continue,
         };
         for reference in references {
             if !trigger.enqueue(reference).await {

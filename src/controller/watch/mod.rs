@@ -3,6 +3,7 @@
 //! Every kind is watched once per namespace, or once for all. An event becomes the name of a resource
 //! to reconcile, and the reconcile reads the objects itself.
 
+mod health;
 mod stores;
 mod secret_versions;
 mod prune;
@@ -15,6 +16,7 @@ mod tenant_index;
 
 pub(crate) use cluster::{ClusterFeed, ClusterWatch};
 pub(crate) use enqueue::{PAGE_SIZE, WATCH_TIMEOUT, next_claimants};
+pub(crate) use health::WatchHealth;
 pub(crate) use namespace::{NamespaceFeed, NamespaceWatch};
 pub(crate) use secrets::SlowReset;
 pub(crate) use stores::{SecretMetadata, Stores};

@@ -1,6 +1,6 @@
 //! The watches of one namespace, or of all: resources, their tenants and their target Secrets.
 
-use futures::{channel::mpsc, future::join_all};
+use futures::channel::mpsc;
 use kube::{
     Client, ResourceExt as _,
     runtime::{
@@ -17,8 +17,8 @@ use super::{
         WatchedStore, all_of, claimants_affected_by, enqueue_affected, events, namespaced_api,
         users_of, with_credentials_as_target,
     },
+    health::WatchHealth,
     index::Index,
-    secret_versions::SecretVersions,
     secrets::SecretWatch,
     stores::Stores,
     tenant_index::TenantIndex,
@@ -44,8 +44,6 @@ pub(crate) struct NamespaceFeed {
     pub(crate) tenants: Store<ParsedTenant>,
     pub(crate) rotation_queue: mpsc::Receiver<ObjectRef<ParsedRotation>>,
     pub(crate) tenant_queue: mpsc::Receiver<ObjectRef<ParsedTenant>>,
-    /// Without those that may stay empty for lack of permissions.
-    secrets: Vec<SecretVersions>,
 }
 
 impl NamespaceWatch {
@@ -92,6 +90,7 @@ impl NamespaceWatch {
         stores: &Stores,
         trigger: &Trigger,
         is_leading: &channel::Receiver<bool>,
+        health: &WatchHealth,
         tasks: &mut JoinSet<()>,
     ) -> NamespaceFeed {
         let namespace = self.senders.namespace.as_deref();
@@ -99,7 +98,6 @@ impl NamespaceWatch {
         let feed = NamespaceFeed {
             rotations: self.rotations.store.clone(),
             tenants: self.tenants.store.clone(),
-            secrets: self.secrets.iter().filter_map(SecretWatch::required_versions).collect(),
             rotation_queue: self.rotation_queue,
             tenant_queue: self.tenant_queue,
         };
@@ -122,11 +120,20 @@ impl NamespaceWatch {
             everything(),
             trigger.clone(),
             is_leading.clone(),
+            health.register("ClientSecretRotation", namespace),
         );
         tasks.spawn(enqueue);
 
         for secrets in self.secrets {
-            secrets.start(&self.client, stores, &feed.rotations, trigger, is_leading, tasks);
+            secrets.start(
+                &self.client,
+                stores,
+                &feed.rotations,
+                trigger,
+                is_leading,
+                health,
+                tasks,
+            );
         }
 
         let tenants = events(namespaced_api(&self.client, namespace), config());
@@ -155,21 +162,9 @@ impl NamespaceWatch {
             everything,
             trigger.clone(),
             is_leading.clone(),
+            health.register("Auth0Tenant", namespace),
         ));
         feed
-    }
-}
-
-impl NamespaceFeed {
-    /// Waits until each store holds the initial list of its watch. To be called once: a store wakes
-    /// one waiter only.
-    pub(crate) async fn wait_synced(&self) {
-        // An error means that a watch ended for good, which the end of its task reports as well.
-        drop(futures::join!(
-            self.rotations.wait_until_ready(),
-            self.tenants.wait_until_ready(),
-            join_all(self.secrets.iter().map(SecretVersions::wait_until_listed)),
-        ));
     }
 }
 

@@ -13,7 +13,6 @@ use std::{
 use futures::{Stream, StreamExt as _};
 use kube::runtime::watcher::Event;
 use parking_lot::RwLock;
-use tokio::sync::watch as channel;
 
 use super::{super::object_key::ObjectKey, stores::SecretMetadata};
 
@@ -24,8 +23,6 @@ pub(crate) struct SecretVersions(Arc<Inner>);
 struct Inner {
     hasher: RandomState,
     entries: RwLock<Entries>,
-    /// Whether the initial list is complete.
-    is_listed: channel::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -38,11 +35,7 @@ struct Entries {
 
 impl SecretVersions {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Inner {
-            hasher: RandomState::new(),
-            entries: RwLock::default(),
-            is_listed: channel::Sender::new(false),
-        }))
+        Self(Arc::new(Inner { hasher: RandomState::new(), entries: RwLock::default() }))
     }
 
     /// Returns the events of a watch, each of which updates the versions before it is returned.
@@ -67,12 +60,6 @@ impl SecretVersions {
         Some(versions.iter().any(|version| self.hash(version.as_str()) == present))
     }
 
-    /// Waits until the initial list is complete.
-    pub(super) async fn wait_until_listed(&self) {
-        // The sender is in `self`.
-        let _ = self.0.is_listed.subscribe().wait_for(|is_listed| *is_listed).await;
-    }
-
     fn apply(&self, event: &Event<SecretMetadata>) {
         let mut entries = self.0.entries.write();
         match event {
@@ -83,7 +70,6 @@ impl SecretVersions {
             }
             Event::InitDone => {
                 entries.versions = std::mem::take(&mut entries.listed);
-                self.0.is_listed.send_replace(true);
             }
             Event::Apply(secret) => {
                 let (key, version) = self.entry(secret);
@@ -144,13 +130,5 @@ mod tests {
         assert_eq!(after(restarted.clone()).await, [Some(true), Some(false)]);
         let relisted = [restarted, vec![Event::InitDone]].concat();
         assert_eq!(after(relisted).await, [None, Some(true)]);
-    }
-
-    #[tokio::test]
-    async fn is_listed_once_the_initial_list_is_complete() {
-        let versions = SecretVersions::new();
-        let events = [Event::Init, Event::InitDone].map(Ok::<_, Infallible>);
-        versions.follow(stream::iter(events)).for_each(|_| async {}).await;
-        versions.wait_until_listed().await;
     }
 }

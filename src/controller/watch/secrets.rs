@@ -17,6 +17,7 @@ use tokio::{sync::watch as channel, task::JoinSet};
 use super::{
     super::queue::Trigger,
     enqueue::{all_of, enqueue_affected, namespaced_api, owners_of, streamed_events},
+    health::WatchHealth,
     secret_versions::SecretVersions,
     stores::{SecretMetadata, Stores},
 };
@@ -52,11 +53,6 @@ impl SecretWatch {
         stores.secrets.push(self.secrets.clone());
     }
 
-    /// Returns the versions if the operator isn't ready without them.
-    pub(super) fn required_versions(&self) -> Option<SecretVersions> {
-        (!self.may_be_forbidden).then(|| self.secrets.clone())
-    }
-
     /// Starts the watch, in a task that never ends. `rotations` has the resources to enqueue when
     /// the watch restarts.
     pub(super) fn start(
@@ -66,6 +62,7 @@ impl SecretWatch {
         rotations: &Store<ParsedRotation>,
         trigger: &Trigger,
         is_leading: &channel::Receiver<bool>,
+        health: &WatchHealth,
         tasks: &mut JoinSet<()>,
     ) {
         let api = namespaced_api(client, self.namespace.as_deref());
@@ -74,6 +71,12 @@ impl SecretWatch {
             streamed_events(api, config, SlowReset::default()).left_stream()
         } else {
             streamed_events(api, config, DefaultBackoff::default()).right_stream()
+        };
+        // Permissions that may be missing must not delay other namespaces.
+        let reporter = if self.may_be_forbidden {
+            health.optional()
+        } else {
+            health.register("Secret", self.namespace.as_deref())
         };
         let all_stores = stores.clone();
         let affected = move |secret: &SecretMetadata| owners_of(&all_stores, secret);
@@ -92,6 +95,7 @@ impl SecretWatch {
             everything,
             trigger.clone(),
             is_leading.clone(),
+            reporter,
         ));
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Evaluation, NextStep};
+use super::{Evaluation, NextStep, rewrite};
 use crate::{
     decision::{NumberedValue, Purpose, Step, ValueSource, publish},
     observation::{OwnedTarget, SecretMatch, UnreachedPods},
@@ -47,11 +47,22 @@ impl Evaluation<'_> {
         if !self.observed.dry_run_passed {
             return Step::DryRun.into();
         }
+        if let Some(next) = self.prove_write(rotation) {
+            return next;
+        }
         if let Some(next) = self.wait_for_unanswered(rotation) {
             return next;
         }
         self.record_attempt();
         Step::RotateSecret.into()
+    }
+
+    /// Writes the target Secret once before the first call of a rotation. A dry run neither reaches
+    /// the storage, whose encryption may fail, nor webhooks that skip dry runs.
+    fn prove_write(&self, rotation: &Rotation) -> Option<NextStep> {
+        let target = self.intact_target()?;
+        let is_proven = target.write_proven == Some(rotation.number);
+        (!is_proven).then(|| rewrite(target, Purpose::ProveWrite).into())
     }
 
     /// Waits until no request of an earlier rotation can take effect anymore: it would replace the
@@ -203,10 +214,13 @@ impl Evaluation<'_> {
             SecretMatch::Current | SecretMatch::Fallback if !self.observed.dry_run_passed => {
                 Step::DryRun.into()
             }
-            SecretMatch::Current | SecretMatch::Fallback => {
-                self.record_attempt();
-                Step::RotateSecret.into()
-            }
+            SecretMatch::Current | SecretMatch::Fallback => match self.prove_write(rotation) {
+                Some(next) => next,
+                None => {
+                    self.record_attempt();
+                    Step::RotateSecret.into()
+                }
+            },
         }
     }
 

@@ -7,6 +7,8 @@
 //! - Given the stored status and the target Secret, every step can be repeated after a crash. The
 //!   exception is [`Step::RotateSecret`]: it follows only [`Phase::Started`], or a read-back that
 //!   happened at least one propagation window after the last attempt.
+//! - [`Step::RotateSecret`] follows a real write of the target Secret in the same rotation, unless the
+//!   target Secret has no reliable values to keep.
 //! - Missing state never causes a rotation. The causes are a stored due time, a request, and
 //!   `initial: Rotate` of a resource that was never marked as initialized.
 //! - Only [`Phase::Grace`] removes a previous value, and only after a probe that a negative control

@@ -107,6 +107,8 @@ pub struct History<V> {
     has_initial_rotation: bool,
     /// When the last rotations that followed another party started.
     drift_starts: Vec<DateTime<Utc>>,
+    /// Highest number of a rotation during which the operator wrote the target Secret.
+    written_in: u64,
 }
 
 impl<V: Clone + Eq> History<V> {
@@ -131,6 +133,7 @@ impl<V: Clone + Eq> History<V> {
             last_used_due_time: None,
             has_initial_rotation: false,
             drift_starts: Vec::new(),
+            written_in: 0,
         }
     }
 
@@ -201,6 +204,9 @@ impl<V: Clone + Eq> History<V> {
     /// Records that the operator wrote the target Secret.
     pub fn record_publication(&mut self, at: DateTime<Utc>, list: &[V]) -> Result<(), Violation> {
         self.expire(at);
+        if let Some(rotation) = self.rotation {
+            self.written_in = self.written_in.max(rotation.number);
+        }
         let before = std::mem::replace(&mut self.list, list.to_vec());
         if before != self.list {
             self.earlier_lists.push(EarlierList { replaced_at: at, values: before });
@@ -353,6 +359,11 @@ impl<V: Clone + Eq> History<V> {
             return Err(self.lost_value(at, "another value replaced it"));
         }
         if !is_listed && rotation.strategy == Strategy::Rotate {
+            let has_values =
+                !self.list.is_empty() && !self.exemption.is_some_and(Exemption::is_tampering);
+            if has_values && self.written_in < number {
+                return Err(Violation::UnprovenWrite { at, number });
+            }
             self.is_unpublished = true;
             self.exemption.get_or_insert(Exemption::ResponseUnpublished);
             return Ok(());

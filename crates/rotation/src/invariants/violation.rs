@@ -23,6 +23,8 @@ pub enum Invariant {
     DriftHoldOff,
     /// A rotation changes only a client that the operator has just seen to be suitable.
     SuitableClient,
+    /// The target Secret was written in the same rotation before `rotate-secret` is called.
+    ProvenWrite,
 }
 
 impl Invariant {
@@ -36,6 +38,7 @@ impl Invariant {
             Self::EvidenceBeforeRemoval => "evidence before removal",
             Self::DriftHoldOff => "drift hold-off",
             Self::SuitableClient => "suitable client",
+            Self::ProvenWrite => "proven write",
         }
     }
 }
@@ -138,6 +141,17 @@ pub enum Violation {
         /// Whether the operator read the client before.
         was_read: bool,
     },
+    /// The secret was rotated although nothing proves that the new one can be stored.
+    #[error(
+        "proven write: at {at} rotation {number} called rotate-secret, and had not written the target \
+         Secret before"
+    )]
+    UnprovenWrite {
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// Number of the rotation.
+        number: u64,
+    },
     /// The operator has nothing left to do, but the result is wrong.
     #[error("nothing lost: at {at} the operator is idle although {problem}")]
     NotSettled {
@@ -159,6 +173,7 @@ impl Violation {
             Self::EarlyRemoval { .. } => Invariant::EvidenceBeforeRemoval,
             Self::DriftStorm { .. } => Invariant::DriftHoldOff,
             Self::UnsuitableClient { .. } => Invariant::SuitableClient,
+            Self::UnprovenWrite { .. } => Invariant::ProvenWrite,
         }
     }
 }

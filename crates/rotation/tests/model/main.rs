@@ -381,7 +381,8 @@ fn detects_every_mutant() {
             Mutant::RetryBlindly
             | Mutant::RemoveFinalizerEarly
             | Mutant::ForgetFinalizer
-            | Mutant::ForgetHoldOff => Strategy::Rotate,
+            | Mutant::ForgetHoldOff
+            | Mutant::SkipProof => Strategy::Rotate,
             _ => Strategy::Staged,
         };
         // The check of whether the operator settles looks ahead and would detect all mutants first.

@@ -349,6 +349,9 @@ impl stateright::Model for Model {
             Property::always(Invariant::SuitableClient.as_str(), |_, state| {
                 holds(state, Invariant::SuitableClient)
             }),
+            Property::always(Invariant::ProvenWrite.as_str(), |_, state| {
+                holds(state, Invariant::ProvenWrite)
+            }),
             Property::always(SETTLES, |model: &Self, state: &SystemState| {
                 state.violation.is_some() || !model.is_sampled(state) || model.settles(state)
             }),

@@ -49,12 +49,14 @@ pub(crate) enum Mutant {
     TrustApiServer,
     /// Records the earliest time that it may be.
     RecordEarliest,
+    /// Calls `rotate-secret` without a write of the target Secret before it.
+    SkipProof,
     /// Never removes the previous secret.
     NeverRetire,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::SkipWriteAhead,
         Self::RetireWithoutProbe,
         Self::TrustUncontrolledProbe,
@@ -73,6 +75,7 @@ impl Mutant {
         Self::SkipClientCheck,
         Self::TrustApiServer,
         Self::RecordEarliest,
+        Self::SkipProof,
         Self::NeverRetire,
     ];
 
@@ -96,6 +99,7 @@ impl Mutant {
             | Self::ForgetFinalizer => Invariant::NothingLost,
             Self::ForgetHoldOff => Invariant::DriftHoldOff,
             Self::SkipClientCheck => Invariant::SuitableClient,
+            Self::SkipProof => Invariant::ProvenWrite,
             Self::NeverRetire => return SETTLES,
         };
         invariant.as_str()
@@ -119,6 +123,7 @@ impl Mutant {
             Self::IgnoreUnanswered => altered.status.unanswered_until = None,
             Self::ForgetFinalizer => assume_finalizer(&mut altered),
             Self::SkipClientCheck => assume_suitable(&mut altered),
+            Self::SkipProof => prove_write(&mut altered),
             _ => {}
         }
         let now = clock.now();
@@ -137,7 +142,8 @@ impl Mutant {
             | Self::ForgetFinalizer
             | Self::SkipClientCheck
             | Self::TrustApiServer
-            | Self::RecordEarliest => {}
+            | Self::RecordEarliest
+            | Self::SkipProof => {}
             Self::SkipGracePeriod => set_skip_grace(&mut decision.status, false),
             Self::SkipStagingPeriod => set_skip_staging(&mut decision.status, false),
             Self::SkipWriteAhead => {
@@ -197,6 +203,13 @@ fn waits_for_rotate_secret(status: &Status) -> bool {
     rotation.phase == Phase::Activating
         && rotation.strategy == Strategy::Rotate
         && rotation.cause != Cause::Drift
+}
+
+fn prove_write(observed: &mut Observation) {
+    let number = observed.status.rotation.as_ref().map(|rotation| rotation.number);
+    if let Target::Owned(target) = &mut observed.target {
+        target.write_proven = number;
+    }
 }
 
 fn set_skip_grace(status: &mut Status, value: bool) {

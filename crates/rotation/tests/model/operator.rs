@@ -121,7 +121,7 @@ impl Operator<'_> {
         let clock = self.clock(reconcile);
         let observed = self.observe(reconcile, &clock);
         let Decision { status, step, .. } = self.decide(&observed, clock, reconcile);
-        if status == observed.status {
+        if status == observed.status || is_response(&step) {
             return self.execute(step, reconcile);
         }
         self.store(status, step, reconcile)
@@ -390,7 +390,14 @@ impl Operator<'_> {
         };
         // A fallback that equals the current value is omitted.
         let fallback = fallback.filter(|fallback| fallback.symbol != current.symbol);
-        Some(TargetSecret { current, fallback, tampered: false })
+        let write_proven = match publication.purpose {
+            Purpose::ProveWrite => {
+                let status = &self.resource(reconcile).status.0;
+                status.rotation.as_ref().map(|rotation| rotation.number)
+            }
+            _ => self.target(reconcile).and_then(|target| target.write_proven),
+        };
+        Some(TargetSecret { current, fallback, tampered: false, write_proven })
     }
 
     fn resolve_value(
@@ -459,6 +466,7 @@ impl Operator<'_> {
                     tampered: target.tampered,
                     is_from_elsewhere: false,
                     in_sync: true,
+                    write_proven: target.write_proven,
                 }),
             },
             client: match reconcile.client {
@@ -509,6 +517,11 @@ impl Operator<'_> {
     fn memory(&mut self) -> &mut Memory {
         &mut self.state.processes[self.process].memory
     }
+}
+
+/// A response is published regardless of whether the status can be stored.
+fn is_response(step: &Step) -> bool {
+    matches!(step, Step::Publish(publication) if publication.purpose == Purpose::Response)
 }
 
 fn recorded_attempt(status: &StoredStatus) -> Option<DateTime<Utc>> {

@@ -39,7 +39,8 @@ fn rotation_runs_from_start_to_retirement() {
         (2, Cause::Schedule, Outcome::Completed)
     );
     assert_eq!(sim.rotate_calls, 1);
-    assert_eq!(sim.publications, [Purpose::Import, Purpose::Response, Purpose::Retire]);
+    let expected = [Purpose::Import, Purpose::ProveWrite, Purpose::Response, Purpose::Retire];
+    assert_eq!(sim.publications, expected);
 }
 
 #[test]

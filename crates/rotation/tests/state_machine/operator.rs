@@ -163,6 +163,7 @@ impl Simulation {
                 tampered: true,
                 is_from_elsewhere: true,
                 in_sync: true,
+                write_proven: None,
             });
         }
         match &self.target {
@@ -174,6 +175,7 @@ impl Simulation {
                 tampered: target.tampered,
                 is_from_elsewhere: false,
                 in_sync: true,
+                write_proven: target.write_proven,
             }),
         }
     }
@@ -338,6 +340,12 @@ impl Simulation {
             current: resolve(publication.current),
             fallback: publication.fallback.map(resolve),
             tampered: false,
+            write_proven: match publication.purpose {
+                Purpose::ProveWrite => {
+                    self.status.rotation.as_ref().map(|rotation| rotation.number)
+                }
+                _ => self.target.as_ref().and_then(|target| target.write_proven),
+            },
         }
     }
 
@@ -371,7 +379,10 @@ impl Simulation {
         let is_listed = target.values().any(|value| value.symbol == self.auth0_secret);
         let is_known = self.secrets_readable || self.response.is_some();
         // Another party may have changed the secret since the operator read it.
-        let may_be_outdated = matches!(purpose, Purpose::Repair | Purpose::Retire | Purpose::Stage);
+        let may_be_outdated = matches!(
+            purpose,
+            Purpose::Repair | Purpose::Retire | Purpose::Stage | Purpose::ProveWrite
+        );
         assert!(
             is_listed || !is_known || may_be_outdated,
             "{purpose:?} is a lockout: {:?}",

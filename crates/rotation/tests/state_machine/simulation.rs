@@ -62,6 +62,8 @@ pub(crate) struct TargetSecret {
     pub(crate) current: SecretValue,
     pub(crate) fallback: Option<SecretValue>,
     pub(crate) tampered: bool,
+    /// Number of the last rotation that wrote it before `rotate-secret`.
+    pub(crate) write_proven: Option<u64>,
 }
 
 impl TargetSecret {

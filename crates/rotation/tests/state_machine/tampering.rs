@@ -80,7 +80,12 @@ fn unknown_outcome(strategy: Strategy) -> Simulation {
 #[test]
 fn is_not_ready_while_a_lost_target_waits_for_an_unknown_outcome() {
     for strategy in [Strategy::Rotate, Strategy::Staged] {
-        let edited = TargetSecret { current: value(99, 1000), fallback: None, tampered: true };
+        let edited = TargetSecret {
+            current: value(99, 1000),
+            fallback: None,
+            tampered: true,
+            write_proven: None,
+        };
         for target in [None, Some(edited)] {
             let mut sim = unknown_outcome(strategy);
             sim.target = target.clone();
@@ -117,6 +122,7 @@ fn restores_a_target_edited_at_any_effect() {
                 current: value(99, 1000),
                 fallback: Some(value(7, 1001)),
                 tampered: true,
+                write_proven: None,
             });
         });
         assert_restored(&sim);
@@ -128,7 +134,7 @@ fn restores_a_target_edited_at_any_effect() {
 fn restores_the_order_of_values_swapped_at_any_effect() {
     for interruption in interruptions() {
         let sim = interrupt(interruption, |sim| {
-            if let Some(TargetSecret { current, fallback: Some(fallback), tampered }) =
+            if let Some(TargetSecret { current, fallback: Some(fallback), tampered, .. }) =
                 &mut sim.target
             {
                 std::mem::swap(current, fallback);
