@@ -25,7 +25,9 @@ async fn start() -> (Fixture, Vec<Value>) {
 
 /// Starts an operator for the fixture's namespace and another one.
 fn start_operator(fixture: &mut Fixture, other: &str) {
+    let namespace = fixture.namespace.clone();
     let flags = ["--namespace", other, "--allow-http-endpoints", "--leader-elect"];
+    let flags = [&flags[..], &["--operator-namespace", &namespace]].concat();
     fixture.operator = Some(fixture.operator_command().args(flags).spawn().unwrap());
 }
 
