@@ -36,9 +36,9 @@ use auth0_client::EgressPolicy;
 pub use context::Settings;
 use futures::{
     StreamExt as _,
-    stream::{BoxStream, select_all},
+    stream::{self, BoxStream, select_all},
 };
-use kube::Client;
+use kube::{Client, Resource, runtime::reflector::Store};
 pub(crate) use kube_call::KUBE_DEADLINE;
 use leader_election::{LeaderElector, LeaderState};
 use server_time::ClockCollector;
@@ -210,14 +210,37 @@ impl Feeds {
     ) -> impl futures::Stream<Item = ()> + use<> {
         let mut streams: Vec<BoxStream<'static, ()>> = Vec::new();
         for feed in self.namespaces {
-            streams.push(rotations.run(feed.rotations, feed.rotation_queue, shutdown).boxed());
-            streams.push(tenant::run(tenants, feed.tenants, feed.tenant_queue, shutdown).boxed());
+            let (store, tenant_store) = (feed.rotations.clone(), feed.tenants.clone());
+            let reconciles = rotations.run(feed.rotations, feed.rotation_queue, shutdown);
+            streams.push(once_listed(store, reconciles.boxed(), shutdown));
+            let reconciles = tenant::run(tenants, feed.tenants, feed.tenant_queue, shutdown);
+            streams.push(once_listed(tenant_store, reconciles.boxed(), shutdown));
         }
         if let Some(feed) = self.cluster {
             streams.push(tenant::run(tenants, feed.tenants, feed.queue, shutdown).boxed());
         }
         select_all(streams)
     }
+}
+
+/// Returns a stream that starts once a store has its initial list. It ends at the shutdown, also if there
+/// never is a list for lack of permission.
+fn once_listed<K>(
+    store: Store<K>,
+    reconciles: BoxStream<'static, ()>,
+    shutdown: &channel::Receiver<bool>,
+) -> BoxStream<'static, ()>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let mut shutdown = shutdown.clone();
+    let started = async move {
+        tokio::select! {
+            _ = store.wait_until_ready() => reconciles,
+            _ = shutdown.wait_for(|requested| *requested) => stream::empty().boxed(),
+        }
+    };
+    stream::once(started).flatten().boxed()
 }
 
 /// By default, the credentials of ClusterAuth0Tenants are where the operator runs.
