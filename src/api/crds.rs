@@ -1,9 +1,10 @@
 //! The CustomResourceDefinitions, as users install them.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use kube::CustomResourceExt as _;
+use kube::{CustomResourceExt as _, Resource as _};
+use serde_json::json;
 
 use super::{Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant};
 
@@ -16,7 +17,21 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
             join_lines_of_descriptions(schema);
         }
     }
+    for version in
+        crds.iter_mut().filter(|crd| is_rotation(crd)).flat_map(|crd| &mut crd.spec.versions)
+    {
+        let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let properties = schema.and_then(|schema| schema.properties.as_mut());
+        if let Some(status) = properties.and_then(|properties| properties.get_mut("status")) {
+            // Without it, kstatus takes a resource that the operator has not seen for complete.
+            status.default = Some(JSON(json!({ "observedGeneration": -1 })));
+        }
+    }
     crds
+}
+
+fn is_rotation(crd: &CustomResourceDefinition) -> bool {
+    crd.spec.names.kind == ClientSecretRotation::kind(&())
 }
 
 /// Returns the file name in `crds/` and the YAML of each CRD.

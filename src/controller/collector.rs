@@ -13,6 +13,7 @@ use prometheus::{
 };
 use rotation::{
     Condition, ConditionStatus, K8sDuration, Phase, Rotation, condition_types, find_condition,
+    is_unresolved,
 };
 
 use super::tenant::TenantRegistry;
@@ -35,6 +36,7 @@ struct Gauges {
     last_rotation: GaugeVec,
     next_rotation: GaugeVec,
     phase_deadline: GaugeVec,
+    unresolved_change_deadline: GaugeVec,
     resource_ready: GaugeVec,
     condition_unhealthy: GaugeVec,
     tenant_ready: GaugeVec,
@@ -98,6 +100,12 @@ impl Gauges {
                 "When the present phase of a rotation in progress should end",
                 &["phase"],
             )?,
+            unresolved_change_deadline: resource(
+                "unresolved_change_deadline_timestamp_seconds",
+                "Until when a change at Auth0 whose result is not published should be resolved: the \
+                 end of its propagation window",
+                &[],
+            )?,
             resource_ready: resource(
                 "resource_ready",
                 "Condition Ready of a ClientSecretRotation: 1 for True, 0 otherwise",
@@ -136,11 +144,12 @@ impl Gauges {
         })
     }
 
-    fn all(&self) -> [&GaugeVec; 10] {
+    fn all(&self) -> [&GaugeVec; 11] {
         [
             &self.last_rotation,
             &self.next_rotation,
             &self.phase_deadline,
+            &self.unresolved_change_deadline,
             &self.resource_ready,
             &self.condition_unhealthy,
             &self.tenant_ready,
@@ -167,6 +176,10 @@ impl Gauges {
             self.phase_deadline
                 .with_label_values(&[namespace, name, phase])
                 .set(timestamp(deadline(rotation, resource, propagation_window)));
+            if let Some(since) = rotation.unresolved_since.filter(|_| is_unresolved(rotation)) {
+                let deadline = since + propagation_window.to_delta();
+                self.unresolved_change_deadline.with_label_values(&labels).set(timestamp(deadline));
+            }
         }
         if let Some(ready) = find_condition(&status.conditions, condition_types::READY) {
             self.resource_ready.with_label_values(&labels).set(is_true(ready));
@@ -223,6 +236,7 @@ fn is_unhealthy(condition: &Condition) -> bool {
         | condition_types::TENANT_READY
         | condition_types::CLIENT_ROTATABLE
         | condition_types::REVOKED_SECRET_REJECTED
+        | condition_types::REQUEST_ACCEPTED
         | condition_types::CONSUMERS_REACHED => condition.status == ConditionStatus::False,
         _ => false,
     }

@@ -17,12 +17,11 @@ fn last_handled(resource: &ClientSecretRotation) -> Option<String> {
 async fn long_request_is_rejected_and_not_copied() {
     let fixture = Fixture::start().await;
     fixture.simulator.add_client(auth0::application("shop")).unwrap();
-    // A new resource: its request may have been handled before, so it is recorded.
     let long = |end: &str| format!("rotate/{}{end}", "x".repeat(LONGEST));
     fixture.apply_rotation("shop", json!({ "suspend": true })).await;
     fixture.request("shop", &long("a")).await;
     fixture.patch_rotation("shop", json!({ "spec": { "suspend": false } })).await;
-    let message = fixture.wait_until_stalled("shop", "InvalidRequest").await;
+    let message = fixture.wait_for_reason("shop", "RequestAccepted", "InvalidRequest").await;
     assert!(message.len() < 1024 && message.contains("longer than"), "{message}");
     let resource = fixture.get("shop").await;
     assert!(serde_json::to_string(&resource.status).unwrap().len() < 8 * 1024);
@@ -57,7 +56,7 @@ async fn long_request_of_a_new_resource_is_not_copied() {
     let params = PatchParams::apply("tests").force();
     let api = fixture.api::<ClientSecretRotation>();
     api.patch("shop", &params, &Patch::Apply(resource)).await.unwrap();
-    fixture.wait_until_stalled("shop", "InvalidRequest").await;
+    fixture.wait_for_reason("shop", "RequestAccepted", "InvalidRequest").await;
     let resource = fixture.get("shop").await;
     assert!(last_handled(&resource).is_none_or(|text| text.len() <= 256));
     assert_eq!(fixture.rotation_count("shop"), 0);

@@ -11,6 +11,8 @@ mod lifecycle;
 mod staged;
 mod phases;
 mod requests;
+mod ready;
+mod kstatus;
 mod drift;
 mod several_clusters;
 mod tampering;

@@ -1,7 +1,7 @@
 //! Request annotations: `revoke`, `rollback`, `abort`, and invalid ones.
 
 use auth0_rotator::api::ClientSecretRotation;
-use rotation::{Outcome, Phase, Status, condition_types, find_condition};
+use rotation::{Outcome, Phase, Status, condition_types, find_condition, is_condition_true};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use testkit::fixture::Fixture;
@@ -125,15 +125,60 @@ async fn rejects_invalid_request_annotations() {
         fixture.request("shop", text).await;
         let has_message = |resource: &ClientSecretRotation| {
             let conditions = status(resource).conditions;
-            let stalled = find_condition(&conditions, condition_types::STALLED).unwrap();
-            stalled.reason == "InvalidRequest" && stalled.message.contains(expected)
+            let accepted = find_condition(&conditions, condition_types::REQUEST_ACCEPTED);
+            accepted.is_some_and(|condition| {
+                condition.reason == "InvalidRequest" && condition.message.contains(expected)
+            })
         };
-        fixture.wait_for("shop", "stalled by the invalid request", has_message).await;
-        let message = fixture.wait_for_reason("shop", "Stalled", "InvalidRequest").await;
+        fixture.wait_for("shop", "with the invalid request", has_message).await;
+        let message = fixture.wait_for_reason("shop", "RequestAccepted", "InvalidRequest").await;
         assert!(message.contains("auth0-rotator.dev/request"), "{message}");
+        let conditions = status(&fixture.get("shop").await).conditions;
+        assert!(is_condition_true(&conditions, condition_types::READY));
+        assert!(!is_condition_true(&conditions, condition_types::STALLED));
+        fixture.wait_for_event("InvalidRequest").await;
     }
     assert_eq!(fixture.rotation_count("shop"), 0);
     fixture.request("shop", "rotate/now").await;
     fixture.wait_until_rotated("shop", 2).await;
+    fixture.finish().await;
+}
+
+/// A compromised secret is replaced whatever is wrong with the spec; the mistake is reported.
+#[tokio::test]
+async fn revoke_is_not_blocked_by_a_mistake_in_the_spec() {
+    let mistakes = [
+        ("InvalidSchedule", json!({ "schedule": { "cron": "0 3 31 2 *" } })),
+        ("InvalidSchedule", json!({ "schedule": { "cron": "0 3 1 * *", "timeZone": "Mars/X" } })),
+        ("ScheduleTooTight", json!({ "schedule": { "every": "2s" } })),
+        ("InvalidWindow", json!({ "windows": [{ "cron": "0 2 * * 1-9", "duration": "3h" }] })),
+        ("InvalidTemplate", json!({ "target": { "template": { "a": "{{ client_sekret }}" } } })),
+        ("MetadataNotAllowed", json!({ "target": { "labels": { "team": "a" } } })),
+        ("MetadataNotAllowed", json!({ "target": { "annotations": { "team": "a" } } })),
+        ("TargetKeyTaken", json!({ "target": { "keys": { "fallback": "theirs" } } })),
+        ("GracePeriodTooShort", json!({ "gracePeriod": "1s" })),
+    ];
+    let fixture = Fixture::start().await;
+    for (index, (reason, mistake)) in mistakes.into_iter().enumerate() {
+        let name = format!("shop-{index}");
+        fixture.apply_rotation(&name, json!({})).await;
+        fixture.wait_until_rotated(&name, 1).await;
+        if reason == "TargetKeyTaken" {
+            let api = fixture.api::<k8s_openapi::api::core::v1::Secret>();
+            let patch = kube::api::Patch::Merge(json!({ "stringData": { "theirs": "kept" } }));
+            api.patch(&format!("{name}-auth0"), &Default::default(), &patch).await.unwrap();
+        }
+        fixture.apply_rotation(&name, mistake).await;
+        fixture.wait_until_stalled(&name, reason).await;
+        fixture.request(&name, "rotate/waits").await;
+        fixture.wait_for_reason(&name, "RequestAccepted", "RequestPending").await;
+        assert_eq!(fixture.rotation_count(&name), 0, "{reason}");
+        fixture.request(&name, "revoke/leaked").await;
+        fixture.wait_until_rotated(&name, 2).await;
+        fixture.assert_published(&name).await;
+        assert_eq!(fixture.published_values(&name).await.len(), 1, "{reason}");
+        fixture.wait_until_stalled(&name, reason).await;
+        fixture.wait_for_reason(&name, "RequestAccepted", "RequestHandled").await;
+    }
     fixture.finish().await;
 }

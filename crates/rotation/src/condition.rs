@@ -8,13 +8,17 @@ use crate::{reason::Reason, text::bounded};
 
 /// Condition types.
 pub mod condition_types {
-    /// The target Secret holds a secret that Auth0 accepts, as far as the operator knows. Stays
+    /// Applications can log in with what the target Secret holds, as far as the operator knows. Stays
     /// `True` through a healthy rotation.
     pub const READY: &str = "Ready";
-    /// A rotation is in progress, or the operator retries after a failure.
+    /// A rotation is in progress that has not reached its grace period, or the operator retries after
+    /// a failure.
     pub const RECONCILING: &str = "Reconciling";
     /// Nothing happens until a user acts; the message says how.
     pub const STALLED: &str = "Stalled";
+    /// The request annotation is valid and was carried out. `Unknown` while the request waits. A
+    /// request that is not accepted affects no other condition.
+    pub const REQUEST_ACCEPTED: &str = "RequestAccepted";
     /// Updates of the target Secret reach every Pod that uses it, directly or by a restart.
     pub const CONSUMERS_REACHED: &str = "ConsumersReached";
     /// The client signs ID tokens with its secret, so applications that validate them need the new

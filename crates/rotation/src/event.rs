@@ -195,6 +195,13 @@ fn add_condition_changes(before: &Status, after: &Status, events: &mut Vec<Event
             ));
         }
     }
+    if let Some(accepted) = find_condition(after, condition_types::REQUEST_ACCEPTED)
+        && accepted.reason == Reason::InvalidRequest.as_str()
+        && find_condition(before, condition_types::REQUEST_ACCEPTED)
+            .is_none_or(|known| known.message != accepted.message)
+    {
+        events.push(EventRecord::warning(Reason::InvalidRequest, accepted.message.clone()));
+    }
     if let Some(reached) = find_condition(after, condition_types::CONSUMERS_REACHED)
         && reached.status == ConditionStatus::False
         && find_condition(before, condition_types::CONSUMERS_REACHED) != Some(reached)

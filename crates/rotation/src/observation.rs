@@ -24,6 +24,8 @@ pub struct Observation {
     pub request: Option<Request>,
     /// The resource is marked as initialized: its initial rotation has started.
     pub initialized: bool,
+    /// The target Secret shows that this resource, or one of its name, published it before.
+    pub was_published: bool,
     /// The resource has the finalizer: a response of `rotate-secret` may be outstanding.
     pub has_finalizer: bool,
     /// The resource is being deleted.
@@ -82,6 +84,14 @@ pub struct RevokedSecret {
     pub is_accepted: Option<bool>,
     /// How often Auth0 was asked.
     pub probes: u32,
+}
+
+impl Observation {
+    /// Returns whether anything but the status shows that the operator has handled the resource
+    /// before, so that a request may have been handled too.
+    pub(crate) fn has_earlier_record(&self) -> bool {
+        self.initialized || self.was_published
+    }
 }
 
 /// The target Secret.

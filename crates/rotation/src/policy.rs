@@ -19,6 +19,9 @@ pub struct Policy {
     pub(crate) windows: Vec<Window>,
     /// Why no rotation may start.
     pub(crate) rejection: Option<Rejection>,
+    /// Why not even an urgent request may start a rotation. In contrast to `rejection`, it is no mistake
+    /// in the spec.
+    pub(crate) prohibition: Option<Rejection>,
     /// Why the client must not be changed, which also ends a rotation that has changed nothing.
     pub(crate) forbidden: Option<Rejection>,
 }
@@ -70,9 +73,10 @@ impl Policy {
         if params.grace_period < params.propagation_window {
             rejection = Some(grace_period_too_short(&params));
         }
-        let policy = Self { params, schedule, windows, rejection: None, forbidden: None };
+        let policy =
+            Self { params, schedule, windows, rejection: None, prohibition: None, forbidden: None };
         let rejection = rejection.or_else(|| policy.check_schedule_gap(now));
-        policy.with_rejection(rejection)
+        policy.with_spec_rejection(rejection)
     }
 
     /// Rejects a schedule that leaves a rotation no time to end before the next one is due.
@@ -110,14 +114,24 @@ impl Policy {
         first_open(&self.windows, due)
     }
 
-    /// Starts no rotation if there is a rejection. An earlier rejection is kept.
+    /// Starts no rotation if the spec has a mistake, except for an urgent request: it can be carried out
+    /// with the parts of the spec that are valid. An earlier rejection is kept.
     #[must_use]
-    pub fn with_rejection(mut self, rejection: Option<Rejection>) -> Self {
+    pub fn with_spec_rejection(mut self, rejection: Option<Rejection>) -> Self {
         if let Some(rejection) = rejection {
             self.schedule = None;
             self.rejection.get_or_insert(rejection);
         }
         self
+    }
+
+    /// Starts no rotation if there is a rejection. An earlier rejection is kept.
+    #[must_use]
+    pub fn with_rejection(mut self, rejection: Option<Rejection>) -> Self {
+        if self.prohibition.is_none() {
+            self.prohibition.clone_from(&rejection);
+        }
+        self.with_spec_rejection(rejection)
     }
 
     /// Forbids changes of the client if there is a rejection: no rotation starts, and one that has

@@ -41,6 +41,10 @@ reasons! {
     NotPublished,
     /// Auth0 still rejects the published secret although its propagation window is over.
     NotConfirmed,
+    /// Auth0 has a new secret that the operator could not publish yet, so applications can't log in.
+    ResultUnpublished,
+    /// It is unknown whether Auth0 has changed the secret, although its propagation window is over.
+    OutcomeUnknown,
     /// `Ready` turned false; the message has the reason.
     NotReady,
     /// No rotation is in progress.
@@ -125,6 +129,10 @@ reasons! {
     SwitchedToStaged,
     /// The request annotation was not carried out; the message says why.
     RequestRejected,
+    /// The request annotation was carried out, or the rotation that it asked for has started.
+    RequestHandled,
+    /// The request annotation waits; the message says why.
+    RequestPending,
 
     /// The request annotation is malformed.
     InvalidRequest,

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{condition::Condition, text::bounded};
 
@@ -13,11 +13,15 @@ use crate::{condition::Condition, text::bounded};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// Generation of the spec that this status reflects.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Generation of the spec that this status reflects. -1 until the operator has seen the resource.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "deserialize_generation"
+    )]
     pub observed_generation: Option<i64>,
-    /// Conditions: Ready, Reconciling, Stalled, TenantReady, ConsumersReached, SignsWithSecret,
-    /// ProbeInconclusive, RevokedSecretRejected and ClientRotatable.
+    /// Conditions: Ready, Reconciling, Stalled, TenantReady, RequestAccepted, ConsumersReached,
+    /// SignsWithSecret, ProbeInconclusive, RevokedSecretRejected and ClientRotatable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -82,6 +86,10 @@ pub struct Rotation {
     /// sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activating_at: Option<DateTime<Utc>>,
+    /// When the oldest attempt to change the secret whose outcome is not known was recorded. From one
+    /// propagation window later, Ready is false until the outcome is known and published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unresolved_since: Option<DateTime<Utc>>,
     /// When the new secret was published as the current one, after Auth0 had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<DateTime<Utc>>,
@@ -250,6 +258,15 @@ pub enum Outcome {
     Rejected,
 }
 
+/// Reads a generation. The CustomResourceDefinition sets -1 in a new resource, so that tools which
+/// compare it with the generation of the spec don't take the resource for complete.
+fn deserialize_generation<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<i64>, D::Error> {
+    let generation = Option::<i64>::deserialize(deserializer)?;
+    Ok(generation.filter(|generation| *generation >= 0))
+}
+
 /// Maximum length of the message of a history entry in characters.
 const HISTORY_MESSAGE_LIMIT: usize = 512;
 
@@ -281,6 +298,14 @@ impl Status {
     }
 }
 
+/// Returns whether a rotation has not published its secret as the current one, which Auth0 may have.
+pub fn is_unresolved(rotation: &Rotation) -> bool {
+    match rotation.phase {
+        Phase::Started | Phase::Staging | Phase::Activating | Phase::Withdrawing => true,
+        Phase::Confirming | Phase::Grace => false,
+    }
+}
+
 impl Rotation {
     /// Returns a rotation that starts now.
     pub(crate) fn new(number: u64, cause: Cause, strategy: Strategy, now: DateTime<Utc>) -> Self {
@@ -292,6 +317,7 @@ impl Rotation {
             started_at: now,
             staged_at: None,
             activating_at: None,
+            unresolved_since: None,
             activated_at: None,
             confirmed_at: None,
             retire_at: None,

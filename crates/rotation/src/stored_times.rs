@@ -9,6 +9,7 @@ use crate::status::{Rotation, Status};
 pub(crate) enum TimeField {
     StagedAt,
     ActivatingAt,
+    UnresolvedSince,
     ActivatedAt,
     RestartAt,
     UnansweredUntil,
@@ -19,7 +20,11 @@ impl TimeField {
     /// Returns whether the time is the end of a wait; otherwise it is that of an event.
     pub(crate) fn is_end(self) -> bool {
         match self {
-            Self::StagedAt | Self::ActivatingAt | Self::ActivatedAt | Self::RestartAt => false,
+            Self::StagedAt
+            | Self::ActivatingAt
+            | Self::UnresolvedSince
+            | Self::ActivatedAt
+            | Self::RestartAt => false,
             Self::UnansweredUntil | Self::DriftHoldOffUntil => true,
         }
     }
@@ -48,6 +53,7 @@ pub(crate) fn stored_times(status: &Status) -> Vec<(TimeField, DateTime<Utc>)> {
     if let Some(rotation) = &status.rotation {
         times.push((TimeField::StagedAt, rotation.staged_at));
         times.push((TimeField::ActivatingAt, rotation.activating_at));
+        times.push((TimeField::UnresolvedSince, rotation.unresolved_since));
         times.push((TimeField::ActivatedAt, rotation.activated_at));
         times.push((TimeField::RestartAt, rotation.restart_at));
     }
@@ -113,11 +119,12 @@ pub(crate) fn latest_event(rotation: &mut Rotation) -> Option<DateTime<Utc>> {
     events_of(rotation).into_iter().flatten().map(|time| *time).max()
 }
 
-fn events_of(rotation: &mut Rotation) -> [Option<&mut DateTime<Utc>>; 6] {
+fn events_of(rotation: &mut Rotation) -> [Option<&mut DateTime<Utc>>; 7] {
     [
         Some(&mut rotation.started_at),
         rotation.staged_at.as_mut(),
         rotation.activating_at.as_mut(),
+        rotation.unresolved_since.as_mut(),
         rotation.activated_at.as_mut(),
         rotation.confirmed_at.as_mut(),
         rotation.restart_at.as_mut(),

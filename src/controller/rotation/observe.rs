@@ -210,6 +210,7 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
         generation: resource.metadata.generation.unwrap_or_default(),
         request: annotation(REQUEST_ANNOTATION).map(Request::parse),
         initialized: annotation(INITIALIZED_ANNOTATION).is_some(),
+        was_published: was_published(reconciliation),
         has_finalizer: resource::has_finalizer(resource),
         is_deleting: resource.metadata.deletion_timestamp.is_some(),
         target: observe_target(reconciliation),
@@ -230,6 +231,12 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
         secret_set: readings.secret_set,
         status,
     }
+}
+
+/// Returns whether the target Secret was written for a resource of this name.
+fn was_published(reconciliation: &Reconciliation<'_>) -> bool {
+    let owner = reconciliation.target.snapshot().and_then(Snapshot::owner);
+    owner == Some(reconciliation.key.name.as_str())
 }
 
 fn observe_client(reconciliation: &Reconciliation<'_>) -> ClientObservation {

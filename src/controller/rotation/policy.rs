@@ -51,8 +51,8 @@ pub(super) fn policy(
     };
     let windows = spec.windows.iter().map(window).collect();
     Policy::new(params, schedule.transpose(), windows, now)
-        .with_rejection(check_templates(&spec.target))
-        .with_rejection(check_restarts(spec, settings))
+        .with_spec_rejection(check_templates(&spec.target))
+        .with_spec_rejection(check_restarts(spec, settings))
 }
 
 /// Rejects restarts that the operator may not make: without them, consumers could miss the new

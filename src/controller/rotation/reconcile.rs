@@ -10,7 +10,7 @@ use leader_election::BootInstant;
 use rotation::{
     Clock, Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Purpose,
     Reason, Rotation, Status, Step, Target, condition_types, decide, event_records, find_condition,
-    record_failure, set_condition,
+    is_condition_true, record_failure, set_condition,
 };
 
 use super::{
@@ -69,6 +69,14 @@ pub(super) struct Report {
     /// The resource, unless it could not be read.
     pub(super) regarding: Option<ObjectReference>,
     pub(super) events: Vec<EventRecord>,
+    /// When the resource has to be reconciled at the latest, so that Ready becomes false.
+    pub(super) report_at: Option<DateTime<Utc>>,
+}
+
+impl Report {
+    fn without_resource(outcome: Result<Outcome, Error>) -> Self {
+        Self { outcome, regarding: None, events: Vec::new(), report_at: None }
+    }
 }
 
 /// One reconcile of one resource.
@@ -123,10 +131,8 @@ pub(super) async fn reconcile(
     let read_at = Instant::now();
     let resource = match api.get().await {
         Ok(Some(resource)) => resource,
-        Ok(None) => {
-            return Report { outcome: Ok(Outcome::Gone), regarding: None, events: Vec::new() };
-        }
-        Err(error) => return Report { outcome: Err(error), regarding: None, events: Vec::new() },
+        Ok(None) => return Report::without_resource(Ok(Outcome::Gone)),
+        Err(error) => return Report::without_resource(Err(error)),
     };
     let mut reconciliation = Reconciliation {
         controller,
@@ -157,7 +163,8 @@ pub(super) async fn reconcile(
         }
     }
     let regarding = Some(resource::object_reference(&reconciliation.resource));
-    Report { outcome, regarding, events: reconciliation.events }
+    let report_at = reconciliation.report_at();
+    Report { outcome, regarding, events: reconciliation.events, report_at }
 }
 
 impl Reconciliation<'_> {
@@ -307,13 +314,17 @@ impl Reconciliation<'_> {
     async fn fail(&mut self, failed: Option<FailedStep>, error: Error) -> Result<Outcome, Error> {
         let clock = self.clock();
         let policy = self.policy(clock.now());
+        let mut failure = Failure::from(&for_users(&error, &self.resource.spec.tenant_ref));
         let (observation, step) = match failed {
-            Some(FailedStep { observation, step }) => (observation, Some(step)),
+            Some(FailedStep { observation, step }) => {
+                // What is known about a change that was not recorded says nothing about an earlier one.
+                failure.not_applied &= self.has_recorded_attempt_since(&observation.status);
+                (observation, Some(step))
+            }
             None => (observe(self), None),
         };
         // The status may have been stored since the observation: the step after it failed.
         let observation = Observation { status: self.status(), ..observation };
-        let failure = Failure::from(&for_users(&error, &self.resource.spec.tenant_ref));
         let status = record_failure(&observation, step.as_ref(), &failure, clock, &policy);
         let status = self.complete_status(status);
         let kind = match error {
@@ -341,6 +352,20 @@ impl Reconciliation<'_> {
         self.with_state(|state| state.sightings.clock(&status, server_time::read()))
     }
 
+    /// Returns whether an attempt to change the secret was recorded after a status was observed.
+    fn has_recorded_attempt_since(&self, observed: &Status) -> bool {
+        let attempts = |rotation: &Rotation| (rotation.number, rotation.attempts);
+        self.rotation().map(attempts) != observed.rotation.as_ref().map(attempts)
+    }
+
+    /// Returns when Ready has to report a change whose outcome is unknown, unless it does so already.
+    fn report_at(&self) -> Option<DateTime<Utc>> {
+        let status = self.resource.status.as_ref()?;
+        let since = self.rotation()?.unresolved_since?;
+        let window = self.controller.context.settings.propagation_window.to_delta();
+        is_condition_true(&status.conditions, condition_types::READY).then(|| since + window)
+    }
+
     /// Returns the policy, which is computed once per generation of the spec.
     fn policy(&mut self, now: DateTime<Utc>) -> Policy {
         let generation = self.resource.metadata.generation;
@@ -357,7 +382,7 @@ impl Reconciliation<'_> {
         let Authorization { denied, conflict, .. } = &self.authorization;
         policy
             .with_rejection(conflict.clone())
-            .with_rejection(adoption::forbids_rotation(self))
+            .with_spec_rejection(adoption::forbids_rotation(self))
             .with_forbidden(denied.clone())
     }
 

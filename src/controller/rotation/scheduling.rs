@@ -164,7 +164,7 @@ pub(super) async fn reconcile(
         None => controller.run_limit.exempt(),
     };
     let reconcile = reconcile::reconcile(&controller, &key, run_permit, priority);
-    let Report { outcome, regarding, events } = reconcile.instrument(span.clone()).await;
+    let Report { outcome, regarding, events, report_at } = reconcile.instrument(span.clone()).await;
     telemetry::record_result(&span, outcome.as_ref().err().map(|error| error.reason().as_str()));
     drop(permit);
     metrics.set_workqueue_depth(controller.work_queue.depth());
@@ -191,7 +191,8 @@ pub(super) async fn reconcile(
         }
         Err(error) => {
             controller.tenants.report_failure(namespace, &tenant_ref, &error);
-            error_policy(&controller, &key, &uid, inputs, priority, &error)
+            let failed = Failed { key: &key, uid: &uid, inputs, priority, report_at };
+            error_policy(&controller, failed, &error)
         }
     };
     if let Some(regarding) = regarding {
@@ -322,22 +323,28 @@ fn publish_interval(controller: &RotationController, uid: &str) -> Option<Durati
     Some(PUBLISH_INTERVAL.max(PUBLISH_SPACING.saturating_mul(count)))
 }
 
-/// Returns when to retry after an error.
-fn error_policy(
-    controller: &RotationController,
-    key: &ObjectKey,
-    uid: &str,
+/// A reconcile that failed.
+struct Failed<'r> {
+    key: &'r ObjectKey,
+    uid: &'r str,
     inputs: DesiredInputs,
     priority: Priority,
-    error: &Error,
-) -> Action {
+    report_at: Option<DateTime<Utc>>,
+}
+
+/// Returns when to retry after an error.
+fn error_policy(controller: &RotationController, failed: Failed<'_>, error: &Error) -> Action {
+    let Failed { key, uid, inputs, priority, report_at } = failed;
     let class = error.class();
     let is_throttled = matches!(class, ErrorClass::Throttled { .. });
     // When a tenant's rate limit has room again, rotations in progress come back first.
     let spread = if is_throttled && priority == Priority::InProgress { 0.2 } else { 1.0 };
     let random = spread * rand::random::<f64>();
     let deletion = inputs.is_deleting.then_some(DELETION_INTERVAL);
-    let longest = publish_interval(controller, uid).into_iter().chain(deletion).min();
+    // An unknown outcome is reported in time, even while no call is possible.
+    let report_in = report_at.and_then(|at| (at - now()).to_std().ok());
+    let longest =
+        publish_interval(controller, uid).into_iter().chain(deletion).chain(report_in).min();
     let (failures, wait) = controller.states.with(uid, |state| {
         state.last_observed = None;
         state.failures = state.failures.saturating_add(1);
@@ -348,6 +355,7 @@ fn error_policy(
         let is_limited = matches!(error, Error::WriteLimited { .. });
         let pause = if is_limited { LIMITED_PAUSE } else { Duration::ZERO };
         let (not_before, after_change) = (now + wait, now + pause);
+        let is_throttled = is_throttled && report_in.is_none();
         state.last_failure = Some(LastFailure { inputs, not_before, after_change, is_throttled });
         (state.failures, wait)
     });

@@ -5,10 +5,14 @@ mod prometheus;
 mod table;
 mod traces;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use auth0_rotator::api::{Auth0Tenant, ClientSecretRotation};
-use auth0_simulator::{ClientSeed, Simulator};
+use auth0_simulator::{Action, ClientSeed, Fault, Operation, Simulator, When};
 use kube::api::{Patch, PatchParams};
 use prometheus::{Prometheus, promtool};
 use secrecy::ExposeSecret as _;
@@ -108,6 +112,25 @@ async fn rotate(fixture: &Fixture) {
         .await;
 }
 
+/// Leaves a resource with a change at Auth0 whose response was lost and whose outcome can't be read.
+async fn lose_outcome(fixture: &Fixture) {
+    fixture.apply_rotation("lost", json!({})).await;
+    fixture.wait_until_rotated("lost", 1).await;
+    // Longer than the operator waits for a response.
+    let delay = Action::Delay { ms: 2_500, when: When::Before };
+    let faults = fixture.simulator.faults();
+    faults.inject(Fault::new(delay).on(Operation::RotateSecret).client("lost")).unwrap();
+    fixture.request("lost", "rotate/now").await;
+    fixture
+        .wait_for("lost", "changing the secret", |resource| {
+            let rotation = resource.status.as_ref().and_then(|status| status.rotation.as_ref());
+            rotation.is_some_and(|rotation| rotation.phase == rotation::Phase::Activating)
+        })
+        .await;
+    let unavailable = Fault::status_before(503).on(Operation::GetClient).client("lost");
+    faults.inject(unavailable.unlimited()).unwrap();
+}
+
 #[test]
 fn promtool_accepts_the_rules_and_each_alert_is_tested_firing_and_not_firing() {
     let output = promtool(&["check", "rules", file(RULES).to_str().unwrap()], "");
@@ -170,6 +193,7 @@ fn each_alert_links_to_its_runbook() {
 async fn promtool_accepts_the_metrics_and_they_match_the_documentation() {
     let fixture = start_fixture().await;
     rotate(&fixture).await;
+    lose_outcome(&fixture).await;
     let metrics = fixture.operator().metrics().await;
     assert_eq!(promtool(&["check", "metrics"], &metrics), "", "\n{metrics}");
     table::assert_documented(&read("docs/monitoring.md"), &metrics);
@@ -238,6 +262,31 @@ async fn every_query_of_the_dashboard_and_the_alerts_works_on_scraped_metrics() 
     }
     for alert in ["Down", "NoLeader", "MultipleLeaders", "ProbeRejected", "TenantUnauthorized"] {
         assert!(!is_pending(&format!("Auth0Rotator{alert}")), "{alert}: {pending:?}");
+    }
+    fixture.finish().await;
+}
+
+/// The alert fires within two minutes after the change, with the shipped `for` of the rule.
+#[tokio::test]
+async fn critical_alert_fires_within_two_minutes_after_a_change_without_a_result() {
+    let fixture = Fixture::start().await;
+    let address = fixture.operator().address("metrics").await;
+    let prometheus = Prometheus::start(&address, &file(RULES));
+    prometheus.until("auth0_rotator_build_info").await;
+    lose_outcome(&fixture).await;
+    let changed_at = Instant::now();
+    fixture.wait_for_reason("lost", "Ready", "OutcomeUnknown").await;
+    let firing = "ALERTS{alertname='Auth0RotatorSecretNotPublished', alertstate='firing', \
+                  severity='critical', name='lost'}";
+    while prometheus.query(firing).await.is_empty() {
+        assert!(changed_at.elapsed() < Duration::from_secs(120), "the alert does not fire");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    fixture.simulator.faults().clear();
+    fixture.wait_until_rotated("lost", 2).await;
+    while !prometheus.query(firing).await.is_empty() {
+        assert!(changed_at.elapsed() < Duration::from_secs(240), "the alert does not end");
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     fixture.finish().await;
 }

@@ -81,6 +81,9 @@ impl Evaluation<'_> {
     /// has no response.
     fn record_attempt(&mut self) {
         let now = self.event_time;
+        self.update_rotation(|rotation| {
+            rotation.unresolved_since.get_or_insert(now);
+        });
         if self.status.rotation.as_ref().is_some_and(|rotation| rotation.attempts > 0) {
             self.status.unanswered_until = Some(self.now + self.propagation_window());
         }
@@ -217,6 +220,8 @@ impl Evaluation<'_> {
             SecretMatch::Current | SecretMatch::Fallback => match self.prove_write(rotation) {
                 Some(next) => next,
                 None => {
+                    // The earlier attempt is known to have changed nothing.
+                    self.update_rotation(|rotation| rotation.unresolved_since = None);
                     self.record_attempt();
                     Step::RotateSecret.into()
                 }
@@ -354,6 +359,16 @@ impl Evaluation<'_> {
         let is_published =
             self.intact_target().is_some_and(|target| target.current >= Some(rotation.number));
         (rotation.phase == Phase::Activating && !is_published).then_some(rotation.number)
+    }
+
+    /// Records that the last attempt certainly changed nothing. The outcome of an earlier one stays
+    /// unknown.
+    pub(super) fn resolve_attempt(&mut self) {
+        self.update_rotation(|rotation| {
+            if rotation.unresolved_since == rotation.activating_at {
+                rotation.unresolved_since = None;
+            }
+        });
     }
 
     /// Returns to the phase before a call that certainly changed nothing and needs no read-back.

@@ -7,7 +7,7 @@ use crate::{
     condition::{Condition, ConditionStatus, condition_types, find_condition, set_condition},
     decision::{Decision, Step},
     error::{ErrorClass, Failure},
-    observation::{RolloutState, Target, UnreachedPods},
+    observation::{RolloutState, UnreachedPods},
     reason::Reason,
     status::{Phase, Rotation, Status},
 };
@@ -27,12 +27,19 @@ impl Evaluation<'_> {
             self.set_ready();
             self.set_stalled();
         }
+        if is_last || self.status.last_handled_request != self.observed.status.last_handled_request
+        {
+            self.set_request_accepted();
+        }
         if is_last || has_progress {
             self.set_reconciling();
             self.set_consumers_reached();
             self.set_signs_with_secret();
             self.set_probe_inconclusive();
             self.set_revoked_secret_rejected();
+        }
+        if !is_last {
+            self.set_first_conditions();
         }
         let wake = if is_last { self.earlier_wake(next.wake) } else { next.wake };
         Decision { status: self.status, step: next.step, wake }
@@ -55,7 +62,10 @@ impl Evaluation<'_> {
     pub(super) fn into_failed_status(mut self, failure: &Failure) -> Status {
         let (reason, message) = (failure.reason, failure.message.as_str());
         match failure.class {
-            ErrorClass::Conflict => return self.status,
+            ErrorClass::Conflict => {
+                self.set_ready_after_conflict(failure);
+                return self.status;
+            }
             ErrorClass::Retry | ErrorClass::Throttled { .. } => {
                 self.set(condition_types::RECONCILING, true, reason, message);
                 self.set(condition_types::STALLED, false, Reason::Progressing, "");
@@ -65,28 +75,9 @@ impl Evaluation<'_> {
                 self.set(condition_types::RECONCILING, false, reason, message);
             }
         }
-        // A failure does not affect the published values. Ready changes only if there are none.
-        let is_known = self.is_set(condition_types::READY);
-        let is_unread = self.observed.target == Target::Unknown;
-        if !is_known || !(is_unread || self.is_published() || self.keeps_values()) {
-            self.set(condition_types::READY, false, reason, message);
-        }
+        self.set_ready_after_failure(failure);
+        self.set_request_accepted();
         self.status
-    }
-
-    fn is_published(&self) -> bool {
-        match &self.observed.target {
-            Target::Owned(target) => target.has_current && self.status.current.is_some(),
-            Target::Absent | Target::Unknown | Target::Rejected(_) => false,
-        }
-    }
-
-    /// Returns whether the target Secret has values that the operator published and does not touch,
-    /// because the tenant's endpoint changed.
-    fn keeps_values(&self) -> bool {
-        let is_from_elsewhere =
-            matches!(&self.observed.target, Target::Owned(target) if target.is_from_elsewhere);
-        is_from_elsewhere && self.status.current.is_some()
     }
 
     pub(super) fn is_set(&self, type_: &str) -> bool {
@@ -103,44 +94,6 @@ impl Evaluation<'_> {
         let generation = self.status.observed_generation;
         let condition = Condition::new(type_, status, reason, message, generation, self.now);
         set_condition(&mut self.status.conditions, condition);
-    }
-
-    fn set_ready(&mut self) {
-        let type_ = condition_types::READY;
-        if let Some(hold_off) = self.status.drift_hold_off.filter(|hold_off| hold_off.pending) {
-            let message = format!(
-                "another party rotates this client again and again, so applications can't log in with \
-                 the published secret; the operator publishes the next change at {}. Let one party \
-                 rotate it (docs/high-availability.md), or replace the secret now with the annotation \
-                 auth0-rotator.dev/request: rotate/<any text>",
-                hold_off.until.format("%Y-%m-%dT%H:%M:%SZ")
-            );
-            self.set(type_, false, Reason::DriftRecurs, &message);
-        } else if self.is_unconfirmed {
-            self.set(
-                type_,
-                false,
-                Reason::NotConfirmed,
-                "Auth0 still rejects the published secret although its propagation window is over; \
-                 the operator keeps the previous secret and probes again. Check the tenant log, or \
-                 restore the previous secret with the annotation auth0-rotator.dev/request: \
-                 rollback/<any text>",
-            );
-        } else if let Some(rejection) = self.forbidden_client() {
-            self.set(type_, false, rejection.reason, &rejection.message);
-        } else if self.is_published() && !self.is_unpublished {
-            let message = "the target Secret holds the client's secret";
-            self.set(type_, true, Reason::Published, message);
-        } else if let Some(rejection) = self.stalled.clone() {
-            self.set(type_, false, rejection.reason, &rejection.message);
-        } else if self.is_unpublished {
-            let message = "the target Secret was deleted or edited while the outcome of a change at \
-                           Auth0 is unknown; the operator restores it once that is known";
-            self.set(type_, false, Reason::NotPublished, message);
-        } else {
-            let message = "the target Secret holds no secret yet";
-            self.set(type_, false, Reason::NotPublished, message);
-        }
     }
 
     fn set_stalled(&mut self) {
@@ -216,6 +169,40 @@ impl Evaluation<'_> {
         }
     }
 
+    /// Reports what became of the request annotation. An invalid request affects nothing else.
+    fn set_request_accepted(&mut self) {
+        let type_ = condition_types::REQUEST_ACCEPTED;
+        let Some(request) = &self.observed.request else {
+            self.status.conditions.retain(|condition| condition.type_ != type_);
+            return;
+        };
+        if let Err(error) = &request.verb {
+            let message = format!("annotation auth0-rotator.dev/request: {error}");
+            self.set(type_, false, Reason::InvalidRequest, &message);
+        } else if self.status.last_handled_request.as_ref() != Some(&request.text) {
+            let (unknown, reason) = (ConditionStatus::Unknown, Reason::RequestPending);
+            self.set(type_, unknown, reason, &self.reason_to_wait());
+        } else if let Some(rejection) = self.status.request_rejection.clone() {
+            self.set(type_, false, Reason::RequestRejected, &rejection);
+        } else {
+            self.set(type_, true, Reason::RequestHandled, "");
+        }
+    }
+
+    /// Returns why a request is not handled yet.
+    fn reason_to_wait(&self) -> String {
+        let reason = if self.policy.params.suspend {
+            "spec.suspend is true"
+        } else if self.policy.rejection().is_some() || self.stalled.is_some() {
+            "the resource is stalled"
+        } else if self.status.rotation.is_some() {
+            "a rotation is in progress"
+        } else {
+            "the operator has not been able to start it"
+        };
+        format!("the request waits because {reason}")
+    }
+
     fn set_reconciling(&mut self) {
         let type_ = condition_types::RECONCILING;
         if self.stalled.is_some() {
@@ -223,7 +210,8 @@ impl Evaluation<'_> {
         } else if let Some(rotation) = &self.status.rotation {
             let reason = phase_reason(rotation.phase);
             let message = describe_progress(rotation, are_probes_proofs(&self.status));
-            self.set(type_, true, reason, &message);
+            // In the grace period, the new secret is in use and nothing is left to wait for.
+            self.set(type_, rotation.phase != Phase::Grace, reason, &message);
         } else if self.policy.params.suspend {
             let message = "spec.suspend is true; no rotation starts";
             self.set(type_, false, Reason::Suspended, message);

@@ -51,6 +51,7 @@ pub(crate) use probe::are_probes_proofs;
 
 // The result for users.
 mod conditions;
+mod ready;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -93,6 +94,10 @@ pub fn record_failure(
     policy: &Policy,
 ) -> Status {
     let mut evaluation = Evaluation::new(observed, clock.into(), policy);
+    let is_change = matches!(step, Some(Step::RotateSecret | Step::SetSecret(_)));
+    if failure.not_applied && is_change {
+        evaluation.resolve_attempt();
+    }
     if failure.not_applied && step == Some(&Step::RotateSecret) {
         evaluation.return_to_started();
     }
@@ -152,11 +157,6 @@ impl<'a> Evaluation<'a> {
         status.observed_generation = Some(observed.generation);
         // A version before this one recorded requests of any length, which it never carried out.
         status.last_handled_request.take_if(|request| request.len() > TEXT_LIMIT);
-        if observed.status.observed_generation.is_none() {
-            // The status is new or was lost: an existing request may have been handled before.
-            status.last_handled_request =
-                observed.request.as_ref().map(|request| request.text.clone());
-        }
         let mut evaluation = Self {
             observed,
             policy,
@@ -170,6 +170,10 @@ impl<'a> Evaluation<'a> {
         };
         evaluation.clamp_future_times();
         evaluation.adopt_control();
+        if observed.status.observed_generation.is_none() && observed.has_earlier_record() {
+            // The status was lost or not restored.
+            evaluation.reject_ambiguous_request();
+        }
         evaluation.plan_next_rotation(spec_changed);
         if let Some(rotation) = &mut evaluation.status.rotation {
             evaluation.event_time = latest_event(rotation).unwrap_or(now).max(now);

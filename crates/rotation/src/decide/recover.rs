@@ -38,8 +38,8 @@ impl Evaluation<'_> {
         Step::StoreStatus.into()
     }
 
-    /// Rejects a pending request that may have caused the rotation which the status does not know.
-    fn reject_ambiguous_request(&mut self) {
+    /// Rejects a pending request that an earlier status, which is lost, may have had as handled.
+    pub(super) fn reject_ambiguous_request(&mut self) {
         if self.pending_verb().is_some() {
             self.reject_request(
                 "the status was lost or restored, so this request may have been carried out \
@@ -104,6 +104,7 @@ impl Evaluation<'_> {
         rotation.phase = Phase::Staging;
         rotation.staged_at = Some(self.event_time);
         rotation.activating_at = Some(self.event_time);
+        rotation.unresolved_since = Some(self.event_time);
         rotation.message = Some("rotation state was lost; resumed from the target Secret".into());
         self.status.rotation = Some(rotation);
         self.status.unanswered_until = Some(self.now + self.propagation_window());

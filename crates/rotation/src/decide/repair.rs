@@ -80,6 +80,10 @@ impl Evaluation<'_> {
             return None;
         }
         if self.requests_new_secret() && self.may_start() {
+            if !self.observed.initialized {
+                // Without a target Secret, this mark alone shows later that the request was handled.
+                return Some(Step::AddFinalizer.into());
+            }
             self.status.end_rotation(Outcome::Superseded, self.event_time);
             return Some(self.start(Cause::Request));
         }

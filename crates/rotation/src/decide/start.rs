@@ -5,9 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Evaluation, NextStep};
 use crate::{
     decision::Step,
-    error::Rejection,
     observation::SecretMatch,
-    reason::Reason,
     request::Verb,
     status::{Cause, Rotation},
 };
@@ -20,18 +18,17 @@ impl Evaluation<'_> {
         if self.observed.has_finalizer {
             return Step::RemoveFinalizer.into();
         }
-        if let Some(rejection) = self.policy.rejection.clone() {
+        if let Some(rejection) = self.policy.rejection.clone()
+            && !self.may_start()
+        {
             return self.stall(rejection);
         }
         if self.policy.params.suspend {
-            self.stalled = self.invalid_request();
             return NextStep { step: Step::Wait, wake: None };
         }
         if let Some(cause) = self.cause() {
             return self.check_client_and_start(cause);
         }
-        // An invalid request is reported but stops nothing else.
-        self.stalled = self.invalid_request();
         NextStep { step: Step::Wait, wake: self.next_due_check() }
     }
 
@@ -99,22 +96,18 @@ impl Evaluation<'_> {
     /// new.
     pub(super) fn wants_initial_rotation(&self) -> bool {
         self.policy.params.rotate_initially
+            && self.policy.rejection.is_none()
             && self.may_start()
             && !self.observed.initialized
             && self.status.current.is_none()
             && self.status.history.is_empty()
     }
 
-    /// Returns whether the policy allows a rotation to start.
+    /// Returns whether the policy allows a rotation to start. A mistake in the spec does not delay the
+    /// replacement of a secret that is compromised or that applications cannot use.
     pub(super) fn may_start(&self) -> bool {
-        !self.policy.params.suspend && self.policy.rejection.is_none()
-    }
-
-    fn invalid_request(&self) -> Option<Rejection> {
-        let error = self.observed.request.as_ref()?.verb.as_ref().err()?;
-        Some(Rejection::new(
-            Reason::InvalidRequest,
-            format!("annotation auth0-rotator.dev/request: {error}"),
-        ))
+        let is_urgent = matches!(self.pending_verb(), Some(Verb::Revoke | Verb::Rollback));
+        let rejection = if is_urgent { &self.policy.prohibition } else { &self.policy.rejection };
+        !self.policy.params.suspend && rejection.is_none()
     }
 }

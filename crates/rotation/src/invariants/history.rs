@@ -3,7 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::violation::Violation;
-use crate::status::{Cause, Phase, Rotation, Status, Strategy};
+use crate::{
+    condition::{condition_types, is_condition_true},
+    status::{Cause, Phase, Rotation, Status, Strategy, is_unresolved},
+};
 
 /// Deletion waits at most this many propagation windows for an unknown outcome.
 const MAX_DELETION_WINDOWS: i32 = 10;
@@ -444,6 +447,27 @@ impl<V: Clone + Eq> History<V> {
         let must_publish = self.settings.secrets_readable && at < deadline && !is_tampered;
         if self.is_unpublished && must_publish {
             return Err(self.lost_value(at, "the resource was deleted"));
+        }
+        Ok(())
+    }
+
+    /// Checks Ready at the end of a reconcile that left this status. `seen` is the secret that the
+    /// process knows Auth0 to have.
+    pub fn check_ready(
+        &self,
+        at: DateTime<Utc>,
+        status: &Status,
+        seen: Option<&V>,
+    ) -> Result<(), Violation> {
+        let is_over = at >= self.changed_at + self.settings.propagation_window;
+        let is_locked_out = is_over && !self.list.contains(&self.secret);
+        let has_attempt = status
+            .rotation
+            .as_ref()
+            .is_some_and(|rotation| rotation.attempts > 0 && is_unresolved(rotation));
+        let is_ready = is_condition_true(&status.conditions, condition_types::READY);
+        if is_ready && is_locked_out && (has_attempt || seen == Some(&self.secret)) {
+            return Err(Violation::ReadyWithoutLogin { at, since: self.changed_at });
         }
         Ok(())
     }

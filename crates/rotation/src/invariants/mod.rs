@@ -23,6 +23,9 @@
 //!   grace period.
 //! - **Drift hold-off.** The operator does not follow three changes by another party within two
 //!   minutes, unless the status that records them was lost.
+//! - **Ready means login.** When a reconcile ends, Ready is not true if no published value has been
+//!   accepted since the end of the propagation window, and the process could know it: it has read the
+//!   client's secret or has it in a response, or the stored status records an attempt to change it.
 //!
 //! # Limits
 //!

@@ -3,7 +3,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Actor, History, Invariant, Settings, Violation};
-use crate::status::{Cause, Phase, Rotation, Status, Strategy};
+use crate::{
+    condition::{Condition, condition_types},
+    reason::Reason,
+    status::{Cause, Phase, Rotation, Status, Strategy},
+};
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).unwrap()
@@ -333,4 +337,29 @@ fn third_drift_within_the_hold_off_is_a_violation() {
     let violation = history.record_status(at(1119), &following(4, 1119)).unwrap_err();
     assert_eq!(violation.invariant(), Invariant::DriftHoldOff);
     later.record_status(at(1120), &following(4, 1120)).unwrap();
+}
+
+#[test]
+fn ready_while_the_secret_at_auth0_is_not_published_is_a_violation() {
+    let is_ready = |holds: bool, status: Status| {
+        let reason = if holds { Reason::Published } else { Reason::OutcomeUnknown };
+        let ready = Condition::new(condition_types::READY, holds, reason, "", None, at(0));
+        Status { conditions: vec![ready], ..status }
+    };
+    let attempted = with(by_request(ROTATE, Phase::Activating), |rotation| rotation.attempts = 1);
+    let mut history = requested();
+    history.record_status_and_change(at(1000), "new", Actor::Operator, &attempted).unwrap();
+    let violation = |at, status: &Status, seen| {
+        let result = history.check_ready(at, status, seen);
+        result.err().map(|violation: Violation| violation.invariant())
+    };
+    let expected = Some(Invariant::ReadyMeansLogin);
+    let ready = is_ready(true, attempted.clone());
+    assert_eq!(violation(at(1029), &ready, Some(&"new")), None, "in the propagation window");
+    assert_eq!(violation(at(1030), &ready, None), expected, "an attempt is recorded");
+    assert_eq!(violation(at(1030), &is_ready(false, attempted), None), None);
+    let idle = is_ready(true, Status::default());
+    assert_eq!(violation(at(1030), &idle, Some(&"new")), expected, "the secret was read");
+    assert_eq!(violation(at(1030), &idle, Some(&"old")), None, "an earlier secret was read");
+    assert_eq!(violation(at(1030), &idle, None), None, "nothing shows it");
 }

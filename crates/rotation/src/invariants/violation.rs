@@ -25,6 +25,8 @@ pub enum Invariant {
     SuitableClient,
     /// The target Secret was written in the same rotation before `rotate-secret` is called.
     ProvenWrite,
+    /// While the resource is ready, applications can log in, as far as the operator can know.
+    ReadyMeansLogin,
 }
 
 impl Invariant {
@@ -39,6 +41,7 @@ impl Invariant {
             Self::DriftHoldOff => "drift hold-off",
             Self::SuitableClient => "suitable client",
             Self::ProvenWrite => "proven write",
+            Self::ReadyMeansLogin => "ready means login",
         }
     }
 }
@@ -152,6 +155,17 @@ pub enum Violation {
         /// Number of the rotation.
         number: u64,
     },
+    /// The resource is ready although Auth0 accepts no published value, and the operator could know it.
+    #[error(
+        "ready means login: at {at} Ready is true, and the secret that Auth0 has had since {since} is not \
+         published"
+    )]
+    ReadyWithoutLogin {
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// When Auth0's secret last changed.
+        since: DateTime<Utc>,
+    },
     /// The operator has nothing left to do, but the result is wrong.
     #[error("nothing lost: at {at} the operator is idle although {problem}")]
     NotSettled {
@@ -174,6 +188,7 @@ impl Violation {
             Self::DriftStorm { .. } => Invariant::DriftHoldOff,
             Self::UnsuitableClient { .. } => Invariant::SuitableClient,
             Self::UnprovenWrite { .. } => Invariant::ProvenWrite,
+            Self::ReadyWithoutLogin { .. } => Invariant::ReadyMeansLogin,
         }
     }
 }

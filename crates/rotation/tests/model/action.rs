@@ -65,6 +65,8 @@ pub(crate) enum Fault {
     ValueRejected,
     /// Auth0 rejects every change of the client's secret.
     ChangeRejected,
+    /// Auth0 does not respond to a read or a probe.
+    ReadFailed,
 }
 
 /// Disruptions by users and other parties.

@@ -160,6 +160,27 @@ fn replaced_resource(strategy: Strategy) -> Check {
     }
 }
 
+/// A change without a response, and an Auth0 that can't be asked for its outcome.
+#[test]
+fn invariants_hold_with_an_outcome_that_cannot_be_read() {
+    for strategy in STRATEGIES {
+        run(unreadable_outcome(strategy));
+    }
+}
+
+/// Two failures after a lost response: one in the propagation window, and one after it.
+fn unreadable_outcome(strategy: Strategy) -> Check {
+    let faults = [Fault::ResponseLost, Fault::ReadFailed, Fault::Rejected];
+    Check {
+        name: "unreadable outcome",
+        disruptions: if has_wide_bounds() { 3 } else { 2 },
+        disruption_kinds: faults.map(|fault| Action::Fail(0, fault)).to_vec(),
+        horizon: 7,
+        sample: if has_wide_bounds() { 16 } else { u64::MAX },
+        ..base_check(strategy)
+    }
+}
+
 /// A client that becomes public or key-based, and changes that Auth0 rejects or whose response is lost.
 #[test]
 fn invariants_hold_with_a_client_that_becomes_unsuitable() {
@@ -382,7 +403,8 @@ fn detects_every_mutant() {
             | Mutant::RemoveFinalizerEarly
             | Mutant::ForgetFinalizer
             | Mutant::ForgetHoldOff
-            | Mutant::SkipProof => Strategy::Rotate,
+            | Mutant::SkipProof
+            | Mutant::ReadyWhileUnknown => Strategy::Rotate,
             _ => Strategy::Staged,
         };
         // The check of whether the operator settles looks ahead and would detect all mutants first.
@@ -421,6 +443,9 @@ fn detects_every_mutant() {
             }
             Mutant::ForgetHoldOff => {
                 Check { mutant: Some(mutant), sample, ..recurring_drift(strategy) }
+            }
+            Mutant::ReadyWhileUnknown => {
+                Check { mutant: Some(mutant), sample, ..unreadable_outcome(strategy) }
             }
             _ => check,
         };

@@ -352,6 +352,9 @@ impl stateright::Model for Model {
             Property::always(Invariant::ProvenWrite.as_str(), |_, state| {
                 holds(state, Invariant::ProvenWrite)
             }),
+            Property::always(Invariant::ReadyMeansLogin.as_str(), |_, state| {
+                holds(state, Invariant::ReadyMeansLogin)
+            }),
             Property::always(SETTLES, |model: &Self, state: &SystemState| {
                 state.violation.is_some() || !model.is_sampled(state) || model.settles(state)
             }),

@@ -51,12 +51,14 @@ pub(crate) enum Mutant {
     RecordEarliest,
     /// Calls `rotate-secret` without a write of the target Secret before it.
     SkipProof,
+    /// Keeps Ready true after a failure, although the outcome of a change is unknown.
+    ReadyWhileUnknown,
     /// Never removes the previous secret.
     NeverRetire,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::SkipWriteAhead,
         Self::RetireWithoutProbe,
         Self::TrustUncontrolledProbe,
@@ -76,6 +78,7 @@ impl Mutant {
         Self::TrustApiServer,
         Self::RecordEarliest,
         Self::SkipProof,
+        Self::ReadyWhileUnknown,
         Self::NeverRetire,
     ];
 
@@ -100,6 +103,7 @@ impl Mutant {
             Self::ForgetHoldOff => Invariant::DriftHoldOff,
             Self::SkipClientCheck => Invariant::SuitableClient,
             Self::SkipProof => Invariant::ProvenWrite,
+            Self::ReadyWhileUnknown => Invariant::ReadyMeansLogin,
             Self::NeverRetire => return SETTLES,
         };
         invariant.as_str()
@@ -143,7 +147,9 @@ impl Mutant {
             | Self::SkipClientCheck
             | Self::TrustApiServer
             | Self::RecordEarliest
-            | Self::SkipProof => {}
+            | Self::SkipProof
+            // It alters the status after a failure.
+            | Self::ReadyWhileUnknown => {}
             Self::SkipGracePeriod => set_skip_grace(&mut decision.status, false),
             Self::SkipStagingPeriod => set_skip_staging(&mut decision.status, false),
             Self::SkipWriteAhead => {
@@ -267,6 +273,7 @@ fn started_rotation(number: u64, now: DateTime<Utc>) -> Rotation {
         started_at: now,
         staged_at: None,
         activating_at: None,
+        unresolved_since: None,
         activated_at: None,
         confirmed_at: None,
         retire_at: None,

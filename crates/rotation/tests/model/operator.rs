@@ -5,7 +5,7 @@ use rotation::{
     ClientObservation, Clock, ControlResult, Decision, ErrorClass, Failure, NumberedValue,
     Observation, OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication, Purpose,
     Reason, Rejection, Request, SecretMatch, Status, Step, Target, UnreachedPods, ValueSource,
-    decide, invariants::Actor, record_failure,
+    condition_types, decide, find_condition, invariants::Actor, record_failure,
 };
 
 use crate::{
@@ -29,6 +29,12 @@ enum StepResult {
     Failed { failure: Failure, step: Option<Step> },
     /// The reconcile failed because the status could not be stored, so nothing more is recorded.
     NotStored,
+}
+
+/// A reconcile that is over.
+struct Ended {
+    /// The secret that the process knows Auth0 to have.
+    seen: Option<Symbol>,
 }
 
 /// One process and the state that it acts on.
@@ -62,6 +68,7 @@ impl Operator<'_> {
             return true;
         };
         let result = self.advance(&mut reconcile);
+        let ended = self.ended(&result, &reconcile);
         self.forget_finished_attempt();
         if is_faulty && self.fault.is_some() {
             return false;
@@ -87,6 +94,9 @@ impl Operator<'_> {
             }
             StepResult::NotStored => None,
         };
+        if let Some(ended) = ended {
+            self.check_ready(ended);
+        }
         true
     }
 
@@ -98,13 +108,37 @@ impl Operator<'_> {
         }
     }
 
+    /// Returns what the process knows if the reconcile is over and its status is the stored one.
+    fn ended(&self, result: &StepResult, reconcile: &Reconcile) -> Option<Ended> {
+        let is_over = matches!(result, StepResult::Wait | StepResult::Failed { .. });
+        if !is_over || reconcile.resource.is_stale() || reconcile.target.is_stale() {
+            return None;
+        }
+        let read = reconcile.client.and_then(|client| client.secret);
+        Some(Ended { seen: read.or(self.state.processes[self.process].memory.response) })
+    }
+
+    fn check_ready(&mut self, ended: Ended) {
+        let Some(resource) = self.state.resource.as_ref().filter(|resource| !resource.is_deleting)
+        else {
+            return;
+        };
+        let StoredStatus(status) = &resource.status;
+        let seen = ended.seen.as_ref();
+        let result = self.state.history.check_ready(time(self.state.now), status, seen);
+        self.state.check(result);
+    }
+
     fn record(&mut self, reconcile: &Reconcile, step: Option<&Step>, failure: &Failure) {
         if reconcile.resource.is_stale() || self.state.resource.is_none() {
             return;
         }
         let clock = self.clock(reconcile);
         let observed = self.observe(reconcile, &clock);
-        let status = record_failure(&observed, step, failure, clock, self.policy(reconcile));
+        let mut status = record_failure(&observed, step, failure, clock, self.policy(reconcile));
+        if self.mutant == Some(Mutant::ReadyWhileUnknown) {
+            keep_ready(&observed.status, &mut status);
+        }
         if status != observed.status {
             self.state.store_status(Some(self.process), status);
         }
@@ -192,6 +226,11 @@ impl Operator<'_> {
     fn execute(&mut self, step: Step, reconcile: &mut Reconcile) -> StepResult {
         match step {
             Step::Wait => StepResult::Wait,
+            Step::ReadClient | Step::ProbeSecret | Step::ProbeFallback
+                if self.fault.take_if(|fault| *fault == Fault::ReadFailed).is_some() =>
+            {
+                failed(Fault::ReadFailed, step)
+            }
             Step::ReadClient => {
                 let secret = self.secrets_readable.then_some(self.state.auth0_secret);
                 if let Some(secret) = &secret {
@@ -328,7 +367,14 @@ impl Operator<'_> {
         let result = self.state.history.record_request_to_change(now, &status.0, is_suitable);
         self.state.check(result);
         let sets_value = matches!(step, Step::SetSecret(_));
-        match self.fault.take_if(|fault| *fault != Fault::ValueRejected || sets_value) {
+        let is_possible = |fault: &mut Fault| match fault {
+            Fault::ValueRejected => sets_value,
+            Fault::ReadFailed => false,
+            Fault::RequestLost | Fault::ResponseLost | Fault::Rejected | Fault::ChangeRejected => {
+                true
+            }
+        };
+        match self.fault.take_if(is_possible) {
             None => {
                 self.state.change_secret(symbol, Actor::Operator, &status);
                 self.memory().rejected_at = None;
@@ -342,9 +388,7 @@ impl Operator<'_> {
                 self.state.change_secret(symbol, Actor::Operator, &status);
                 failed(Fault::ResponseLost, step)
             }
-            Some(fault @ (Fault::Rejected | Fault::ValueRejected | Fault::ChangeRejected)) => {
-                failed(fault, step)
-            }
+            Some(fault) => failed(fault, step),
         }
     }
 
@@ -455,6 +499,7 @@ impl Operator<'_> {
             status: resource.status.0.clone(),
             request: resource.request.as_deref().map(Request::parse),
             initialized: resource.initialized,
+            was_published: target.is_some(),
             has_finalizer: resource.has_finalizer,
             is_deleting: resource.is_deleting,
             target: match target {
@@ -522,6 +567,12 @@ impl Operator<'_> {
 /// A response is published regardless of whether the status can be stored.
 fn is_response(step: &Step) -> bool {
     matches!(step, Step::Publish(publication) if publication.purpose == Purpose::Response)
+}
+
+/// Leaves the condition Ready as it was.
+fn keep_ready(before: &Status, status: &mut Status) {
+    status.conditions.retain(|condition| condition.type_ != condition_types::READY);
+    status.conditions.extend(find_condition(&before.conditions, condition_types::READY).cloned());
 }
 
 fn recorded_attempt(status: &StoredStatus) -> Option<DateTime<Utc>> {

@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
     ControlResult, Phase, ProbeControl, Publication, Sightings, Status, Step, WallClocks,
     invariants::{Actor, History, Violation},
+    is_unresolved,
 };
 
 use crate::action::WallClockOffsets;
@@ -68,6 +69,8 @@ impl Hash for StoredStatus {
         }
         .hash(state);
         rotation.confirmed_at.filter(|_| rotation.skip_grace).hash(state);
+        // Ready depends on it.
+        rotation.unresolved_since.filter(|_| is_unresolved(rotation)).hash(state);
         (rotation.attempts.min(2), rotation.skip_staging, rotation.skip_grace).hash(state);
         (rotation.rollback, rotation.withdrawn_as.map(|outcome| outcome as u8)).hash(state);
     }

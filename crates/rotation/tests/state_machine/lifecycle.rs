@@ -110,7 +110,8 @@ fn invalid_request_is_reported_and_blocks_nothing() {
     let mut sim = Simulation::imported().every(86_400);
     sim.request("dance/now");
     sim.settle();
-    assert_eq!(sim.reason(condition_types::STALLED), Reason::InvalidRequest);
+    assert_eq!(sim.reason(condition_types::REQUEST_ACCEPTED), Reason::InvalidRequest);
+    assert_eq!(sim.reason(condition_types::STALLED), Reason::Progressing);
     assert!(sim.is_ready());
     sim.advance_time(86_400);
     sim.settle();

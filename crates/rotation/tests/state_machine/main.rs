@@ -14,6 +14,7 @@ mod lifecycle;
 mod confirm;
 mod probe;
 mod requests;
+mod ready;
 mod rollouts;
 mod schedule;
 mod windows;

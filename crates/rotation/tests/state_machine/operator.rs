@@ -125,6 +125,7 @@ impl Simulation {
             status: self.status.clone(),
             request: self.request.as_deref().map(Request::parse),
             initialized: self.initialized,
+            was_published: self.target.is_some(),
             has_finalizer: self.has_finalizer,
             is_deleting: self.is_deleting,
             target: self.observe_target(),
@@ -196,6 +197,9 @@ impl Simulation {
     }
 
     fn execute(&mut self, step: &Step, facts: &mut Facts) -> Result<(), Fault> {
+        if let Some(fault) = self.outage.filter(|_| is_call_to_auth0(step)) {
+            return Err(fault);
+        }
         match step {
             Step::Wait | Step::StoreStatus => {}
             Step::ReadClient => {
@@ -426,6 +430,18 @@ impl Simulation {
         }
         Err(fault)
     }
+}
+
+fn is_call_to_auth0(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::ReadClient
+            | Step::ProbeSecret
+            | Step::ProbeFallback
+            | Step::ProbeRandomValue
+            | Step::RotateSecret
+            | Step::SetSecret(_)
+    )
 }
 
 fn failure(fault: Fault) -> Failure {

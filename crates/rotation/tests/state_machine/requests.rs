@@ -1,7 +1,9 @@
 //! Requests by users, in every phase of a rotation.
 
 use chrono::TimeDelta;
-use rotation::{Cause, Outcome, Phase, Purpose, Status, Step, Strategy};
+use rotation::{
+    Cause, Outcome, Phase, Purpose, Reason, Rejection, Status, Step, Strategy, condition_types,
+};
 
 use crate::simulation::{Fault, Interference, Simulation, value};
 
@@ -331,4 +333,78 @@ fn withdrawn_rotation_uses_up_its_due_time() {
         let next = sim.status.next_rotation_time.unwrap();
         assert_eq!(next, sim.status.history[0].started_at + TimeDelta::days(1));
     }
+}
+
+#[test]
+fn request_of_a_new_resource_is_carried_out() {
+    for (secrets_readable, strategy) in
+        [(true, Strategy::Rotate), (true, Strategy::Staged), (false, Strategy::Rotate)]
+    {
+        for text in ["rotate/first", "revoke/first"] {
+            let mut sim = Simulation::new().with_strategy(strategy);
+            sim.secrets_readable = secrets_readable;
+            sim.request(text);
+            sim.run_for(20_000);
+            sim.assert_complete();
+            assert_eq!(sim.status.last_handled_request.as_deref(), Some(text));
+            assert_eq!(sim.reason(condition_types::REQUEST_ACCEPTED), Reason::RequestHandled);
+            assert_eq!(sim.secret_history.len(), 2, "{text} {strategy:?}");
+        }
+    }
+}
+
+#[test]
+fn request_is_refused_aloud_if_only_the_status_is_new() {
+    for is_published in [true, false] {
+        let mut sim = Simulation::imported();
+        sim.request("rotate/first");
+        sim.run_for(20_000);
+        assert!(sim.initialized);
+        let calls = sim.rotate_calls;
+        sim.status = Status::default();
+        if !is_published {
+            sim.target = None;
+        }
+        sim.run_for(20_000);
+        assert_eq!(sim.rotate_calls, calls);
+        assert!(sim.request_rejection().contains("lost or restored"));
+        assert_eq!(sim.reason(condition_types::REQUEST_ACCEPTED), Reason::RequestRejected);
+        sim.request("rotate/second");
+        sim.run_for(20_000);
+        assert_eq!(sim.rotate_calls, calls + 1);
+    }
+}
+
+#[test]
+fn urgent_request_is_not_blocked_by_a_mistake_in_the_spec() {
+    let mistake = Rejection::new(Reason::InvalidSchedule, "spec.schedule: not a schedule");
+    let mut sim = Simulation::imported();
+    sim.request("rotate/first");
+    sim.run_for(300);
+    sim.spec_rejection = Some(mistake);
+    sim.generation += 1;
+    sim.request("rollback/unusable");
+    sim.run_for(20_000);
+    assert_eq!(sim.auth0_secret, 1);
+    assert_eq!(sim.reason(condition_types::STALLED), Reason::InvalidSchedule);
+    sim.request("rotate/waits");
+    sim.run_for(20_000);
+    assert_eq!(sim.reason(condition_types::REQUEST_ACCEPTED), Reason::RequestPending);
+    assert_eq!(sim.auth0_secret, 1);
+    sim.request("revoke/leaked");
+    sim.run_for(120);
+    assert_ne!(sim.auth0_secret, 1);
+    assert_eq!(sim.published().fallback, None);
+    assert_eq!(sim.reason(condition_types::REQUEST_ACCEPTED), Reason::RequestHandled);
+    assert_eq!(sim.reason(condition_types::STALLED), Reason::InvalidSchedule);
+}
+
+#[test]
+fn revoke_does_not_rotate_a_client_that_must_not_be_changed() {
+    let mut sim = Simulation::imported();
+    sim.is_forbidden = true;
+    sim.generation += 1;
+    sim.request("revoke/leaked");
+    sim.run_for(20_000);
+    assert_eq!(sim.secret_history.len(), 1);
 }

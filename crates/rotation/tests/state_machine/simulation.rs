@@ -117,6 +117,10 @@ pub(crate) struct Simulation {
     pub(crate) control: ControlResult,
     /// Until when Auth0 accepts a revoked secret.
     pub(crate) revoked_until: DateTime<Utc>,
+    /// Every call to Auth0 fails in this way.
+    pub(crate) outage: Option<Fault>,
+    /// A mistake in the spec.
+    pub(crate) spec_rejection: Option<Rejection>,
     /// The response of `rotate-secret` contains no secret.
     pub(crate) omits_secret_in_response: bool,
 
@@ -184,6 +188,8 @@ impl Simulation {
             rejects_values: false,
             control: ControlResult::Rejected,
             revoked_until: now,
+            outage: None,
+            spec_rejection: None,
             omits_secret_in_response: false,
             drift_suspected: false,
             response: None,
@@ -265,6 +271,7 @@ impl Simulation {
         let (schedule, windows) = (self.schedule.clone(), self.windows.clone());
         let rejection = Rejection::new(Reason::NotAllowed, "the tenant doesn't allow it any more");
         Policy::new(self.params.clone(), Ok(schedule), Ok(windows), self.now)
+            .with_spec_rejection(self.spec_rejection.clone())
             .with_forbidden(self.is_forbidden.then_some(rejection))
     }
 
