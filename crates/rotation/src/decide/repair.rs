@@ -2,7 +2,7 @@
 
 use super::{Evaluation, NextStep};
 use crate::{
-    decision::{NumberedValue, Purpose, ValueSource, publish},
+    decision::{NumberedValue, Purpose, Step, ValueSource, publish},
     error::Rejection,
     observation::{SecretMatch, Target},
     reason::Reason,
