@@ -348,6 +348,8 @@ fn ready_while_the_secret_at_auth0_is_not_published_is_a_violation() {
     };
     let attempted = with(by_request(ROTATE, Phase::Activating), |rotation| rotation.attempts = 1);
     let mut history = requested();
+    history.record_status(at(1000), &by_request(ROTATE, Phase::Started)).unwrap();
+    history.record_publication(at(1000), &["old"]).unwrap();
     history.record_status_and_change(at(1000), "new", Actor::Operator, &attempted).unwrap();
     let violation = |at, status: &Status, seen| {
         let result = history.check_ready(at, status, seen);
