@@ -32,6 +32,7 @@ mod tenant_status;
 mod tenant_domain;
 mod responses;
 mod probe;
+mod odd_clients;
 mod rate_limit;
 mod client_rate_limit;
 mod shipped_defaults;

@@ -17,6 +17,9 @@ pub struct ClientInfo {
     pub metadata: ClientMetadata,
     /// The client's secret, if the scopes of the token allow to read it and the response had one.
     pub secret: Option<ClientSecret>,
+    /// The response had a secret that cannot be published: it has control characters, is longer than
+    /// 4096 bytes, or is no text.
+    pub is_secret_malformed: bool,
 }
 
 /// The text values of a client's `client_metadata`. Values of other types are left out.
@@ -31,6 +34,7 @@ impl ClientInfo {
             signs_with_secret: false,
             metadata: ClientMetadata::new(),
             secret: None,
+            is_secret_malformed: false,
         }
     }
 }
@@ -62,6 +66,17 @@ pub enum ClientKind {
 pub struct ClientPage {
     /// The clients on this page.
     pub clients: Vec<ClientInfo>,
-    /// The number of clients on all pages.
-    pub total: usize,
+    /// The page after this one.
+    pub next: NextPage,
+}
+
+/// The page after another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextPage {
+    /// There is none.
+    End,
+    /// It starts from this position.
+    From(String),
+    /// Its position is of no use.
+    Unusable,
 }

@@ -165,9 +165,6 @@ pub enum InvalidResponse {
     /// The body describes another client.
     #[error("it describes another client")]
     WrongClient,
-    /// The client secret in the body is malformed.
-    #[error("its client secret is malformed")]
-    MalformedSecret,
     /// The status is neither success nor error.
     #[error("unexpected status {0}")]
     UnexpectedStatus(u16),

@@ -77,6 +77,21 @@ pub fn response(status: u16, is_html: bool, body: &[u8], client_id: &str) {
     let _ = (is_credential_rejection(&response), response.is_success_from_auth0());
 }
 
+/// Checks that a page is parsed whatever an entry of it holds, and that the client after it is found.
+///
+/// # Panics
+/// Panics if the property does not hold.
+pub fn page_with(entry: &serde_json::Value) {
+    let shop = serde_json::json!({ "client_id": "shop", "client_secret": "good" });
+    let body = serde_json::json!({ "clients": [entry, shop] }).to_string().into_bytes();
+    let response =
+        HttpResponse { status: StatusCode::OK, is_html: false, body: Zeroizing::new(body) };
+    let page = responses::parse_page(&response);
+    let last = page.as_ref().ok().and_then(|page| page.clients.last());
+    let is_found = last.is_some_and(|client| client.client_id == "shop" && client.secret.is_some());
+    assert!(is_found, "an odd client spoils the page");
+}
+
 /// Checks that the secret of a parsed client is valid and is not printed.
 fn check_client(mut client: ClientInfo) {
     if let Some(secret) = &client.secret {
@@ -142,7 +157,8 @@ mod tests {
             fields in prop::collection::btree_map(prop::sample::select(vec![
                 "client_id", "client_secret", "token_endpoint_auth_method", "jwt_configuration",
                 "client_authentication_methods", "client_metadata", "total", "access_token",
-                "expires_in", "scope", "error", "errorCode", "message",
+                "expires_in", "scope", "error", "errorCode", "message", "app_type", "global",
+                "external_metadata_type", "third_party_security_mode", "next",
             ]), values(), 0..8),
             is_client: bool,
         ) -> Value {
@@ -161,7 +177,7 @@ mod tests {
             is_truncated: bool,
         ) -> Vec<u8> {
             let body = if is_page {
-                json!({ "total": objects.len(), "clients": objects })
+                json!({ "next": "MQ", "clients": objects })
             } else {
                 objects[0].clone()
             };
@@ -181,6 +197,11 @@ mod tests {
             body in prop_oneof![bodies(), prop::collection::vec(any::<u8>(), 0..200)],
         ) {
             response(status, is_html, &body, "shop");
+        }
+
+        #[test]
+        fn no_entry_spoils_a_page(entry in prop_oneof![objects(), values()]) {
+            page_with(&entry);
         }
 
         #[test]

@@ -13,6 +13,7 @@ mod tenant_client;
 
 mod client_info;
 mod client_secret;
+mod lenient;
 mod responses;
 
 mod access_token;
@@ -30,7 +31,7 @@ mod error;
 pub mod fuzzing;
 
 pub use access_token::{READ_CLIENT_KEYS, READ_CLIENTS, UPDATE_CLIENT_KEYS};
-pub use client_info::{ClientInfo, ClientKind, ClientMetadata, ClientPage};
+pub use client_info::{ClientInfo, ClientKind, ClientMetadata, ClientPage, NextPage};
 pub use client_secret::{ClientSecret, InvalidSecret};
 pub use credentials::{Credentials, CredentialsSource};
 pub use egress::{EgressPolicy, EndpointPattern, InvalidPattern};

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::SecretString;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::{
-    client_info::{ClientInfo, ClientKind, ClientPage},
+    client_info::{ClientInfo, ClientKind, ClientPage, NextPage},
     client_secret::{ClientSecret, InvalidSecret},
     error::{Error, InvalidResponse},
+    lenient::{Entry, SecretField, if_typed},
     transport::HttpResponse,
 };
 
@@ -19,17 +19,31 @@ const MAX_METADATA_ENTRIES: usize = 100;
 /// Upper bound for a key or a value of a client's metadata in bytes. Auth0 allows 255 characters.
 const MAX_METADATA_LENGTH: usize = 4 * 255;
 
+/// Maximum length of the position in a list in bytes.
+const MAX_NEXT_LENGTH: usize = 1024;
+
+/// A client. A field of another type than the documented one counts as absent, so that one odd client
+/// does not spoil a page.
 #[derive(Deserialize)]
 struct ClientBody {
-    client_id: String,
-    client_secret: Option<SecretString>,
+    #[serde(default, deserialize_with = "if_typed")]
+    client_id: Option<String>,
+    #[serde(default)]
+    client_secret: SecretField,
+    #[serde(default, deserialize_with = "if_typed")]
     app_type: Option<String>,
+    #[serde(default, deserialize_with = "if_typed")]
     global: Option<bool>,
+    #[serde(default, deserialize_with = "if_typed")]
     external_metadata_type: Option<String>,
+    #[serde(default, deserialize_with = "if_typed")]
     third_party_security_mode: Option<String>,
+    #[serde(default, deserialize_with = "if_typed")]
     token_endpoint_auth_method: Option<String>,
     client_authentication_methods: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "if_typed")]
     jwt_configuration: Option<JwtConfiguration>,
+    #[serde(default, deserialize_with = "if_typed")]
     client_metadata: Option<BTreeMap<String, Value>>,
 }
 
@@ -38,26 +52,34 @@ struct JwtConfiguration {
     alg: Option<String>,
 }
 
+/// A page of a list by checkpoints. The last one has no `next`.
 #[derive(Deserialize)]
 struct PageBody {
-    total: usize,
-    clients: Vec<ClientBody>,
+    clients: Vec<Entry<ClientBody>>,
+    next: Option<Value>,
 }
 
 /// Parses the client with the given ID.
 pub(crate) fn parse_client(response: &HttpResponse, client_id: &str) -> Result<ClientInfo, Error> {
     let body: ClientBody = response.json()?;
-    if body.client_id != client_id {
-        return Err(Error::InvalidResponse(InvalidResponse::WrongClient));
+    match body.into_client_info() {
+        Some(client) if client.client_id == client_id => Ok(client),
+        _ => Err(Error::InvalidResponse(InvalidResponse::WrongClient)),
     }
-    body.into_client_info()
 }
 
-/// Parses a page of clients.
+/// Parses a page of clients. Leaves out entries that are no clients.
 pub(crate) fn parse_page(response: &HttpResponse) -> Result<ClientPage, Error> {
     let body: PageBody = response.json()?;
-    let clients = body.clients.into_iter().map(ClientBody::into_client_info);
-    Ok(ClientPage { clients: clients.collect::<Result<_, _>>()?, total: body.total })
+    let clients = body.clients.into_iter().filter_map(|Entry(client)| client);
+    let next = match body.next {
+        None => NextPage::End,
+        Some(Value::String(next)) if (1..=MAX_NEXT_LENGTH).contains(&next.len()) => {
+            NextPage::From(next)
+        }
+        Some(_) => NextPage::Unusable,
+    };
+    Ok(ClientPage { clients: clients.filter_map(ClientBody::into_client_info).collect(), next })
 }
 
 impl ClientBody {
@@ -82,14 +104,17 @@ impl ClientBody {
         }
     }
 
-    fn into_client_info(self) -> Result<ClientInfo, Error> {
+    /// Returns `None` if the client has no ID.
+    fn into_client_info(self) -> Option<ClientInfo> {
         let kind = self.kind();
-        let secret = match self.client_secret.map(ClientSecret::new) {
-            None | Some(Err(InvalidSecret::Empty)) => None,
-            Some(Ok(secret)) => Some(secret),
-            Some(Err(InvalidSecret::Malformed)) => {
-                return Err(Error::InvalidResponse(InvalidResponse::MalformedSecret));
-            }
+        let (secret, is_secret_malformed) = match self.client_secret {
+            SecretField::Absent => (None, false),
+            SecretField::NoText => (None, true),
+            SecretField::Text(text) => match ClientSecret::new(text) {
+                Ok(secret) => (Some(secret), false),
+                Err(InvalidSecret::Empty) => (None, false),
+                Err(InvalidSecret::Malformed) => (None, true),
+            },
         };
         let algorithm = self.jwt_configuration.and_then(|configuration| configuration.alg);
         let mut metadata = BTreeMap::new();
@@ -100,12 +125,13 @@ impl ClientBody {
                 metadata.insert(key, text);
             }
         }
-        Ok(ClientInfo {
-            client_id: self.client_id,
+        Some(ClientInfo {
+            client_id: self.client_id?,
             kind,
             signs_with_secret: algorithm.as_deref() == Some("HS256"),
             metadata,
             secret,
+            is_secret_malformed,
         })
     }
 }
@@ -159,5 +185,87 @@ mod tests {
         ] {
             assert_eq!(kind(fields.clone()), expected, "{fields}");
         }
+    }
+}
+
+#[cfg(test)]
+mod page_tests {
+    use reqwest::StatusCode;
+    use serde_json::json;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn page(body: &Value) -> Result<ClientPage, Error> {
+        let body = Zeroizing::new(body.to_string().into_bytes());
+        parse_page(&HttpResponse { status: StatusCode::OK, is_html: false, body })
+    }
+
+    #[test]
+    fn odd_clients_do_not_spoil_a_page() {
+        let odd = [
+            json!({ "client_id": "control", "client_secret": "a\u{1}b" }),
+            json!({ "client_id": "long", "client_secret": "x".repeat(5000) }),
+            json!({ "client_id": "number", "client_secret": 42 }),
+            json!({ "client_id": "object", "client_secret": { "value": [1, null] } }),
+            json!({ "client_id": "array", "client_secret": ["a", { "b": 1.5 }] }),
+            json!({ "client_id": "missing" }),
+            json!({ "client_id": "null", "client_secret": null }),
+            json!({ "client_id": "empty", "client_secret": "" }),
+            json!({ "client_id": 7, "client_secret": "s" }),
+            json!({ "client_secret": "s" }),
+            json!({
+                "client_id": "types", "client_secret": "s", "app_type": [], "global": "no",
+                "jwt_configuration": "HS256", "client_metadata": [1], "external_metadata_type": {},
+                "token_endpoint_auth_method": 1, "third_party_security_mode": false,
+            }),
+            json!("text"),
+            json!(1),
+            json!(-1),
+            json!(0.5),
+            json!(true),
+            json!(null),
+            json!([1, []]),
+        ];
+        let mut clients = odd.to_vec();
+        clients.push(json!({ "client_id": "shop", "client_secret": "good" }));
+        let page = page(&json!({ "clients": clients })).unwrap();
+        let summary: Vec<_> = page
+            .clients
+            .iter()
+            .map(|client| {
+                (client.client_id.as_str(), client.secret.is_some(), client.is_secret_malformed)
+            })
+            .collect();
+        assert_eq!(
+            summary,
+            [
+                ("control", false, true),
+                ("long", false, true),
+                ("number", false, true),
+                ("object", false, true),
+                ("array", false, true),
+                ("missing", false, false),
+                ("null", false, false),
+                ("empty", false, false),
+                ("types", true, false),
+                ("shop", true, false),
+            ]
+        );
+    }
+
+    #[test]
+    fn last_page_has_no_next() {
+        for (next, expected) in [
+            (json!("abc"), NextPage::From("abc".into())),
+            (json!(null), NextPage::End),
+            (json!(""), NextPage::Unusable),
+            (json!(5), NextPage::Unusable),
+            (json!("x".repeat(2000)), NextPage::Unusable),
+        ] {
+            assert_eq!(page(&json!({ "clients": [], "next": next })).unwrap().next, expected);
+        }
+        assert_eq!(page(&json!({ "clients": [] })).unwrap().next, NextPage::End);
+        assert!(page(&json!({ "total": 1 })).is_err());
     }
 }

@@ -271,26 +271,24 @@ impl TenantClient {
         responses::parse_client(&self.read(request).await?, client_id)
     }
 
-    /// Calls `GET /api/v2/clients` for one page of at most 100 clients. Pages are numbered from 0.
+    /// Calls `GET /api/v2/clients` for one page of at most 100 clients: the first one, or the one from a
+    /// position that the page before it named. Offsets may end at 1,000 clients, positions don't.
     ///
     /// # Errors
     /// Fails with [`Error::MissingScope`] if the token may not read clients.
     pub async fn list_clients(
         &self,
-        page: u32,
+        from: Option<&str>,
         with_secrets: bool,
         priority: Priority,
     ) -> Result<ClientPage, Error> {
+        // Every tenant has a global client, which must not be rotated.
+        let mut query = vec![("take", "100"), ("is_global", "false")];
+        query.extend(from.map(|from| ("from", from)));
         let request = ReadRequest {
             operation: "list-clients",
             path: &["api", "v2", "clients"],
-            query: &[
-                ("page", &page.to_string()),
-                ("per_page", "100"),
-                ("include_totals", "true"),
-                // Every tenant has a global client, which must not be rotated.
-                ("is_global", "false"),
-            ],
+            query: &query,
             with_secrets,
             priority,
         };

@@ -157,6 +157,9 @@ pub enum SecretMatch {
     Fallback,
     /// Equal to no value in the target Secret.
     Other,
+    /// Equal to no value in the target Secret, and impossible to publish: it has control characters,
+    /// is too long, or is no text.
+    Unpublishable,
     /// The Management API does not return it: a scope is missing, or the response has no secret.
     Unreadable,
 }

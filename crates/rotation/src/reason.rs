@@ -203,6 +203,9 @@ reasons! {
     SecretRejected,
     /// The cluster does not let the operator change the owner reference of the target Secret.
     OwnerReferenceForbidden,
+    /// Auth0 has a client secret that cannot be published: it has control characters, is too long, or
+    /// is no text.
+    SecretUnpublishable,
     /// No secret can be published: Auth0 does not return it, or the target Secret cannot be parsed.
     SecretUnreadable,
 

@@ -8,12 +8,12 @@
 //! reads the client before it acts on it.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use auth0_client::{ClientInfo, ClientPage, Priority, TenantClient};
+use auth0_client::{ClientInfo, ClientPage, NextPage, Priority, TenantClient};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 use rotation::{ConditionStatus, condition_types};
@@ -34,8 +34,8 @@ use crate::{
 /// Interval at which due checks are started.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How many clients a page has.
-const PAGE_SIZE: usize = 100;
+/// How many clients may have invalid responses before a check fails.
+const MAX_INVALID: usize = 3;
 
 /// How long a check may take. A tenant with a low rate limit is checked in part, and again later.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -191,6 +191,7 @@ impl DriftCheck<'_> {
     async fn run(mut self) -> Result<usize, auth0_client::Error> {
         self.reads_secrets = self.client.can_read_secrets().await?;
         let mut requests = self.compare_pages().await?;
+        let mut invalid = 0;
         for (client_id, resource) in std::mem::take(&mut self.wanted) {
             requests += 1;
             match self.read_client(client_id).await {
@@ -198,43 +199,52 @@ impl DriftCheck<'_> {
                 Err(auth0_client::Error::ClientNotFound) => {
                     self.suspect(resource, ListedSecret::ClientAbsent);
                 }
+                // The reconcile of its resource reports it.
+                Err(auth0_client::Error::InvalidResponse(_)) if invalid < MAX_INVALID => {
+                    invalid += 1;
+                    self.suspect(resource, ListedSecret::Unusable);
+                }
                 Err(error) => return Err(error),
             }
         }
         Ok(requests)
     }
 
-    /// Lists pages of clients, as long as fewer of them are left than clients to compare.
+    /// Lists pages of clients, as long as that took fewer requests than clients are left to compare:
+    /// the number of pages is not known before the last one. So a check takes at most twice the
+    /// requests that it needs.
     async fn compare_pages(&mut self) -> Result<usize, auth0_client::Error> {
-        let mut pages = 0;
-        let mut pages_left = 1;
-        while pages_left < self.wanted.len() {
-            let page = self.list_page(pages).await?;
-            pages += 1;
-            let listed = PAGE_SIZE * pages as usize;
-            pages_left = page.total.saturating_sub(listed).div_ceil(PAGE_SIZE);
-            if page.clients.is_empty() {
-                pages_left = 0;
-            }
+        let mut pages = Pages::default();
+        while pages.count + 1 < self.wanted.len() {
+            let page = match self.list_page(pages.from.as_deref()).await {
+                // The clients are read one by one.
+                Err(auth0_client::Error::InvalidResponse(_)) => return Ok(pages.count + 1),
+                page => page?,
+            };
+            let progress = pages.advance(&page);
             for client in page.clients {
                 if let Some(resource) = self.wanted.remove(client.client_id.as_str()) {
                     self.compare(resource, client);
                 }
             }
-            if pages_left == 0 {
-                // A complete list does not have these clients.
-                for (_, resource) in std::mem::take(&mut self.wanted) {
-                    self.suspect(resource, ListedSecret::ClientAbsent);
+            match progress {
+                Progress::Continues => {}
+                Progress::Complete => {
+                    // A complete list does not have these clients.
+                    for (_, resource) in std::mem::take(&mut self.wanted) {
+                        self.suspect(resource, ListedSecret::ClientAbsent);
+                    }
                 }
+                Progress::Endless => break,
             }
         }
-        Ok(pages as usize)
+        Ok(pages.count)
     }
 
-    async fn list_page(&self, page: u32) -> Result<ClientPage, auth0_client::Error> {
+    async fn list_page(&self, from: Option<&str>) -> Result<ClientPage, auth0_client::Error> {
         loop {
             let permit = self.calls.acquire().await;
-            let list = self.client.list_clients(page, self.reads_secrets, Priority::Background);
+            let list = self.client.list_clients(from, self.reads_secrets, Priority::Background);
             let list = list.await;
             drop(permit);
             match list {
@@ -262,6 +272,7 @@ impl DriftCheck<'_> {
             _ if is_forbidden && is_reported(resource) => {}
             _ if is_forbidden => self.suspect(resource, ListedSecret::ClientRejected),
             Some(secret) => self.suspect(resource, ListedSecret::Present(secret)),
+            None if client.is_secret_malformed => self.suspect(resource, ListedSecret::Unusable),
             None if is_reported(resource) => self.suspect(resource, ListedSecret::Unreadable),
             None => {}
         }
@@ -273,6 +284,41 @@ impl DriftCheck<'_> {
         let listed = ListedClient { secret, listed_at: Instant::now() };
         self.controller.states.with(&uid, |state| state.listed = Some(listed));
         self.controller.context.trigger.rotation(&ObjectKey::of(resource));
+    }
+}
+
+/// Position in a list of clients.
+#[derive(Default)]
+struct Pages {
+    /// How many pages were read.
+    count: usize,
+    /// Where the next page starts.
+    from: Option<String>,
+    /// Where pages started.
+    seen: HashSet<String>,
+}
+
+/// What comes after a page.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    Continues,
+    /// Nothing: it was the last page.
+    Complete,
+    /// The same page again, or nothing of use.
+    Endless,
+}
+
+impl Pages {
+    fn advance(&mut self, page: &ClientPage) -> Progress {
+        self.count += 1;
+        match &page.next {
+            NextPage::End => Progress::Complete,
+            NextPage::From(next) if !page.clients.is_empty() && self.seen.insert(next.clone()) => {
+                self.from = Some(next.clone());
+                Progress::Continues
+            }
+            NextPage::From(_) | NextPage::Unusable => Progress::Endless,
+        }
     }
 }
 
@@ -289,4 +335,28 @@ fn is_reported(resource: &ClientSecretRotation) -> bool {
 async fn wait_until(until: DateTime<Utc>) {
     let wait = (until - Utc::now()).to_std().unwrap_or_default();
     tokio::time::sleep(wait + TICK.mul_f64(rand::random())).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(next: NextPage) -> ClientPage {
+        ClientPage { clients: vec![ClientInfo::assume_confidential("shop")], next }
+    }
+
+    #[test]
+    fn list_ends_with_the_last_page_or_when_it_repeats_itself() {
+        let mut pages = Pages::default();
+        let from = |next: &str| page(NextPage::From(next.into()));
+        assert_eq!(pages.advance(&from("a")), Progress::Continues);
+        assert_eq!(pages.from.as_deref(), Some("a"));
+        assert_eq!(pages.advance(&from("b")), Progress::Continues);
+        assert_eq!(pages.advance(&from("a")), Progress::Endless);
+        assert_eq!(pages.advance(&page(NextPage::Unusable)), Progress::Endless);
+        let empty = ClientPage { clients: Vec::new(), next: NextPage::From("c".into()) };
+        assert_eq!(pages.advance(&empty), Progress::Endless);
+        assert_eq!(pages.advance(&page(NextPage::End)), Progress::Complete);
+        assert_eq!(pages.count, 6);
+    }
 }

@@ -255,6 +255,7 @@ fn observe_client(reconciliation: &Reconciliation<'_>) -> ClientObservation {
 /// Compares the secret at Auth0 with the values of the target Secret.
 fn compare(client: &ClientInfo, values: &SecretValues) -> SecretMatch {
     match &client.secret {
+        None if client.is_secret_malformed => SecretMatch::Unpublishable,
         None => SecretMatch::Unreadable,
         Some(secret) if values.current.as_ref() == Some(secret) => SecretMatch::Current,
         Some(secret) if values.fallback.as_ref() == Some(secret) => SecretMatch::Fallback,
@@ -272,7 +273,9 @@ fn is_drift_suspected(reconciliation: &Reconciliation<'_>) -> bool {
                 values.current.as_ref() != Some(secret) && values.fallback.as_ref() != Some(secret)
             }
             ListedSecret::Unreadable => false,
-            ListedSecret::ClientAbsent | ListedSecret::ClientRejected => true,
+            ListedSecret::Unusable | ListedSecret::ClientAbsent | ListedSecret::ClientRejected => {
+                true
+            }
         },
         _ => false,
     })

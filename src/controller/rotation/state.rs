@@ -90,6 +90,8 @@ pub(super) enum ListedSecret {
     Present(ClientSecret),
     /// The list has the client without its secret.
     Unreadable,
+    /// The client, or its secret, can't be parsed.
+    Unusable,
     /// The list does not have the client.
     ClientAbsent,
     /// The list has the client as one that cannot be rotated.

@@ -118,9 +118,10 @@ impl Evaluation<'_> {
             // The response that seemed to be lost can be read after all.
             SecretMatch::Other if rotation.attempts > 0 => return self.publish_read_back(rotation),
             SecretMatch::Other => ValueSource::Auth0,
-            SecretMatch::Current | SecretMatch::Fallback | SecretMatch::Unreadable => {
-                ValueSource::Current
-            }
+            SecretMatch::Current
+            | SecretMatch::Fallback
+            | SecretMatch::Unreadable
+            | SecretMatch::Unpublishable => ValueSource::Current,
         };
         let next = if !rotation.rollback {
             ValueSource::Generated
@@ -199,12 +200,16 @@ impl Evaluation<'_> {
         let window_end = self.attempt_window_end(rotation);
         match secret {
             SecretMatch::Other => self.publish_read_back(rotation),
-            SecretMatch::Unreadable if self.observed.attempt_finished || self.now >= window_end => {
+            SecretMatch::Unreadable | SecretMatch::Unpublishable
+                if self.observed.attempt_finished || self.now >= window_end =>
+            {
                 self.switch_to_staged();
                 Step::StoreStatus.into()
             }
             // The call of another process may be in flight.
-            SecretMatch::Unreadable => NextStep::wait_until(window_end),
+            SecretMatch::Unreadable | SecretMatch::Unpublishable => {
+                NextStep::wait_until(window_end)
+            }
             // Auth0 shows no change, but the call may still be in flight.
             SecretMatch::Current | SecretMatch::Fallback if self.now < window_end => {
                 NextStep::wait_until(window_end)
@@ -276,11 +281,13 @@ impl Evaluation<'_> {
     fn resolve_without_target(&mut self, rotation: &Rotation) -> NextStep {
         match self.read_settled_client(rotation) {
             Err(next) => next,
-            Ok(SecretMatch::Unreadable) if rotation.strategy == Strategy::Rotate => {
+            Ok(SecretMatch::Unreadable | SecretMatch::Unpublishable)
+                if rotation.strategy == Strategy::Rotate =>
+            {
                 self.switch_to_staged();
                 Step::StoreStatus.into()
             }
-            Ok(SecretMatch::Unreadable) => self.restage(),
+            Ok(SecretMatch::Unreadable | SecretMatch::Unpublishable) => self.restage(),
             Ok(SecretMatch::Other)
                 if rotation.strategy == Strategy::Rotate && !rotation.skip_grace =>
             {
@@ -297,9 +304,12 @@ impl Evaluation<'_> {
         match self.read_settled_client(rotation) {
             Err(next) => next,
             Ok(SecretMatch::Other) => self.publish_read_back(rotation),
-            Ok(SecretMatch::Current | SecretMatch::Fallback | SecretMatch::Unreadable) => {
-                self.restage()
-            }
+            Ok(
+                SecretMatch::Current
+                | SecretMatch::Fallback
+                | SecretMatch::Unreadable
+                | SecretMatch::Unpublishable,
+            ) => self.restage(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Evaluation, NextStep, are_probes_proofs};
+use super::{Evaluation, NextStep, RECHECK_INTERVAL, are_probes_proofs, repair::unpublishable};
 use crate::{
     condition::{Condition, ConditionStatus, condition_types, find_condition, set_condition},
     decision::{Decision, Step},
@@ -23,6 +23,9 @@ impl Evaluation<'_> {
             self.set_client_rotatable();
         }
         // Ready and Stalled describe the result of a reconcile, so they stay until its last step.
+        if is_last && self.is_unpublishable && self.stalled.is_none() {
+            self.stalled = Some(unpublishable());
+        }
         if is_last {
             self.set_ready();
             self.set_stalled();
@@ -41,7 +44,10 @@ impl Evaluation<'_> {
         if !is_last {
             self.set_first_conditions();
         }
-        let wake = if is_last { self.earlier_wake(next.wake) } else { next.wake };
+        let mut wake = if is_last { self.earlier_wake(next.wake) } else { next.wake };
+        if is_last && self.is_unpublishable {
+            wake = wake.into_iter().chain([self.now + RECHECK_INTERVAL]).min();
+        }
         Decision { status: self.status, step: next.step, wake }
     }
 

@@ -121,7 +121,9 @@ impl Evaluation<'_> {
     fn may_replace_unconfirmed(&self, secret: SecretMatch) -> bool {
         match self.pending_verb() {
             Some(Verb::Revoke) => true,
-            Some(Verb::Rotate) => secret == SecretMatch::Unreadable,
+            Some(Verb::Rotate) => {
+                matches!(secret, SecretMatch::Unreadable | SecretMatch::Unpublishable)
+            }
             Some(Verb::Rollback | Verb::Abort) | None => false,
         }
     }

@@ -47,6 +47,10 @@ impl Evaluation<'_> {
         match &self.observed.client {
             ClientObservation::NotRead => Some(Step::ReadClient.into()),
             ClientObservation::Found(SecretMatch::Other) => self.follow_or_hold_drift(),
+            ClientObservation::Found(SecretMatch::Unpublishable) => {
+                self.hold_unpublishable();
+                None
+            }
             // The client was deleted or must not be rotated anymore.
             ClientObservation::Rejected(rejection)
                 if phase.is_none() && !self.observed.has_finalizer =>
@@ -70,6 +74,13 @@ impl Evaluation<'_> {
             hold_off.pending = true;
         }
         None
+    }
+
+    /// Records a change that cannot be followed. Only a rotation, or another change, ends it.
+    fn hold_unpublishable(&mut self) {
+        self.is_unpublishable = true;
+        let new = DriftHoldOff { recurrences: 0, until: self.now, pending: true };
+        self.status.drift_hold_off.get_or_insert(new).pending = true;
     }
 
     fn is_held_off(&self) -> bool {
@@ -133,7 +144,7 @@ impl Evaluation<'_> {
                 self.publish_new(Purpose::ReadBack, value)
             }
             // The change was reverted, or is no longer readable.
-            SecretMatch::Current | SecretMatch::Unreadable => {
+            SecretMatch::Current | SecretMatch::Unreadable | SecretMatch::Unpublishable => {
                 self.status.end_rotation(Outcome::Superseded, self.event_time);
                 Step::StoreStatus.into()
             }

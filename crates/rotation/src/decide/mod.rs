@@ -129,6 +129,8 @@ struct Evaluation<'a> {
     is_unconfirmed: bool,
     /// The target Secret has no usable value, and the operator has none to publish.
     is_unpublished: bool,
+    /// Auth0 has a secret that cannot be published.
+    is_unpublishable: bool,
 }
 
 /// A step, and when to reconcile again if the step is to wait.
@@ -167,6 +169,7 @@ impl<'a> Evaluation<'a> {
             stalled: None,
             is_unconfirmed: false,
             is_unpublished: false,
+            is_unpublishable: false,
         };
         evaluation.clamp_future_times();
         evaluation.adopt_control();

@@ -145,6 +145,10 @@ impl Evaluation<'_> {
             SecretMatch::Other | SecretMatch::Fallback => Err(self.follow_unconfirmed(rotation)),
             SecretMatch::Unreadable if self.is_acknowledged(rotation) => Ok(Evidence::Accepted),
             SecretMatch::Unreadable => Err(self.wait_for_evidence()),
+            SecretMatch::Unpublishable => {
+                self.is_unpublishable = true;
+                Err(self.wait_for_evidence())
+            }
         }
     }
 

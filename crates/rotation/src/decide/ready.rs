@@ -1,9 +1,9 @@
 //! Condition Ready: whether applications can log in with what is published, as far as can be known.
 
-use super::Evaluation;
+use super::{Evaluation, repair::unpublishable};
 use crate::{
     condition::{condition_types, find_condition},
-    error::Failure,
+    error::{Failure, Rejection},
     observation::{ClientObservation, SecretMatch, Target},
     reason::Reason,
     status::{Cause, Phase, is_unresolved},
@@ -110,6 +110,10 @@ impl Evaluation<'_> {
     /// Returns why applications cannot log in with what is published, if an observation shows it or
     /// the outcome of a change is unknown for too long.
     fn login_problem(&self, failure: Option<&Failure>) -> Option<Problem> {
+        if self.is_unpublishable {
+            let Rejection { reason, message } = unpublishable();
+            return Some(Problem::new(reason, message));
+        }
         if let Some(hold_off) = self.status.drift_hold_off.filter(|hold_off| hold_off.pending) {
             let message = format!(
                 "another party rotates this client again and again, so applications can't log in with \

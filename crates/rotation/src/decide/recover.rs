@@ -57,20 +57,22 @@ impl Evaluation<'_> {
                 return Some(self.follow_drift());
             }
             Ok(SecretMatch::Current | SecretMatch::Fallback) => {}
-            Ok(SecretMatch::Unreadable) => match self.probe_current() {
-                Err(next) => return Some(next),
-                Ok(Some(true)) => {}
-                Ok(Some(false) | None) => {
-                    self.status.current = Some(current);
-                    self.start_published(
+            Ok(SecretMatch::Unreadable | SecretMatch::Unpublishable) => {
+                match self.probe_current() {
+                    Err(next) => return Some(next),
+                    Ok(Some(true)) => {}
+                    Ok(Some(false) | None) => {
+                        self.status.current = Some(current);
+                        self.start_published(
                         current,
                         Cause::Recovery,
                         "rotation state was lost while Auth0 was not seen to accept the published \
                          secret",
                     );
-                    return Some(Step::StoreStatus.into());
+                        return Some(Step::StoreStatus.into());
+                    }
                 }
-            },
+            }
         }
         self.status.current = Some(current);
         self.status.last_rotation_time = Some(self.now);

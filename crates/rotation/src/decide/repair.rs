@@ -30,6 +30,7 @@ impl Evaluation<'_> {
         match secret {
             Err(next) => Some(next),
             Ok(SecretMatch::Unreadable) => self.repair_without_read_back(phase),
+            Ok(SecretMatch::Unpublishable) => self.replace_unpublishable(phase),
             Ok(SecretMatch::Current) => Some(self.restore(ValueSource::Current)),
             Ok(SecretMatch::Fallback) => Some(self.restore(ValueSource::Fallback)),
             Ok(SecretMatch::Other) => {
@@ -91,6 +92,19 @@ impl Evaluation<'_> {
         Some(self.stall(self.nothing_to_publish(has_current)))
     }
 
+    /// Waits until a user replaces a secret that cannot be published.
+    fn replace_unpublishable(&mut self, phase: Option<Phase>) -> Option<NextStep> {
+        if phase == Some(Phase::Started) {
+            return None;
+        }
+        if self.requests_new_secret() && self.may_start() {
+            self.status.end_rotation(Outcome::Superseded, self.event_time);
+            return Some(self.start(Cause::Request));
+        }
+        self.is_unpublishable = true;
+        Some(self.stall(unpublishable()))
+    }
+
     /// Returns why the operator has no value to publish.
     fn nothing_to_publish(&self, has_current: bool) -> Rejection {
         let is_from_elsewhere =
@@ -123,4 +137,14 @@ impl Evaluation<'_> {
 /// Returns whether a request of a rotation in this phase may still change the secret at Auth0.
 fn may_be_in_flight(phase: Phase) -> bool {
     matches!(phase, Phase::Started | Phase::Staging | Phase::Withdrawing)
+}
+
+/// Returns why a secret at Auth0 is not published.
+pub(super) fn unpublishable() -> Rejection {
+    Rejection::new(
+        Reason::SecretUnpublishable,
+        "the client's secret at Auth0 cannot be published, because it has control characters, is \
+         longer than 4096 bytes, or is no text, so applications can't log in with what is published. \
+         Replace it with the annotation auth0-rotator.dev/request: rotate/<any text>",
+    )
 }

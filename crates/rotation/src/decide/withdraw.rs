@@ -67,7 +67,7 @@ impl Evaluation<'_> {
     fn has_been_set(&mut self, rotation: &Rotation) -> Result<bool, NextStep> {
         match self.read_settled_client(rotation)? {
             SecretMatch::Fallback => Ok(true),
-            SecretMatch::Current | SecretMatch::Other => Ok(false),
+            SecretMatch::Current | SecretMatch::Other | SecretMatch::Unpublishable => Ok(false),
             SecretMatch::Unreadable => {
                 let is_accepted = self.probe_fallback()?;
                 is_accepted.ok_or_else(|| self.wait_for_withdrawal_proof())

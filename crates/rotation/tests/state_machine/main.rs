@@ -24,3 +24,4 @@ mod drift;
 mod faults;
 mod forbidden;
 mod tampering;
+mod unpublishable;

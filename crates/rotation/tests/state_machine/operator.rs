@@ -183,6 +183,9 @@ impl Simulation {
 
     fn compare(&self, secret: Option<Symbol>) -> SecretMatch {
         let Some(secret) = secret else { return SecretMatch::Unreadable };
+        if self.unpublishable == Some(secret) {
+            return SecretMatch::Unpublishable;
+        }
         let Some(target) = &self.target else { return SecretMatch::Other };
         if self.target_is_from_elsewhere {
             return SecretMatch::Other;
@@ -365,7 +368,9 @@ impl Simulation {
             ValueSource::Auth0 => {
                 let client = facts.client.as_ref().expect("the client was read in this reconcile");
                 let secret = client.secret.as_ref().expect("the client can be rotated");
-                secret.expect("the secret is readable")
+                let secret = secret.expect("the secret is readable");
+                assert_ne!(self.unpublishable, Some(secret), "publishes an unpublishable value");
+                secret
             }
             ValueSource::Generated => self.unused_symbol(),
         }

@@ -113,6 +113,8 @@ pub(crate) struct Simulation {
     pub(crate) signs_with_secret: bool,
     /// Auth0 rejects every value that the operator sets.
     pub(crate) rejects_values: bool,
+    /// A value that cannot be published.
+    pub(crate) unpublishable: Option<Symbol>,
     /// What Auth0 answers to a probe with a random value.
     pub(crate) control: ControlResult,
     /// Until when Auth0 accepts a revoked secret.
@@ -186,6 +188,7 @@ impl Simulation {
             client_rejection: None,
             signs_with_secret: false,
             rejects_values: false,
+            unpublishable: None,
             control: ControlResult::Rejected,
             revoked_until: now,
             outage: None,
