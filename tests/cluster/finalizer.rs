@@ -142,11 +142,15 @@ async fn namespaces_end_in_every_phase() {
         namespace.request(name, "rotate/now").await;
         wait_for_phase(namespace, name, phase).await;
     }
-    fixture.simulator.faults().inject(unavailable(Operation::Revoke)).unwrap();
+    let late = || Fault::delay(PROPAGATION_WINDOW / 2).on(Operation::RotateSecret);
+    fixture.simulator.faults().inject(late()).unwrap();
     namespaces[3].request("confirming", "rotate/now").await;
+    fixture.wait_until("Auth0 has rotated", || fixture.rotation_count("confirming") == 1).await;
+    // Before activation, the operator needs an answer to its probes.
+    fixture.simulator.faults().inject(unavailable(Operation::Revoke)).unwrap();
     wait_for_phase(&namespaces[3], "confirming", Phase::Confirming).await;
-    let late = Fault::delay(PROPAGATION_WINDOW / 2).on(Operation::RotateSecret);
-    fixture.simulator.faults().inject(late).unwrap();
+    fixture.simulator.faults().clear();
+    fixture.simulator.faults().inject(late()).unwrap();
     namespaces[4].request("activating", "rotate/now").await;
     wait_for_phase(&namespaces[4], "activating", Phase::Activating).await;
     let immutable = Patch::Merge(json!({ "immutable": true }));
