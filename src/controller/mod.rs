@@ -110,6 +110,8 @@ pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
     let mut tasks = JoinSet::new();
     let health = WatchHealth::new(not_served);
     let feeds = watches.start(&stores, &trigger, &is_leading, &health, &mut tasks);
+    let namespace = context.settings.namespaces.first().cloned();
+    tasks.spawn(watch::detect_restores(context.client.clone(), namespace));
     let mut leader_state = elector.subscribe();
     let wait_to_lead = async {
         health.wait_synced().await;

@@ -50,6 +50,7 @@ mod crash_recovery;
 mod stale_calls;
 mod high_availability;
 mod clock_jumps;
+mod restored_storage;
 mod startup;
 mod command_line;
 mod crd_check;

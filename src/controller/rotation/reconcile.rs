@@ -31,7 +31,7 @@ use crate::{
         queue::{RunPermit, UrgentGuard},
         server_time::{self, now},
         tenant::TenantHandle,
-        watch::next_claimants,
+        watch::{next_claimants, record_version, restores},
         write_budget::{WriteKind, kind_of_status, starts_rotation},
     },
     failpoint::failpoint,
@@ -101,6 +101,8 @@ pub(super) struct Reconciliation<'a> {
     /// When the resource and its target Secret were read.
     pub(super) read_at: Instant,
     started_at: Instant,
+    /// How often the storage was restored, before anything was read.
+    restores_before: u64,
     policy: Option<CachedPolicy>,
     observed: LastObserved,
     events: Vec<EventRecord>,
@@ -126,6 +128,7 @@ pub(super) async fn reconcile(
     priority: Priority,
 ) -> Report {
     let started_at = Instant::now();
+    let restores_before = restores();
     let api = ResourceApi::new(controller.context.client.clone(), key);
     controller.priority_gate.wait_ordinary().await;
     let read_at = Instant::now();
@@ -149,6 +152,7 @@ pub(super) async fn reconcile(
         run_permit,
         priority,
         started_at,
+        restores_before,
         read_at,
         policy: None,
         observed: LastObserved::default(),
@@ -473,7 +477,9 @@ impl Reconciliation<'_> {
     }
 
     fn note_resource_version(&mut self) {
-        self.observed.resource_versions.extend(self.resource.resource_version());
+        let version = self.resource.resource_version();
+        version.iter().for_each(|version| record_version(version));
+        self.observed.resource_versions.extend(version);
     }
 
     pub(super) fn note_target_version(&mut self) {
@@ -490,6 +496,7 @@ impl Reconciliation<'_> {
             Ok(tenant) => tenant.version.clone(),
             Err(_) => None,
         };
+        observed.restores = self.restores_before;
         observed.is_claimed = self.authorization.is_claimed;
         observed.credentials_version = credentials_guard::version(&self.resource, self.controller);
         let recheck =

@@ -25,6 +25,7 @@ use crate::{
         object_key::ObjectKey,
         queue::Permit,
         server_time::{self, now},
+        watch::restores,
         write_budget::WriteKind,
     },
     metrics::ReconcileResult,
@@ -281,7 +282,8 @@ fn unchanged(
     let stores = &controller.context.stores;
     let secret = ObjectKey::new(resource.namespace()?, &resource.spec.target.name);
     let secret_is_known = stores.is_known_secret(&secret, &observed.secret_versions);
-    let is_unchanged = observed.resource_versions.contains(&resource.resource_version()?)
+    let is_unchanged = observed.restores == restores()
+        && observed.resource_versions.contains(&resource.resource_version()?)
         && secret_is_known
         && inputs.tenant_version == observed.tenant_version
         && credentials_guard::version(resource, controller) == observed.credentials_version

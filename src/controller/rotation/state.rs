@@ -110,6 +110,8 @@ pub(super) struct LastObserved {
     pub(super) is_claimed: bool,
     /// Changes with the tenants whose credentials are in the target Secret.
     pub(super) credentials_version: String,
+    /// How often the API server's storage was seen to be restored: resourceVersions repeat then.
+    pub(super) restores: u64,
     /// When there is something to do again.
     pub(super) wake: Option<BootInstant>,
 }

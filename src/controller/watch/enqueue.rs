@@ -25,6 +25,7 @@ use super::{
     super::{object_key::ObjectKey, queue::Trigger},
     health::WatchReporter,
     prune::Prune,
+    storage_revision::restarting,
     stores::{SecretMetadata, Stores},
 };
 use crate::api::{
@@ -80,24 +81,28 @@ where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Prune + Send + 'static,
 {
     let config = config.timeout(WATCH_TIMEOUT).page_size(PAGE_SIZE);
-    watcher(api, config).default_backoff().modify(Prune::prune)
+    restarting(move || watcher(api.clone(), config.clone()).default_backoff()).modify(Prune::prune)
 }
 
 /// Returns the events of a watch as [`events`] does. The initial list arrives object by object, where
 /// the API server supports that, so that only one of them is in memory as a whole.
-pub(super) fn streamed_events<K>(
+pub(super) fn streamed_events<K, B>(
     api: Api<K>,
     config: watcher::Config,
-    backoff: impl Backoff,
 ) -> impl Stream<Item = watcher::Result<Event<K>>>
 where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Prune + Send + 'static,
+    B: Backoff + Default + Send + 'static,
 {
     let config = config.timeout(WATCH_TIMEOUT).page_size(PAGE_SIZE);
-    let pages = watcher(api.clone(), config.clone()).boxed();
-    let streamed = watcher(api, config.streaming_lists()).boxed();
-    let fallback = Fallback { current: streamed, pages: Some(pages) };
-    stream::unfold(fallback, Fallback::next).backoff(backoff).modify(Prune::prune)
+    restarting(move || {
+        let (api, config) = (api.clone(), config.clone());
+        let pages = watcher(api.clone(), config.clone()).boxed();
+        let streamed = watcher(api, config.streaming_lists()).boxed();
+        let fallback = Fallback { current: streamed, pages: Some(pages) };
+        stream::unfold(fallback, Fallback::next).backoff(B::default())
+    })
+    .modify(Prune::prune)
 }
 
 /// A watch that falls back to a paged list if the API server doesn't stream lists.

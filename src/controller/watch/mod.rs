@@ -10,6 +10,7 @@ mod prune;
 mod namespace;
 mod secrets;
 mod cluster;
+mod storage_revision;
 mod enqueue;
 mod index;
 mod tenant_index;
@@ -19,6 +20,7 @@ pub(crate) use enqueue::{PAGE_SIZE, WATCH_TIMEOUT, next_claimants};
 pub(crate) use health::WatchHealth;
 pub(crate) use namespace::{NamespaceFeed, NamespaceWatch};
 pub(crate) use secrets::SlowReset;
+pub(crate) use storage_revision::{detect_restores, record_version, restores};
 pub(crate) use stores::{SecretMetadata, Stores};
 
 /// How many names may wait to enter a reconcile queue, which holds each name once.

@@ -68,9 +68,9 @@ impl SecretWatch {
         let api = namespaced_api(client, self.namespace.as_deref());
         let config = watcher::Config::default().labels(&format!("{MANAGED_LABEL}=true"));
         let secrets = if self.may_be_forbidden {
-            streamed_events(api, config, SlowReset::default()).left_stream()
+            streamed_events::<_, SlowReset>(api, config).left_stream()
         } else {
-            streamed_events(api, config, DefaultBackoff::default()).right_stream()
+            streamed_events::<_, DefaultBackoff>(api, config).right_stream()
         };
         // Permissions that may be missing must not delay other namespaces.
         let reporter = if self.may_be_forbidden {

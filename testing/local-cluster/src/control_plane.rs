@@ -27,6 +27,8 @@ use crate::{
 };
 
 const ADMIN: &str = "admin";
+/// The copy of etcd's data.
+const SNAPSHOT: &str = "etcd-snapshot";
 /// RBAC doesn't apply to members of this group.
 const ADMIN_GROUP: &str = "system:masters";
 
@@ -251,6 +253,47 @@ impl ControlPlane {
         self.start_apiserver().await
     }
 
+    /// Copies etcd's data, as a snapshot does. The servers restart meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When a file can't be copied, or a server doesn't end or start.
+    pub async fn save_snapshot(&self) -> Result<(), Error> {
+        self.restart_around(|dir| copy_dir(&dir.join(etcd::DATA_DIR), &dir.join(SNAPSHOT))).await
+    }
+
+    /// Restores the data of the last [`save_snapshot`](Self::save_snapshot), so that etcd's revision
+    /// goes back. The servers restart.
+    ///
+    /// # Errors
+    ///
+    /// When a file can't be copied, or a server doesn't end or start.
+    pub async fn restore_snapshot(&self) -> Result<(), Error> {
+        self.restart_around(|dir| {
+            std::fs::remove_dir_all(dir.join(etcd::DATA_DIR))?;
+            copy_dir(&dir.join(SNAPSHOT), &dir.join(etcd::DATA_DIR))
+        })
+        .await
+    }
+
+    /// Ends the servers, works on their directory, and starts them again.
+    async fn restart_around(&self, work: fn(&Path) -> std::io::Result<()>) -> Result<(), Error> {
+        self.stop_apiserver().await?;
+        self.blocking(move |inner| {
+            if let Some(mut etcd) = inner.servers().etcd.take() {
+                etcd.terminate().context("end the server that writes", etcd.log())?;
+            }
+            let dir = inner.dir.path();
+            work(dir).context("copy etcd's data in", dir)?;
+            // It shows when etcd is ready.
+            let _ = std::fs::remove_file(etcd::socket(dir));
+            Ok(())
+        })
+        .await?;
+        self.start_etcd().await?;
+        self.start_apiserver().await
+    }
+
     /// Ends the servers, and removes the data directory unless [`Options::data_dir`] set it. With a
     /// persistent directory the servers shut down by SIGTERM, otherwise SIGKILL ends them faster.
     ///
@@ -405,6 +448,22 @@ impl std::fmt::Debug for Inner {
             .field("port", &self.port)
             .finish_non_exhaustive()
     }
+}
+
+fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    // etcd requires it.
+    std::fs::set_permissions(to, std::fs::metadata(from)?.permissions())?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let copy = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &copy)?;
+        } else {
+            std::fs::copy(entry.path(), copy)?;
+        }
+    }
+    Ok(())
 }
 
 fn running_pid(server: &mut Option<SupervisedProcess>) -> Option<u32> {

@@ -7,6 +7,8 @@ use std::{
 };
 
 pub(crate) const NAME: &str = "etcd";
+/// Its data, below the directory of the control plane.
+pub(crate) const DATA_DIR: &str = "etcd";
 /// Time between SIGTERM and SIGKILL.
 pub(crate) const GRACE_PERIOD: Duration = Duration::from_secs(5);
 /// The client endpoint: a Unix socket in the working directory. It takes no port that another
@@ -21,7 +23,7 @@ pub(crate) fn command(executable: &Path, dir: &Path, fsync: bool) -> Command {
     command
         .current_dir(dir)
         .arg("--name=local-cluster")
-        .arg("--data-dir=etcd")
+        .arg(format!("--data-dir={DATA_DIR}"))
         .arg(format!("--listen-client-urls={CLIENT_URL}"))
         .arg(format!("--advertise-client-urls={CLIENT_URL}"))
         .arg(format!("--listen-peer-urls={PEER_URL}"))

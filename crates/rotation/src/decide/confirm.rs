@@ -26,7 +26,24 @@ impl Evaluation<'_> {
                 self.status.previous = self.status.current.replace(rotation.number);
             }
         }
-        self.restart_interval();
+        self.plan_after_change();
+    }
+
+    /// Plans the next due time after a change of the secret. A change by another party, or one that a
+    /// restored status does not know, postpones no due time that is still to come: otherwise a status
+    /// that is restored again and again would never rotate.
+    fn plan_after_change(&mut self) {
+        match self.status.rotation.as_ref().map(|rotation| rotation.cause) {
+            Some(Cause::Drift | Cause::Recovery) => self.use_up_due_time(),
+            _ => self.restart_interval(),
+        }
+    }
+
+    /// Uses up a due time that has passed, for a change that was made since or instead.
+    pub(super) fn use_up_due_time(&mut self) {
+        if self.status.next_rotation_time.is_none_or(|due| due <= self.now) {
+            self.status.next_rotation_time = self.policy.next_start(self.now, Some(self.now));
+        }
     }
 
     /// Counts the interval of a schedule from the last change.

@@ -26,10 +26,10 @@ impl Evaluation<'_> {
     }
 
     /// Adopts a current value that is newer than the status, which was restored from a backup. The
-    /// due time in the status may be used up, so the next one counts from now.
+    /// due time in the status may be used up if it has passed.
     fn adopt_newer(&mut self, number: u64) -> NextStep {
         self.reject_ambiguous_request();
-        self.status.next_rotation_time = self.policy.next_start(self.now, Some(self.now));
+        self.use_up_due_time();
         self.start_published(
             number,
             Cause::Recovery,

@@ -1,6 +1,6 @@
 //! Other parties that change the target Secret or the status.
 
-use rotation::{Cause, Phase, Purpose, Reason, Status, Strategy, condition_types};
+use rotation::{Cause, Phase, Purpose, Reason, Schedule, Status, Strategy, condition_types};
 
 use crate::{
     operator::Reconciled,
@@ -238,6 +238,64 @@ fn restored_status_does_not_repeat_a_request() {
             sim.run_for(30_000);
             assert_eq!(sim.secret_history.len(), 3, "{strategy:?} after {seconds} s");
         }
+    }
+}
+
+/// Status and target Secret are restored from a time before the due time was used up.
+#[test]
+fn restored_backup_does_not_repeat_a_due_time() {
+    for restores_target in [false, true] {
+        let mut sim = Simulation::imported();
+        let now = sim.now;
+        sim.schedule = Some(Schedule::new(Some("0 12 * * *"), None, None, None, now).unwrap());
+        sim.generation += 1;
+        sim.settle();
+        let (status, target) = (sim.status.clone(), sim.target.clone());
+        sim.run_for(3 * 3600);
+        assert_eq!(sim.rotate_calls, 1);
+        sim.status = status;
+        if restores_target {
+            sim.target = target;
+            sim.drift_suspected = true;
+        }
+        sim.restart_process();
+        sim.settle();
+        sim.drift_suspected = false;
+        sim.run_for(6 * 3600);
+        assert_restored(&sim);
+        assert_eq!(sim.rotate_calls, 1, "restores the target Secret: {restores_target}");
+        assert!(sim.status.next_rotation_time.unwrap() > sim.now);
+    }
+}
+
+#[test]
+fn restored_backup_keeps_the_fallback_and_does_not_restart_an_interval() {
+    for restores_target in [false, true] {
+        let mut sim = Simulation::imported().every(86_400);
+        let due = sim.status.next_rotation_time;
+        let (status, target) = (sim.status.clone(), sim.target.clone());
+        sim.request("rotate/now");
+        sim.run_for(20_000);
+        assert_eq!(sim.published().current, value(2, 2));
+        // The annotation is restored too.
+        sim.request = None;
+        for _ in 0..2 {
+            sim.advance_time(10_000);
+            sim.status = status.clone();
+            if restores_target {
+                sim.target.clone_from(&target);
+                sim.drift_suspected = true;
+            }
+            sim.settle();
+            sim.drift_suspected = false;
+            assert_eq!(sim.published().current.symbol, 2);
+            if restores_target {
+                assert_eq!(sim.published().fallback.map(|fallback| fallback.symbol), Some(1));
+            }
+            assert_eq!(sim.status.next_rotation_time, due);
+            sim.run_for(10_000);
+        }
+        assert_eq!(sim.rotate_calls, 1);
     }
 }
 
