@@ -238,3 +238,56 @@ async fn wait_for_the_pace_can_succeed_however_slow_it_is() {
         }
     }
 }
+
+/// Many resources that each read a client, change it and probe it, one step after the other, under the
+/// limit of a plan with one limit for the whole API. Auth0 takes 20 ms for each.
+#[tokio::test(start_paused = true)]
+async fn uses_nearly_all_of_the_limit_and_never_exceeds_it() {
+    const LATENCY: Duration = Duration::from_millis(20);
+    let limiter = limiter(16, 50).await;
+    // Auth0's own bucket: the requests that it has counted, and when.
+    let counted = Mutex::new(Vec::<f64>::new());
+    let start = Instant::now();
+    let is_within = |counted: &[f64]| {
+        let (mut level, mut last) = (50.0, 0.0);
+        for at in counted {
+            level = f64::min(50.0, level + (at - last) * 16.0) - 1.0;
+            last = *at;
+        }
+        (level >= 0.0, level)
+    };
+    let send = async |permit: Permit| {
+        sleep(LATENCY / 2).await;
+        let remaining = {
+            let mut counted = counted.lock();
+            counted.push(start.elapsed().as_secs_f64());
+            let (is_within, level) = is_within(&counted);
+            assert!(is_within, "a request gets 429 after {:?}", start.elapsed());
+            (level as u32).to_string()
+        };
+        sleep(LATENCY / 2).await;
+        let reported = [("x-ratelimit-limit", "50"), ("x-ratelimit-remaining", remaining.as_str())];
+        let ended = permit.record_headers(&headers(&reported), StatusCode::OK, false, Utc::now());
+        assert_eq!(ended, None);
+    };
+    let resource = async |number: usize| {
+        let client = format!("client-{number}");
+        loop {
+            let read = limiter.acquire(Api::ClientReads, Priority::InProgress, HOUR).await.unwrap();
+            send(read).await;
+            let change =
+                limiter.acquire(Api::Management, Priority::InProgress, HOUR).await.unwrap();
+            let mut change = change.reserve();
+            sleep(LATENCY / 4).await;
+            change.mark_used();
+            send(change).await;
+            assert_eq!(probe(&limiter, &client, 200, &[]).await, None);
+        }
+    };
+    let resources = join_all((0..64).map(resource));
+    let ended: Result<Vec<()>, _> = timeout(Duration::from_secs(180), resources).await;
+    assert!(ended.is_err());
+    let requests = counted.lock().len();
+    let allowed = 16 * 180 + 50;
+    assert!(requests * 100 >= allowed * 98, "{requests} of {allowed}");
+}
