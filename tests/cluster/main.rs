@@ -16,6 +16,8 @@ mod kstatus;
 mod drift;
 mod several_clusters;
 mod tampering;
+mod kept_values;
+mod contested_target;
 mod consumers;
 mod validation;
 mod rejected;

@@ -179,7 +179,7 @@ fn usable_with(scopes: &[&str]) -> &'static str {
 }
 
 /// Patches a Secret as another field manager.
-async fn patch_secret(fixture: &Fixture, name: &str, patch: Value) {
+pub(crate) async fn patch_secret(fixture: &Fixture, name: &str, patch: Value) {
     let params = PatchParams { field_manager: Some("other".into()), ..PatchParams::default() };
     fixture.api::<Secret>().patch(name, &params, &Patch::Merge(patch)).await.unwrap();
 }

@@ -8,7 +8,7 @@ use auth0_rotator::api::{Auth0Tenant, MANAGED_LABEL};
 use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use rotation::{
-    condition_types::{READY, RECONCILING},
+    condition_types::{IN_SYNC, READY, RECONCILING},
     find_condition,
 };
 use secrecy::ExposeSecret as _;
@@ -145,6 +145,11 @@ async fn secret_that_differs_at_every_read_causes_few_writes() {
     fixture.finish().await;
 }
 
+/// Waits until the condition `InSync` reports the fight.
+async fn wait_until_contested(fixture: &Fixture) {
+    fixture.wait_for_reason("shop", IN_SYNC, "TargetContested").await;
+}
+
 #[tokio::test]
 async fn fight_over_the_data_of_the_target_is_limited() {
     let fixture = start_with_shop().await;
@@ -153,7 +158,7 @@ async fn fight_over_the_data_of_the_target_is_limited() {
         let value = format!("theirs-{number}");
         patch_target(&fixture, json!({ "stringData": { "client_secret": value } })).await;
     };
-    while_repeating(edit, wait_until_limited(&fixture)).await;
+    while_repeating(edit, wait_until_contested(&fixture)).await;
     let writes = before.since(&fixture).await;
     assert!(writes.secrets <= 62, "{writes:?}");
     assert!(writes.statuses <= 62 && writes.events <= 42, "{writes:?}");
@@ -167,7 +172,7 @@ async fn fight_over_the_existence_of_the_target_is_limited() {
     let delete = async |_| {
         let _ = fixture.api::<Secret>().delete("shop-auth0", &DeleteParams::default()).await;
     };
-    while_repeating(delete, wait_until_limited(&fixture)).await;
+    while_repeating(delete, wait_until_contested(&fixture)).await;
     let writes = before.since(&fixture).await;
     assert!(writes.secrets <= 62, "{writes:?}");
     assert!(writes.statuses <= 62 && writes.events <= 42, "{writes:?}");
@@ -182,7 +187,7 @@ async fn fight_over_the_label_of_the_target_is_limited() {
         let labels = json!({ MANAGED_LABEL: "theirs" });
         patch_target(&fixture, json!({ "metadata": { "labels": labels } })).await;
     };
-    while_repeating(edit, wait_until_limited(&fixture)).await;
+    while_repeating(edit, wait_until_contested(&fixture)).await;
     let writes = before.since(&fixture).await;
     assert!(writes.secrets <= 62 && writes.events <= 42, "{writes:?}");
     fixture.finish().await;

@@ -34,6 +34,8 @@ pub mod condition_types {
     pub const CLIENT_ROTATABLE: &str = "ClientRotatable";
     /// Auth0 rejects the secret that the last `revoke` removed.
     pub const REVOKED_SECRET_REJECTED: &str = "RevokedSecretRejected";
+    /// No other party keeps changing what the operator writes. Set once one did.
+    pub const IN_SYNC: &str = "InSync";
     /// The operator can use the tenant.
     pub const TENANT_READY: &str = "TenantReady";
 }

@@ -222,6 +222,14 @@ fn add_condition_changes(before: &Status, after: &Status, events: &mut Vec<Event
         events.push(EventRecord::warning(Reason::ProbeInconclusive, probe.message.clone()));
     }
     add_revoked_secret(before, after, events);
+    if let Some(in_sync) = find_condition(after, condition_types::IN_SYNC)
+        && in_sync.status == ConditionStatus::False
+        && find_condition(before, condition_types::IN_SYNC)
+            .is_none_or(|known| known.message != in_sync.message)
+    {
+        let reason = Reason::parse(&in_sync.reason).unwrap_or(Reason::TargetContested);
+        events.push(EventRecord::warning(reason, in_sync.message.clone()));
+    }
     if let Some(ready) = find_condition(after, condition_types::READY)
         && ready.status != ConditionStatus::True
         && is_condition_true(before, condition_types::READY)

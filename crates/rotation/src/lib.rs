@@ -53,8 +53,8 @@ pub use duration::{K8sDuration, K8sDurationError};
 pub use error::{ErrorClass, Failure, Rejection};
 pub use event::{EVENT_MESSAGE_LIMIT, EventRecord, event_records};
 pub use observation::{
-    ClientDoubt, ClientObservation, Observation, OwnedTarget, RevokedSecret, Rollout, RolloutState,
-    SecretMatch, Target, UnreachedPods,
+    ClientDoubt, ClientObservation, Contested, Observation, OwnedTarget, RevokedSecret, Rollout,
+    RolloutState, SecretMatch, Target, TargetHoldOff, UnreachedPods,
 };
 pub use policy::{Policy, PolicyParams};
 pub use reason::Reason;

@@ -69,6 +69,35 @@ pub struct Observation {
     pub revoked: Option<RevokedSecret>,
     /// Auth0 acknowledged in this reconcile that it has the value of the rotation in progress.
     pub secret_set: bool,
+    /// Another party keeps changing the target Secret, so it is restored only after a hold-off.
+    pub target_hold_off: Option<TargetHoldOff>,
+    /// Another party keeps changing the status or the finalizer of the resource.
+    pub contested: Option<Contested>,
+    /// Another party keeps removing the finalizer, so rotations go on without it.
+    pub finalizer_contested: bool,
+}
+
+/// Another party keeps changing the resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contested {
+    /// What is changed, and by whom.
+    pub rejection: Rejection,
+    /// When the fight counts as over.
+    pub ends: DateTime<Utc>,
+}
+
+/// Hold-off for restoring a target Secret that another party keeps changing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetHoldOff {
+    /// Until when the target Secret is not restored.
+    pub until: DateTime<Utc>,
+    /// When the fight counts as over, unless the target Secret has to be restored again before.
+    pub ends: DateTime<Utc>,
+    /// What is changed affects what applications read: values, or the keys made from them.
+    pub affects_values: bool,
+    /// Who changes what, as far as the Secret shows it. Starts with the subject of a sentence, such as
+    /// `the field manager "kyverno"`.
+    pub changed_by: String,
 }
 
 /// A compromised secret that is not published anymore, and what Auth0 answers to it.
@@ -117,6 +146,10 @@ pub struct OwnedTarget {
     pub fallback: Option<u64>,
     /// There is a value to try first, whether or not its number is known.
     pub has_current: bool,
+    /// The operator wrote the value to try first, even if another party changed its number or the rest.
+    pub current_is_ours: bool,
+    /// The same of the value to try second.
+    pub fallback_is_ours: bool,
     /// Another party wrote values or numbers after the operator did: neither is reliable.
     pub tampered: bool,
     /// The operator wrote its values, and they came from another Auth0 endpoint than the tenant's:

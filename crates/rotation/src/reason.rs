@@ -193,8 +193,14 @@ reasons! {
     /// The values in the target Secret came from another Auth0 endpoint than the tenant's, so they
     /// are neither sent nor published.
     OriginChanged,
-    /// Another party keeps changing the target Secret.
+    /// Another party keeps changing the target Secret; the operator restores it after a hold-off.
     TargetContested,
+    /// Another party keeps overwriting the status of the resource.
+    StatusContested,
+    /// Another party keeps removing the finalizer of the resource.
+    FinalizerContested,
+    /// Nobody keeps changing what the operator writes anymore.
+    InSync,
     /// The target Secret is the credentials Secret of a tenant.
     CredentialsTarget,
     /// The API server does not let the operator read or write the target Secret.

@@ -21,7 +21,7 @@ pub struct Status {
     )]
     pub observed_generation: Option<i64>,
     /// Conditions: Ready, Reconciling, Stalled, TenantReady, RequestAccepted, ConsumersReached,
-    /// SignsWithSecret, ProbeInconclusive, RevokedSecretRejected and ClientRotatable.
+    /// SignsWithSecret, ProbeInconclusive, RevokedSecretRejected, ClientRotatable and InSync.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

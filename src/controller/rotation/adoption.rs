@@ -18,7 +18,9 @@ pub(super) fn forbids_secret(
     let spec = &reconciliation.resource.spec.target;
     let rotation = reconciliation.rotation();
     let is_past_start = rotation.is_some_and(|rotation| rotation.phase != Phase::Started);
-    if !(secret.is_opaque() || is_owner && is_past_start) {
+    // An admission policy may have chosen the type of a Secret that the operator created.
+    let is_created = secret.was_created_for(&reconciliation.key.name);
+    if !(secret.is_opaque() || is_created || is_owner && is_past_start) {
         return Some(not_opaque(&spec.name));
     }
     let can_keep_its_keys = is_owner && secret.recorded().is_some();

@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use super::{
     authorize,
     client_kind::reject_client,
+    contest,
     observe::ClientReading,
     pods, publish,
     reconcile::Reconciliation,
@@ -79,6 +80,7 @@ pub(super) async fn execute(
         Step::ReadRollouts => read_rollouts(reconciliation).await,
         Step::RestartWorkloads => restart_workloads(reconciliation).await,
         Step::AddFinalizer => {
+            contest::record_finalizer(reconciliation);
             failpoint!("before-add-finalizer");
             let fence = reconciliation.controller.context.fence();
             let resource =

@@ -10,6 +10,7 @@
 
 mod scheduling;
 mod reconcile;
+mod contest;
 mod observe;
 mod client_kind;
 mod execute;

@@ -10,8 +10,8 @@ use auth0_client::ClientInfo;
 use kube::ResourceExt as _;
 use leader_election::BootInstant;
 use rotation::{
-    ClientObservation, Observation, OwnedTarget, Phase, Publication, Reason, Rejection, Request,
-    Rollout, Rotation, SecretMatch, Target, UnreachedPods,
+    ClientObservation, Observation, OwnedTarget, Phase, Publication, Purpose, Reason, Rejection,
+    Request, Rollout, Rotation, SecretMatch, Target, TargetHoldOff, UnreachedPods,
 };
 
 use super::{
@@ -199,6 +199,11 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
     let (probe_control, revoked) = reconciliation.with_state(|state| {
         (state.probe_control, state.revoked.as_ref().map(|revoked| revoked.observed))
     });
+    let (contested, finalizer_contested) = reconciliation.with_state(|state| {
+        let (contests, at) = (state.contests.as_ref(), Instant::now());
+        let is_finalizer = contests.is_some_and(|contests| contests.is_finalizer_contested(at));
+        (contests.and_then(|contests| contests.contested(at)), is_finalizer)
+    });
     let readings = &reconciliation.readings;
     let (signs_with_secret, client_doubt) = match &readings.client {
         ClientReading::Read(client) => (Some(client.signs_with_secret), client_kind::doubt(client)),
@@ -229,6 +234,9 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
         rollouts: readings.rollouts.clone(),
         revoked,
         secret_set: readings.secret_set,
+        target_hold_off: observe_hold_off(reconciliation),
+        contested,
+        finalizer_contested,
         status,
     }
 }
@@ -237,6 +245,32 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
 fn was_published(reconciliation: &Reconciliation<'_>) -> bool {
     let owner = reconciliation.target.snapshot().and_then(Snapshot::owner);
     owner == Some(reconciliation.key.name.as_str())
+}
+
+/// Returns the hold-off of a contest over the target Secret.
+fn observe_hold_off(reconciliation: &Reconciliation<'_>) -> Option<TargetHoldOff> {
+    let is_data_damaged = match reconciliation.target.snapshot() {
+        Some(snapshot) => is_data_damaged(reconciliation, snapshot),
+        None => true,
+    };
+    reconciliation
+        .with_state(|state| state.contests.as_ref()?.hold_off(Instant::now(), is_data_damaged))
+}
+
+/// Returns whether values, or the keys made from them, are not as we wrote them.
+fn is_data_damaged(reconciliation: &Reconciliation<'_>, snapshot: &Snapshot) -> bool {
+    let target = &reconciliation.target;
+    let keys = &reconciliation.resource.spec.target.keys;
+    if target.provenance != Provenance::Proven || snapshot.is_tampered(keys, &target.values) {
+        return true;
+    }
+    match (&reconciliation.tenant, target.contents()) {
+        (Ok(tenant), Some(contents)) => {
+            let rendering = rendering(reconciliation, &tenant.value_origin);
+            rendering.render(&contents, Some(snapshot)).changes(snapshot).affect_data
+        }
+        _ => false,
+    }
 }
 
 fn observe_client(reconciliation: &Reconciliation<'_>) -> ClientObservation {
@@ -288,7 +322,7 @@ pub(super) fn observe_target(reconciliation: &Reconciliation<'_>) -> Target {
         return Target::Unknown;
     }
     let snapshot = target.snapshot();
-    let is_owner = snapshot.and_then(Snapshot::owner) == Some(reconciliation.key.name.as_str());
+    let is_owner = snapshot.is_some_and(|snapshot| is_owner(reconciliation, snapshot));
     if let Some(rejection) = authorize::forbids_writing(reconciliation, is_owner) {
         return Target::Rejected(rejection.clone());
     }
@@ -307,6 +341,10 @@ pub(super) fn observe_target(reconciliation: &Reconciliation<'_>) -> Target {
     let is_from_elsewhere = target.provenance == Provenance::OtherOrigin;
     let numbers = target.numbers();
     let keys = &reconciliation.resource.spec.target.keys;
+    let own = match target.provenance {
+        Provenance::Proven => snapshot.own_values(),
+        Provenance::OtherOrigin | Provenance::Unproven => SecretValues::default(),
+    };
     let tampered =
         target.provenance != Provenance::Proven || snapshot.is_tampered(keys, &target.values);
     let in_sync = match (&reconciliation.tenant, target.contents()) {
@@ -321,11 +359,30 @@ pub(super) fn observe_target(reconciliation: &Reconciliation<'_>) -> Target {
         current: numbers.current,
         fallback: numbers.fallback,
         has_current: target.values.current.is_some(),
+        current_is_ours: own.current.is_some(),
+        fallback_is_ours: own.fallback.is_some(),
         tampered,
         is_from_elsewhere,
         in_sync,
-        write_proven: snapshot.write_proven(),
+        write_proven: snapshot.write_proven().max(proven_in_this_reconcile(reconciliation)),
     })
+}
+
+/// Returns whether a Secret is this resource's. If another party removed the annotation that says so,
+/// the provenance of its values shows it.
+fn is_owner(reconciliation: &Reconciliation<'_>, snapshot: &Snapshot) -> bool {
+    match snapshot.owner() {
+        Some(owner) => owner == reconciliation.key.name,
+        None => reconciliation.target.provenance == Provenance::Proven,
+    }
+}
+
+/// Returns the rotation in progress if this reconcile has proven by a write that its secret can be
+/// published. An admission policy may have removed the record of it.
+fn proven_in_this_reconcile(reconciliation: &Reconciliation<'_>) -> Option<u64> {
+    let written = reconciliation.target.last_written.as_ref()?;
+    let rotation = reconciliation.rotation()?;
+    (written.purpose == Purpose::ProveWrite).then_some(rotation.number)
 }
 
 /// Returns whether a rotation has published and changed nothing that its status shows.
@@ -368,7 +425,7 @@ fn reject_target(reconciliation: &Reconciliation<'_>, secret: &Snapshot) -> Opti
         ));
     }
     match secret.owner() {
-        Some(owner) if owner == reconciliation.key.name => None,
+        _ if is_owner(reconciliation, secret) => None,
         Some(owner) if is_other_resource(reconciliation, owner) => Some(Rejection::new(
             Reason::TargetClaimed,
             format!(

@@ -2,10 +2,12 @@
 
 use auth0_client::ClientSecret;
 use leader_election::WriteFence;
-use rotation::{NumberedValue, Publication, Purpose, RevokedSecret, Target, ValueSource};
+use rotation::{
+    NumberedValue, Publication, Purpose, Reason, Rejection, RevokedSecret, Target, ValueSource,
+};
 
 use super::{
-    credentials_guard,
+    contest, credentials_guard,
     observe::{ClientReading, TargetRead, observe_target, rendering, select_values},
     owner_reference,
     reconcile::Reconciliation,
@@ -36,13 +38,20 @@ pub(super) async fn dry_run(reconciliation: &mut Reconciliation<'_>) -> Result<(
     let rendered = rendering(reconciliation, &tenant.value_origin).render(&contents, present);
     let secrets = &reconciliation.controller.context.secrets;
     let key = target_key(reconciliation);
-    match secrets.dry_run(&key, &rendered, present).await {
+    let admitted = match secrets.dry_run(&key, &rendered, present).await {
         Err(error) if owner_reference::note_denial(reconciliation, &error) => {
             let rendered =
                 rendering(reconciliation, &tenant.value_origin).render(&contents, present);
-            secrets.dry_run(&key, &rendered, present).await?;
+            secrets.dry_run(&key, &rendered, present).await?
         }
         result => result?,
+    };
+    if let Some(change) = rendered.essential_change(&admitted) {
+        let message = format!(
+            "an admission policy or webhook {change} in each write of the target Secret, and the \
+             operator depends on that, so nothing is changed at Auth0. Exempt the Secret from the policy"
+        );
+        return Err(Error::Denied(Rejection::new(Reason::SecretRejected, message)));
     }
     reconciliation.readings.dry_run_passed = true;
     Ok(())
@@ -54,7 +63,8 @@ pub(super) async fn publish(
     publication: &Publication,
 ) -> Result<(), Error> {
     let name = &reconciliation.resource.spec.target.name;
-    if reconciliation.target.last_written.as_ref() == Some(publication) {
+    let is_restore = matches!(publication.purpose, Purpose::Repair | Purpose::Render);
+    if !is_restore && reconciliation.target.last_written.as_ref() == Some(publication) {
         // The last write of this reconcile is gone again: another party writes the same keys. The next
         // reconcile retries after a backoff.
         return Err(Error::TargetContested(name.clone()));
@@ -82,6 +92,7 @@ pub(super) async fn publish(
     let key = target_key(reconciliation);
     let secrets = &reconciliation.controller.context.secrets;
     let fence = fence(reconciliation, publication.purpose);
+    contest::record_restore(reconciliation, publication, &rendered);
     failpoint!("before-publish");
     let written = match present {
         None => secrets.create(&key, &rendered, fence).await?,
@@ -94,6 +105,7 @@ pub(super) async fn publish(
     };
     owner_reference::note_written(reconciliation);
     failpoint!("after-publish");
+    contest::record_admission(reconciliation, &rendered, &written);
     record_publication(reconciliation, publication);
     keep_revoked(reconciliation, publication, origin);
     credentials_guard::note_published(reconciliation);

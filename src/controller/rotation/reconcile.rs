@@ -16,11 +16,12 @@ use rotation::{
 use super::{
     RotationController, adoption,
     authorize::{self, Authorization},
-    credentials_guard,
+    contest, credentials_guard,
     execute::{self, HeldPermit, execute},
     observe::{self, Readings, TargetState, observe},
     owner_reference, policy,
     resource::{self, ResourceApi},
+    scheduling,
     state::{FinishedClaim, LastObserved, RotationState},
 };
 use crate::{
@@ -175,6 +176,7 @@ impl Reconciliation<'_> {
     async fn run(&mut self) -> Result<Outcome, Error> {
         self.note_resource_version();
         self.with_state(|state| state.is_triggered = false);
+        contest::note_status(self);
         if let Err(error) = observe::read_target(self).await {
             return self.fail_read(error).await;
         }
@@ -199,7 +201,15 @@ impl Reconciliation<'_> {
             match self.apply(&observation, decision).await {
                 Ok(None) => {}
                 Ok(Some(outcome)) => return Ok(outcome),
-                Err(error) if error.class() == ErrorClass::Conflict && self.refresh().await? => {}
+                Err(error)
+                    if error.class() == ErrorClass::Conflict
+                        && !self.is_status_held_off()
+                        && self.refresh().await? => {}
+                Err(error) if self.may_go_on_without(&step, &error) => {
+                    let name = &self.key.name;
+                    tracing::warn!(name, reason = %error.reason(), "failed to restore: {error}");
+                    contest::record_rejected_restore(self, &error.to_string());
+                }
                 Err(error) => {
                     return self.fail(Some(FailedStep { observation, step }), error).await;
                 }
@@ -230,6 +240,28 @@ impl Reconciliation<'_> {
         self.fail(None, error).await
     }
 
+    /// Returns whether a rotation, a request or a due time goes on although the target Secret could not
+    /// be restored.
+    fn may_go_on_without(&self, step: &Step, error: &Error) -> bool {
+        let Step::Publish(publication) = step else { return false };
+        let is_limited = matches!(error, Error::WriteLimited { .. });
+        let may_wait = match publication.purpose {
+            Purpose::Render => matches!(error, Error::Rejected(_) | Error::Denied(_)) || is_limited,
+            Purpose::Repair => is_limited,
+            _ => false,
+        };
+        may_wait && scheduling::has_work(&self.resource, now())
+    }
+
+    /// Returns whether another party keeps overwriting the status. A response is published regardless.
+    fn is_status_held_off(&self) -> bool {
+        self.with_state(|state| {
+            let contests = state.contests.as_ref();
+            state.unpublished_response.is_none()
+                && contests.is_some_and(|found| !found.status_hold_off(Instant::now()).is_zero())
+        })
+    }
+
     /// Returns whether the rest is for the next reconcile. A change that has its permit is not given up.
     fn is_out_of_time(&self) -> bool {
         let window = self.controller.context.settings.propagation_window.to_std();
@@ -242,6 +274,7 @@ impl Reconciliation<'_> {
         self.read_at = Instant::now();
         let Some(resource) = self.api.get().await? else { return Ok(false) };
         self.set_resource(resource);
+        contest::note_status(self);
         self.tenant = self.controller.tenants.find(&self.resource);
         self.readings = Readings::default();
         observe::read_target(self).await?;
@@ -306,6 +339,7 @@ impl Reconciliation<'_> {
         let strategy = resource.spec.strategy;
         context.metrics.observe_status_change(stored, &status, strategy, now());
         self.set_resource(resource);
+        contest::note_stored_status(self);
         let events = event_records(stored, &status);
         for event in &events {
             self.log(event);
@@ -505,6 +539,7 @@ impl Reconciliation<'_> {
         let wake =
             [wake, recheck, owner_recheck].into_iter().flatten().min().map(server_time::instant);
         observed.wake = wake;
+        observed.finished_at = Some(Instant::now());
         self.trigger_claimants(&observed);
         let is_claimed = observed.is_claimed;
         let has_rollouts = self.readings.rollouts.is_some();

@@ -15,6 +15,7 @@ use crate::{
         error::Error,
         kube_call::{check_fence, kube_call},
         object_key::ObjectKey,
+        target_secret::clean_manager,
     },
 };
 
@@ -100,6 +101,29 @@ impl ResourceApi {
 
 pub(super) fn has_finalizer(resource: &ClientSecretRotation) -> bool {
     resource.finalizers().iter().any(|finalizer| finalizer == ROTATION_FINALIZER)
+}
+
+/// Another field manager of the resource.
+pub(super) struct OtherManager {
+    pub(super) name: String,
+    pub(super) written_at: Option<String>,
+}
+
+/// Returns the other field manager that last wrote a subresource, or the resource itself.
+pub(super) fn last_other_manager(
+    resource: &ClientSecretRotation,
+    subresource: Option<&str>,
+) -> Option<OtherManager> {
+    let entries = resource.metadata.managed_fields.iter().flatten();
+    let others = entries.filter(|entry| {
+        entry.manager.as_deref() != Some(FIELD_MANAGER)
+            && entry.subresource.as_deref().filter(|name| !name.is_empty()) == subresource
+    });
+    let others = others.map(|entry| OtherManager {
+        name: clean_manager(entry.manager.as_deref().unwrap_or_default()),
+        written_at: entry.time.as_ref().map(|time| time.0.to_string()),
+    });
+    others.max_by(|a, b| a.written_at.cmp(&b.written_at))
 }
 
 /// Returns the resource as an Event names it.

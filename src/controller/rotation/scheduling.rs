@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use super::{
     RotationController, credentials_guard, ownership,
     reconcile::{self, Outcome, Report},
-    state::{DesiredInputs, LastFailure},
+    state::{DesiredInputs, LastFailure, RotationState},
 };
 use crate::{
     api::{ClientSecretRotation, ParsedRotation, REQUEST_ANNOTATION, TenantId, TenantRef},
@@ -134,20 +134,25 @@ fn try_admit(
 /// Rotations in progress go first, then requests, due times and deletions, then the rest: imports,
 /// repairs and suspected drift.
 fn priority(resource: &ClientSecretRotation, now: DateTime<Utc>) -> Priority {
-    let status = resource.status.clone().unwrap_or_default();
-    if status.rotation.is_some() {
+    if resource.status.as_ref().is_some_and(|status| status.rotation.is_some()) {
         return Priority::InProgress;
     }
+    if has_work(resource, now) || resource.metadata.deletion_timestamp.is_some() {
+        Priority::New
+    } else {
+        Priority::Background
+    }
+}
+
+/// Returns whether a rotation is in progress, requested or due.
+pub(super) fn has_work(resource: &ClientSecretRotation, now: DateTime<Utc>) -> bool {
+    let status = resource.status.clone().unwrap_or_default();
     let request = resource.annotations().get(REQUEST_ANNOTATION).map(|text| Request::parse(text));
     let is_requested = request.is_some_and(|request| {
         request.verb.is_ok() && Some(&request.text) != status.last_handled_request.as_ref()
     });
     let is_due = status.next_rotation_time.is_some_and(|due| due <= now);
-    if is_requested || is_due || resource.metadata.deletion_timestamp.is_some() {
-        Priority::New
-    } else {
-        Priority::Background
-    }
+    status.rotation.is_some() || is_requested || is_due
 }
 
 /// Reconciles an admitted resource. Errors are handled here: the runtime always gets an action.
@@ -179,6 +184,7 @@ pub(super) async fn reconcile(
         }
         Ok(Outcome::Done(wake)) => {
             metrics.count_reconcile(ReconcileResult::Ok);
+            hold_off_status(&controller, &uid, inputs);
             match publish_interval(&controller, &uid) {
                 Some(interval) => Action::requeue(interval),
                 None => requeue_at(wake),
@@ -273,24 +279,30 @@ fn unchanged(
     controller: &RotationController,
 ) -> Option<Action> {
     let uid = resource.uid()?;
-    let observed = controller.states.with(&uid, |state| {
+    let (observed, is_contested) = controller.states.with(&uid, |state| {
         if state.unpublished_response.is_some() || state.listed.is_some() || state.is_triggered {
             return None;
         }
-        state.last_observed.clone()
+        let is_contested =
+            state.contests.as_ref().is_some_and(|contests| contests.is_held_off(Instant::now()));
+        Some((state.last_observed.clone()?, is_contested))
     })?;
     let stores = &controller.context.stores;
     let secret = ObjectKey::new(resource.namespace()?, &resource.spec.target.name);
     let secret_is_known = stores.is_known_secret(&secret, &observed.secret_versions);
+    let pause = if is_contested { observed.pause_left() } else { Duration::ZERO };
     let is_unchanged = observed.restores == restores()
         && observed.resource_versions.contains(&resource.resource_version()?)
-        && secret_is_known
+        && (secret_is_known || !pause.is_zero())
         && inputs.tenant_version == observed.tenant_version
         && credentials_guard::version(resource, controller) == observed.credentials_version
         && ownership::conflicting(resource, controller).is_some() == observed.is_claimed;
     let is_early = observed.wake.is_none_or(|wake| wake > BootInstant::now());
     if is_unchanged && is_early && !(observed.wake.is_some() && is_due(resource)) {
         // No event announces to each rejected resource that the other one gives up its claim.
+        if !secret_is_known {
+            return Some(Action::requeue(pause));
+        }
         let is_rechecked = observed.is_claimed && observed.wake.is_none();
         Some(if is_rechecked { Action::requeue(MAX_REQUEUE) } else { requeue_at(observed.wake) })
     } else {
@@ -325,6 +337,27 @@ fn publish_interval(controller: &RotationController, uid: &str) -> Option<Durati
     Some(PUBLISH_INTERVAL.max(PUBLISH_SPACING.saturating_mul(count)))
 }
 
+/// Leaves a resource alone whose status another party keeps overwriting. A change of its inputs ends
+/// that.
+fn hold_off_status(controller: &RotationController, uid: &str, inputs: DesiredInputs) {
+    controller.states.with(uid, |state| {
+        let held = status_hold_off(state);
+        if !held.is_zero() && !inputs.is_deleting {
+            let (not_before, after_change) =
+                (Instant::now() + held, Instant::now() + LIMITED_PAUSE);
+            let is_throttled = false;
+            state.last_failure =
+                Some(LastFailure { inputs, not_before, after_change, is_throttled });
+        }
+    });
+}
+
+fn status_hold_off(state: &RotationState) -> Duration {
+    // A response is published regardless.
+    let contests = state.contests.as_ref().filter(|_| state.unpublished_response.is_none());
+    contests.map_or(Duration::ZERO, |contests| contests.status_hold_off(Instant::now()))
+}
+
 /// A reconcile that failed.
 struct Failed<'r> {
     key: &'r ObjectKey,
@@ -356,7 +389,9 @@ fn error_policy(controller: &RotationController, failed: Failed<'_>, error: &Err
         // A resource whose edits used up the budget of writes may continue.
         let is_limited = matches!(error, Error::WriteLimited { .. });
         let pause = if is_limited { LIMITED_PAUSE } else { Duration::ZERO };
-        let (not_before, after_change) = (now + wait, now + pause);
+        let is_urgent = inputs.is_deleting || longest.is_some();
+        let held = if is_urgent { Duration::ZERO } else { status_hold_off(state) };
+        let (not_before, after_change) = (now + wait.max(held), now + pause);
         let is_throttled = is_throttled && report_in.is_none();
         state.last_failure = Some(LastFailure { inputs, not_before, after_change, is_throttled });
         (state.failures, wait)

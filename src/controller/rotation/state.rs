@@ -1,16 +1,19 @@
 //! The in-memory state of one ClientSecretRotation.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use auth0_client::ClientSecret;
 use chrono::{DateTime, Utc};
 use leader_election::BootInstant;
 use rotation::{ProbeControl, RevokedSecret, Sightings};
 
-use super::authorize::CachedMetadata;
+use super::{authorize::CachedMetadata, contest::Contests};
 use crate::controller::{
     state::AbortOnDrop, target_secret::ValueOrigin, write_budget::WriteBudget,
 };
+
+/// Shortest time between two reconciles because another party keeps changing the target Secret.
+const CONTESTED_PAUSE: Duration = Duration::from_secs(2);
 
 /// The in-memory state of one ClientSecretRotation.
 #[derive(Default)]
@@ -45,6 +48,10 @@ pub(super) struct RotationState {
     pub(super) is_triggered: bool,
     /// Inputs of the last reconcile that had nothing left to do.
     pub(super) last_observed: Option<LastObserved>,
+    /// Contests with others over the target Secret and the resource.
+    pub(super) contests: Option<Box<Contests>>,
+    /// A hash of the status that this process stored last.
+    pub(super) stored_status: Option<u64>,
     /// How many writes to the API server the resource may still cause.
     pub(super) writes: WriteBudget,
     /// When the cluster last denied a change of the target Secret's owner reference.
@@ -114,6 +121,16 @@ pub(super) struct LastObserved {
     pub(super) restores: u64,
     /// When there is something to do again.
     pub(super) wake: Option<BootInstant>,
+    /// When the reconcile ended.
+    pub(super) finished_at: Option<Instant>,
+}
+
+impl LastObserved {
+    /// Returns how long to ignore further changes of a contested target Secret.
+    pub(super) fn pause_left(&self) -> Duration {
+        let Some(finished_at) = self.finished_at else { return Duration::ZERO };
+        CONTESTED_PAUSE.saturating_sub(finished_at.elapsed())
+    }
 }
 
 /// Inputs of a reconcile that users control. After a failed reconcile, only a change of these brings

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn value_is_ours_only_if_we_wrote_it_and_its_number() {
+    fn value_is_ours_only_if_we_wrote_it() {
         let values = |secret: &Value| {
             let values = Snapshot::parse(&secret.to_string()).unwrap().own_values();
             let text = |value: Option<auth0_client::ClientSecret>| {
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(values(&published()), (current.clone(), previous.clone()));
         for (parent, name, expected) in [
             ("f:data", "client_secret", (None, previous.clone())),
-            ("f:metadata/f:annotations", CURRENT_ANNOTATION, (None, previous)),
+            ("f:metadata/f:annotations", CURRENT_ANNOTATION, (current.clone(), previous.clone())),
             ("f:data", "client_secret_fallback", (current, None)),
             ("f:metadata/f:annotations", KEYS_ANNOTATION, (None, None)),
         ] {

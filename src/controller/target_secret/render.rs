@@ -56,13 +56,24 @@ pub(crate) struct Rendering<'a> {
     pub(crate) keeps_owner: bool,
 }
 
+/// The annotations that the operator depends on.
+pub(super) const ESSENTIAL_ANNOTATIONS: [&str; 6] = [
+    OWNER_ANNOTATION,
+    CLIENT_ID_ANNOTATION,
+    ORIGIN_ANNOTATION,
+    KEYS_ANNOTATION,
+    CURRENT_ANNOTATION,
+    FALLBACK_ANNOTATION,
+];
+
 /// A rendered Secret.
 pub(crate) struct Rendered {
-    data: BTreeMap<String, Zeroizing<String>>,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-    /// The type, only of a Secret that the operator creates or created.
-    secret_type: Option<&'static str>,
+    pub(super) data: BTreeMap<String, Zeroizing<String>>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+    /// The type, only of a Secret that the operator creates or created. It cannot change, and an
+    /// admission policy may have chosen another one.
+    secret_type: Option<String>,
     owner: Option<OwnerReference>,
     /// The UID of the resource when we must not make it an owner.
     rejected_owner_uid: Option<String>,
@@ -121,7 +132,8 @@ impl Rendering<'_> {
                 data.insert(key.clone(), Zeroizing::new(kept.to_owned()));
             }
         }
-        let is_created = present.is_none_or(|present| present.was_created_for(self.resource));
+        let is_created = present.is_none_or(|present| self.created(present));
+        let secret_type = present.and_then(Snapshot::secret_type).unwrap_or(OPAQUE);
         let (owner, rejected_owner_uid) = match (&self.owner, present) {
             (_, Some(present)) if self.keeps_owner => (present.own_owner().cloned(), None),
             (Some(owner), _) if self.deleted_with_owner && is_created => {
@@ -140,13 +152,21 @@ impl Rendering<'_> {
             data,
             labels: self.labels(),
             annotations,
-            secret_type: is_created.then_some(OPAQUE),
+            secret_type: is_created.then(|| secret_type.to_owned()),
             owner,
             rejected_owner_uid,
             name: self.spec.name.clone(),
             namespace: self.namespace.to_owned(),
             absent_key: contents.fallback.is_none().then(|| keys.fallback.clone()),
         }
+    }
+
+    /// Returns whether the operator created the Secret for this resource, even if another party removed
+    /// the annotation that says so.
+    fn created(&self, present: &Snapshot) -> bool {
+        let is_of_client = present.own_annotation(CLIENT_ID_ANNOTATION) == Some(self.client_id);
+        present.was_created_for(self.resource)
+            || present.owner().is_none() && is_of_client && present.owned().secret_type
     }
 
     fn list(&self, contents: &Contents) -> Zeroizing<String> {
@@ -215,7 +235,7 @@ impl Rendered {
                 annotations: &self.annotations,
                 owner_references: self.owner.as_ref().map(|owner| [owner]),
             },
-            secret_type: self.secret_type,
+            secret_type: self.secret_type.as_deref(),
             data: self.data.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect(),
         };
         // Maps of strings always serialize; the API server would reject an empty body.
@@ -252,11 +272,17 @@ impl Rendered {
     }
 
     fn matches_data(&self, present: &Snapshot) -> bool {
-        self.data.iter().all(|(key, text)| {
-            let Some(present_text) = present.encoded(key) else { return false };
-            bool::from(present_text.as_bytes().ct_eq(text.as_bytes()))
-                && present.owned().data.contains(key)
-        })
+        self.data
+            .keys()
+            .all(|key| self.matches_key(present, key) && present.owned().data.contains(key))
+    }
+
+    /// Returns whether a Secret has the rendered content under a key.
+    pub(super) fn matches_key(&self, present: &Snapshot, key: &str) -> bool {
+        match (self.data.get(key), present.encoded(key)) {
+            (Some(text), Some(present)) => bool::from(present.as_bytes().ct_eq(text.as_bytes())),
+            _ => false,
+        }
     }
 
     fn owns_nothing_more(&self, present: &Snapshot) -> bool {

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::changes::ForeignFields;
 use crate::api::{
     CURRENT_ANNOTATION, FALLBACK_ANNOTATION, FIELD_MANAGER, KEYS_ANNOTATION, Keys,
     OWNER_ANNOTATION, WRITE_PROVEN_ANNOTATION,
@@ -29,8 +30,8 @@ pub(crate) struct Snapshot {
     secret_type: Option<String>,
     data: BTreeMap<String, SecretString>,
     owned: OwnedFields,
-    /// The data keys that other field managers own.
-    foreign_keys: BTreeSet<String>,
+    /// The fields of each other field manager.
+    foreign: Vec<ForeignFields>,
 }
 
 /// The values of a target Secret.
@@ -82,15 +83,22 @@ impl Snapshot {
         let raw: RawSecret = serde_json::from_str(json).ok()?;
         let entries = raw.metadata.managed_fields.as_deref().unwrap_or_default();
         let owned = owned_fields(entries.iter().filter(|entry| is_ours(entry)));
-        let foreign = owned_fields(entries.iter().filter(|entry| !is_ours(entry)));
+        let others = entries.iter().filter(|entry| !is_ours(entry));
+        let foreign = others
+            .map(|entry| ForeignFields::new(entry, owned_fields(std::iter::once(entry))))
+            .collect();
         Some(Self {
             metadata: raw.metadata,
             immutable: raw.immutable.unwrap_or_default(),
             secret_type: raw.secret_type,
             data: raw.data.unwrap_or_default(),
             owned,
-            foreign_keys: foreign.data,
+            foreign,
         })
+    }
+
+    pub(super) fn foreign(&self) -> &[ForeignFields] {
+        &self.foreign
     }
 
     pub(crate) fn resource_version(&self) -> &str {
@@ -99,6 +107,10 @@ impl Snapshot {
 
     pub(crate) fn owned(&self) -> &OwnedFields {
         &self.owned
+    }
+
+    pub(super) fn secret_type(&self) -> Option<&str> {
+        self.secret_type.as_deref()
     }
 
     /// Returns whether the Secret has the type `Opaque`, which no other component interprets.
@@ -117,7 +129,8 @@ impl Snapshot {
 
     /// Returns whether our field manager wrote a key, and no other one wrote the same.
     pub(crate) fn is_ours_alone(&self, key: &str) -> bool {
-        self.owned.data.contains(key) && !self.foreign_keys.contains(key)
+        let is_foreign = self.foreign.iter().any(|foreign| foreign.fields.data.contains(key));
+        self.owned.data.contains(key) && !is_foreign
     }
 
     /// Returns the owner reference that our field manager wrote.
@@ -172,18 +185,14 @@ impl Snapshot {
         SecretValues { current: self.secret(&keys.current), fallback: self.secret(&keys.fallback) }
     }
 
-    /// Returns the current value and the fallback, each only if we wrote it under a number.
+    /// Returns the current value and the fallback, each only if we wrote it. Another party may have
+    /// changed its number since.
     pub(crate) fn own_values(&self) -> SecretValues {
         let Some(keys) = self.written_keys() else { return SecretValues::default() };
-        let numbers = self.numbers();
-        let value = |key: &str, number: Option<u64>| {
-            let is_ours = number.is_some() && self.owned.data.contains(key);
-            if is_ours { self.secret(key) } else { None }
+        let value = |key: &str| {
+            if self.owned.data.contains(key) { self.secret(key) } else { None }
         };
-        SecretValues {
-            current: value(&keys.current, numbers.current),
-            fallback: value(&keys.fallback, numbers.fallback),
-        }
+        SecretValues { current: value(&keys.current), fallback: value(&keys.fallback) }
     }
 
     /// Returns the numbers of the current value and the fallback, each only if we wrote it.

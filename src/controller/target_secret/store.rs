@@ -93,19 +93,20 @@ impl SecretStore {
         self.send(apply(key, rendered, &version, ""), &action).await
     }
 
-    /// Asks the API server whether it would accept a Secret, without writing it.
+    /// Asks the API server whether it would accept a Secret, without writing it. Returns the Secret that
+    /// it would store.
     pub(crate) async fn dry_run(
         &self,
         key: &ObjectKey,
         rendered: &Rendered,
         over: Option<&Snapshot>,
-    ) -> Result<(), Error> {
+    ) -> Result<Snapshot, Error> {
         let action = format!("dry run of the write of the Secret {}", key.name);
         let write = match over {
             None => create(key, rendered, "&dryRun=All"),
             Some(over) => apply(key, rendered, over.resource_version(), "&dryRun=All"),
         };
-        self.send(write, &action).await.map(drop)
+        self.send(write, &action).await
     }
 
     /// Changes what server-side apply cannot. Returns the new version.

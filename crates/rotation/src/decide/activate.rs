@@ -41,7 +41,8 @@ impl Evaluation<'_> {
 
     fn call_rotate_secret(&mut self, rotation: &Rotation) -> NextStep {
         let is_marked = rotation.cause != Cause::Initial || self.observed.initialized;
-        if !self.observed.has_finalizer || !is_marked {
+        let is_guarded = self.observed.has_finalizer || self.observed.finalizer_contested;
+        if !is_guarded || !is_marked {
             return Step::AddFinalizer.into();
         }
         if !self.observed.dry_run_passed {
@@ -102,9 +103,7 @@ impl Evaluation<'_> {
         }
         let number = rotation.number;
         let Some(target) = self.intact_target() else {
-            // There is nothing to keep, so the next value is the only one.
-            let next = NumberedValue::new(number, ValueSource::Generated);
-            return publish(Purpose::Stage, next, None).into();
+            return self.stage_over_damaged(number, secret);
         };
         if is_staged(target, number) {
             let now = self.event_time;
@@ -141,8 +140,32 @@ impl Evaluation<'_> {
         .into()
     }
 
+    /// Publishes the pair over a target Secret that is missing or damaged. If Auth0's value is unknown,
+    /// there is nothing to keep, so the next value is the only one.
+    fn stage_over_damaged(&self, number: u64, secret: SecretMatch) -> NextStep {
+        let next = NumberedValue::new(number, ValueSource::Generated);
+        let recorded = self.status.current.unwrap_or(0);
+        let current = match secret {
+            SecretMatch::Other => Some(NumberedValue::new(recorded, ValueSource::Auth0)),
+            SecretMatch::Current => Some(NumberedValue::new(recorded, ValueSource::Current)),
+            SecretMatch::Fallback => Some(NumberedValue::new(recorded, ValueSource::Fallback)),
+            SecretMatch::Unreadable | SecretMatch::Unpublishable => self.known_value(recorded),
+        };
+        match current {
+            Some(current) => publish(Purpose::Stage, current, Some(next)),
+            None => publish(Purpose::Stage, next, None),
+        }
+        .into()
+    }
+
     /// Waits until consumers have read the pair, then sets the next value at Auth0.
     pub(super) fn advance_staging(&mut self, rotation: &Rotation) -> NextStep {
+        let is_lost =
+            self.intact_target().is_some_and(|target| !is_staged(target, rotation.number));
+        if is_lost && rotation.attempts == 0 {
+            // Another party restored an older target Secret, so the next value is staged again.
+            return self.restage();
+        }
         if let Some(next) = self.restart_workloads(rotation) {
             return next;
         }
@@ -293,23 +316,22 @@ impl Evaluation<'_> {
             {
                 self.publish_read_back(rotation)
             }
-            Ok(SecretMatch::Current) => self.restore(ValueSource::Current),
-            Ok(SecretMatch::Fallback) => self.restore(ValueSource::Fallback),
-            Ok(SecretMatch::Other) => self.restore(ValueSource::Auth0),
+            Ok(SecretMatch::Current) => self.restore_settled(ValueSource::Current),
+            Ok(SecretMatch::Fallback) => self.restore_settled(ValueSource::Fallback),
+            Ok(SecretMatch::Other) => self.restore_settled(ValueSource::Auth0),
         }
     }
 
     /// Continues after a repair replaced the pair: Auth0 may have the lost next value.
     fn resolve_unstaged(&mut self, rotation: &Rotation) -> NextStep {
+        match self.read_client() {
+            Err(next) => return next,
+            Ok(SecretMatch::Other) => return self.publish_read_back(rotation),
+            Ok(_) => {}
+        }
         match self.read_settled_client(rotation) {
             Err(next) => next,
-            Ok(SecretMatch::Other) => self.publish_read_back(rotation),
-            Ok(
-                SecretMatch::Current
-                | SecretMatch::Fallback
-                | SecretMatch::Unreadable
-                | SecretMatch::Unpublishable,
-            ) => self.restage(),
+            Ok(_) => self.restage(),
         }
     }
 
@@ -353,13 +375,15 @@ impl Evaluation<'_> {
         self.publish_new(Purpose::ReadBack, value)
     }
 
-    /// Publishes a new value, with the current value as its fallback.
+    /// Publishes a new value, with the current value as its fallback if that is known.
     pub(super) fn publish_new(&self, purpose: Purpose, value: NumberedValue) -> NextStep {
-        let superseded = self
-            .intact_target()
-            .and_then(|target| target.current)
-            .filter(|current| *current < value.number)
-            .map(|current| NumberedValue::new(current, ValueSource::Current));
+        let current = match self.intact_target() {
+            Some(target) => target.current,
+            None => self.status.current,
+        };
+        let superseded = current
+            .and_then(|current| self.known_value(current))
+            .filter(|known| known.number < value.number && known.value != value.value);
         publish(purpose, value, superseded).into()
     }
 

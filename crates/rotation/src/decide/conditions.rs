@@ -22,6 +22,9 @@ impl Evaluation<'_> {
         if is_last || has_progress {
             self.set_client_rotatable();
         }
+        if is_last || self.observed.contested.is_some() {
+            self.set_in_sync();
+        }
         // Ready and Stalled describe the result of a reconcile, so they stay until its last step.
         if is_last && self.is_unpublishable && self.stalled.is_none() {
             self.stalled = Some(unpublishable());
@@ -62,7 +65,7 @@ impl Evaluation<'_> {
     fn earlier_wake(&self, wake: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
         let end = self.hold_off_end().filter(|_| self.has_pending_drift());
         let ends = end.filter(|until| *until > self.now);
-        wake.into_iter().chain(ends).min()
+        wake.into_iter().chain(ends).chain(self.contest_wake()).min()
     }
 
     pub(super) fn into_failed_status(mut self, failure: &Failure) -> Status {

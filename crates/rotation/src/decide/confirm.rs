@@ -178,7 +178,7 @@ impl Evaluation<'_> {
     }
 
     /// Returns when the grace period of the present spec ends. A compromised secret has none.
-    fn retire_time(&self, rotation: &Rotation) -> DateTime<Utc> {
+    pub(super) fn retire_time(&self, rotation: &Rotation) -> DateTime<Utc> {
         if rotation.skip_grace {
             self.now
         } else {

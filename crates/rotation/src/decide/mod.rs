@@ -26,6 +26,10 @@
 //! | `Grace` | the previous value may be removed | remove it again |
 //! | `Withdrawing` | the next value may be removed; a request before the rejected one may have set it | prove that Auth0 does not have it, then remove it again |
 //!
+//! A repair of the target Secret keeps each known value that may still be needed: the previous one until
+//! its grace period is over, and the next one. A difference that is not restored yet, because another
+//! party keeps making it, does not stand in the way of rotations and requests.
+//!
 //! A value that was ever sent is withdrawn only on proof, and no later value is set before a request
 //! without a response can no longer take effect ([`Status::unanswered_until`]).
 
@@ -41,8 +45,10 @@ mod withdraw;
 
 // Interference with a rotation.
 mod client;
+mod contest;
 mod drift;
 mod finalize;
+mod known_values;
 mod recover;
 mod repair;
 mod requests;
@@ -263,11 +269,12 @@ impl<'a> Evaluation<'a> {
                 if let Some(next) = self.follow_numbers(target) {
                     return next;
                 }
-                if !target.in_sync {
+                if !target.in_sync && !self.is_restore_held_off() {
                     return rewrite(target, Purpose::Render).into();
                 }
                 self.advance()
             }
+            _ if self.is_restore_held_off() => self.advance_contested(),
             _ => self.repair().unwrap_or_else(|| self.advance()),
         }
     }

@@ -1,6 +1,6 @@
 //! Condition Ready: whether applications can log in with what is published, as far as can be known.
 
-use super::{Evaluation, repair::unpublishable};
+use super::{Evaluation, contest::contest_message, repair::unpublishable};
 use crate::{
     condition::{condition_types, find_condition},
     error::{Failure, Rejection},
@@ -126,6 +126,12 @@ impl Evaluation<'_> {
         }
         if let Some(rejection) = self.forbidden_client() {
             return Some(Problem::new(rejection.reason, rejection.message));
+        }
+        if let Some(hold_off) = self.target_hold_off()
+            && hold_off.affects_values
+            && !self.observed.has_unpublished_response
+        {
+            return Some(Problem::new(Reason::TargetContested, contest_message(hold_off)));
         }
         // Without a target Secret, or with a foreign one, there is a simpler reason.
         if self.observed.status.current.is_some() || self.observed.has_unpublished_response {

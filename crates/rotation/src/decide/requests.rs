@@ -82,6 +82,10 @@ impl Evaluation<'_> {
         match rotation.map(|rotation| rotation.phase) {
             Some(Phase::Activating | Phase::Withdrawing) => return None,
             Some(Phase::Confirming | Phase::Grace) if self.has_previous_value() => {}
+            // Another party keeps damaging the target Secret, which the operator restores first.
+            Some(Phase::Confirming | Phase::Grace) if self.intact_target().is_none() => {
+                return None;
+            }
             _ => {
                 self.reject_request(
                     "there is no previous secret to roll back to; it is kept only for the grace \

@@ -59,6 +59,7 @@ impl Evaluation<'_> {
         };
         // A change that must wait is no reason to let the cause wait: the rotation replaces it.
         if secret == SecretMatch::Other
+            && self.intact_target().is_some()
             && let Some(next) = self.follow_or_hold_drift()
         {
             return next;

@@ -40,10 +40,7 @@ impl Evaluation<'_> {
         let Some(target) = self.intact_target() else { return Step::Wait.into() };
         let current = target.current.unwrap_or(0);
         if target.fallback != Some(rotation.number) {
-            let current = target.fallback.is_none().then_some(current);
-            let outcome = rotation.withdrawn_as.unwrap_or(Outcome::Aborted);
-            self.end_withdrawn(rotation, outcome, current);
-            return Step::StoreStatus.into();
+            return self.end_lost(rotation, current, target.fallback.is_none());
         }
         if rotation.withdrawn_as == Some(Outcome::Rejected) && rotation.attempts > 1 {
             match self.has_been_set(rotation) {
@@ -73,6 +70,24 @@ impl Evaluation<'_> {
                 is_accepted.ok_or_else(|| self.wait_for_withdrawal_proof())
             }
         }
+    }
+
+    /// Ends the rotation when its next value is not in the target Secret: it was withdrawn, or another
+    /// party removed it. After a lost response, Auth0 may have it.
+    fn end_lost(&mut self, rotation: &Rotation, current: u64, is_alone: bool) -> NextStep {
+        let outcome = rotation.withdrawn_as.unwrap_or(Outcome::Aborted);
+        if outcome == Outcome::Rejected && rotation.attempts > 1 {
+            match self.read_settled_client(rotation) {
+                Err(next) => return next,
+                Ok(SecretMatch::Other) => {
+                    self.resume_withdrawn();
+                    return self.publish_read_back(rotation);
+                }
+                Ok(_) => {}
+            }
+        }
+        self.end_withdrawn(rotation, outcome, is_alone.then_some(current));
+        Step::StoreStatus.into()
     }
 
     /// Ends a rotation that is withdrawn. `current` is the current value in the target Secret, if it is

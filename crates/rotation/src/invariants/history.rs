@@ -67,6 +67,10 @@ struct EarlierList<V> {
 struct SupersededValue<V> {
     value: V,
     superseded_at: DateTime<Utc>,
+    /// Another party has changed the secret since, which makes the value useless.
+    is_invalidated: bool,
+    /// Another party changed the target Secret and left the value in it.
+    has_survived: bool,
 }
 
 /// Identity of a rotation. The number alone can repeat after the status is lost.
@@ -98,6 +102,8 @@ pub struct History<V> {
     /// Values of the list that Auth0 had before.
     superseded: Vec<SupersededValue<V>>,
     exemption: Option<Exemption>,
+    /// Values that another party removed from the target Secret. A call in flight may still set one.
+    lost: Vec<V>,
     /// Requests that no stored status shows as handled.
     pending_requests: Vec<String>,
     /// Rotation in progress.
@@ -129,6 +135,7 @@ impl<V: Clone + Eq> History<V> {
             is_unpublished: false,
             superseded: Vec::new(),
             exemption: Some(Exemption::Unsettled),
+            lost: Vec::new(),
             pending_requests: Vec::new(),
             rotation: None,
             is_compromised: false,
@@ -214,11 +221,15 @@ impl<V: Clone + Eq> History<V> {
         if before != self.list {
             self.earlier_lists.push(EarlierList { replaced_at: at, values: before });
         }
-        let result = self.check_repair(at).and_then(|()| self.check_removal(at));
+        let result = self
+            .check_repair(at)
+            .and_then(|()| self.check_survivors(at))
+            .and_then(|()| self.check_removal(at));
         if self.exemption.is_some_and(Exemption::is_tampering) {
             self.exemption = Some(Exemption::Unsettled);
         }
         let list = &self.list;
+        self.lost.retain(|value| !list.contains(value));
         self.superseded.retain(|superseded| list.contains(&superseded.value));
         self.is_unpublished &= !self.list.contains(&self.secret);
         self.expire(at);
@@ -235,6 +246,15 @@ impl<V: Clone + Eq> History<V> {
         Ok(())
     }
 
+    /// Checks that a repair of the target Secret keeps the superseded values that are still in it.
+    fn check_survivors(&self, at: DateTime<Utc>) -> Result<(), Violation> {
+        if self.exemption != Some(Exemption::Tampered) {
+            return Ok(());
+        }
+        let survivors = self.superseded.iter().filter(|superseded| superseded.has_survived);
+        survivors.into_iter().try_for_each(|superseded| self.check_removed(at, superseded))
+    }
+
     fn check_removal(&self, at: DateTime<Utc>) -> Result<(), Violation> {
         if self.exemption.is_some() {
             return Ok(());
@@ -242,29 +262,43 @@ impl<V: Clone + Eq> History<V> {
         if !self.list.contains(&self.secret) {
             return Err(self.lockout(at, &self.list));
         }
+        self.superseded.iter().try_for_each(|superseded| self.check_removed(at, superseded))
+    }
+
+    /// Checks that a superseded value is in the target Secret, or is certainly obsolete.
+    fn check_removed(
+        &self,
+        at: DateTime<Utc>,
+        superseded: &SupersededValue<V>,
+    ) -> Result<(), Violation> {
         let Settings { grace_period, propagation_window, .. } = self.settings;
         let grace_period = if self.is_compromised {
             TimeDelta::zero()
         } else {
             grace_period.max(propagation_window)
         };
-        for SupersededValue { value, superseded_at } in &self.superseded {
-            let is_removed = !self.list.contains(value);
-            let is_over = at >= *superseded_at + grace_period;
-            let is_accepted = self.is_proven(at);
-            if is_removed && !(is_accepted && is_over) {
-                let superseded_at = *superseded_at;
-                return Err(Violation::EarlyRemoval { at, superseded_at, is_accepted });
-            }
+        let SupersededValue { value, superseded_at, .. } = superseded;
+        let is_over = at >= *superseded_at + grace_period;
+        if self.list.contains(value) || self.is_proven(at) && is_over {
+            return Ok(());
         }
-        Ok(())
+        Err(Violation::EarlyRemoval {
+            at,
+            superseded_at: *superseded_at,
+            is_accepted: self.is_proven(at),
+        })
     }
 
     /// Records that another party edited or deleted the target Secret, which holds `list` now.
     pub fn record_tampering(&mut self, list: &[V]) {
-        self.list = list.to_vec();
+        let before = std::mem::replace(&mut self.list, list.to_vec());
+        self.lost.extend(before.into_iter().filter(|value| !list.contains(value)));
         self.earlier_lists.clear();
         self.exemption = Some(Exemption::Tampered);
+        for superseded in &mut self.superseded {
+            superseded.has_survived =
+                list.contains(&superseded.value) && !superseded.is_invalidated;
+        }
     }
 
     /// Records that the operator sends a change under the stored status. `is_suitable` is what it saw
@@ -315,6 +349,9 @@ impl<V: Clone + Eq> History<V> {
             Actor::Operator => self.check_change(at, &value, sent_under.rotation.as_ref()),
             Actor::OtherParty => {
                 self.is_unpublished = false;
+                for superseded in &mut self.superseded {
+                    (superseded.is_invalidated, superseded.has_survived) = (true, false);
+                }
                 if !self.exemption.is_some_and(Exemption::is_tampering) {
                     self.exemption = Some(Exemption::Unsettled);
                 }
@@ -324,16 +361,21 @@ impl<V: Clone + Eq> History<V> {
         if self.exemption == Some(Exemption::Tampered) {
             self.exemption = Some(Exemption::TamperedThenChanged);
         }
-        self.replace_secret(at, value);
+        self.replace_secret(at, value, actor);
         result
     }
 
-    fn replace_secret(&mut self, at: DateTime<Utc>, value: V) {
+    fn replace_secret(&mut self, at: DateTime<Utc>, value: V, actor: Actor) {
         let replaced = std::mem::replace(&mut self.secret, value);
         let secret = &self.secret;
         self.superseded.retain(|known| known.value != replaced && known.value != *secret);
         if self.list.contains(&replaced) {
-            self.superseded.push(SupersededValue { value: replaced, superseded_at: at });
+            self.superseded.push(SupersededValue {
+                value: replaced,
+                superseded_at: at,
+                is_invalidated: actor == Actor::OtherParty,
+                has_survived: false,
+            });
         }
         self.changed_at = at;
         self.is_accepted = false;
@@ -375,6 +417,9 @@ impl<V: Clone + Eq> History<V> {
             // The replaced value stays unknown, and Auth0 may accept only that value for a while.
             self.is_unpublished = false;
             self.exemption = Some(Exemption::Unsettled);
+        }
+        if self.lost.contains(value) && !is_listed {
+            self.exemption.get_or_insert(Exemption::Unsettled);
         }
         if rotation.skip_staging && !rotation.rollback {
             self.earlier_lists.clear();

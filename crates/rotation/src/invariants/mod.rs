@@ -20,7 +20,7 @@
 //! - **Evidence before removal.** A value that Auth0 had is removed from the target Secret when its
 //!   grace period is over and Auth0 was seen to accept the value after it: in a probe, if a negative
 //!   control was rejected before, or by a read after the propagation window. A revoked secret has no
-//!   grace period.
+//!   grace period. A repair of the target Secret keeps such a value if another party left it there.
 //! - **Drift hold-off.** The operator does not follow three changes by another party within two
 //!   minutes, unless the status that records them was lost.
 //! - **Ready means login.** When a reconcile ends, Ready is not true if no published value has been

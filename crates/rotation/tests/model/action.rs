@@ -29,6 +29,10 @@ pub(crate) enum Action {
     EditTarget,
     /// An access control list answers probes with status 403 from now on.
     ForbidProbes,
+    /// Another party writes its own value over the fallback.
+    EditFallback,
+    /// Another party restores the target Secret from before the operator's last write.
+    RestoreOlderTarget,
     /// The status is lost.
     LoseStatus,
     /// A user changes strategy, staging period and grace period in the spec.
@@ -80,6 +84,10 @@ pub(crate) const INTERFERENCE: [Action; 8] = [
     Action::ReplaceResource,
     Action::DeleteResource,
 ];
+
+/// Changes of the target Secret that leave some of its values.
+pub(crate) const TAMPERING: [Action; 3] =
+    [Action::EditTarget, Action::EditFallback, Action::RestoreOlderTarget];
 
 /// Faults of processes and their calls. Process 0 represents every process.
 pub(crate) const FAULTS: [Action; 7] = [

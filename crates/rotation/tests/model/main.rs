@@ -15,7 +15,7 @@ mod mutants;
 
 use std::time::Instant;
 
-use action::{Action, FAULTS, Fault, INTERFERENCE, WallClockOffsets};
+use action::{Action, FAULTS, Fault, INTERFERENCE, TAMPERING, WallClockOffsets};
 use check::Check;
 use model::COMPLETES;
 use mutants::Mutant;
@@ -193,6 +193,37 @@ fn invariants_hold_with_a_client_that_becomes_unsuitable() {
             disruptions: 2,
             disruption_kinds,
             horizon: if has_wide_bounds() { 8 } else { 7 },
+            ..base_check(strategy)
+        });
+    }
+}
+
+/// Another party edits one value of the target Secret, or restores an older one, during a rotation
+/// whose call may be lost.
+#[test]
+fn invariants_hold_with_a_lost_call_and_a_tampered_target() {
+    for strategy in STRATEGIES {
+        let mut kinds = TAMPERING.to_vec();
+        kinds.extend([Fault::RequestLost, Fault::ResponseLost].map(|fault| Action::Fail(0, fault)));
+        run(Check {
+            name: "lost call and tampered target",
+            disruptions: 2,
+            disruption_kinds: kinds,
+            horizon: if has_wide_bounds() { 8 } else { 6 },
+            ..base_check(strategy)
+        });
+    }
+}
+
+/// The same, while Auth0 does not return secrets.
+#[test]
+fn invariants_hold_with_an_unreadable_and_tampered_target() {
+    for strategy in STRATEGIES {
+        run(Check {
+            name: "unreadable and tampered target",
+            secrets_readable: false,
+            disruptions: 2,
+            disruption_kinds: TAMPERING.to_vec(),
             ..base_check(strategy)
         });
     }

@@ -10,12 +10,12 @@ use rotation::{
 use stateright::Property;
 
 use crate::{
-    action::{Action, Fault, INTERFERENCE, WallClockOffsets},
+    action::{Action, Fault, INTERFERENCE, TAMPERING, WallClockOffsets},
     check::{Check, PROPAGATION_WINDOW},
     operator::Operator,
     state::{
-        Memory, Probes, Process, Remaining, Resource, SecretValue, StoredStatus, SystemState,
-        TargetSecret, Tick, time,
+        EDITED, Memory, Probes, Process, Remaining, Resource, SecretValue, StoredStatus,
+        SystemState, TargetSecret, Tick, time,
     },
 };
 
@@ -60,6 +60,8 @@ impl Model {
             late_call: None,
             processes: vec![Process::default(); self.check.processes],
             last_symbol: 1,
+            older_target: None,
+            keeps_older_target: self.check.disruption_kinds.contains(&Action::RestoreOlderTarget),
             remaining: Remaining {
                 disruptions: self.check.disruptions,
                 requests: self.check.requests,
@@ -187,7 +189,7 @@ impl Model {
                 if target.tampered {
                     return false;
                 }
-                target.current = SecretValue { symbol: 0, ..target.current };
+                target.current = SecretValue { symbol: EDITED, ..target.current };
                 target.tampered = true;
                 state.write_target(None, Some(target));
             }
@@ -196,6 +198,22 @@ impl Model {
                     return false;
                 }
                 state.probes = Probes::Forbidden;
+            }
+            Action::EditFallback => {
+                let Some(mut target) = state.target.clone() else { return false };
+                let Some(fallback) = target.fallback.filter(|value| value.symbol != EDITED) else {
+                    return false;
+                };
+                target.fallback = Some(SecretValue { symbol: EDITED, ..fallback });
+                target.tampered = true;
+                state.write_target(None, Some(target));
+            }
+            Action::RestoreOlderTarget => {
+                let older = state.older_target.clone();
+                if older.is_none() || older == state.target {
+                    return false;
+                }
+                state.write_target(None, older);
             }
             Action::LoseStatus => state.store_status(None, Status::default()),
             Action::EditSpec => {
@@ -271,6 +289,7 @@ impl stateright::Model for Model {
             let kinds = self.check.disruption_kinds.iter();
             let by_others = |kind: &&Action| {
                 INTERFERENCE.contains(kind)
+                    || TAMPERING.contains(kind)
                     || matches!(kind, Action::ForbidProbes | Action::SetWallClocks(_))
             };
             actions.extend(kinds.filter(by_others));

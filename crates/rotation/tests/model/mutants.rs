@@ -33,6 +33,8 @@ pub(crate) enum Mutant {
     RepairWithGeneratedValue,
     /// Does not record a request as handled.
     ForgetHandledRequest,
+    /// Repairs the target Secret without the previous value.
+    DropFallbackOnRepair,
     /// Removes the finalizer while an outcome is unknown.
     RemoveFinalizerEarly,
     /// Follows every change by another party at once.
@@ -58,7 +60,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::SkipWriteAhead,
         Self::RetireWithoutProbe,
         Self::TrustUncontrolledProbe,
@@ -68,6 +70,7 @@ impl Mutant {
         Self::StageAlone,
         Self::RotateOnLostStatus,
         Self::RepairWithGeneratedValue,
+        Self::DropFallbackOnRepair,
         Self::ForgetHandledRequest,
         Self::RemoveFinalizerEarly,
         Self::ForgetHoldOff,
@@ -86,9 +89,10 @@ impl Mutant {
     pub(crate) fn violated_property(self) -> &'static str {
         let invariant = match self {
             Self::SkipWriteAhead => Invariant::WriteAhead,
-            Self::RetireWithoutProbe | Self::TrustUncontrolledProbe | Self::SkipGracePeriod => {
-                Invariant::EvidenceBeforeRemoval
-            }
+            Self::RetireWithoutProbe
+            | Self::TrustUncontrolledProbe
+            | Self::SkipGracePeriod
+            | Self::DropFallbackOnRepair => Invariant::EvidenceBeforeRemoval,
             Self::SkipStagingPeriod
             | Self::StageAlone
             | Self::WithdrawWithoutProof
@@ -173,6 +177,11 @@ impl Mutant {
             Self::RepairWithGeneratedValue => {
                 alter_publication(decision, Purpose::Repair, |publication| {
                     publication.current.value = ValueSource::Generated;
+                });
+            }
+            Self::DropFallbackOnRepair => {
+                alter_publication(decision, Purpose::Repair, |publication| {
+                    publication.fallback = None;
                 });
             }
             Self::ForgetHandledRequest => {

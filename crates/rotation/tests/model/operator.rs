@@ -12,8 +12,8 @@ use crate::{
     action::{Fault, WallClockOffsets},
     mutants::Mutant,
     state::{
-        ClientRead, LateCall, Memory, Reconcile, Resource, SecretValue, Snapshot, StoredStatus,
-        Symbol, SystemState, TICK, TargetSecret, Tick, monotonic, time, wall_time,
+        ClientRead, EDITED, LateCall, Memory, Reconcile, Resource, SecretValue, Snapshot,
+        StoredStatus, Symbol, SystemState, TICK, TargetSecret, Tick, monotonic, time, wall_time,
     },
 };
 
@@ -507,7 +507,9 @@ impl Operator<'_> {
                 Some(target) => Target::Owned(OwnedTarget {
                     current: Some(target.current.number),
                     fallback: target.fallback.map(|fallback| fallback.number),
-                    has_current: true,
+                    has_current: target.current.symbol != EDITED,
+                    current_is_ours: target.current.symbol != EDITED,
+                    fallback_is_ours: target.fallback.is_some_and(|value| value.symbol != EDITED),
                     tampered: target.tampered,
                     is_from_elsewhere: false,
                     in_sync: true,
@@ -538,6 +540,9 @@ impl Operator<'_> {
             rollouts: None,
             revoked: None,
             secret_set: reconcile.secret_set,
+            target_hold_off: None,
+            contested: None,
+            finalizer_contested: false,
         }
     }
 

@@ -18,6 +18,9 @@ use crate::action::WallClockOffsets;
 /// Symbol for the value of a secret.
 pub(crate) type Symbol = u8;
 
+/// Symbol for a value that another party wrote into the target Secret. Auth0 never has it.
+pub(crate) const EDITED: Symbol = 0;
+
 /// Point in time. One tick is longer than the operator's timeout for a change at Auth0.
 pub(crate) type Tick = u8;
 
@@ -306,6 +309,9 @@ pub(crate) struct SystemState {
     pub(crate) processes: Vec<Process>,
     pub(crate) last_symbol: Symbol,
     pub(crate) remaining: Remaining,
+    /// The target Secret before the operator's last write, if the check restores it.
+    pub(crate) older_target: Option<TargetSecret>,
+    pub(crate) keeps_older_target: bool,
     pub(crate) history: History<Symbol>,
     /// The first violation of an invariant.
     pub(crate) violation: Option<Violation>,
@@ -363,7 +369,10 @@ impl SystemState {
             reconcile.target.keep(&self.target);
         }
         let list = target.as_ref().map(TargetSecret::list).unwrap_or_default();
-        self.target = target;
+        let replaced = std::mem::replace(&mut self.target, target);
+        if self.keeps_older_target && writer.is_some() {
+            self.older_target = replaced.filter(|replaced| !replaced.tampered);
+        }
         if writer.is_some() {
             let result = self.history.record_publication(time(self.now), &list);
             self.check(result);

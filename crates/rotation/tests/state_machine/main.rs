@@ -20,8 +20,10 @@ mod schedule;
 mod windows;
 
 mod clients;
+mod contest;
 mod drift;
 mod faults;
 mod forbidden;
+mod kept_values;
 mod tampering;
 mod unpublishable;

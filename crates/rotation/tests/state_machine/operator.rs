@@ -149,6 +149,9 @@ impl Simulation {
             rollouts: facts.rollouts.clone(),
             revoked: self.revoked,
             secret_set: facts.secret_set,
+            target_hold_off: self.target_hold_off.clone(),
+            contested: None,
+            finalizer_contested: self.finalizer_contested,
         }
     }
 
@@ -161,6 +164,8 @@ impl Simulation {
                 current: None,
                 fallback: None,
                 has_current: false,
+                current_is_ours: false,
+                fallback_is_ours: false,
                 tampered: true,
                 is_from_elsewhere: true,
                 in_sync: true,
@@ -172,10 +177,12 @@ impl Simulation {
             Some(target) => Target::Owned(OwnedTarget {
                 current: Some(target.current.number),
                 fallback: target.fallback.map(|fallback| fallback.number),
-                has_current: true,
+                has_current: is_ours(target.current),
+                current_is_ours: is_ours(target.current),
+                fallback_is_ours: target.fallback.is_some_and(is_ours),
                 tampered: target.tampered,
                 is_from_elsewhere: false,
-                in_sync: true,
+                in_sync: self.is_in_sync,
                 write_proven: target.write_proven,
             }),
         }
@@ -190,7 +197,7 @@ impl Simulation {
         if self.target_is_from_elsewhere {
             return SecretMatch::Other;
         }
-        if target.current.symbol == secret {
+        if target.current.symbol == secret && is_ours(target.current) {
             SecretMatch::Current
         } else if target.fallback.is_some_and(|fallback| fallback.symbol == secret) {
             SecretMatch::Fallback
@@ -328,6 +335,7 @@ impl Simulation {
         self.assert_no_lockout(&target, purpose);
         self.effect(|sim| {
             sim.target = Some(target.clone());
+            sim.is_in_sync |= !sim.is_normalized;
             sim.target_is_from_elsewhere = false;
         })?;
         if purpose == Purpose::Response {
@@ -447,6 +455,11 @@ fn is_call_to_auth0(step: &Step) -> bool {
             | Step::RotateSecret
             | Step::SetSecret(_)
     )
+}
+
+/// Returns whether the operator wrote a value. Other parties write symbols from 1000.
+fn is_ours(value: SecretValue) -> bool {
+    value.symbol < 1000
 }
 
 fn failure(fault: Fault) -> Failure {

@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
     ControlResult, K8sDuration, Policy, PolicyParams, ProbeControl, ProbeMethod, Purpose, Reason,
-    Rejection, RevokedSecret, Schedule, Status, Step, Strategy, Window,
+    Rejection, RevokedSecret, Schedule, Status, Step, Strategy, TargetHoldOff, Window,
 };
 
 use crate::workload::Workload;
@@ -95,6 +95,13 @@ pub(crate) struct Simulation {
     pub(crate) target_is_foreign: bool,
     /// The values in the target Secret came from another Auth0 endpoint.
     pub(crate) target_is_from_elsewhere: bool,
+    /// Labels and annotations are as the operator renders them.
+    pub(crate) is_in_sync: bool,
+    /// An admission policy changes them in each write.
+    pub(crate) is_normalized: bool,
+    pub(crate) target_hold_off: Option<TargetHoldOff>,
+    /// Another party keeps removing the finalizer.
+    pub(crate) finalizer_contested: bool,
     /// Pods that never see updates.
     pub(crate) unreached_pods: Vec<String>,
     /// Workloads to restart in each rotation.
@@ -178,6 +185,10 @@ impl Simulation {
             target: None,
             target_is_foreign: false,
             target_is_from_elsewhere: false,
+            is_in_sync: true,
+            is_normalized: false,
+            target_hold_off: None,
+            finalizer_contested: false,
             unreached_pods: Vec::new(),
             workloads: Vec::new(),
             auth0_secret: 1,
@@ -295,6 +306,6 @@ impl Simulation {
     pub(crate) fn unused_symbol(&self) -> Symbol {
         let published = self.target.iter().flat_map(TargetSecret::values);
         let used = published.map(|value| value.symbol).chain(self.secret_history.iter().copied());
-        used.max().unwrap_or_default() + 1
+        used.filter(|symbol| *symbol < 1000).max().unwrap_or_default() + 1
     }
 }

@@ -60,7 +60,7 @@ fn restores_a_target_deleted_at_any_effect() {
 }
 
 /// Returns a rotation that was interrupted while the outcome of its change at Auth0 was unknown.
-fn unknown_outcome(strategy: Strategy) -> Simulation {
+pub(crate) fn unknown_outcome(strategy: Strategy) -> Simulation {
     for effect in 0..10 {
         let mut sim = Simulation::imported().with_strategy(strategy);
         sim.request("rotate/now");
