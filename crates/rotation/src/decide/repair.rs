@@ -53,10 +53,12 @@ impl Evaluation<'_> {
         };
         let known = self.known_value(number);
         match (secret, known) {
-            (SecretMatch::Unreadable | SecretMatch::Unpublishable, Some(known)) => Some(self.restore(known)),
+            (SecretMatch::Unreadable | SecretMatch::Unpublishable, Some(known)) => {
+                Some(self.restore(known))
+            }
             (SecretMatch::Unreadable | SecretMatch::Unpublishable, None) => {
                 self.repair_without_read_back(number)
-            },
+            }
             (SecretMatch::Other, Some(known)) => {
                 // Another party changed the secret, and Auth0 may still accept the known one.
                 self.follow_or_hold_drift().or_else(|| Some(self.restore(known)))
