@@ -35,7 +35,12 @@ impl Evaluation<'_> {
             Err(next) => return Some(next),
         };
         if secret == SecretMatch::Unpublishable {
-            return self.replace_unpublishable(rotation.map(|rotation| rotation.phase));
+            let phase = rotation.map(|rotation| rotation.phase);
+            return if phase == Some(Phase::Activating) {
+                None
+            } else {
+                self.replace_unpublishable(phase)
+            };
         }
         match rotation {
             Some(rotation) if !is_published(rotation.phase) => {
