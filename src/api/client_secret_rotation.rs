@@ -183,10 +183,15 @@ pub struct WindowSpec {
 /// Applications that read the Secret.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.onRolloutTimeout == 'Wait' || (has(self.restart) && self.restart.size() > 0)")
+        .message("consumers.onRolloutTimeout has no meaning without consumers.restart: remove it, or list the workloads")
+)]
 pub struct ConsumersSpec {
-    /// Workloads to restart once in each rotation, as `kubectl rollout restart` does. Needed for
+    /// Workloads to restart in each rotation, as `kubectl rollout restart` does. Needed for
     /// workloads that read the Secret from environment variables or a subPath mount, which
-    /// Kubernetes doesn't update in running containers.
+    /// Kubernetes doesn't update in running containers. A workload is restarted when the secrets that
+    /// it takes are published: the list before activation, the current secret alone after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub restart: Vec<WorkloadRef>,
@@ -197,6 +202,22 @@ pub struct ConsumersSpec {
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('24h')")
         .message("consumers.rolloutTimeout must be longer than 0s and at most 24h"))]
     pub rollout_timeout: K8sDuration,
+    /// What to do with the strategy `Staged` when the rollouts take longer. `Wait` does not activate
+    /// the next secret before they are complete. `Proceed` activates it, for example because a node
+    /// with a Pod of a DaemonSet is dead; logins of the Pods that were not restarted fail from then
+    /// on.
+    #[serde(default)]
+    pub on_rollout_timeout: OnRolloutTimeout,
+}
+
+/// What to do when rollouts take longer than their timeout.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnRolloutTimeout {
+    /// Wait until the rollouts are complete.
+    #[default]
+    Wait,
+    /// Proceed without the workloads that are not ready.
+    Proceed,
 }
 
 /// Workload in the same namespace.
@@ -218,6 +239,8 @@ pub enum WorkloadKind {
     StatefulSet,
     /// A DaemonSet.
     DaemonSet,
+    /// A Rollout of Argo Rollouts (`argoproj.io`). The operator sets its `spec.restartAt`.
+    Rollout,
 }
 
 /// Check of Auth0 for out-of-band changes of the secret.
@@ -379,7 +402,11 @@ impl Default for StagingSpec {
 
 impl Default for ConsumersSpec {
     fn default() -> Self {
-        Self { restart: Vec::new(), rollout_timeout: default_rollout_timeout() }
+        Self {
+            restart: Vec::new(),
+            rollout_timeout: default_rollout_timeout(),
+            on_rollout_timeout: OnRolloutTimeout::default(),
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 pub use client_secret_rotation::{
     ClientSecretRotation, ClientSecretRotationSpec, ConsumersSpec, DeletionPolicy, DriftCheckSpec,
-    Initial, Keys, ListFormat, ScheduleSpec, StagingSpec, TargetSpec, TenantKind, TenantRef,
-    WindowSpec, WorkloadKind, WorkloadRef,
+    Initial, Keys, ListFormat, OnRolloutTimeout, ScheduleSpec, StagingSpec, TargetSpec, TenantKind,
+    TenantRef, WindowSpec, WorkloadKind, WorkloadRef,
 };
 pub use crds::{crds, crds_yaml};
 use kube::core::DeserializeGuard;
@@ -22,7 +22,7 @@ pub use names::{
     CLIENT_ID_ANNOTATION, CURRENT_ANNOTATION, DATA_KEYS_ANNOTATION, ENDPOINT_ANNOTATION,
     FALLBACK_ANNOTATION, FIELD_MANAGER, GROUP, INITIALIZED_ANNOTATION, KEYS_ANNOTATION,
     MANAGED_LABEL, ORIGIN_ANNOTATION, OWNER_ANNOTATION, PREPARE_FIELD_MANAGER, REQUEST_ANNOTATION,
-    ROTATION_FINALIZER, WRITE_PROVEN_ANNOTATION,
+    RESTART_ANNOTATION, ROTATION_FINALIZER, WRITE_PROVEN_ANNOTATION,
 };
 pub use tenant::{
     AllowRule, AssertionAlgorithm, Auth0Tenant, Auth0TenantSpec, Auth0TenantStatus, ClientMetadata,

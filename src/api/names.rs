@@ -10,6 +10,10 @@ pub const REQUEST_ANNOTATION: &str = "auth0-rotator.dev/request";
 /// status, it survives a status that is wiped or not restored from a backup.
 pub const INITIALIZED_ANNOTATION: &str = "auth0-rotator.dev/initialized";
 
+/// Annotation on a Pod template of a workload: the rotations that it was restarted for, by the UIDs of
+/// their resources. A restart that another party ordered proves nothing about what was published.
+pub const RESTART_ANNOTATION: &str = "auth0-rotator.dev/restarted-for";
+
 /// Finalizer on a `ClientSecretRotation`, for as long as a response of `rotate-secret` may be
 /// unpublished.
 pub const ROTATION_FINALIZER: &str = "auth0-rotator.dev/rotation-in-progress";

@@ -135,10 +135,12 @@ async fn author_needs_permission_to_patch_workloads() {
     let (fixture, mallory) = start().await;
     let secrets = rule("", "secrets", &[], &["create", "patch"]);
     let named = rule("apps", "deployments", &["web"], &["patch"]);
+    let rollouts = rule("argoproj.io", "rollouts", &["web"], &["patch"]);
     let every = ["deployments", "statefulsets", "daemonsets"]
         .map(|resource| rule("apps", resource, &[], &["patch"]));
     let author = fixture.user_with_rules("author", json!([secrets])).await;
     let deployer = fixture.user_with_rules("deployer", json!([secrets, named])).await;
+    let argo = fixture.user_with_rules("argo", json!([secrets, rollouts])).await;
     let mut rules = vec![secrets.clone()];
     rules.extend(every);
     let admin = fixture.user_with_rules("admin", json!(rules)).await;
@@ -150,16 +152,19 @@ async fn author_needs_permission_to_patch_workloads() {
     let web = ("Deployment", "web".to_owned());
     let api = ("Deployment", "api".to_owned());
     let database = ("StatefulSet", "web".to_owned());
+    let rollout = ("Rollout", "web".to_owned());
     for (user, workloads, expected) in [
         (&author, vec![web.clone()], "you may not patch the Deployment web"),
         (&deployer, vec![web.clone(), api.clone()], "you may not patch the Deployment api"),
         (&deployer, vec![database], "you may not patch the StatefulSet web"),
+        (&deployer, vec![rollout.clone()], "you may not patch the Rollout web"),
         (&deployer, vec![web.clone(); 17], "more than 16 workloads"),
     ] {
         let denied = message(user.try_apply_rotation_of("shop", "shop", restart(&workloads)).await);
         assert!(denied.contains(expected), "{expected}: {denied}");
     }
     deployer.apply_rotation_of("shop", "shop", restart(&vec![web.clone(); 16])).await;
+    argo.apply_rotation_of("cart", "cart", restart(&[rollout])).await;
     // The list is unchanged, or becomes empty, which gives no permission.
     let suspended = json!({ "suspend": true });
     let mut unchanged = restart(&vec![web.clone(); 16]);

@@ -1,12 +1,11 @@
 //! Workloads that are restarted when their target Secret changes, and Pods that are never updated.
 
+use auth0_rotator::api::RESTART_ANNOTATION;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::{Patch, PatchParams, PostParams};
 use rotation::Phase;
 use serde_json::{Value, json};
 use testkit::fixture::{Fixture, from_json};
-
-const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
 async fn create_deployment(fixture: &Fixture, name: &str, pod: Value) {
     let labels = json!({ "app": name });
@@ -40,7 +39,7 @@ async fn complete_rollout(fixture: &Fixture, name: &str) {
 
 async fn restarted_at(fixture: &Fixture, name: &str) -> Option<String> {
     let template = fixture.api::<Deployment>().get(name).await.unwrap().spec.unwrap().template;
-    template.metadata?.annotations?.get(RESTARTED_AT).cloned()
+    template.metadata?.annotations?.get(RESTART_ANNOTATION).cloned()
 }
 
 fn staged(restart: Value) -> Value {

@@ -19,6 +19,8 @@ mod tampering;
 mod kept_values;
 mod contested_target;
 mod consumers;
+mod restarts;
+mod argo_rollouts;
 mod validation;
 mod rejected;
 mod denied_writes;

@@ -28,7 +28,8 @@ use testkit::{
 use xtask::Helm;
 
 use crate::{
-    metrics_auth, rbac_audit::assert_roles_match_use, tenant_status::wait_for_tenant_reason,
+    argo_rollouts, metrics_auth, rbac_audit::assert_roles_match_use,
+    tenant_status::wait_for_tenant_reason,
 };
 
 const CLIENTS: [&str; 6] = ["plain", "staged", "owned", "adopted", "drifting", "shared"];
@@ -37,12 +38,13 @@ const CLIENTS: [&str; 6] = ["plain", "staged", "owned", "adopted", "drifting", "
 #[derive(Clone, Copy)]
 struct Features {
     restarts: bool,
+    argo_rollouts: bool,
     cluster_tenants: bool,
     metrics_auth: bool,
 }
 
 const ALL_FEATURES: Features =
-    Features { restarts: true, cluster_tenants: true, metrics_auth: true };
+    Features { restarts: true, argo_rollouts: false, cluster_tenants: true, metrics_auth: true };
 
 #[tokio::test]
 async fn cluster_role_grants_exactly_what_the_operator_uses() {
@@ -84,6 +86,13 @@ async fn role_without_restarts_grants_exactly_what_the_operator_uses() {
     let manifests = rendered(&["restarts.enabled=false"]).await;
     let features = Features { restarts: false, ..ALL_FEATURES };
     check("restarts.enabled=false", manifests, features, &["--restarts=false"]).await;
+}
+
+#[tokio::test]
+async fn role_with_argo_rollouts_grants_exactly_what_the_operator_uses() {
+    let manifests = rendered(&["restarts.argoRollouts=true"]).await;
+    let features = Features { argo_rollouts: true, ..ALL_FEATURES };
+    check("restarts.argoRollouts=true", manifests, features, &[]).await;
 }
 
 #[tokio::test]
@@ -190,8 +199,14 @@ async fn exercise_rotations(fixture: &Fixture, namespace: &NamespaceFixture) {
 /// them is not rotated.
 async fn exercise_consumers(namespace: &NamespaceFixture, features: Features) {
     create_workloads(namespace).await;
-    let restart = ["Deployment", "StatefulSet", "DaemonSet"]
-        .map(|kind| json!({ "kind": kind, "name": "web" }));
+    let mut kinds = vec!["Deployment", "StatefulSet", "DaemonSet"];
+    if features.argo_rollouts {
+        argo_rollouts::install(&namespace.client).await;
+        argo_rollouts::create(namespace, "web", "staged-auth0").await;
+        kinds.push("Rollout");
+    }
+    let restart: Vec<Value> =
+        kinds.into_iter().map(|kind| json!({ "kind": kind, "name": "web" })).collect();
     let staged = spec(json!({
         "strategy": "Staged",
         "consumers": { "restart": restart, "rolloutTimeout": "1s" },
@@ -202,6 +217,9 @@ async fn exercise_consumers(namespace: &NamespaceFixture, features: Features) {
         namespace.request("staged", "rotate/now").await;
         namespace.wait_until_stalled("staged", "RolloutInProgress").await;
         complete_rollouts(namespace).await;
+        if features.argo_rollouts {
+            argo_rollouts::complete_restart(namespace, "web").await;
+        }
         namespace.wait_until_rotated("staged", 2).await;
     } else {
         namespace.wait_until_stalled("staged", "RestartsDisabled").await;

@@ -47,9 +47,15 @@ The list has any of:
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets]
   verbs: [get, list, watch, patch]
+{{- if $values.restarts.argoRollouts }}
+- apiGroups: [argoproj.io]
+  resources: [rollouts]
+  verbs: [get, list, watch, patch]
+{{- end }}
 {{- end }}
 {{- if $values.podDetection.enabled }}
-# Pods are listed when a rotation starts, to report those that never see the new secret.
+# Pods are listed to report those that never see the new secret, and to find those that a restart has
+# not replaced yet.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]

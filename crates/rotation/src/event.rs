@@ -206,7 +206,8 @@ fn add_condition_changes(before: &Status, after: &Status, events: &mut Vec<Event
         && reached.status == ConditionStatus::False
         && find_condition(before, condition_types::CONSUMERS_REACHED) != Some(reached)
     {
-        events.push(EventRecord::warning(Reason::PodsNeverUpdated, reached.message.clone()));
+        let reason = Reason::parse(&reached.reason).unwrap_or(Reason::PodsNeverUpdated);
+        events.push(EventRecord::warning(reason, reached.message.clone()));
     }
     if let Some(signs) = find_condition(after, condition_types::SIGNS_WITH_SECRET)
         && signs.status == ConditionStatus::True

@@ -47,14 +47,14 @@ pub use condition::{
     Condition, ConditionStatus, MESSAGE_LIMIT, condition_types, find_condition, is_condition_true,
     set_condition,
 };
-pub use decide::{decide, record_failure};
+pub use decide::{RestartLevel, RestartNeed, decide, must_restart, record_failure};
 pub use decision::{Decision, NumberedValue, Publication, Purpose, Step, ValueSource};
 pub use duration::{K8sDuration, K8sDurationError};
 pub use error::{ErrorClass, Failure, Rejection};
 pub use event::{EVENT_MESSAGE_LIMIT, EventRecord, event_records};
 pub use observation::{
-    ClientDoubt, ClientObservation, Contested, Observation, OwnedTarget, RevokedSecret, Rollout,
-    RolloutState, SecretMatch, Target, TargetHoldOff, UnreachedPods,
+    ClientDoubt, ClientObservation, Contested, Deferral, Observation, OwnedTarget, RevokedSecret,
+    Rollout, RolloutState, SecretMatch, TakenValues, Target, TargetHoldOff, UnreachedPods,
 };
 pub use policy::{Policy, PolicyParams};
 pub use reason::Reason;

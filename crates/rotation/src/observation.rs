@@ -63,10 +63,17 @@ pub struct Observation {
     pub drift_suspected: bool,
     /// Pods that never see updates of the target Secret and that no restart covers.
     pub unreached_pods: UnreachedPods,
-    /// Progress of the workload rollouts, if it was read in this reconcile.
+    /// Progress of the workload rollouts for the values that are published now, if it was read in
+    /// this reconcile.
     pub rollouts: Option<Vec<Rollout>>,
     /// The compromised secret that the last `revoke` removed, if this process did.
     pub revoked: Option<RevokedSecret>,
+    /// This process restarted the workloads for the values that are published now.
+    pub restart_attempted: bool,
+    /// When this process last checked whether updates reach all consumers.
+    pub consumers_checked_at: Option<DateTime<Utc>>,
+    /// When this process last read the client.
+    pub client_checked_at: Option<DateTime<Utc>>,
     /// Auth0 acknowledged in this reconcile that it has the value of the rotation in progress.
     pub secret_set: bool,
     /// Another party keeps changing the target Secret, so it is restored only after a hold-off.
@@ -223,12 +230,40 @@ pub struct Rollout {
 /// Progress of a workload's restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RolloutState {
-    /// The Pod template does not have the restart time of this rotation.
-    NotRestarted,
+    /// Pods may run that started before the values were published that they need now.
+    NotRestarted {
+        /// The field manager that last changed the Pod template, other than the operator.
+        changed_by: Option<String>,
+    },
+    /// As [`Self::NotRestarted`], but another restart may make this one unnecessary.
+    Deferred(Deferral),
+    /// The API server rejected the restart, with the reason.
+    Rejected(String),
     /// Some Pods are old or not ready.
     InProgress,
-    /// All Pods are new and ready.
+    /// All Pods of the present template are new and ready, but old ones still run, for example while
+    /// they terminate.
+    OldPods,
+    /// All Pods are new and ready, or none has to be restarted for the present values.
     Complete,
     /// The workload does not exist or cannot be restarted, with the reason.
     Blocked(String),
+}
+
+/// Why a restart is deferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deferral {
+    /// A restart that the operator ordered for another resource is in progress.
+    OtherRestart,
+    /// Other resources that restart the workload are about to publish.
+    OthersPending,
+}
+
+/// Values that Pods take when they start. They do not see later ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenValues {
+    /// Some containers take the list, or the fallback.
+    pub pair: bool,
+    /// Some containers take the current value and no fallback.
+    pub current_only: bool,
 }

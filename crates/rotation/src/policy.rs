@@ -47,6 +47,8 @@ pub struct PolicyParams {
     pub restarts: bool,
     /// How long the rollouts may take before the resource is stalled.
     pub rollout_timeout: K8sDuration,
+    /// After that time, activates the next value without the workloads that are not ready for it.
+    pub proceeds_after_rollout_timeout: bool,
     /// Seed of the jitter: the UID of the resource.
     pub seed: String,
 }
@@ -140,6 +142,11 @@ impl Policy {
     #[must_use]
     pub fn with_forbidden(self, rejection: Option<Rejection>) -> Self {
         Self { forbidden: rejection.clone(), ..self.with_rejection(rejection) }
+    }
+
+    /// Returns the parameters of the policy.
+    pub fn params(&self) -> &PolicyParams {
+        &self.params
     }
 
     /// Returns why no rotation can start under this policy.

@@ -72,6 +72,9 @@ reasons! {
     RolloutInProgress,
     /// A workload of `spec.consumers.restart` does not exist or cannot be restarted.
     RestartBlocked,
+    /// Another party takes back the operator's restarts of a workload; the operator restarts it again
+    /// only after a hold-off.
+    RestartReverted,
     /// Updates of the target Secret reach every Pod that uses it, directly or by a restart.
     Reached,
     /// Pods use the target Secret in a way that is never updated, and no restart covers them.

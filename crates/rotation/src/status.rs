@@ -113,10 +113,18 @@ pub struct Rotation {
     /// Whether the next secret is the previous one, which becomes current again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rollback: bool,
-    /// Restart time that is written to the Pod templates of the workloads in
-    /// spec.consumers.restart.
+    /// When the operator first restarted the workloads in spec.consumers.restart for the values that
+    /// are published now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_at: Option<DateTime<Utc>>,
+    /// How often the operator restarted these workloads for the values that are published now. It
+    /// restarts them again only if another party takes a restart back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(with = "i32", range(min = 0))]
+    pub restart_attempts: u32,
+    /// When the operator last restarted these workloads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_attempted_at: Option<DateTime<Utc>>,
     /// How the rotation ends once its next secret is withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn_as: Option<Outcome>,
@@ -128,6 +136,10 @@ pub struct Rotation {
     /// Unusual circumstances, such as a lost response. The history entry keeps this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Hold-off for out-of-band changes of the secret, which grows while they recur.
@@ -326,6 +338,8 @@ impl Rotation {
             skip_grace: false,
             rollback: false,
             restart_at: None,
+            restart_attempts: 0,
+            restart_attempted_at: None,
             withdrawn_as: None,
             origin: None,
             message: None,

@@ -12,6 +12,7 @@ pub(crate) enum TimeField {
     UnresolvedSince,
     ActivatedAt,
     RestartAt,
+    RestartAttemptedAt,
     UnansweredUntil,
     DriftHoldOffUntil,
 }
@@ -24,7 +25,8 @@ impl TimeField {
             | Self::ActivatingAt
             | Self::UnresolvedSince
             | Self::ActivatedAt
-            | Self::RestartAt => false,
+            | Self::RestartAt
+            | Self::RestartAttemptedAt => false,
             Self::UnansweredUntil | Self::DriftHoldOffUntil => true,
         }
     }
@@ -56,6 +58,7 @@ pub(crate) fn stored_times(status: &Status) -> Vec<(TimeField, DateTime<Utc>)> {
         times.push((TimeField::UnresolvedSince, rotation.unresolved_since));
         times.push((TimeField::ActivatedAt, rotation.activated_at));
         times.push((TimeField::RestartAt, rotation.restart_at));
+        times.push((TimeField::RestartAttemptedAt, rotation.restart_attempted_at));
     }
     times.into_iter().filter_map(|(field, time)| Some((field, time?))).collect()
 }
@@ -128,6 +131,7 @@ fn events_of(rotation: &mut Rotation) -> [Option<&mut DateTime<Utc>>; 7] {
         rotation.activated_at.as_mut(),
         rotation.confirmed_at.as_mut(),
         rotation.restart_at.as_mut(),
+        rotation.restart_attempted_at.as_mut(),
     ]
 }
 

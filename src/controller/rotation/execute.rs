@@ -6,23 +6,14 @@ use std::{
 };
 
 use auth0_client::{ChangePermit, ClientInfo, ClientKind, ClientSecret, Probe, ProbeAnswer};
-use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 use leader_election::BootInstant;
-use rotation::{
-    ControlResult, ProbeControl, ProbeMethod, Rejection, RolloutState, Step, UnreachedPods,
-};
+use rotation::{ControlResult, ProbeControl, ProbeMethod, Rejection, Step};
 use tracing::Instrument as _;
 
 use super::{
-    authorize,
-    client_kind::reject_client,
-    contest,
-    observe::ClientReading,
-    pods, publish,
-    reconcile::Reconciliation,
-    state::UnpublishedResponse,
-    workloads::{self, Workloads},
+    authorize, client_kind::reject_client, consumers, contest, observe::ClientReading, publish,
+    reconcile::Reconciliation, state::UnpublishedResponse,
 };
 use crate::{
     controller::{
@@ -30,7 +21,6 @@ use crate::{
         kube_call::check_fence,
         object_key::ObjectKey,
         server_time::now,
-        state::AbortOnDrop,
         target_secret::{Snapshot, ValueOrigin},
         write_budget::kind_of_step,
     },
@@ -48,9 +38,6 @@ const MIN_INTENT_TTL: Duration = Duration::from_millis(100);
 /// How long after a client was read it may be changed. The wait for the rate limiter lies in between.
 const READING_TTL: Duration = Duration::from_secs(10);
 
-/// How long workloads are watched at a time.
-const ROLLOUT_WATCH_TIMEOUT: Duration = Duration::from_secs(1800);
-
 /// Executes one step.
 pub(super) async fn execute(
     reconciliation: &mut Reconciliation<'_>,
@@ -67,18 +54,9 @@ pub(super) async fn execute(
         Step::ProbeFallback => probe_fallback(reconciliation).await,
         Step::ProbeRevoked => probe_revoked(reconciliation).await,
         Step::DryRun => publish::dry_run(reconciliation).await,
-        Step::FindUnreachedPods => {
-            let workloads = workloads(reconciliation);
-            let secret = &reconciliation.resource.spec.target.name;
-            reconciliation.readings.unreached_pods =
-                match reconciliation.controller.context.settings.pod_detection {
-                    true => pods::find_unreached(&workloads, secret).await?,
-                    false => UnreachedPods::Disabled,
-                };
-            Ok(())
-        }
-        Step::ReadRollouts => read_rollouts(reconciliation).await,
-        Step::RestartWorkloads => restart_workloads(reconciliation).await,
+        Step::FindUnreachedPods => consumers::find_unreached_pods(reconciliation).await,
+        Step::ReadRollouts => consumers::read_rollouts(reconciliation).await,
+        Step::RestartWorkloads => consumers::restart_workloads(reconciliation).await,
         Step::AddFinalizer => {
             contest::record_finalizer(reconciliation);
             failpoint!("before-add-finalizer");
@@ -115,6 +93,7 @@ async fn read_client(reconciliation: &mut Reconciliation<'_>) -> Result<(), Erro
     tenant.meter.count_operation("read-client", &read);
     reconciliation.readings.client_read_at = Some(asked_at);
     reconciliation.readings.client_answered_at = Some(Instant::now());
+    reconciliation.with_state(|state| state.client_checked_at = Some(now()));
     if let Ok(client) = &read {
         authorize::update_metadata(reconciliation, client);
     }
@@ -431,66 +410,4 @@ fn send_deadline(
 fn intent_ttl(reconciliation: &Reconciliation<'_>) -> Duration {
     let window = reconciliation.controller.context.settings.propagation_window.to_std();
     (window / 6).clamp(MIN_INTENT_TTL, INTENT_TTL)
-}
-
-fn workloads<'r>(reconciliation: &'r Reconciliation<'_>) -> Workloads<'r> {
-    let context = &reconciliation.controller.context;
-    Workloads {
-        client: &context.client,
-        namespace: &reconciliation.key.namespace,
-        restart: &reconciliation.resource.spec.consumers.restart,
-        is_enabled: context.settings.restarts,
-    }
-}
-
-fn restart_at(reconciliation: &Reconciliation<'_>) -> Result<DateTime<Utc>, Error> {
-    let recorded = reconciliation.rotation().and_then(|rotation| rotation.restart_at);
-    recorded.ok_or(Error::Conflict("no restart is recorded"))
-}
-
-async fn restart_workloads(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
-    failpoint!("before-restart");
-    let restart_at = restart_at(reconciliation)?;
-    let fence = reconciliation.controller.context.fence();
-    let rejections = workloads(reconciliation).restart(restart_at, fence).await?;
-    failpoint!("after-restart");
-    reconciliation.readings.restart_rejections = rejections;
-    reconciliation.readings.rollouts = None;
-    Ok(())
-}
-
-/// Reads the progress of restarts, and watches those that are in progress.
-async fn read_rollouts(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
-    let restart_at = restart_at(reconciliation)?;
-    let rejections = &reconciliation.readings.restart_rejections;
-    let rollouts = workloads(reconciliation).rollouts(restart_at, rejections).await?;
-    let is_in_progress = rollouts.iter().any(|rollout| rollout.state == RolloutState::InProgress);
-    reconciliation.readings.rollouts = Some(rollouts);
-    if !is_in_progress {
-        reconciliation.with_state(|state| state.rollout_watch = None);
-        return Ok(());
-    }
-    let context = &reconciliation.controller.context;
-    let (client, trigger) = (context.client.clone(), context.trigger.clone());
-    let states = Arc::clone(&reconciliation.controller.states);
-    let (uid, key) = (reconciliation.uid.clone(), reconciliation.key.clone());
-    let restart = reconciliation.resource.spec.consumers.restart.clone();
-    let limit = Arc::clone(&reconciliation.controller.rollout_watches);
-    reconciliation.with_state(|state| {
-        if state.rollout_watch.as_ref().is_some_and(|watch| !watch.is_finished()) {
-            return;
-        }
-        let namespace = key.namespace.clone();
-        let changed = move || {
-            states.with(&uid, |state| state.is_triggered = true);
-            trigger.rotation(&key);
-        };
-        let watch = async move {
-            let _permit = limit.acquire(&namespace).await;
-            // Its first event is the present state, which may have changed while this waited.
-            workloads::watch(client, namespace, restart, ROLLOUT_WATCH_TIMEOUT, changed).await;
-        };
-        state.rollout_watch = Some(AbortOnDrop::spawn(watch));
-    });
-    Ok(())
 }

@@ -1,10 +1,7 @@
 //! Turns the objects that a reconcile has read into the state machine's observation, which names
 //! values and never contains them.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use auth0_client::ClientInfo;
 use kube::ResourceExt as _;
@@ -15,7 +12,7 @@ use rotation::{
 };
 
 use super::{
-    adoption, authorize, client_kind, owner_reference,
+    adoption, authorize, client_kind, consumers, owner_reference,
     reconcile::Reconciliation,
     resource,
     state::{ListedSecret, UnpublishedResponse},
@@ -52,8 +49,6 @@ pub(super) struct Readings {
     pub(super) dry_run_passed: bool,
     pub(super) unreached_pods: UnreachedPods,
     pub(super) rollouts: Option<Vec<Rollout>>,
-    /// Workloads that could not be restarted, and why.
-    pub(super) restart_rejections: BTreeMap<String, String>,
     /// When the intent of a change at Auth0 was stored.
     pub(super) intent_stored_at: Option<Instant>,
 }
@@ -204,6 +199,8 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
         let is_finalizer = contests.is_some_and(|contests| contests.is_finalizer_contested(at));
         (contests.and_then(|contests| contests.contested(at)), is_finalizer)
     });
+    let (consumers_checked_at, client_checked_at) =
+        reconciliation.with_state(|state| (state.consumers_checked_at, state.client_checked_at));
     let readings = &reconciliation.readings;
     let (signs_with_secret, client_doubt) = match &readings.client {
         ClientReading::Read(client) => (Some(client.signs_with_secret), client_kind::doubt(client)),
@@ -233,6 +230,9 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
         unreached_pods: readings.unreached_pods.clone(),
         rollouts: readings.rollouts.clone(),
         revoked,
+        restart_attempted: consumers::is_attempted(reconciliation),
+        consumers_checked_at,
+        client_checked_at,
         secret_set: readings.secret_set,
         target_hold_off: observe_hold_off(reconciliation),
         contested,

@@ -1,17 +1,27 @@
-//! Pods that never see an update of the target Secret, because they take it through environment
-//! variables or `subPath` and no restart covers them.
+//! The Pods that use a target Secret: those that never see an update of it, because they take it
+//! through environment variables or `subPath` and no restart covers them, and those of workloads that
+//! were restarted.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
+use chrono::{DateTime, Utc};
+use k8s_openapi::{
+    api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::Timestamp,
+};
 use kube::{
     Api, ResourceExt as _,
-    api::ListParams,
+    api::{ListParams, ObjectMeta},
     core::{Selector, SelectorExt as _},
 };
-use rotation::UnreachedPods;
+use rotation::{RestartNeed, UnreachedPods};
 use tokio::sync::Semaphore;
 
-use super::workloads::{Workloads, is_forbidden};
-use crate::controller::{error::Error, kube_call::kube_call};
+use super::{
+    restarts::is_new_pod,
+    workloads::{Found, Workload, Workloads, is_forbidden},
+};
+use crate::{
+    api::WorkloadKind,
+    controller::{error::Error, kube_call::kube_call},
+};
 
 /// How many Pods a message names.
 const MAX_NAMES: usize = 10;
@@ -19,24 +29,132 @@ const MAX_NAMES: usize = 10;
 /// How many Pods one list request returns. Users decide how large they are, up to 1.5 MiB each.
 const PAGE_SIZE: u32 = 10;
 
+/// Pods that run, or will.
+const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
 /// Lets one page at a time be in memory.
 static PAGE: Semaphore = Semaphore::const_new(1);
 
-/// Returns the Pods that take a Secret in a way that is never updated and that no restart covers.
+/// What the Pods of a workload show about its restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PodEvidence {
+    /// Some Pod may have started before the values were published. Pods that terminate still run.
+    Old,
+    /// All Pods are new.
+    AllNew,
+    /// There are no Pods.
+    None,
+    /// The operator may not list them.
+    Unknown,
+}
+
+/// A search for unreached Pods, so that a later one can tell whether anything has changed.
+#[derive(Clone)]
+pub(super) struct Search {
+    /// Generation of the resource's spec.
+    pub(super) generation: Option<i64>,
+    pub(super) found: UnreachedPods,
+    /// Name and UID of one of the unreached Pods.
+    example: Option<(String, String)>,
+}
+
+/// Returns what the Pods of a workload show. Stops at the first old one.
+pub(super) async fn evidence(
+    workloads: &Workloads<'_>,
+    workload: &Workload,
+    need: &RestartNeed,
+) -> Result<PodEvidence, Error> {
+    let Some(selector) = workload.selector.as_ref().filter(|_| workloads.may_list_pods) else {
+        return Ok(PodEvidence::Unknown);
+    };
+    let pods: Api<Pod> = Api::namespaced(workloads.client.clone(), workloads.namespace);
+    let mut page = ListParams::default().labels_from(selector).fields(RUNNING).limit(PAGE_SIZE);
+    let mut evidence = PodEvidence::None;
+    loop {
+        // The only error is a closed semaphore, which nothing closes.
+        let _page = PAGE.acquire().await.ok();
+        let list = match kube_call("listing Pods", pods.list_metadata(&page)).await {
+            Ok(list) => list,
+            Err(error) if is_forbidden(&error) => return Ok(PodEvidence::Unknown),
+            Err(error) => return Err(error),
+        };
+        for pod in &list.items {
+            if !belongs_to(&pod.metadata, workload) {
+                continue;
+            }
+            if !is_new_pod(&pod.metadata, workloads.uid, need) {
+                return Ok(PodEvidence::Old);
+            }
+            evidence = PodEvidence::AllNew;
+        }
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(evidence),
+        }
+    }
+}
+
+/// Returns whether a Pod that a workload selects belongs to it, and not to another one with the same
+/// labels. A Pod without a controller is adopted.
+fn belongs_to(pod: &ObjectMeta, workload: &Workload) -> bool {
+    let owners = pod.owner_references.iter().flatten();
+    let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
+        return true;
+    };
+    match workload.kind {
+        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => {
+            workload.metadata.uid.as_ref() == Some(&owner.uid)
+        }
+        WorkloadKind::Deployment => is_replica_set(owner, pod, "pod-template-hash", workload),
+        WorkloadKind::Rollout => is_replica_set(owner, pod, "rollouts-pod-template-hash", workload),
+    }
+}
+
+/// Returns whether a Pod's owner is a ReplicaSet with the name that the workload gives it.
+fn is_replica_set(
+    owner: &OwnerReference,
+    pod: &ObjectMeta,
+    label: &str,
+    workload: &Workload,
+) -> bool {
+    let hash = pod.labels.as_ref().and_then(|labels| labels.get(label));
+    let name = workload.metadata.name.as_deref().unwrap_or_default();
+    owner.kind == "ReplicaSet" && hash.is_none_or(|hash| owner.name == format!("{name}-{hash}"))
+}
+
+/// Returns the Pods that take a Secret in a way that is never updated and that no restart covers. If
+/// one of those that the previous search found still runs, nothing has been solved.
 pub(super) async fn find_unreached(
     workloads: &Workloads<'_>,
-    secret: &str,
-) -> Result<UnreachedPods, Error> {
+    generation: Option<i64>,
+    previous: Option<Search>,
+) -> Result<Search, Error> {
+    let pods: Api<Pod> = Api::namespaced(workloads.client.clone(), workloads.namespace);
+    if let Some(previous) = previous
+        && previous.generation == generation
+        && let Some((name, uid)) = &previous.example
+        && still_runs(&pods, name, uid).await?
+    {
+        return Ok(previous);
+    }
     let mut restarted = Vec::new();
     // Without restarts, none covers a Pod.
     let restart = if workloads.is_enabled { workloads.restart } else { &[] };
     for reference in restart {
-        if let Ok(Some(workload)) = workloads.get(reference).await {
-            restarted.extend(Selector::try_from(workload.selector).ok());
+        if let Ok(Found::Present(workload)) = workloads.get(reference).await {
+            restarted.extend(workload.selector);
         }
     }
-    let pods: Api<Pod> = Api::namespaced(workloads.client.clone(), workloads.namespace);
-    let mut names = Vec::new();
+    list_unreached(workloads, &pods, &restarted, generation).await
+}
+
+async fn list_unreached(
+    workloads: &Workloads<'_>,
+    pods: &Api<Pod>,
+    restarted: &[Selector],
+    generation: Option<i64>,
+) -> Result<Search, Error> {
+    let (mut names, mut example) = (Vec::new(), None);
     let mut page = ListParams::default().limit(PAGE_SIZE);
     loop {
         // The only error is a closed semaphore, which nothing closes.
@@ -44,74 +162,45 @@ pub(super) async fn find_unreached(
         let list = match kube_call("listing Pods", pods.list(&page)).await {
             Ok(list) => list,
             Err(error) if is_forbidden(&error) => {
-                return Ok(UnreachedPods::Unknown(
+                let found = UnreachedPods::Unknown(
                     "the operator may not list Pods in this namespace, so it cannot tell whether \
                      some take the Secret in a way that is never updated"
                         .into(),
-                ));
+                );
+                return Ok(Search { generation, found, example: None });
             }
             Err(error) => return Err(error),
         };
         for pod in &list.items {
             let is_restarted = restarted.iter().any(|selector| selector.matches(pod.labels()));
-            if !is_restarted && is_never_updated(pod, secret) {
+            let taken = workloads.secret.taken_by_pod(pod);
+            if !is_restarted && (taken.pair || taken.current_only) {
+                example = Some((pod.name_any(), pod.uid().unwrap_or_default()));
                 names.push(pod.name_any());
             }
         }
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
-            None => return Ok(UnreachedPods::Pods(shorten(names))),
+            None => {
+                let found = UnreachedPods::Pods(shorten(names));
+                return Ok(Search { generation, found, example });
+            }
         }
     }
 }
 
-/// Returns whether a Pod runs and takes a Secret's values only when it starts.
-fn is_never_updated(pod: &Pod, secret: &str) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    if matches!(phase, Some("Succeeded" | "Failed")) {
-        return false;
+async fn still_runs(pods: &Api<Pod>, name: &str, uid: &str) -> Result<bool, Error> {
+    let only = ListParams::default().fields(&format!("metadata.name={name},{RUNNING}")).limit(1);
+    match kube_call("reading a Pod", pods.list_metadata(&only)).await {
+        Ok(list) => Ok(list.items.iter().any(|pod| pod.metadata.uid.as_deref() == Some(uid))),
+        Err(error) if is_forbidden(&error) => Ok(false),
+        Err(error) => Err(error),
     }
-    let Some(spec) = &pod.spec else { return false };
-    let volumes = volumes_of(spec, secret);
-    let init_containers = spec.init_containers.iter().flatten();
-    spec.containers.iter().chain(init_containers).any(|container| {
-        takes_by_environment(container, secret) || takes_by_sub_path(container, &volumes)
-    })
 }
 
-/// Returns the names of a Pod's volumes that hold a Secret.
-fn volumes_of<'p>(spec: &'p PodSpec, secret: &str) -> Vec<&'p str> {
-    let volumes = spec.volumes.iter().flatten();
-    volumes.filter(|volume| holds(volume, secret)).map(|volume| volume.name.as_str()).collect()
-}
-
-fn holds(volume: &Volume, secret: &str) -> bool {
-    if let Some(source) = &volume.secret
-        && source.secret_name.as_deref() == Some(secret)
-    {
-        return true;
-    }
-    let projected = volume.projected.iter().flat_map(|source| source.sources.iter().flatten());
-    projected.filter_map(|source| source.secret.as_ref()).any(|source| source.name == secret)
-}
-
-fn takes_by_environment(container: &Container, secret: &str) -> bool {
-    let variables = container.env.iter().flatten().filter_map(|variable| {
-        variable.value_from.as_ref()?.secret_key_ref.as_ref().map(|key| key.name.as_str())
-    });
-    let whole_secrets = container
-        .env_from
-        .iter()
-        .flatten()
-        .filter_map(|source| source.secret_ref.as_ref().map(|secret| secret.name.as_str()));
-    variables.chain(whole_secrets).any(|name| name == secret)
-}
-
-fn takes_by_sub_path(container: &Container, volumes: &[&str]) -> bool {
-    container.volume_mounts.iter().flatten().any(|mount| {
-        volumes.contains(&mount.name.as_str())
-            && (mount.sub_path.is_some() || mount.sub_path_expr.is_some())
-    })
+/// Returns a time of the API server.
+pub(super) fn to_utc(time: Timestamp) -> DateTime<Utc> {
+    DateTime::from_timestamp(time.as_second(), 0).unwrap_or_default()
 }
 
 fn shorten(mut names: Vec<String>) -> Vec<String> {
@@ -126,50 +215,48 @@ fn shorten(mut names: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
-
-    fn pod(spec: serde_json::Value) -> Pod {
-        serde_json::from_value(json!({ "metadata": { "name": "p" }, "spec": spec })).unwrap()
-    }
-
-    #[test]
-    fn finds_pods_that_never_see_an_update() {
-        let volume = json!([{ "name": "v", "secret": { "secretName": "shop-auth0" } }]);
-        let projected = json!([{ "name": "v", "projected": { "sources": [
-            { "secret": { "name": "shop-auth0" } },
-        ] } }]);
-        let mount = |extra: serde_json::Value| {
-            let mut mount = json!({ "name": "v", "mountPath": "/auth0" });
-            mount.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-            json!([{ "name": "c", "volumeMounts": [mount] }])
-        };
-        let key = json!({ "secretKeyRef": { "name": "shop-auth0", "key": "client_secret" } });
-        let env = json!([{ "name": "c", "env": [{ "name": "S", "valueFrom": key }] }]);
-        let env_from =
-            json!([{ "name": "c", "envFrom": [{ "secretRef": { "name": "shop-auth0" } }] }]);
-        let other = json!([{ "name": "c", "envFrom": [{ "secretRef": { "name": "other" } }] }]);
-        for (spec, expected) in [
-            (json!({ "containers": mount(json!({})), "volumes": volume }), false),
-            (json!({ "containers": mount(json!({ "subPath": "x" })), "volumes": volume }), true),
-            (
-                json!({ "containers": mount(json!({ "subPathExpr": "$(X)" })), "volumes": projected }),
-                true,
-            ),
-            (json!({ "containers": mount(json!({})), "volumes": projected }), false),
-            (json!({ "containers": env }), true),
-            (json!({ "containers": other, "initContainers": env_from }), true),
-            (json!({ "containers": other }), false),
-        ] {
-            assert_eq!(is_never_updated(&pod(spec.clone()), "shop-auth0"), expected, "{spec}");
-        }
-    }
 
     #[test]
     fn long_lists_of_names_are_shortened() {
         let names = (0..14).map(|number| format!("pod-{number:02}")).collect();
         let short = shorten(names);
         assert_eq!((short.len(), short[10].as_str()), (11, "and 4 more"));
+    }
+
+    #[test]
+    fn pods_of_others_with_the_same_labels_do_not_count() {
+        let workload = |kind| Workload {
+            metadata: serde_json::from_value(json!({ "name": "web", "uid": "u" })).unwrap(),
+            kind,
+            selector: None,
+            template: None,
+            stamp: Default::default(),
+            is_rolled_out: true,
+            is_scaled_to_zero: false,
+            blocked: None,
+        };
+        let owner = |kind: &str, name: &str, uid: &str| json!([{ "kind": kind, "name": name, "uid": uid, "apiVersion": "v1", "controller": true }]);
+        let hash = json!({ "pod-template-hash": "7d4" });
+        for (kind, owners, labels, expected) in [
+            (WorkloadKind::Deployment, Value::Null, json!({}), true),
+            (WorkloadKind::Deployment, owner("ReplicaSet", "web-7d4", "r"), hash.clone(), true),
+            (WorkloadKind::Deployment, owner("ReplicaSet", "web-b-7d4", "r"), hash.clone(), false),
+            (WorkloadKind::Deployment, owner("Job", "web-7d4", "j"), hash, false),
+            (WorkloadKind::StatefulSet, owner("StatefulSet", "web", "u"), json!({}), true),
+            (WorkloadKind::DaemonSet, owner("DaemonSet", "other", "v"), json!({}), false),
+            (
+                WorkloadKind::Rollout,
+                owner("ReplicaSet", "web-5f", "r"),
+                json!({ "rollouts-pod-template-hash": "5f" }),
+                true,
+            ),
+        ] {
+            let pod = json!({ "ownerReferences": owners, "labels": labels });
+            let pod: ObjectMeta = serde_json::from_value(pod.clone()).unwrap();
+            assert_eq!(belongs_to(&pod, &workload(kind)), expected, "{kind:?} {pod:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use kube::ResourceExt as _;
 use rotation::{K8sDuration, Policy, PolicyParams, Reason, Rejection, Schedule, Strategy, Window};
 
 use crate::{
-    api::{ClientSecretRotation, ClientSecretRotationSpec, Initial, WindowSpec},
+    api::{ClientSecretRotation, ClientSecretRotationSpec, Initial, OnRolloutTimeout, WindowSpec},
     controller::{context::Settings, target_secret::check_templates},
 };
 
@@ -35,6 +35,8 @@ pub(super) fn policy(
         suspend: spec.suspend,
         restarts: !spec.consumers.restart.is_empty(),
         rollout_timeout: spec.consumers.rollout_timeout,
+        proceeds_after_rollout_timeout: spec.consumers.on_rollout_timeout
+            == OnRolloutTimeout::Proceed,
         seed: resource.uid().unwrap_or_default(),
     };
     let schedule = spec.schedule.as_ref().map(|schedule| {

@@ -16,7 +16,7 @@ use rotation::{
 use super::{
     RotationController, adoption,
     authorize::{self, Authorization},
-    contest, credentials_guard,
+    consumers, contest, credentials_guard,
     execute::{self, HeldPermit, execute},
     observe::{self, Readings, TargetState, observe},
     owner_reference, policy,
@@ -338,8 +338,12 @@ impl Reconciliation<'_> {
         context.metrics.count_status_write();
         let strategy = resource.spec.strategy;
         context.metrics.observe_status_change(stored, &status, strategy, now());
+        let restarted_for = consumers::restart_key(self);
         self.set_resource(resource);
         contest::note_stored_status(self);
+        if consumers::restart_key(self) != restarted_for {
+            self.readings.rollouts = None;
+        }
         let events = event_records(stored, &status);
         for event in &events {
             self.log(event);
@@ -405,7 +409,7 @@ impl Reconciliation<'_> {
     }
 
     /// Returns the policy, which is computed once per generation of the spec.
-    fn policy(&mut self, now: DateTime<Utc>) -> Policy {
+    pub(super) fn policy(&mut self, now: DateTime<Utc>) -> Policy {
         let generation = self.resource.metadata.generation;
         let policy = match &self.policy {
             Some(cached) if cached.generation == generation => cached.policy.clone(),

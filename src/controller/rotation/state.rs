@@ -1,13 +1,16 @@
 //! The in-memory state of one ClientSecretRotation.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use auth0_client::ClientSecret;
 use chrono::{DateTime, Utc};
 use leader_election::BootInstant;
 use rotation::{ProbeControl, RevokedSecret, Sightings};
 
-use super::{authorize::CachedMetadata, contest::Contests};
+use super::{authorize::CachedMetadata, contest::Contests, pods::Search};
 use crate::controller::{
     state::AbortOnDrop, target_secret::ValueOrigin, write_budget::WriteBudget,
 };
@@ -44,6 +47,16 @@ pub(super) struct RotationState {
     pub(super) listed: Option<ListedClient>,
     /// The watch on workloads whose rollouts are waited for.
     pub(super) rollout_watch: Option<AbortOnDrop>,
+    /// The last restart of workloads that this process made.
+    pub(super) restart: Option<RestartMade>,
+    /// The values for which all workloads were seen to be restarted, and the spec that lists them.
+    pub(super) rolled_out: Option<(RestartKey, Option<i64>)>,
+    /// The last search for Pods that see no update.
+    pub(super) unreached_search: Option<Search>,
+    /// When it was last checked whether updates reach all consumers.
+    pub(super) consumers_checked_at: Option<DateTime<Utc>>,
+    /// When the client was last read.
+    pub(super) client_checked_at: Option<DateTime<Utc>>,
     /// Whether a rollout changed, which no version shows.
     pub(super) is_triggered: bool,
     /// Inputs of the last reconcile that had nothing left to do.
@@ -66,6 +79,21 @@ pub(super) struct FinishedClaim {
     pub(super) tenant_version: Option<String>,
     /// Whether no other resource took precedence.
     pub(super) is_owner: bool,
+}
+
+/// The values of a rotation that workloads are restarted for: its number, and whether they are
+/// promoted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct RestartKey {
+    pub(super) number: u64,
+    pub(super) is_promoted: bool,
+}
+
+/// A restart of workloads.
+pub(super) struct RestartMade {
+    pub(super) key: RestartKey,
+    /// Workloads that could not be restarted, and why.
+    pub(super) rejections: BTreeMap<String, String>,
 }
 
 /// A secret that `rotate-secret` returned and that is not published yet.

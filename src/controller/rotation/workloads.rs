@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
 use futures::{
     StreamExt as _,
-    future::join_all,
     stream::{BoxStream, select_all},
 };
 use k8s_openapi::{
@@ -14,28 +13,39 @@ use k8s_openapi::{
         apps::v1::{DaemonSet, Deployment, StatefulSet},
         core::v1::PodTemplateSpec,
     },
-    apimachinery::pkg::apis::meta::v1::LabelSelector,
+    apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
 };
 use kube::{
     Api, Client, Resource,
-    api::{PartialObjectMeta, Patch, PatchParams},
+    api::{ObjectMeta, PartialObjectMeta, Patch, PatchParams},
+    core::Selector,
     runtime::{WatchStreamExt as _, watcher},
 };
-use leader_election::WriteFence;
-use rotation::{ErrorClass, Rollout, RolloutState};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::{
+    argo_rollout::Rollout,
+    restart_stamp::{Coverage, RestartStamp},
+    taken_values::PublishedSecret,
+};
 use crate::{
-    api::{FIELD_MANAGER, WorkloadKind, WorkloadRef},
+    api::{FIELD_MANAGER, RESTART_ANNOTATION, WorkloadKind, WorkloadRef},
     controller::{
         error::{Error, KubeFailure},
-        kube_call::{check_fence, kube_call},
+        kube_call::kube_call,
     },
 };
 
-/// The annotation on a Pod template by which `kubectl rollout restart` restarts a workload.
-const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+/// Longest difference between the API server's clock, which creates Pods, and this process's.
+pub(super) const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(3);
+
+/// Shortest time between two notifications of a watch on workloads. A rollout changes its workload's
+/// status with every Pod.
+const WATCH_PAUSE: Duration = Duration::from_millis(500);
+
+/// Longest name of a field manager that a message quotes, in characters.
+const MANAGER_LIMIT: usize = 64;
 
 /// The workloads of one namespace that a resource restarts.
 pub(super) struct Workloads<'a> {
@@ -44,96 +54,112 @@ pub(super) struct Workloads<'a> {
     pub(super) restart: &'a [WorkloadRef],
     /// Whether the operator may restart workloads. Otherwise it makes no call.
     pub(super) is_enabled: bool,
+    /// Whether the operator may list Pods.
+    pub(super) may_list_pods: bool,
+    /// UID of the resource.
+    pub(super) uid: &'a str,
+    pub(super) secret: PublishedSecret<'a>,
+    /// The other resources of the namespace that restart each workload.
+    pub(super) others: Vec<Others>,
+}
+
+/// The other resources that restart one workload.
+#[derive(Default)]
+pub(super) struct Others {
+    /// What each of them was seen to have published, by UID.
+    pub(super) published: BTreeMap<String, Option<Coverage>>,
+    /// Whether one of them is about to publish.
+    pub(super) is_pending: bool,
 }
 
 /// Parts of a workload that decide about a restart and show the progress of its rollout.
 pub(super) struct Workload {
-    pub(super) selector: LabelSelector,
-    template: PodTemplateSpec,
+    pub(super) metadata: ObjectMeta,
+    pub(super) kind: WorkloadKind,
+    /// Selector of its Pods. `None` if it can't be parsed.
+    pub(super) selector: Option<Selector>,
+    pub(super) template: Option<PodTemplateSpec>,
+    pub(super) stamp: RestartStamp,
     /// Whether all Pods have the present template and are ready.
-    is_rolled_out: bool,
+    pub(super) is_rolled_out: bool,
+    /// Whether it has no Pods, and wants none.
+    pub(super) is_scaled_to_zero: bool,
     /// Why a new template would not restart the Pods, if it would not.
-    blocked: Option<&'static str>,
+    pub(super) blocked: Option<&'static str>,
 }
 
-impl<'a> Workloads<'a> {
-    /// Returns the progress of the restarts that were ordered for `restart_at`. `rejections` names
-    /// the workloads that could not be restarted.
-    pub(super) async fn rollouts(
-        &self,
-        restart_at: DateTime<Utc>,
-        rejections: &BTreeMap<String, String>,
-    ) -> Result<Vec<Rollout>, Error> {
-        let rollouts = self.restart.iter().map(async |reference| {
-            let name = describe(reference);
-            if !self.is_enabled {
-                let state = RolloutState::Blocked("restarts are disabled in this operator".into());
-                return Ok(Rollout { name, state });
-            }
-            let state = match self.get(reference).await {
-                Ok(None) => RolloutState::Blocked("it does not exist".into()),
-                Ok(Some(workload)) => match rejections.get(&name) {
-                    Some(why) => RolloutState::Blocked(why.clone()),
-                    None => rollout_state(&workload, restart_at),
-                },
-                Err(error) if is_forbidden(&error) => {
-                    RolloutState::Blocked("the operator may not read it".into())
-                }
-                Err(error) => return Err(error),
-            };
-            Ok(Rollout { name, state })
-        });
-        join_all(rollouts).await.into_iter().collect()
+/// A workload as the API server has it.
+pub(super) enum Found {
+    Present(Box<Workload>),
+    Absent,
+    /// The API server doesn't know its kind.
+    KindMissing,
+    Forbidden,
+}
+
+impl Workloads<'_> {
+    pub(super) async fn get(&self, reference: &WorkloadRef) -> Result<Found, Error> {
+        match reference.kind {
+            WorkloadKind::Deployment => self.get_as(reference, from_deployment).await,
+            WorkloadKind::StatefulSet => self.get_as(reference, from_stateful_set).await,
+            WorkloadKind::DaemonSet => self.get_as(reference, from_daemon_set).await,
+            WorkloadKind::Rollout => self.get_as(reference, from_rollout).await,
+        }
     }
 
-    /// Restarts the workloads that were not restarted for `restart_at` yet, as kubectl does. Returns
-    /// those that could not be restarted, and why.
-    pub(super) async fn restart(
-        &self,
-        restart_at: DateTime<Utc>,
-        fence: WriteFence<'_>,
-    ) -> Result<BTreeMap<String, String>, Error> {
-        let mut rejections = BTreeMap::new();
-        if !self.is_enabled {
-            return Ok(rejections);
-        }
-        for reference in self.restart {
-            let workload = match self.get(reference).await {
-                Ok(Some(workload)) => workload,
-                Ok(None) => continue,
-                Err(error) if is_forbidden(&error) => continue,
-                Err(error) => return Err(error),
-            };
-            if workload.blocked.is_some() || restarted_at(&workload.template) >= Some(restart_at) {
-                continue;
-            }
-            check_fence(fence)?;
-            match self.restart_one(reference, restart_at).await {
-                Ok(()) => {}
-                Err(error) if is_forbidden(&error) => {
-                    rejections.insert(describe(reference), "the operator may not patch it".into());
-                }
-                Err(error) if matches!(error.class(), ErrorClass::Invalid | ErrorClass::Denied) => {
-                    rejections.insert(describe(reference), error.to_string());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(rejections)
-    }
-
-    async fn restart_one(
+    async fn get_as<K>(
         &self,
         reference: &WorkloadRef,
+        convert: fn(K) -> Option<Workload>,
+    ) -> Result<Found, Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let action = format!("reading {}", describe(reference));
+        let api = Api::<K>::namespaced(self.client.clone(), self.namespace);
+        let call = async {
+            match api.get_opt(&reference.name).await {
+                Ok(Some(object)) => Ok(match convert(object) {
+                    Some(workload) => Found::Present(Box::new(workload)),
+                    None => Found::Absent,
+                }),
+                Ok(None) => Ok(Found::Absent),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(Found::KindMissing),
+                Err(error) => Err(error),
+            }
+        };
+        match kube_call(&action, call).await {
+            Err(error) if is_forbidden(&error) => Ok(Found::Forbidden),
+            result => result,
+        }
+    }
+
+    /// Writes a stamp to the version of a workload that was read.
+    pub(super) async fn write_stamp(
+        &self,
+        reference: &WorkloadRef,
+        version: Option<&str>,
+        stamp: &RestartStamp,
         restart_at: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let restart_at = restart_at.to_rfc3339_opts(SecondsFormat::Millis, true);
-        let annotations = json!({ "annotations": { RESTARTED_AT: restart_at } });
-        let patch = json!({ "spec": { "template": { "metadata": annotations } } });
+        let annotations = json!({ "annotations": { RESTART_ANNOTATION: stamp.to_string() } });
+        let mut patch = match reference.kind {
+            WorkloadKind::Rollout => {
+                let time = (restart_at + TimeDelta::seconds(1)).trunc_subsecs(0);
+                let restart_at = time.to_rfc3339_opts(SecondsFormat::Secs, true);
+                json!({ "metadata": annotations, "spec": { "restartAt": restart_at } })
+            }
+            _ => json!({ "spec": { "template": { "metadata": annotations } } }),
+        };
+        patch["metadata"]["resourceVersion"] = json!(version);
         match reference.kind {
             WorkloadKind::Deployment => self.patch::<Deployment>(reference, patch).await,
             WorkloadKind::StatefulSet => self.patch::<StatefulSet>(reference, patch).await,
             WorkloadKind::DaemonSet => self.patch::<DaemonSet>(reference, patch).await,
+            WorkloadKind::Rollout => self.patch::<Rollout>(reference, patch).await,
         }
     }
 
@@ -151,30 +177,10 @@ impl<'a> Workloads<'a> {
         kube_call(&action, api.patch(&reference.name, &params, &Patch::Merge(patch))).await?;
         Ok(())
     }
-
-    pub(super) async fn get(&self, reference: &WorkloadRef) -> Result<Option<Workload>, Error> {
-        let name = reference.name.as_str();
-        let action = format!("reading {}", describe(reference));
-        let (client, namespace) = (self.client.clone(), self.namespace);
-        Ok(match reference.kind {
-            WorkloadKind::Deployment => {
-                let api = Api::<Deployment>::namespaced(client, namespace);
-                kube_call(&action, api.get_opt(name)).await?.and_then(from_deployment)
-            }
-            WorkloadKind::StatefulSet => {
-                let api = Api::<StatefulSet>::namespaced(client, namespace);
-                kube_call(&action, api.get_opt(name)).await?.and_then(from_stateful_set)
-            }
-            WorkloadKind::DaemonSet => {
-                let api = Api::<DaemonSet>::namespaced(client, namespace);
-                kube_call(&action, api.get_opt(name)).await?.and_then(from_daemon_set)
-            }
-        })
-    }
 }
 
-/// Calls `changed` for each change of one of the workloads, until `timeout` has passed. The next
-/// reconcile then watches again.
+/// Calls `changed` for changes of the workloads, until `timeout` has passed. The next reconcile then
+/// watches again.
 pub(super) async fn watch(
     client: Client,
     namespace: String,
@@ -182,12 +188,20 @@ pub(super) async fn watch(
     timeout: Duration,
     changed: impl Fn(),
 ) {
-    let changes = select_all(restart.iter().map(|reference| match reference.kind {
+    let mut changes = select_all(restart.iter().map(|reference| match reference.kind {
         WorkloadKind::Deployment => changes::<Deployment>(&client, &namespace, &reference.name),
         WorkloadKind::StatefulSet => changes::<StatefulSet>(&client, &namespace, &reference.name),
         WorkloadKind::DaemonSet => changes::<DaemonSet>(&client, &namespace, &reference.name),
-    }));
-    drop(tokio::time::timeout(timeout, changes.for_each(async |()| changed())).await);
+        WorkloadKind::Rollout => changes::<Rollout>(&client, &namespace, &reference.name),
+    }))
+    .ready_chunks(64);
+    let notify = async {
+        while changes.next().await.is_some() {
+            changed();
+            tokio::time::sleep(WATCH_PAUSE).await;
+        }
+    };
+    drop(tokio::time::timeout(timeout, notify).await);
 }
 
 fn changes<K>(client: &Client, namespace: &str, name: &str) -> BoxStream<'static, ()>
@@ -206,7 +220,7 @@ where
 }
 
 /// Returns kind and name, as in `Deployment checkout`.
-fn describe(reference: &WorkloadRef) -> String {
+pub(super) fn describe(reference: &WorkloadRef) -> String {
     format!("{:?} {}", reference.kind, reference.name)
 }
 
@@ -214,19 +228,30 @@ pub(super) fn is_forbidden(error: &Error) -> bool {
     matches!(error, Error::Kube { failure: KubeFailure::Forbidden { .. }, .. })
 }
 
-fn restarted_at(template: &PodTemplateSpec) -> Option<DateTime<Utc>> {
-    let annotations = template.metadata.as_ref()?.annotations.as_ref()?;
-    Some(DateTime::parse_from_rfc3339(annotations.get(RESTARTED_AT)?).ok()?.to_utc())
+impl Workload {
+    /// Returns the field manager that last changed the Pod template, other than the operator, with
+    /// only characters that are safe in a message.
+    pub(super) fn changed_by(&self) -> Option<String> {
+        let entries = self.metadata.managed_fields.iter().flatten();
+        let others = entries.filter(|entry| is_other_template_manager(entry));
+        let last = others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
+        let name: String = last.manager.as_deref()?.chars().take(MANAGER_LIMIT).collect();
+        let is_safe = |char: char| char.is_ascii_alphanumeric() || "-_./:@".contains(char);
+        Some(name.replace(|char: char| !is_safe(char), "_"))
+    }
 }
 
-fn rollout_state(workload: &Workload, restart_at: DateTime<Utc>) -> RolloutState {
-    if let Some(why) = workload.blocked {
-        return RolloutState::Blocked(why.to_owned());
-    }
-    if restarted_at(&workload.template) < Some(restart_at) {
-        return RolloutState::NotRestarted;
-    }
-    if workload.is_rolled_out { RolloutState::Complete } else { RolloutState::InProgress }
+fn is_other_template_manager(entry: &ManagedFieldsEntry) -> bool {
+    let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+    let has_template = fields.is_some_and(|fields| fields["f:spec"].get("f:template").is_some());
+    let is_operator = entry.manager.as_deref() == Some(FIELD_MANAGER);
+    has_template && !is_operator && entry.subresource.as_deref().unwrap_or_default().is_empty()
+}
+
+pub(super) fn stamp_of(metadata: Option<&ObjectMeta>) -> RestartStamp {
+    let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref());
+    let text = annotations.and_then(|annotations| annotations.get(RESTART_ANNOTATION));
+    text.map(|text| RestartStamp::parse(text)).unwrap_or_default()
 }
 
 /// Judges the rollout as `kubectl rollout status` does.
@@ -240,8 +265,16 @@ fn from_deployment(deployment: Deployment) -> Option<Workload> {
         && status.replicas.unwrap_or_default() <= updated
         && status.available_replicas.unwrap_or_default() >= updated;
     let is_paused = spec.paused.unwrap_or_default();
-    let blocked = is_paused.then_some("it is paused, so its Pods are not restarted");
-    Some(Workload { selector: spec.selector, template: spec.template, is_rolled_out, blocked })
+    Some(Workload {
+        metadata: deployment.metadata,
+        kind: WorkloadKind::Deployment,
+        selector: Selector::try_from(spec.selector).ok(),
+        stamp: stamp_of(spec.template.metadata.as_ref()),
+        template: Some(spec.template),
+        is_rolled_out,
+        is_scaled_to_zero: replicas == 0 && status.replicas.unwrap_or_default() == 0,
+        blocked: is_paused.then_some("it is paused, so its Pods are not restarted"),
+    })
 }
 
 fn from_stateful_set(set: StatefulSet) -> Option<Workload> {
@@ -260,19 +293,55 @@ fn from_stateful_set(set: StatefulSet) -> Option<Workload> {
         }
         _ => None,
     };
-    Some(Workload { selector: spec.selector, template: spec.template, is_rolled_out, blocked })
+    Some(Workload {
+        metadata: set.metadata,
+        kind: WorkloadKind::StatefulSet,
+        selector: Selector::try_from(spec.selector).ok(),
+        stamp: stamp_of(spec.template.metadata.as_ref()),
+        template: Some(spec.template),
+        is_rolled_out,
+        is_scaled_to_zero: replicas == 0 && status.replicas == 0,
+        blocked,
+    })
 }
 
 fn from_daemon_set(set: DaemonSet) -> Option<Workload> {
     let spec = set.spec?;
     let status = set.status.unwrap_or_default();
     let scheduled = status.desired_number_scheduled;
-    let is_rolled_out = status.observed_generation >= set.metadata.generation
+    let is_observed = status.observed_generation >= set.metadata.generation;
+    let is_rolled_out = is_observed
         && status.updated_number_scheduled.unwrap_or_default() >= scheduled
         && status.number_available.unwrap_or_default() >= scheduled;
     let strategy = spec.update_strategy.unwrap_or_default();
-    let blocked = (strategy.type_.as_deref() == Some("OnDelete")).then_some(ON_DELETE);
-    Some(Workload { selector: spec.selector, template: spec.template, is_rolled_out, blocked })
+    Some(Workload {
+        metadata: set.metadata,
+        kind: WorkloadKind::DaemonSet,
+        selector: Selector::try_from(spec.selector).ok(),
+        stamp: stamp_of(spec.template.metadata.as_ref()),
+        template: Some(spec.template),
+        is_rolled_out,
+        is_scaled_to_zero: false,
+        blocked: (strategy.type_.as_deref() == Some("OnDelete")).then_some(ON_DELETE),
+    })
+}
+
+fn from_rollout(rollout: Rollout) -> Option<Workload> {
+    let is_rolled_out = rollout.is_restarted();
+    let status = rollout.status.unwrap_or_default();
+    let selector = rollout.spec.selector.and_then(|selector| Selector::try_from(selector).ok());
+    let is_scaled_to_zero =
+        rollout.spec.replicas == Some(0) && status.replicas.unwrap_or_default() == 0;
+    Some(Workload {
+        stamp: stamp_of(Some(&rollout.metadata)),
+        metadata: rollout.metadata,
+        kind: WorkloadKind::Rollout,
+        selector,
+        template: rollout.spec.template,
+        is_rolled_out,
+        is_scaled_to_zero,
+        blocked: None,
+    })
 }
 
 const ON_DELETE: &str = "its update strategy is OnDelete, so its Pods are not restarted";
@@ -283,33 +352,52 @@ mod tests {
 
     #[test]
     fn rollout_is_complete_when_all_pods_are_new_and_ready() {
-        let at: DateTime<Utc> = "2026-11-23T10:00:00Z".parse().unwrap();
-        let deployment =
-            |restarted_at: &str, observed: i64, updated: i32, available: i32, paused: bool| {
-                let template_metadata = json!({ "annotations": { RESTARTED_AT: restarted_at } });
-                let deployment: Deployment = serde_json::from_value(json!({
-                    "metadata": { "generation": 2 },
-                    "spec": {
-                        "replicas": 2, "paused": paused,
-                        "selector": {}, "template": { "metadata": template_metadata },
-                    },
-                    "status": {
-                        "observedGeneration": observed, "replicas": 2,
-                        "updatedReplicas": updated, "availableReplicas": available,
-                    },
-                }))
-                .unwrap();
-                rollout_state(&from_deployment(deployment).unwrap(), at)
-            };
-        let (before, exactly, after) =
-            ("2026-11-23T09:59:59Z", "2026-11-23T10:00:00Z", "2026-11-23T12:00:01+01:00");
-        assert_eq!(deployment(before, 2, 2, 2, false), RolloutState::NotRestarted);
-        assert_eq!(deployment("yesterday", 2, 2, 2, false), RolloutState::NotRestarted);
-        assert_eq!(deployment(exactly, 1, 2, 2, false), RolloutState::InProgress);
-        assert_eq!(deployment(exactly, 2, 1, 2, false), RolloutState::InProgress);
-        assert_eq!(deployment(exactly, 2, 2, 1, false), RolloutState::InProgress);
-        assert_eq!(deployment(exactly, 2, 2, 2, false), RolloutState::Complete);
-        assert_eq!(deployment(after, 2, 2, 2, false), RolloutState::Complete);
-        assert!(matches!(deployment(exactly, 2, 2, 2, true), RolloutState::Blocked(_)));
+        let is_rolled_out = |observed: i64, updated: i32, available: i32| {
+            let deployment = json!({
+                "metadata": { "generation": 2 },
+                "spec": { "replicas": 2, "selector": {}, "template": {} },
+                "status": {
+                    "observedGeneration": observed, "replicas": 2,
+                    "updatedReplicas": updated, "availableReplicas": available,
+                },
+            });
+            from_deployment(serde_json::from_value(deployment).unwrap()).unwrap().is_rolled_out
+        };
+        assert!(is_rolled_out(2, 2, 2));
+        assert!(!is_rolled_out(1, 2, 2));
+        assert!(!is_rolled_out(2, 1, 2));
+        assert!(!is_rolled_out(2, 2, 1));
+    }
+
+    #[test]
+    fn paused_deployment_is_blocked() {
+        let deployment = json!({
+            "metadata": {}, "spec": { "paused": true, "selector": {}, "template": {} },
+        });
+        let workload = from_deployment(serde_json::from_value(deployment).unwrap()).unwrap();
+        assert!(workload.blocked.unwrap().contains("paused"));
+    }
+
+    #[test]
+    fn names_the_manager_that_last_changed_the_template() {
+        let entry = |manager: &str, time: &str, fields: Value, subresource: &str| {
+            json!({
+                "manager": manager, "operation": "Update", "time": time, "fieldsType": "FieldsV1",
+                "fieldsV1": fields, "subresource": subresource,
+            })
+        };
+        let template = json!({ "f:spec": { "f:template": { "f:spec": {} } } });
+        let deployment = json!({
+            "metadata": { "managedFields": [
+                entry("kubectl", "2026-11-30T10:00:00Z", template.clone(), ""),
+                entry("argo\ncd <b>", "2026-11-30T10:00:02Z", template.clone(), ""),
+                entry(FIELD_MANAGER, "2026-11-30T10:00:03Z", template.clone(), ""),
+                entry("hpa", "2026-11-30T10:00:04Z", json!({ "f:spec": { "f:replicas": {} } }), ""),
+                entry("manager", "2026-11-30T10:00:05Z", template, "status"),
+            ] },
+            "spec": { "selector": {}, "template": {} },
+        });
+        let workload = from_deployment(serde_json::from_value(deployment).unwrap()).unwrap();
+        assert_eq!(workload.changed_by().as_deref(), Some("argo_cd__b_"));
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     condition::{Condition, ConditionStatus, condition_types, find_condition, set_condition},
     decision::{Decision, Step},
     error::{ErrorClass, Failure},
-    observation::{RolloutState, UnreachedPods},
+    observation::UnreachedPods,
     reason::Reason,
     status::{Phase, Rotation, Status},
 };
@@ -61,11 +61,13 @@ impl Evaluation<'_> {
         started.is_some() && started != number(&self.observed.status)
     }
 
-    /// Returns when to reconcile again: at the latest when the hold-off of a pending change ends.
+    /// Returns when to reconcile again: at the latest when the hold-off of a pending change ends, or
+    /// a check of consumers is due.
     fn earlier_wake(&self, wake: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
         let end = self.hold_off_end().filter(|_| self.has_pending_drift());
         let ends = end.filter(|until| *until > self.now);
-        wake.into_iter().chain(ends).chain(self.contest_wake()).min()
+        let consumers = self.rollouts_wake().into_iter().chain(self.recheck_wake());
+        wake.into_iter().chain(ends).chain(self.contest_wake()).chain(consumers).min()
     }
 
     pub(super) fn into_failed_status(mut self, failure: &Failure) -> Status {
@@ -115,14 +117,8 @@ impl Evaluation<'_> {
 
     fn set_consumers_reached(&mut self) {
         let type_ = condition_types::CONSUMERS_REACHED;
-        let blocked = self.blocked_workloads();
-        if !blocked.is_empty() {
-            let message = format!(
-                "the operator cannot restart these workloads: {}; correct spec.consumers.restart \
-                 or allow the operator to patch them",
-                blocked.join(", ")
-            );
-            self.set(type_, false, Reason::RestartBlocked, &message);
+        if let Some(unreached) = self.unreached_workloads() {
+            self.set(type_, false, unreached.reason, &unreached.message);
             return;
         }
         match &self.observed.unreached_pods {
@@ -147,16 +143,6 @@ impl Evaluation<'_> {
                 self.set(type_, ConditionStatus::Unknown, Reason::PodsNotListed, error);
             }
         }
-    }
-
-    fn blocked_workloads(&self) -> Vec<String> {
-        let mut blocked = Vec::new();
-        for rollout in self.observed.rollouts.iter().flatten() {
-            if let RolloutState::Blocked(error) = &rollout.state {
-                blocked.push(format!("{} ({error})", rollout.name));
-            }
-        }
-        blocked
     }
 
     /// HS256 uses the client secret as its key ("Signing Algorithms" in Auth0's documentation).

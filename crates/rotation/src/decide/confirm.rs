@@ -9,7 +9,7 @@ use crate::{
     observation::SecretMatch,
     request::Verb,
     schedule::Schedule,
-    status::{Cause, Outcome, Phase, Rotation, Strategy},
+    status::{Cause, Outcome, Phase, Rotation},
     stored_times::TimeField,
 };
 
@@ -22,6 +22,10 @@ impl Evaluation<'_> {
         if let Some(rotation) = &mut self.status.rotation {
             rotation.phase = Phase::Confirming;
             rotation.activated_at = Some(now);
+            // Pods that take only the current value have to restart for it.
+            rotation.restart_at = None;
+            rotation.restart_attempts = 0;
+            rotation.restart_attempted_at = None;
             if self.status.current != Some(rotation.number) {
                 self.status.previous = self.status.current.replace(rotation.number);
             }
@@ -59,9 +63,7 @@ impl Evaluation<'_> {
         if self.observed.has_finalizer {
             return Step::RemoveFinalizer.into();
         }
-        if rotation.strategy == Strategy::Rotate
-            && let Some(next) = self.restart_workloads(rotation)
-        {
+        if let Some(next) = self.restart_workloads(rotation) {
             return next;
         }
         match self.evidence(rotation) {
@@ -151,9 +153,15 @@ impl Evaluation<'_> {
         if self.observed.has_finalizer {
             return Step::RemoveFinalizer.into();
         }
+        if let Some(next) = self.restart_workloads(rotation) {
+            return next;
+        }
         let Some(target) = self.intact_target() else { return Step::Wait.into() };
         if target.fallback.is_none() {
             self.status.previous = None;
+            if let Some(next) = self.wait_for_restart(rotation) {
+                return next;
+            }
             self.status.end_rotation(Outcome::Completed, self.event_time);
             return Step::StoreStatus.into();
         }

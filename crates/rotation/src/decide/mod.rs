@@ -43,6 +43,9 @@ mod revoked;
 mod rollouts;
 mod withdraw;
 
+// Problems of consumers that users may have solved.
+mod recheck;
+
 // Interference with a rotation.
 mod client;
 mod contest;
@@ -60,6 +63,7 @@ mod conditions;
 mod ready;
 
 use chrono::{DateTime, TimeDelta, Utc};
+pub use rollouts::{RestartLevel, RestartNeed, must_restart};
 
 use crate::{
     clock::Clock,
@@ -86,7 +90,12 @@ const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 pub fn decide(observed: &Observation, clock: impl Into<Clock>, policy: &Policy) -> Decision {
     let mut evaluation = Evaluation::new(observed, clock.into(), policy);
     let next = evaluation.next_step();
-    let next = evaluation.probe_revoked(next);
+    let mut next = evaluation.probe_revoked(next);
+    if next.step == Step::Wait
+        && let Some(step) = evaluation.recheck()
+    {
+        next = step.into();
+    }
     evaluation.into_decision(next)
 }
 

@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::violation::Violation;
 use crate::{
     condition::{condition_types, is_condition_true},
+    decide::{RestartLevel, RestartNeed},
     status::{Cause, Phase, Rotation, Status, Strategy, is_unresolved},
 };
 
@@ -118,6 +119,27 @@ pub struct History<V> {
     drift_starts: Vec<DateTime<Utc>>,
     /// Highest number of a rotation during which the operator wrote the target Secret.
     written_in: u64,
+    /// What the Pods of restarted workloads took when they started.
+    restarted_pod: Option<RestartedPod<V>>,
+    /// The values for which workloads were last restarted, and when.
+    restarts: Option<Restarts>,
+}
+
+/// A Pod of a workload that is restarted in each rotation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct RestartedPod<V> {
+    /// The list when the Pod started.
+    list: Vec<V>,
+    /// The Pod took the whole list, and not only its first value.
+    takes_pair: bool,
+}
+
+/// Restarts of a workload for the same values, within one propagation window.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Restarts {
+    number: u64,
+    level: RestartLevel,
+    at: Vec<DateTime<Utc>>,
 }
 
 impl<V: Clone + Eq> History<V> {
@@ -144,6 +166,8 @@ impl<V: Clone + Eq> History<V> {
             has_initial_rotation: false,
             drift_starts: Vec::new(),
             written_in: 0,
+            restarted_pod: None,
+            restarts: None,
         }
     }
 
@@ -427,6 +451,14 @@ impl<V: Clone + Eq> History<V> {
         if self.exemption.is_some() {
             return Ok(());
         }
+        if let Some(pod) = &self.restarted_pod
+            && pod.takes_pair
+            && !rotation.skip_staging
+            && !pod.list.is_empty()
+            && !pod.list.contains(value)
+        {
+            return Err(self.lockout(at, &pod.list));
+        }
         let first_without_value = self.lists().find(|list| !list.contains(value));
         match first_without_value {
             Some(list) if !list.is_empty() => Err(self.lockout(at, list)),
@@ -437,6 +469,33 @@ impl<V: Clone + Eq> History<V> {
     /// Records a negative control: whether Auth0 rejected a random value in a probe.
     pub fn record_control(&mut self, is_rejected: bool) {
         self.is_controlled = is_rejected;
+    }
+
+    /// Records that a Pod of a workload that is restarted in each rotation started with this list, and
+    /// took all of it, or only its first value.
+    pub fn record_restarted_pod(&mut self, list: &[V], takes_pair: bool) {
+        self.restarted_pod = Some(RestartedPod { list: list.to_vec(), takes_pair });
+    }
+
+    /// Records that the operator restarted a workload.
+    pub fn record_restart(
+        &mut self,
+        at: DateTime<Utc>,
+        need: &RestartNeed,
+    ) -> Result<(), Violation> {
+        let RestartNeed { number, level, .. } = *need;
+        let window = self.settings.propagation_window;
+        let known = self.restarts.take();
+        let known = known.filter(|known| (known.number, known.level) == (number, level));
+        let mut times = known.map(|known| known.at).unwrap_or_default();
+        times.retain(|time| at < *time + window);
+        times.push(at);
+        let violation = match times[..] {
+            [earlier, _, _, ..] => Err(Violation::RestartStorm { at, number, earlier }),
+            _ => Ok(()),
+        };
+        self.restarts = Some(Restarts { number, level, at: times });
+        violation
     }
 
     /// Records that Auth0 accepted `value` in a probe.
@@ -526,10 +585,19 @@ impl<V: Clone + Eq> History<V> {
             "the first value of the target Secret is not Auth0's secret"
         } else if self.list.len() > 1 {
             "the target Secret still has a fallback"
+        } else if self.restarted_pod.as_ref().is_some_and(|pod| !self.knows_secret(pod)) {
+            "a Pod that is restarted in each rotation does not have Auth0's secret"
         } else {
             return Ok(());
         };
         Err(Violation::NotSettled { at, problem })
+    }
+
+    fn knows_secret(&self, pod: &RestartedPod<V>) -> bool {
+        match pod.takes_pair {
+            true => pod.list.contains(&self.secret),
+            false => pod.list.first() == Some(&self.secret),
+        }
     }
 
     /// Returns the lists that consumers may have.

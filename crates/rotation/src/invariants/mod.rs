@@ -21,6 +21,11 @@
 //!   grace period is over and Auth0 was seen to accept the value after it: in a probe, if a negative
 //!   control was rejected before, or by a read after the propagation window. A revoked secret has no
 //!   grace period. A repair of the target Secret keeps such a value if another party left it there.
+//! - **No lockout, restarts.** When the operator activates a staged value, the Pods of workloads that
+//!   it restarts have taken that value, if they take the list and the rotation does not skip staging.
+//!   In the end all of them have Auth0's secret.
+//! - **Restart hold-off.** The operator does not restart a workload three times for the same values
+//!   within one propagation window.
 //! - **Drift hold-off.** The operator does not follow three changes by another party within two
 //!   minutes, unless the status that records them was lost.
 //! - **Ready means login.** When a reconcile ends, Ready is not true if no published value has been

@@ -27,6 +27,8 @@ pub enum Invariant {
     ProvenWrite,
     /// While the resource is ready, applications can log in, as far as the operator can know.
     ReadyMeansLogin,
+    /// A restart that another party takes back is not repeated at once.
+    RestartHoldOff,
 }
 
 impl Invariant {
@@ -42,6 +44,7 @@ impl Invariant {
             Self::SuitableClient => "suitable client",
             Self::ProvenWrite => "proven write",
             Self::ReadyMeansLogin => "ready means login",
+            Self::RestartHoldOff => "restart hold-off",
         }
     }
 }
@@ -166,6 +169,19 @@ pub enum Violation {
         /// When Auth0's secret last changed.
         since: DateTime<Utc>,
     },
+    /// A workload was restarted three times for the same values within one propagation window.
+    #[error(
+        "restart hold-off: at {at} a workload was restarted for rotation {number} again, and the \
+         restart before the last was at {earlier}"
+    )]
+    RestartStorm {
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// Number of the rotation.
+        number: u64,
+        /// When the restart before the last happened.
+        earlier: DateTime<Utc>,
+    },
     /// The operator has nothing left to do, but the result is wrong.
     #[error("nothing lost: at {at} the operator is idle although {problem}")]
     NotSettled {
@@ -189,6 +205,7 @@ impl Violation {
             Self::UnsuitableClient { .. } => Invariant::SuitableClient,
             Self::UnprovenWrite { .. } => Invariant::ProvenWrite,
             Self::ReadyWithoutLogin { .. } => Invariant::ReadyMeansLogin,
+            Self::RestartStorm { .. } => Invariant::RestartHoldOff,
         }
     }
 }

@@ -19,6 +19,12 @@ pub(crate) enum Action {
     Propagate,
     /// One tick passes.
     Tick,
+    /// The Pod of the workload is replaced with one of the present template.
+    RollOut,
+    /// Another party takes the operator's last restart of the workload back.
+    RevertRestart,
+    /// Another party restarts the workload.
+    RestartByOthers,
     /// Another party sets another secret in the Auth0 dashboard.
     ChangeInDashboard,
     /// Another party makes the client one that must not be rotated, or reverts that.
@@ -88,6 +94,10 @@ pub(crate) const INTERFERENCE: [Action; 8] = [
 /// Changes of the target Secret that leave some of its values.
 pub(crate) const TAMPERING: [Action; 3] =
     [Action::EditTarget, Action::EditFallback, Action::RestoreOlderTarget];
+
+/// Disruptions of a workload.
+pub(crate) const WORKLOAD_INTERFERENCE: [Action; 2] =
+    [Action::RevertRestart, Action::RestartByOthers];
 
 /// Faults of processes and their calls. Process 0 represents every process.
 pub(crate) const FAULTS: [Action; 7] = [

@@ -1,7 +1,8 @@
 //! One check: the contents of the model, and its bounds.
 
 use rotation::{
-    K8sDuration, Policy, PolicyParams, ProbeMethod, Schedule, Strategy, Verb, invariants::Settings,
+    K8sDuration, Policy, PolicyParams, ProbeMethod, Schedule, Strategy, TakenValues, Verb,
+    invariants::Settings,
 };
 
 use crate::{
@@ -35,6 +36,8 @@ pub(crate) struct Check {
     pub(crate) interval: Option<Tick>,
     /// The resource is new and has `initial: Rotate`.
     pub(crate) rotate_initially: bool,
+    /// What the Pods of a workload take when they start, if one is restarted in each rotation.
+    pub(crate) workload: Option<TakenValues>,
     pub(crate) processes: usize,
     /// Last tick.
     pub(crate) horizon: Tick,
@@ -72,8 +75,9 @@ impl Check {
             probe_method: ProbeMethod::Revocation,
             rotate_initially: self.rotate_initially,
             suspend: false,
-            restarts: false,
-            rollout_timeout: duration(1),
+            restarts: self.workload.is_some(),
+            rollout_timeout: duration(4),
+            proceeds_after_rollout_timeout: false,
             seed: "uid".into(),
         };
         let schedule = self.interval.map(|interval| {

@@ -7,6 +7,7 @@ mod state;
 mod action;
 
 mod operator;
+mod workload;
 
 mod model;
 
@@ -15,13 +16,16 @@ mod mutants;
 
 use std::time::Instant;
 
-use action::{Action, FAULTS, Fault, INTERFERENCE, TAMPERING, WallClockOffsets};
+use action::{
+    Action, FAULTS, Fault, INTERFERENCE, TAMPERING, WORKLOAD_INTERFERENCE, WallClockOffsets,
+};
 use check::Check;
-use model::COMPLETES;
+use model::{COMPLETES, SETTLES};
 use mutants::Mutant;
-use rotation::{Strategy, Verb};
+use rotation::{Strategy, TakenValues, Verb};
 use state::{Probes, SecretValue, SystemState, TargetSecret};
 use stateright::{Checker as _, HasDiscoveries, Model as _, Path};
+use workload::{CURRENT_ONLY, PAIR};
 
 const STRATEGIES: [Strategy; 2] = [Strategy::Staged, Strategy::Rotate];
 
@@ -34,6 +38,7 @@ fn base_check(strategy: Strategy) -> Check {
         secrets_readable: true,
         interval: None,
         rotate_initially: false,
+        workload: None,
         processes: 1,
         horizon: if has_wide_bounds() { 9 } else { 8 },
         disruptions: 1,
@@ -407,6 +412,40 @@ fn one_clock_jumps(strategy: Strategy) -> Check {
     }
 }
 
+/// Pods that take values only when they start, among faults and other parties that restart them or take
+/// restarts back.
+#[test]
+fn invariants_hold_with_restarts() {
+    for strategy in STRATEGIES {
+        for taken in [PAIR, CURRENT_ONLY] {
+            run(with_workload(strategy, taken));
+        }
+    }
+}
+
+/// Another party takes restarts back again and again.
+#[test]
+fn invariants_hold_with_reverted_restarts() {
+    run(reverted_restarts());
+}
+
+fn with_workload(strategy: Strategy, taken: TakenValues) -> Check {
+    let faults = [Action::Crash(0), Action::Fail(0, Fault::RequestLost)];
+    let response_lost = [Action::Fail(0, Fault::ResponseLost), Action::LoseStatus];
+    let mut disruption_kinds = [&faults[..], &response_lost, &WORKLOAD_INTERFERENCE].concat();
+    // After activation, a restart can be taken back when the rotation has ended.
+    if strategy == Strategy::Rotate || !taken.pair {
+        disruption_kinds.retain(|kind| *kind != Action::RevertRestart);
+    }
+    Check {
+        name: "restarts",
+        workload: Some(taken),
+        disruption_kinds,
+        horizon: if has_wide_bounds() { 8 } else { 6 },
+        ..base_check(strategy)
+    }
+}
+
 /// Both wall clocks jump by the same time, which a process believes after some minutes.
 #[test]
 fn invariants_hold_if_both_wall_clocks_jump() {
@@ -426,6 +465,15 @@ fn set_wall_clocks((server, machine): (i8, i8)) -> Action {
     Action::SetWallClocks(WallClockOffsets { server, machine })
 }
 
+fn reverted_restarts() -> Check {
+    Check {
+        name: "reverted restarts",
+        disruptions: 3,
+        disruption_kinds: vec![Action::RevertRestart],
+        ..with_workload(Strategy::Staged, PAIR)
+    }
+}
+
 #[test]
 fn detects_every_mutant() {
     for mutant in Mutant::ALL {
@@ -439,7 +487,8 @@ fn detects_every_mutant() {
             _ => Strategy::Staged,
         };
         // The check of whether the operator settles looks ahead and would detect all mutants first.
-        let sample = if mutant == Mutant::NeverRetire { 1 } else { u64::MAX };
+        let is_unsettled = mutant.violated_property() == SETTLES;
+        let sample = if is_unsettled { 1 } else { u64::MAX };
         let check = Check { mutant: Some(mutant), sample, ..base_check(strategy) };
         let check = match mutant {
             // Deletion must follow a lost response.
@@ -477,6 +526,15 @@ fn detects_every_mutant() {
             }
             Mutant::ReadyWhileUnknown => {
                 Check { mutant: Some(mutant), sample, ..unreadable_outcome(strategy) }
+            }
+            Mutant::TrustAnyRestart | Mutant::ActivateBeforeRollout => {
+                Check { mutant: Some(mutant), sample, ..with_workload(strategy, PAIR) }
+            }
+            Mutant::RestartBeforeActivationOnly => {
+                Check { mutant: Some(mutant), sample, ..with_workload(strategy, CURRENT_ONLY) }
+            }
+            Mutant::ForgetRestartHoldOff => {
+                Check { mutant: Some(mutant), sample, ..reverted_restarts() }
             }
             _ => check,
         };

@@ -10,13 +10,16 @@ use rotation::{
 use stateright::Property;
 
 use crate::{
-    action::{Action, Fault, INTERFERENCE, TAMPERING, WallClockOffsets},
+    action::{
+        Action, Fault, INTERFERENCE, TAMPERING, WORKLOAD_INTERFERENCE, WallClockOffsets,
+    },
     check::{Check, PROPAGATION_WINDOW},
     operator::Operator,
     state::{
         EDITED, Memory, Probes, Process, Remaining, Resource, SecretValue, StoredStatus,
         SystemState, TargetSecret, Tick, time,
     },
+    workload::Workload,
 };
 
 /// Maximum time in ticks until the operator settles without disruptions.
@@ -52,6 +55,7 @@ impl Model {
                 is_just_replaced: false,
             }),
             target: None,
+            workload: None,
             auth0_secret: 1,
             changed_at: 0,
             is_suitable: true,
@@ -86,7 +90,17 @@ impl Model {
     ) -> Operator<'a> {
         let (policies, mutant) = (&self.policies, self.check.mutant);
         let has_wrong_clocks = self.check.has_wrong_clocks();
-        Operator { state, process, policies, secrets_readable, mutant, has_wrong_clocks, fault }
+        let taken = self.check.workload.unwrap_or_default();
+        Operator {
+            state,
+            process,
+            policies,
+            secrets_readable,
+            taken,
+            mutant,
+            has_wrong_clocks,
+            fault,
+        }
     }
 
     /// Runs a whole reconcile of process 0. Returns false if it does not end.
@@ -111,6 +125,9 @@ impl Model {
             for _ in 0..3 {
                 if !self.reconcile(&mut state, self.check.secrets_readable) {
                     return false;
+                }
+                if state.has_rollout() {
+                    state.replace_pod();
                 }
             }
             let Some(resource) = &state.resource else { return true };
@@ -166,6 +183,14 @@ impl Model {
         match action {
             Action::Run(_) | Action::Fail(..) | Action::Request(_) => unreachable!("not here"),
             Action::DeliverLateCall | Action::Propagate | Action::Tick => unreachable!("not here"),
+            Action::RollOut => unreachable!("not here"),
+            Action::RevertRestart => return state.revert_restart(),
+            Action::RestartByOthers => {
+                if state.workload.is_none() {
+                    return false;
+                }
+                state.replace_pod();
+            }
             Action::Crash(index) => {
                 let crashed = std::mem::take(&mut state.processes[index]);
                 return crashed != Process::default();
@@ -276,6 +301,12 @@ impl stateright::Model for Model {
                 });
             }
             state.processes[0].memory = Memory::default();
+            if let Some(taken) = self.check.workload {
+                let takes_pair = taken.pair;
+                let workload = Workload { template: None, pod: None, created_at: 0, takes_pair };
+                state.workload = Some(workload);
+                state.replace_pod();
+            }
         }
         vec![state]
     }
@@ -290,9 +321,13 @@ impl stateright::Model for Model {
             let by_others = |kind: &&Action| {
                 INTERFERENCE.contains(kind)
                     || TAMPERING.contains(kind)
+                    || WORKLOAD_INTERFERENCE.contains(kind)
                     || matches!(kind, Action::ForbidProbes | Action::SetWallClocks(_))
             };
             actions.extend(kinds.filter(by_others));
+        }
+        if state.has_rollout() {
+            actions.push(Action::RollOut);
         }
         if state.late_call.is_some() {
             actions.push(Action::DeliverLateCall);
@@ -323,6 +358,10 @@ impl stateright::Model for Model {
             }
             Action::Propagate => {
                 state.propagate();
+                true
+            }
+            Action::RollOut => {
+                state.replace_pod();
                 true
             }
             Action::Tick => {
@@ -373,6 +412,9 @@ impl stateright::Model for Model {
             }),
             Property::always(Invariant::ReadyMeansLogin.as_str(), |_, state| {
                 holds(state, Invariant::ReadyMeansLogin)
+            }),
+            Property::always(Invariant::RestartHoldOff.as_str(), |_, state| {
+                holds(state, Invariant::RestartHoldOff)
             }),
             Property::always(SETTLES, |model: &Self, state: &SystemState| {
                 state.violation.is_some() || !model.is_sampled(state) || model.settles(state)

@@ -4,8 +4,8 @@
 use chrono::{DateTime, Utc};
 use rotation::{
     Cause, ClientObservation, Clock, ControlResult, Decision, Observation, Phase, Policy,
-    ProbeControl, ProbeMethod, Publication, Purpose, Rotation, SecretMatch, Status, Step, Strategy,
-    Target, ValueSource, decide, invariants::Invariant,
+    ProbeControl, ProbeMethod, Publication, Purpose, RolloutState, Rotation, SecretMatch, Status,
+    Step, Strategy, Target, ValueSource, decide, invariants::Invariant,
 };
 
 use crate::model::SETTLES;
@@ -55,12 +55,20 @@ pub(crate) enum Mutant {
     SkipProof,
     /// Keeps Ready true after a failure, although the outcome of a change is unknown.
     ReadyWhileUnknown,
+    /// Takes it that any restart replaced the Pods, as a restart time of another party would show.
+    TrustAnyRestart,
+    /// Activates the next secret while Pods without it run.
+    ActivateBeforeRollout,
+    /// Restarts workloads before activation only.
+    RestartBeforeActivationOnly,
+    /// Restarts a workload again at once if another party takes the restart back.
+    ForgetRestartHoldOff,
     /// Never removes the previous secret.
     NeverRetire,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::SkipWriteAhead,
         Self::RetireWithoutProbe,
         Self::TrustUncontrolledProbe,
@@ -82,6 +90,10 @@ impl Mutant {
         Self::RecordEarliest,
         Self::SkipProof,
         Self::ReadyWhileUnknown,
+        Self::TrustAnyRestart,
+        Self::ActivateBeforeRollout,
+        Self::RestartBeforeActivationOnly,
+        Self::ForgetRestartHoldOff,
         Self::NeverRetire,
     ];
 
@@ -98,7 +110,9 @@ impl Mutant {
             | Self::WithdrawWithoutProof
             | Self::IgnoreUnanswered
             | Self::TrustApiServer
-            | Self::RecordEarliest => Invariant::NoLockout,
+            | Self::RecordEarliest
+            | Self::TrustAnyRestart
+            | Self::ActivateBeforeRollout => Invariant::NoLockout,
             Self::RotateOnLostStatus | Self::ForgetHandledRequest => Invariant::OneRotationPerCause,
             Self::RetryBlindly
             | Self::RepairWithGeneratedValue
@@ -108,7 +122,8 @@ impl Mutant {
             Self::SkipClientCheck => Invariant::SuitableClient,
             Self::SkipProof => Invariant::ProvenWrite,
             Self::ReadyWhileUnknown => Invariant::ReadyMeansLogin,
-            Self::NeverRetire => return SETTLES,
+            Self::ForgetRestartHoldOff => Invariant::RestartHoldOff,
+            Self::RestartBeforeActivationOnly | Self::NeverRetire => return SETTLES,
         };
         invariant.as_str()
     }
@@ -132,6 +147,16 @@ impl Mutant {
             Self::ForgetFinalizer => assume_finalizer(&mut altered),
             Self::SkipClientCheck => assume_suitable(&mut altered),
             Self::SkipProof => prove_write(&mut altered),
+            Self::TrustAnyRestart => set_rollouts(&mut altered, |state| {
+                matches!(state, RolloutState::NotRestarted { .. })
+            }),
+            Self::ActivateBeforeRollout => set_rollouts(&mut altered, |state| {
+                matches!(state, RolloutState::InProgress | RolloutState::OldPods)
+            }),
+            Self::RestartBeforeActivationOnly if is_promoted(&altered.status) => {
+                altered.rollouts = Some(Vec::new());
+            }
+            Self::ForgetRestartHoldOff => altered.restart_attempted = false,
             _ => {}
         }
         let now = clock.now();
@@ -153,7 +178,11 @@ impl Mutant {
             | Self::RecordEarliest
             | Self::SkipProof
             // It alters the status after a failure.
-            | Self::ReadyWhileUnknown => {}
+            | Self::ReadyWhileUnknown
+            | Self::TrustAnyRestart
+            | Self::ActivateBeforeRollout
+            | Self::RestartBeforeActivationOnly
+            | Self::ForgetRestartHoldOff => {}
             Self::SkipGracePeriod => set_skip_grace(&mut decision.status, false),
             Self::SkipStagingPeriod => set_skip_staging(&mut decision.status, false),
             Self::SkipWriteAhead => {
@@ -227,6 +256,20 @@ fn prove_write(observed: &mut Observation) {
     }
 }
 
+/// Reports the workloads in some states as restarted.
+fn set_rollouts(observed: &mut Observation, is_altered: impl Fn(&RolloutState) -> bool) {
+    for rollout in observed.rollouts.iter_mut().flatten() {
+        if is_altered(&rollout.state) {
+            rollout.state = RolloutState::Complete;
+        }
+    }
+}
+
+fn is_promoted(status: &Status) -> bool {
+    let phase = status.rotation.as_ref().map(|rotation| rotation.phase);
+    matches!(phase, Some(Phase::Confirming | Phase::Grace))
+}
+
 fn set_skip_grace(status: &mut Status, value: bool) {
     if let Some(rotation) = &mut status.rotation {
         rotation.skip_grace = value;
@@ -291,6 +334,8 @@ fn started_rotation(number: u64, now: DateTime<Utc>) -> Rotation {
         skip_grace: false,
         rollback: false,
         restart_at: None,
+        restart_attempts: 0,
+        restart_attempted_at: None,
         withdrawn_as: None,
         origin: None,
         message: None,

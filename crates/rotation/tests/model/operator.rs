@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use rotation::{
     ClientObservation, Clock, ControlResult, Decision, ErrorClass, Failure, NumberedValue,
     Observation, OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication, Purpose,
-    Reason, Rejection, Request, SecretMatch, Status, Step, Target, UnreachedPods, ValueSource,
-    condition_types, decide, find_condition, invariants::Actor, record_failure,
+    Reason, Rejection, Request, SecretMatch, Status, Step, TakenValues, Target, UnreachedPods,
+    ValueSource, condition_types, decide, find_condition, invariants::Actor, record_failure,
 };
 
 use crate::{
@@ -15,10 +15,11 @@ use crate::{
         ClientRead, EDITED, LateCall, Memory, Reconcile, Resource, SecretValue, Snapshot,
         StoredStatus, Symbol, SystemState, TICK, TargetSecret, Tick, monotonic, time, wall_time,
     },
+    workload::restart_key,
 };
 
 /// Result of one step of a process.
-enum StepResult {
+pub(crate) enum StepResult {
     /// The reconcile continues.
     Continue,
     /// The reconcile is over; there is nothing to do now.
@@ -44,6 +45,8 @@ pub(crate) struct Operator<'a> {
     pub(crate) process: usize,
     pub(crate) policies: &'a [Policy; 2],
     pub(crate) secrets_readable: bool,
+    /// What the Pods of the workload take.
+    pub(crate) taken: TakenValues,
     pub(crate) mutant: Option<Mutant>,
     /// Whether the wall clocks can be wrong in this check.
     pub(crate) has_wrong_clocks: bool,
@@ -197,11 +200,14 @@ impl Operator<'_> {
     }
 
     /// Takes the fault if it concerns a write to the API server.
-    fn take_write_fault(&mut self) -> Option<Fault> {
+    pub(crate) fn take_write_fault(&mut self) -> Option<Fault> {
         self.fault.take_if(|fault| matches!(fault, Fault::RequestLost | Fault::ResponseLost))
     }
 
     fn store(&mut self, status: Status, step: Step, reconcile: &mut Reconcile) -> StepResult {
+        if restart_key(&status) != restart_key(&self.resource(reconcile).status.0) {
+            reconcile.rollouts = None;
+        }
         let is_stale = reconcile.resource.is_stale();
         match self.take_write_fault() {
             Some(Fault::RequestLost) => return failed(Fault::RequestLost, step),
@@ -259,9 +265,8 @@ impl Operator<'_> {
             Step::Publish(publication) => self.publish(publication, reconcile),
             Step::ProbeRevoked => unreachable!("the model does not keep revoked secrets"),
             Step::StoreStatus | Step::DryRun | Step::FindUnreachedPods => StepResult::Continue,
-            Step::ReadRollouts | Step::RestartWorkloads => {
-                unreachable!("the model has no workloads")
-            }
+            Step::ReadRollouts => self.read_rollouts(reconcile),
+            Step::RestartWorkloads => self.restart_workload(reconcile),
         }
     }
 
@@ -489,8 +494,15 @@ impl Operator<'_> {
     fn observe(&self, reconcile: &Reconcile, clock: &Clock) -> Observation {
         let resource = self.resource(reconcile);
         let target = self.target(reconcile);
-        let Memory { response, rejected_at, finished_attempt, listed, probe_control, .. } =
-            &self.state.processes[self.process].memory;
+        let Memory {
+            response,
+            rejected_at,
+            finished_attempt,
+            listed,
+            probe_control,
+            restarted,
+            ..
+        } = &self.state.processes[self.process].memory;
         let on_clock = |at: Tick| clock.now() - TICK * i32::from(self.state.now - at);
         let attempt = recorded_attempt(&resource.status);
         let list = target.map(TargetSecret::list).unwrap_or_default();
@@ -537,8 +549,12 @@ impl Operator<'_> {
             dry_run_passed: true,
             drift_suspected: listed.is_some_and(|listed| !list.contains(&listed)),
             unreached_pods: UnreachedPods::Pods(Vec::new()),
-            rollouts: None,
             revoked: None,
+            rollouts: reconcile.rollouts.map(|progress| vec![progress.rollout()]),
+            restart_attempted: restarted.is_some() && *restarted == restart_key(&resource.status.0),
+            // The checks of idle resources change nothing.
+            consumers_checked_at: Some(clock.now()),
+            client_checked_at: Some(clock.now()),
             secret_set: reconcile.secret_set,
             target_hold_off: None,
             contested: None,
@@ -546,11 +562,11 @@ impl Operator<'_> {
         }
     }
 
-    fn policy(&self, reconcile: &Reconcile) -> &Policy {
+    pub(crate) fn policy(&self, reconcile: &Reconcile) -> &Policy {
         &self.policies[usize::from(self.resource(reconcile).is_edited)]
     }
 
-    fn resource<'s>(&'s self, reconcile: &'s Reconcile) -> &'s Resource {
+    pub(crate) fn resource<'s>(&'s self, reconcile: &'s Reconcile) -> &'s Resource {
         match &reconcile.resource {
             Snapshot::Stale(resource) => resource,
             Snapshot::Current => self.state.resource.as_ref().expect("the resource exists"),
@@ -564,7 +580,7 @@ impl Operator<'_> {
         }
     }
 
-    fn memory(&mut self) -> &mut Memory {
+    pub(crate) fn memory(&mut self) -> &mut Memory {
         &mut self.state.processes[self.process].memory
     }
 }
@@ -593,7 +609,7 @@ fn compare(secret: Option<Symbol>, list: &[Symbol]) -> SecretMatch {
     }
 }
 
-fn failed(fault: Fault, step: Step) -> StepResult {
+pub(crate) fn failed(fault: Fault, step: Step) -> StepResult {
     let (class, reason) = match fault {
         Fault::ValueRejected => (ErrorClass::Invalid, Reason::ValueRejected),
         Fault::ChangeRejected => (ErrorClass::Invalid, Reason::ChangeRejected),

@@ -13,7 +13,10 @@ use rotation::{
     is_unresolved,
 };
 
-use crate::action::WallClockOffsets;
+use crate::{
+    action::WallClockOffsets,
+    workload::{Progress, Workload},
+};
 
 /// Symbol for the value of a secret.
 pub(crate) type Symbol = u8;
@@ -76,6 +79,10 @@ impl Hash for StoredStatus {
         rotation.unresolved_since.filter(|_| is_unresolved(rotation)).hash(state);
         (rotation.attempts.min(2), rotation.skip_staging, rotation.skip_grace).hash(state);
         (rotation.rollback, rotation.withdrawn_as.map(|outcome| outcome as u8)).hash(state);
+        (rotation.restart_at, rotation.restart_attempted_at).hash(state);
+        if rotation.restart_attempts > 0 {
+            (rotation.restart_attempts.min(7), rotation.staged_at).hash(state);
+        }
     }
 }
 
@@ -180,6 +187,8 @@ pub(crate) struct Memory {
     pub(crate) probe_control: Option<ProbeControl>,
     /// What the process knows of the clocks, in checks in which they can be wrong.
     pub(crate) clocks: ProcessClocks,
+    /// The values for which the process last restarted the workload.
+    pub(crate) restarted: Option<(u64, bool)>,
 }
 
 /// What a process knows of the clocks.
@@ -235,6 +244,7 @@ pub(crate) struct Reconcile {
     pub(crate) accepted: Option<bool>,
     pub(crate) fallback_accepted: Option<bool>,
     pub(crate) secret_set: bool,
+    pub(crate) rollouts: Option<Progress>,
     /// The step whose status is stored.
     pub(crate) step: Option<Step>,
     pub(crate) published: Option<Publication>,
@@ -259,7 +269,7 @@ impl Reconcile {
         let read = (&self.resource, &self.target, self.has_just_read, self.has_just_stored);
         let asked = (self.client, self.accepted, self.fallback_accepted, self.secret_set);
         let published = self.published.as_ref().map(publication_key);
-        (read, asked, self.step.as_ref().map(step_key), published)
+        (read, (asked, self.rollouts), self.step.as_ref().map(step_key), published)
     }
 }
 
@@ -274,6 +284,7 @@ fn step_key(step: &Step) -> impl Hash + PartialEq {
         Step::ProbeSecret => (16, 0, None),
         Step::ProbeFallback => (17, 0, None),
         Step::ProbeRandomValue => (19, 0, None),
+        Step::RestartWorkloads => (20, 0, None),
         _ => (18, 0, None),
     }
 }
@@ -297,6 +308,8 @@ pub(crate) struct SystemState {
     /// `None` once it is deleted.
     pub(crate) resource: Option<Resource>,
     pub(crate) target: Option<TargetSecret>,
+    /// A workload that is restarted in each rotation.
+    pub(crate) workload: Option<Workload>,
     /// Auth0's secret.
     pub(crate) auth0_secret: Symbol,
     pub(crate) changed_at: Tick,
@@ -406,6 +419,7 @@ impl SystemState {
             && is_resource_idle
             && self.accepted == self.auth0_secret
             && self.late_call.is_none()
+            && !self.has_rollout()
     }
 
     /// Applies a change of the secret at Auth0.

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
     ClientObservation, ControlResult, Decision, ErrorClass, Failure, Observation, OwnedTarget,
     Phase, ProbeControl, Publication, Purpose, Reason, Rejection, Request, RevokedSecret, Rollout,
-    SecretMatch, Step, Target, UnreachedPods, ValueSource, decide, record_failure,
+    SecretMatch, Step, Target, UnreachedPods, ValueSource, decide, must_restart, record_failure,
 };
 
 use crate::simulation::{Fault, SecretValue, Simulation, Symbol, TargetSecret, value};
@@ -79,8 +79,12 @@ impl Simulation {
             let observed = self.observe(&facts);
             let Decision { status, step, wake } = decide(&observed, self.now, &policy);
             if status != self.status {
+                let key = self.restart_key();
                 match self.effect(|sim| sim.status = status.clone()) {
-                    Ok(()) => self.stored_statuses.push(status),
+                    Ok(()) => {
+                        self.stored_statuses.push(status);
+                        facts.rollouts.take_if(|_| self.restart_key() != key);
+                    }
                     Err(Fault::CrashBefore | Fault::CrashAfter) => return Reconciled::Crashed,
                     Err(_) => return Reconciled::Failed,
                 }
@@ -148,6 +152,10 @@ impl Simulation {
             unreached_pods: facts.unreached_pods.clone(),
             rollouts: facts.rollouts.clone(),
             revoked: self.revoked,
+            restart_attempted: self.restart_attempted.is_some()
+                && self.restart_attempted == self.restart_key(),
+            consumers_checked_at: self.consumers_checked_at,
+            client_checked_at: self.client_checked_at,
             secret_set: facts.secret_set,
             target_hold_off: self.target_hold_off.clone(),
             contested: None,
@@ -214,6 +222,7 @@ impl Simulation {
             Step::Wait | Step::StoreStatus => {}
             Step::ReadClient => {
                 self.client_reads += 1;
+                self.client_checked_at = Some(self.now);
                 let secret = match &self.client_rejection {
                     Some(rejection) => Err(rejection.clone()),
                     None => Ok(self.secrets_readable.then_some(self.auth0_secret)),
@@ -242,15 +251,18 @@ impl Simulation {
             }
             Step::FindUnreachedPods => {
                 facts.unreached_pods = UnreachedPods::Pods(self.unreached_pods.clone());
+                self.consumers_checked_at = Some(self.now);
+                self.consumer_checks += 1;
             }
             Step::ReadRollouts => {
-                let restart_at = self.restart_time();
-                let rollouts = self.workloads.iter().map(|workload| workload.rollout(restart_at));
+                let status = &self.status;
+                let rollouts = self.workloads.iter().map(|workload| workload.rollout(status));
                 facts.rollouts = Some(rollouts.collect());
             }
             Step::RestartWorkloads => {
                 facts.rollouts = None;
                 self.effect(Self::restart_workloads)?;
+                self.restart_attempted = self.restart_key();
             }
             Step::DryRun => facts.dry_run_passed = true,
             Step::AddFinalizer => self.effect(|sim| {
@@ -407,17 +419,31 @@ impl Simulation {
         );
     }
 
-    fn restart_time(&self) -> DateTime<Utc> {
-        let rotation = self.status.rotation.as_ref().expect("a restart belongs to a rotation");
-        rotation.restart_at.expect("a restart is recorded before it happens")
+    /// Returns the values that workloads are restarted for now: the number of the rotation, and
+    /// whether they are promoted.
+    fn restart_key(&self) -> Option<(u64, bool)> {
+        let rotation = self.status.rotation.as_ref()?;
+        match rotation.phase {
+            Phase::Staging => Some((rotation.number, false)),
+            Phase::Confirming | Phase::Grace => Some((rotation.number, true)),
+            Phase::Started | Phase::Activating | Phase::Withdrawing => None,
+        }
     }
 
     fn restart_workloads(&mut self) {
-        let restart_at = self.restart_time();
+        let rotation = self.status.rotation.as_ref().expect("a restart belongs to a rotation");
+        assert!(rotation.restart_at.is_some(), "a restart is recorded before it happens");
+        let values: Vec<_> = self.published().values().map(|value| value.symbol).collect();
         for workload in &mut self.workloads {
-            if workload.exists && workload.restarted_at < Some(restart_at) {
-                workload.restarted_at = Some(restart_at);
-                self.workload_restarts += 1;
+            let state = workload.rollout(&self.status).state;
+            if !must_restart(rotation, &state, self.now, &self.params) {
+                continue;
+            }
+            let need = workload.need(&self.status).expect("a restart is needed");
+            self.workload_restarts += 1;
+            if !workload.is_contested {
+                workload.restarted_for = Some((need.number, need.level));
+                workload.values.clone_from(&values);
             }
         }
     }

@@ -140,6 +140,10 @@ pub(crate) struct Simulation {
     pub(crate) probe_control: Option<ProbeControl>,
     pub(crate) revoked: Option<RevokedSecret>,
     pub(crate) attempt_finished: bool,
+    /// The values for which the process last restarted the workloads.
+    pub(crate) restart_attempted: Option<(u64, bool)>,
+    pub(crate) consumers_checked_at: Option<DateTime<Utc>>,
+    pub(crate) client_checked_at: Option<DateTime<Utc>>,
     pub(crate) fault: Option<PlannedFault>,
     pub(crate) interference: Option<Interference>,
 
@@ -151,6 +155,7 @@ pub(crate) struct Simulation {
     pub(crate) controls: usize,
     pub(crate) client_reads: usize,
     pub(crate) workload_restarts: usize,
+    pub(crate) consumer_checks: usize,
     pub(crate) publications: Vec<Purpose>,
     pub(crate) stored_statuses: Vec<Status>,
 }
@@ -171,6 +176,7 @@ impl Simulation {
                 suspend: false,
                 restarts: false,
                 rollout_timeout: K8sDuration::from_secs(600),
+                proceeds_after_rollout_timeout: false,
                 seed: "uid".into(),
             },
             schedule: None,
@@ -211,6 +217,9 @@ impl Simulation {
             probe_control: None,
             revoked: None,
             attempt_finished: false,
+            restart_attempted: None,
+            consumers_checked_at: None,
+            client_checked_at: None,
             fault: None,
             interference: None,
             effects: 0,
@@ -219,6 +228,7 @@ impl Simulation {
             controls: 0,
             client_reads: 0,
             workload_restarts: 0,
+            consumer_checks: 0,
             publications: Vec::new(),
             stored_statuses: Vec::new(),
         }
@@ -274,6 +284,9 @@ impl Simulation {
         self.probe_control = None;
         self.revoked = None;
         self.attempt_finished = false;
+        self.restart_attempted = None;
+        self.consumers_checked_at = None;
+        self.client_checked_at = None;
     }
 
     /// Returns the contents of the target Secret, which must exist.

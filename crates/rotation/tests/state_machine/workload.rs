@@ -1,28 +1,69 @@
 //! A workload that is restarted in each rotation.
 
 use chrono::{DateTime, Utc};
-use rotation::{Rollout, RolloutState};
+use rotation::{Deferral, RestartLevel, RestartNeed, Rollout, RolloutState, Status, TakenValues};
+
+use crate::simulation::Symbol;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Workload {
     pub(crate) exists: bool,
-    /// Restart time in the Pod template.
-    pub(crate) restarted_at: Option<DateTime<Utc>>,
+    pub(crate) taken: TakenValues,
+    /// The last restart by the operator, unless another party took it back.
+    pub(crate) restarted_for: Option<(u64, RestartLevel)>,
+    /// When its Pods were created.
+    pub(crate) created_at: DateTime<Utc>,
+    /// What its Pods took when they started.
+    pub(crate) values: Vec<Symbol>,
     /// Whether a restarted workload completes its rollout.
     pub(crate) completes: bool,
+    /// Why a restart is deferred.
+    pub(crate) deferral: Option<Deferral>,
+    /// Another party takes each restart back at once.
+    pub(crate) is_contested: bool,
 }
 
 impl Workload {
-    pub(crate) fn rollout(&self, restart_at: DateTime<Utc>) -> Rollout {
-        let state = if !self.exists {
-            RolloutState::Blocked("it does not exist".into())
-        } else if self.restarted_at < Some(restart_at) {
-            RolloutState::NotRestarted
-        } else if self.completes {
+    /// Returns a workload whose Pods take the pair.
+    pub(crate) fn new(completes: bool) -> Self {
+        Self {
+            exists: true,
+            taken: TakenValues { pair: true, current_only: false },
+            restarted_for: None,
+            created_at: DateTime::UNIX_EPOCH,
+            values: Vec::new(),
+            completes,
+            deferral: None,
+            is_contested: false,
+        }
+    }
+
+    pub(crate) fn need(&self, status: &Status) -> Option<RestartNeed> {
+        status.restart_need(self.taken)
+    }
+
+    pub(crate) fn rollout(&self, status: &Status) -> Rollout {
+        Rollout { name: "Deployment shop".into(), state: self.state(status) }
+    }
+
+    fn state(&self, status: &Status) -> RolloutState {
+        if !self.exists {
+            return RolloutState::Blocked("it does not exist".into());
+        }
+        let Some(need) = self.need(status) else { return RolloutState::Complete };
+        let is_restarted = self
+            .restarted_for
+            .is_some_and(|(number, level)| number == need.number && level >= need.level);
+        if self.created_at > need.since {
             RolloutState::Complete
-        } else {
+        } else if is_restarted && self.completes {
+            RolloutState::Complete
+        } else if is_restarted {
             RolloutState::InProgress
-        };
-        Rollout { name: "Deployment shop".into(), state }
+        } else if let Some(deferral) = self.deferral {
+            RolloutState::Deferred(deferral)
+        } else {
+            RolloutState::NotRestarted { changed_by: Some("argocd-controller".into()) }
+        }
     }
 }
