@@ -122,7 +122,7 @@ pub(crate) fn latest_event(rotation: &mut Rotation) -> Option<DateTime<Utc>> {
     events_of(rotation).into_iter().flatten().map(|time| *time).max()
 }
 
-fn events_of(rotation: &mut Rotation) -> [Option<&mut DateTime<Utc>>; 7] {
+fn events_of(rotation: &mut Rotation) -> [Option<&mut DateTime<Utc>>; 8] {
     [
         Some(&mut rotation.started_at),
         rotation.staged_at.as_mut(),
