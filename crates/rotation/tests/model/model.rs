@@ -10,9 +10,7 @@ use rotation::{
 use stateright::Property;
 
 use crate::{
-    action::{
-        Action, Fault, INTERFERENCE, TAMPERING, WORKLOAD_INTERFERENCE, WallClockOffsets,
-    },
+    action::{Action, Fault, INTERFERENCE, TAMPERING, WORKLOAD_INTERFERENCE, WallClockOffsets},
     check::{Check, PROPAGATION_WINDOW},
     operator::Operator,
     state::{
