@@ -49,6 +49,14 @@ fn requested() -> History<&'static str> {
     history
 }
 
+/// The requested rotation has started, and has proven that it can write the target Secret.
+fn proven() -> History<&'static str> {
+    let mut history = requested();
+    history.record_status(at(999), &by_request(ROTATE, Phase::Started)).unwrap();
+    history.record_publication(at(999), &["old"]).unwrap();
+    history
+}
+
 /// The pair of `old` and `new` is published at 1000.
 fn staged() -> History<&'static str> {
     let mut history = requested();
@@ -93,7 +101,7 @@ fn regular_staged_rotation_violates_nothing() {
 
 #[test]
 fn rotate_is_exempt_until_the_response_is_published() {
-    let mut history = requested();
+    let mut history = proven();
     let activating = by_request(ROTATE, Phase::Activating);
     history.record_status_and_change(at(1000), "new", Actor::Operator, &activating).unwrap();
     history.check_logins(at(1001), &["new"]).unwrap();
@@ -203,8 +211,16 @@ fn initial_rotation_starts_once() {
 }
 
 #[test]
-fn blind_retry_loses_a_value() {
+fn rotation_without_a_write_of_its_own_is_a_violation() {
     let mut history = requested();
+    let activating = by_request(ROTATE, Phase::Activating);
+    let unproven = history.record_status_and_change(at(1000), "new", Actor::Operator, &activating);
+    assert_violates(unproven, Invariant::ProvenWrite);
+}
+
+#[test]
+fn blind_retry_loses_a_value() {
+    let mut history = proven();
     let activating = by_request(ROTATE, Phase::Activating);
     history.record_status_and_change(at(1000), "lost", Actor::Operator, &activating).unwrap();
     let retried =
@@ -219,7 +235,7 @@ fn blind_retry_loses_a_value() {
 
 #[test]
 fn published_value_may_replace_an_unreadable_one() {
-    let mut history = requested();
+    let mut history = proven();
     history.record_settings(at(10), Settings { secrets_readable: false, ..settings() });
     let activating = by_request(ROTATE, Phase::Activating);
     history.record_status_and_change(at(1000), "lost", Actor::Operator, &activating).unwrap();
@@ -312,7 +328,7 @@ fn settled_means_one_value_and_no_rotation() {
 
 #[test]
 fn violation_contains_no_value() {
-    let mut history = requested();
+    let mut history = proven();
     let activating = by_request(ROTATE, Phase::Activating);
     history.record_status_and_change(at(1000), "hunter2", Actor::Operator, &activating).unwrap();
     let violation = history
