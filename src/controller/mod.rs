@@ -54,7 +54,9 @@ use self::{
     rotation::RotationController,
     target_secret::SecretStore,
     tenant::{TenantParams, TenantRegistry},
-    watch::{ClusterFeed, ClusterWatch, NamespaceFeed, NamespaceWatch, Stores, WatchHealth},
+    watch::{
+        ClusterFeed, ClusterWatch, NamespaceFeed, NamespaceWatch, Stores, WatchContext, WatchHealth,
+    },
 };
 use crate::metrics::Metrics;
 
@@ -108,13 +110,14 @@ pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
 
     let (start, is_leading) = channel::channel(false);
     let mut tasks = JoinSet::new();
-    let health = WatchHealth::new(not_served);
-    let feeds = watches.start(&stores, &trigger, &is_leading, &health, &mut tasks);
+    let watch_context =
+        WatchContext { stores, trigger, is_leading, health: WatchHealth::new(not_served) };
+    let feeds = watches.start(&watch_context, &mut tasks);
     let namespace = context.settings.namespaces.first().cloned();
     tasks.spawn(watch::detect_restores(context.client.clone(), namespace));
     let mut leader_state = elector.subscribe();
     let wait_to_lead = async {
-        health.wait_synced().await;
+        watch_context.health.wait_synced().await;
         synced.send_replace(true);
         tracing::info!("watches are synced");
         leader_state.wait_for(|state| *state == LeaderState::Leader).await.is_ok()
@@ -175,22 +178,11 @@ impl Watches {
         Trigger::new(namespaces, self.cluster.as_ref().map(ClusterWatch::sender))
     }
 
-    fn start(
-        self,
-        stores: &Stores,
-        trigger: &Trigger,
-        is_leading: &channel::Receiver<bool>,
-        health: &WatchHealth,
-        tasks: &mut JoinSet<()>,
-    ) -> Feeds {
+    fn start(self, context: &WatchContext, tasks: &mut JoinSet<()>) -> Feeds {
         let namespaces = self.namespaces.into_iter();
         Feeds {
-            namespaces: namespaces
-                .map(|watch| watch.start(stores, trigger, is_leading, health, tasks))
-                .collect(),
-            cluster: self
-                .cluster
-                .map(|watch| watch.start(stores, trigger, is_leading, health, tasks)),
+            namespaces: namespaces.map(|watch| watch.start(context, tasks)).collect(),
+            cluster: self.cluster.map(|watch| watch.start(context, tasks)),
         }
     }
 }

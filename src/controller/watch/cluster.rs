@@ -9,15 +9,13 @@ use kube::{
         watcher,
     },
 };
-use tokio::{sync::watch as channel, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{
-    super::queue::Trigger,
-    QUEUE_CAPACITY,
+    QUEUE_CAPACITY, WatchContext,
     enqueue::{
         WatchedStore, cluster_users_of, enqueue_affected, events, with_credentials_as_target,
     },
-    health::WatchHealth,
     stores::{NamespaceMetadata, Stores},
     tenant_index::TenantIndex,
 };
@@ -65,14 +63,8 @@ impl ClusterWatch {
 
     /// Starts the watches, in tasks that never end. Once `is_leading` is true, events enqueue the
     /// tenants, and the resources whose permission they could change.
-    pub(crate) fn start(
-        self,
-        stores: &Stores,
-        trigger: &Trigger,
-        is_leading: &channel::Receiver<bool>,
-        health: &WatchHealth,
-        tasks: &mut JoinSet<()>,
-    ) -> ClusterFeed {
+    pub(crate) fn start(self, context: &WatchContext, tasks: &mut JoinSet<()>) -> ClusterFeed {
+        let WatchContext { stores, trigger, is_leading, health } = context;
         let feed = ClusterFeed { tenants: self.tenants.store.clone(), queue: self.queue };
 
         let tenants = events(Api::all(self.client.clone()), watcher::Config::default());

@@ -22,6 +22,18 @@ pub(crate) use namespace::{NamespaceFeed, NamespaceWatch};
 pub(crate) use secrets::SlowReset;
 pub(crate) use storage_revision::{detect_restores, record_version, restores};
 pub(crate) use stores::{SecretMetadata, Stores};
+use tokio::sync::watch as channel;
+
+use super::queue::Trigger;
 
 /// How many names may wait to enter a reconcile queue, which holds each name once.
 const QUEUE_CAPACITY: usize = 1024;
+
+/// What all watches share.
+pub(crate) struct WatchContext {
+    pub(crate) stores: Stores,
+    pub(crate) trigger: Trigger,
+    /// Whether this replica leads. Before, events enqueue nothing.
+    pub(crate) is_leading: channel::Receiver<bool>,
+    pub(crate) health: WatchHealth,
+}

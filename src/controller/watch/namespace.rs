@@ -8,16 +8,15 @@ use kube::{
         watcher,
     },
 };
-use tokio::{sync::watch as channel, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{
-    super::queue::{NamespaceSenders, Trigger},
-    QUEUE_CAPACITY,
+    super::queue::NamespaceSenders,
+    QUEUE_CAPACITY, WatchContext,
     enqueue::{
         WatchedStore, all_of, claimants_affected_by, enqueue_affected, events, namespaced_api,
         users_of, with_credentials_as_target,
     },
-    health::WatchHealth,
     index::Index,
     secrets::SecretWatch,
     stores::Stores,
@@ -85,14 +84,8 @@ impl NamespaceWatch {
 
     /// Starts the watches, in tasks that never end. Once `is_leading` is true, events enqueue the
     /// resources and tenants that they affect.
-    pub(crate) fn start(
-        self,
-        stores: &Stores,
-        trigger: &Trigger,
-        is_leading: &channel::Receiver<bool>,
-        health: &WatchHealth,
-        tasks: &mut JoinSet<()>,
-    ) -> NamespaceFeed {
+    pub(crate) fn start(self, context: &WatchContext, tasks: &mut JoinSet<()>) -> NamespaceFeed {
+        let WatchContext { stores, trigger, is_leading, health } = context;
         let namespace = self.senders.namespace.as_deref();
         let config = watcher::Config::default;
         let feed = NamespaceFeed {
@@ -125,15 +118,7 @@ impl NamespaceWatch {
         tasks.spawn(enqueue);
 
         for secrets in self.secrets {
-            secrets.start(
-                &self.client,
-                stores,
-                &feed.rotations,
-                trigger,
-                is_leading,
-                health,
-                tasks,
-            );
+            secrets.start(&self.client, &feed.rotations, context, tasks);
         }
 
         let tenants = events(namespaced_api(&self.client, namespace), config());

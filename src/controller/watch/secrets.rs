@@ -12,12 +12,11 @@ use kube::{
         watcher::{self, DefaultBackoff},
     },
 };
-use tokio::{sync::watch as channel, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{
-    super::queue::Trigger,
+    WatchContext,
     enqueue::{all_of, enqueue_affected, namespaced_api, owners_of, streamed_events},
-    health::WatchHealth,
     secret_versions::SecretVersions,
     stores::{SecretMetadata, Stores},
 };
@@ -58,13 +57,11 @@ impl SecretWatch {
     pub(super) fn start(
         self,
         client: &Client,
-        stores: &Stores,
         rotations: &Store<ParsedRotation>,
-        trigger: &Trigger,
-        is_leading: &channel::Receiver<bool>,
-        health: &WatchHealth,
+        context: &WatchContext,
         tasks: &mut JoinSet<()>,
     ) {
+        let WatchContext { stores, trigger, is_leading, health } = context;
         let api = namespaced_api(client, self.namespace.as_deref());
         let config = watcher::Config::default().labels(&format!("{MANAGED_LABEL}=true"));
         let secrets = if self.may_be_forbidden {
