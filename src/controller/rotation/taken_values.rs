@@ -217,7 +217,7 @@ mod tests {
         for (spec, expected) in [
             (json!({ "containers": mount(json!({})), "volumes": volume }), NOTHING),
             (json!({ "containers": mount(json!({})), "volumes": projected }), NOTHING),
-            (json!({ "containers": mount(key.clone()), "volumes": volume }), CURRENT),
+            (json!({ "containers": mount(key), "volumes": volume }), CURRENT),
             (json!({ "containers": mount(list), "volumes": projected }), PAIR),
             (
                 json!({ "containers": mount(json!({ "subPath": "domain" })), "volumes": volume }),

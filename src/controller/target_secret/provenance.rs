@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(values(&published()), (current.clone(), previous.clone()));
         for (parent, name, expected) in [
             ("f:data", "client_secret", (None, previous.clone())),
-            ("f:metadata/f:annotations", CURRENT_ANNOTATION, (current.clone(), previous.clone())),
+            ("f:metadata/f:annotations", CURRENT_ANNOTATION, (current.clone(), previous)),
             ("f:data", "client_secret_fallback", (current, None)),
             ("f:metadata/f:annotations", KEYS_ANNOTATION, (None, None)),
         ] {

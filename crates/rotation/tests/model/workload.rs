@@ -59,7 +59,7 @@ impl Workload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Progress {
     NotRestarted,
-    InProgress,
+    RollingOut,
     OldPods,
     Complete,
 }
@@ -68,7 +68,7 @@ impl Progress {
     pub(crate) fn rollout(self) -> Rollout {
         let state = match self {
             Self::NotRestarted => RolloutState::NotRestarted { changed_by: None },
-            Self::InProgress => RolloutState::InProgress,
+            Self::RollingOut => RolloutState::InProgress,
             Self::OldPods => RolloutState::OldPods,
             Self::Complete => RolloutState::Complete,
         };
@@ -119,7 +119,7 @@ impl Operator<'_> {
         let progress = match (&self.state.workload, status.restart_need(self.taken)) {
             (Some(workload), Some(need)) => match workload.state(&need) {
                 RolloutState::NotRestarted { .. } => Progress::NotRestarted,
-                RolloutState::InProgress => Progress::InProgress,
+                RolloutState::InProgress => Progress::RollingOut,
                 RolloutState::OldPods => Progress::OldPods,
                 _ => Progress::Complete,
             },

@@ -54,9 +54,8 @@ impl Workload {
         let is_restarted = self
             .restarted_for
             .is_some_and(|(number, level)| number == need.number && level >= need.level);
-        if self.created_at > need.since {
-            RolloutState::Complete
-        } else if is_restarted && self.completes {
+        let is_new = self.created_at > need.since;
+        if is_new || (is_restarted && self.completes) {
             RolloutState::Complete
         } else if is_restarted {
             RolloutState::InProgress
