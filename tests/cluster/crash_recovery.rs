@@ -22,19 +22,21 @@ const MAX_EXECUTIONS: usize = 8;
 /// Number of rotations at a time. Most of the time they wait.
 const CONCURRENCY: usize = 6;
 
-/// Creates a Deployment without replicas, whose rollout is always complete.
+/// Creates a Deployment without Pods, whose rollout is always complete.
 async fn create_deployment(fixture: &Fixture) {
     let labels = json!({ "app": "web" });
     let containers = json!([{ "name": "app", "image": "none" }]);
     let object = json!({
         "metadata": { "name": "web" },
         "spec": {
-            "replicas": 0, "selector": { "matchLabels": labels },
+            "replicas": 1, "selector": { "matchLabels": labels },
             "template": { "metadata": { "labels": labels }, "spec": { "containers": containers } },
         },
     });
     fixture.api::<Deployment>().create(&PostParams::default(), &from_json(object)).await.unwrap();
-    let status = json!({ "status": { "observedGeneration": 100 } });
+    let status = json!({ "status": {
+        "observedGeneration": 100, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
+    } });
     let params = PatchParams::default();
     fixture.api::<Deployment>().patch_status("web", &params, &Patch::Merge(status)).await.unwrap();
 }

@@ -229,6 +229,7 @@ fn invariants_hold_with_an_unreadable_and_tampered_target() {
             secrets_readable: false,
             disruptions: 2,
             disruption_kinds: TAMPERING.to_vec(),
+            horizon: if has_wide_bounds() { 8 } else { 7 },
             ..base_check(strategy)
         });
     }
@@ -307,15 +308,22 @@ fn invariants_hold_with_a_schedule() {
 #[test]
 fn invariants_hold_with_an_initial_rotation() {
     for strategy in STRATEGIES {
-        run(Check { name: "initial", rotate_initially: true, requests: 0, ..base_check(strategy) });
+        run(Check {
+            name: "initial",
+            rotate_initially: true,
+            requests: 0,
+            horizon: if has_wide_bounds() { 9 } else { 7 },
+            ..base_check(strategy)
+        });
     }
 }
 
-/// Another party changes the secret again and again.
+/// Another party changes the secret again and again. Without a request, the strategy plays no part.
 #[test]
 fn invariants_hold_with_recurring_drift() {
-    for strategy in STRATEGIES {
-        run(recurring_drift(strategy));
+    let strategies = if has_wide_bounds() { &STRATEGIES[..] } else { &STRATEGIES[..1] };
+    for strategy in strategies {
+        run(recurring_drift(*strategy));
     }
 }
 
