@@ -35,7 +35,8 @@ async fn create_deployment(fixture: &Fixture) {
     });
     fixture.api::<Deployment>().create(&PostParams::default(), &from_json(object)).await.unwrap();
     let status = json!({ "status": {
-        "observedGeneration": 100, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
+        "observedGeneration": 100, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1,
+        "availableReplicas": 1,
     } });
     let params = PatchParams::default();
     fixture.api::<Deployment>().patch_status("web", &params, &Patch::Merge(status)).await.unwrap();

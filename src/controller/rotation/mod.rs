@@ -10,6 +10,8 @@
 
 mod scheduling;
 mod reconcile;
+mod status;
+mod failure;
 mod contest;
 mod observe;
 mod client_kind;

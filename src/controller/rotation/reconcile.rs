@@ -8,16 +8,16 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use leader_election::BootInstant;
 use rotation::{
-    Clock, Condition, Decision, ErrorClass, EventRecord, Failure, Observation, Policy, Purpose,
-    Reason, Rotation, Status, Step, Target, condition_types, decide, event_records, find_condition,
-    is_condition_true, record_failure, set_condition,
+    Clock, Decision, ErrorClass, EventRecord, Observation, Policy, Purpose, Rotation, Status, Step,
+    decide,
 };
 
 use super::{
     RotationController, adoption,
     authorize::{self, Authorization},
-    consumers, contest, credentials_guard,
+    contest, credentials_guard,
     execute::{self, HeldPermit, execute},
+    failure::{FailedStep, is_response},
     observe::{self, Readings, TargetState, observe},
     owner_reference, policy,
     resource::{self, ResourceApi},
@@ -25,7 +25,7 @@ use super::{
     state::{FinishedClaim, LastObserved, RotationState},
 };
 use crate::{
-    api::{ClientSecretRotation, TenantKind, TenantRef, describe_tenant, with_kept_domain},
+    api::ClientSecretRotation,
     controller::{
         error::Error,
         object_key::ObjectKey,
@@ -33,9 +33,8 @@ use crate::{
         server_time::{self, now},
         tenant::TenantHandle,
         watch::{next_claimants, record_version, restores},
-        write_budget::{WriteKind, kind_of_status, starts_rotation},
+        write_budget::kind_of_status,
     },
-    failpoint::failpoint,
 };
 
 /// How many steps a reconcile takes before others get a turn. The longest sequence, a rotation whose
@@ -106,19 +105,13 @@ pub(super) struct Reconciliation<'a> {
     restores_before: u64,
     policy: Option<CachedPolicy>,
     observed: LastObserved,
-    events: Vec<EventRecord>,
+    pub(super) events: Vec<EventRecord>,
 }
 
 /// The policy of one generation of the spec.
 struct CachedPolicy {
     generation: Option<i64>,
     policy: Policy,
-}
-
-/// The step that failed and its observation.
-struct FailedStep {
-    observation: Observation,
-    step: Step,
 }
 
 /// Reconciles a resource.
@@ -218,28 +211,6 @@ impl Reconciliation<'_> {
         Err(Error::Conflict("more steps are due than one reconcile takes"))
     }
 
-    /// Records that the reads before a decision failed. What must happen regardless of them happens
-    /// first: a response is published, and a resource that is being deleted loses its finalizer once
-    /// the bound is over.
-    async fn fail_read(&mut self, error: Error) -> Result<Outcome, Error> {
-        let clock = self.clock();
-        let policy = self.policy(clock.now());
-        let observation = observe(self);
-        let step = decide(&observation, clock, &policy).step;
-        if step == Step::RemoveFinalizer && observation.is_deleting {
-            execute(self, step).await?;
-            return Ok(Outcome::Done(None));
-        }
-        let is_target_read = observation.target != Target::Unknown;
-        if is_response(&step) && is_target_read {
-            self.enter_urgent_if_unpublished();
-            if let Err(error) = execute(self, step.clone()).await {
-                return self.fail(Some(FailedStep { observation, step }), error).await;
-            }
-        }
-        self.fail(None, error).await
-    }
-
     /// Returns whether a rotation, a request or a due time goes on although the target Secret could not
     /// be restored.
     fn may_go_on_without(&self, step: &Step, error: &Error) -> bool {
@@ -251,15 +222,6 @@ impl Reconciliation<'_> {
             _ => false,
         };
         may_wait && scheduling::has_work(&self.resource, now())
-    }
-
-    /// Returns whether another party keeps overwriting the status. A response is published regardless.
-    fn is_status_held_off(&self) -> bool {
-        self.with_state(|state| {
-            let contests = state.contests.as_ref();
-            state.unpublished_response.is_none()
-                && contests.is_some_and(|found| !found.status_hold_off(Instant::now()).is_zero())
-        })
     }
 
     /// Returns whether the rest is for the next reconcile. A change that has its permit is not given up.
@@ -312,100 +274,10 @@ impl Reconciliation<'_> {
         Ok(None)
     }
 
-    /// Stores a status if it differs from the stored one, and records the transition.
-    async fn store_status(
-        &mut self,
-        stored: &Status,
-        status: Status,
-        kind: WriteKind,
-    ) -> Result<(), Error> {
-        if *stored == status {
-            return Ok(());
-        }
-        let has_cause = starts_rotation(stored, &status);
-        self.with_state(|state| {
-            if has_cause {
-                state.writes.grant_rotation();
-            }
-            state.writes.take(kind)
-        })?;
-        let context = &self.controller.context;
-        failpoint!("before-store-status");
-        let resource =
-            self.api.store_status(&self.resource, status.clone(), context.fence()).await?;
-        failpoint!("after-store-status");
-        self.readings.intent_stored_at = Some(Instant::now());
-        context.metrics.count_status_write();
-        let strategy = resource.spec.strategy;
-        context.metrics.observe_status_change(stored, &status, strategy, now());
-        let restarted_for = consumers::restart_key(self);
-        self.set_resource(resource);
-        contest::note_stored_status(self);
-        if consumers::restart_key(self) != restarted_for {
-            self.readings.rollouts = None;
-        }
-        let events = event_records(stored, &status);
-        for event in &events {
-            self.log(event);
-        }
-        self.events.extend(events);
-        Ok(())
-    }
-
-    /// Records a failure in the status. Returns the error, also when that fails.
-    async fn fail(&mut self, failed: Option<FailedStep>, error: Error) -> Result<Outcome, Error> {
-        let clock = self.clock();
-        let policy = self.policy(clock.now());
-        let mut failure = Failure::from(&for_users(&error, &self.resource.spec.tenant_ref));
-        let (observation, step) = match failed {
-            Some(FailedStep { observation, step }) => {
-                // What is known about a change that was not recorded says nothing about an earlier one.
-                failure.not_applied &= self.has_recorded_attempt_since(&observation.status);
-                (observation, Some(step))
-            }
-            None => (observe(self), None),
-        };
-        // The status may have been stored since the observation: the step after it failed.
-        let observation = Observation { status: self.status(), ..observation };
-        let status = record_failure(&observation, step.as_ref(), &failure, clock, &policy);
-        let status = self.complete_status(status);
-        let kind = match error {
-            Error::WriteLimited { .. } => WriteKind::Notice,
-            _ => kind_of_status(&observation.status, &status),
-        };
-        match self.store_status(&observation.status, status, kind).await {
-            Err(limited @ Error::WriteLimited { .. }) if kind != WriteKind::Notice => {
-                Box::pin(self.fail(None, limited)).await
-            }
-            Err(second) => {
-                if kind == WriteKind::Notice && !matches!(second, Error::WriteLimited { .. }) {
-                    self.with_state(|state| state.writes.return_notice());
-                }
-                tracing::debug!(name = self.key.name, %second, "failed to record a failure");
-                Err(error)
-            }
-            Ok(()) => Err(error),
-        }
-    }
-
     /// Returns the time for a decision about the status as it is now.
-    fn clock(&self) -> Clock {
+    pub(super) fn clock(&self) -> Clock {
         let status = self.status();
         self.with_state(|state| state.sightings.clock(&status, server_time::read()))
-    }
-
-    /// Returns whether an attempt to change the secret was recorded after a status was observed.
-    fn has_recorded_attempt_since(&self, observed: &Status) -> bool {
-        let attempts = |rotation: &Rotation| (rotation.number, rotation.attempts);
-        self.rotation().map(attempts) != observed.rotation.as_ref().map(attempts)
-    }
-
-    /// Returns when Ready has to report a change whose outcome is unknown, unless it does so already.
-    fn report_at(&self) -> Option<DateTime<Utc>> {
-        let status = self.resource.status.as_ref()?;
-        let since = self.rotation()?.unresolved_since?;
-        let window = self.controller.context.settings.propagation_window.to_delta();
-        is_condition_true(&status.conditions, condition_types::READY).then(|| since + window)
     }
 
     /// Returns the policy, which is computed once per generation of the spec.
@@ -451,62 +323,6 @@ impl Reconciliation<'_> {
     /// Returns the rotation in progress.
     pub(super) fn rotation(&self) -> Option<&Rotation> {
         self.resource.status.as_ref()?.rotation.as_ref()
-    }
-
-    /// Adds what the state machine does not know.
-    fn complete_status(&self, status: Status) -> Status {
-        self.with_origin(self.with_owner_condition(self.with_tenant_condition(status)))
-    }
-
-    /// Reports that the cluster denies a change of the target Secret's owner, and when that ended.
-    fn with_owner_condition(&self, mut status: Status) -> Status {
-        let type_ = condition_types::OWNER_REFERENCE_SET;
-        let is_denied = owner_reference::is_denied(self);
-        if !is_denied && find_condition(&status.conditions, type_).is_none() {
-            return status;
-        }
-        let (reason, message) = match is_denied {
-            true => (Reason::OwnerReferenceForbidden, owner_reference::denial(&self.resource)),
-            false => (Reason::Progressing, String::new()),
-        };
-        let generation = status.observed_generation;
-        let condition = Condition::new(type_, !is_denied, reason, &message, generation, now());
-        set_condition(&mut status.conditions, condition);
-        status
-    }
-
-    fn with_tenant_condition(&self, mut status: Status) -> Status {
-        let (is_ready, reason, message) = match &self.tenant {
-            Err(error) => {
-                let error = for_users(error, &self.resource.spec.tenant_ref);
-                (false, error.reason(), error.to_string())
-            }
-            Ok(TenantHandle { not_ready: Some((reason, message)), kept_domain, .. }) => {
-                let hidden = hidden_credentials(*reason, &self.resource.spec.tenant_ref);
-                let hidden =
-                    hidden.map(|message| with_kept_domain(message, kept_domain.as_deref()));
-                (false, *reason, hidden.unwrap_or_else(|| message.clone()))
-            }
-            Ok(_) => (true, Reason::Usable, String::new()),
-        };
-        let generation = status.observed_generation;
-        let type_ = condition_types::TENANT_READY;
-        let condition = Condition::new(type_, is_ready, reason, &message, generation, now());
-        set_condition(&mut status.conditions, condition);
-        status
-    }
-
-    /// Records where a rotation changes the secret, until it may have changed it.
-    fn with_origin(&self, mut status: Status) -> Status {
-        let stored = self.rotation();
-        if let (Some(rotation), Ok(tenant)) = (&mut status.rotation, &self.tenant)
-            && stored.is_none_or(|stored| {
-                stored.number != rotation.number || observe::is_untouched(stored)
-            })
-        {
-            rotation.origin = Some(tenant.value_origin.origin.clone());
-        }
-        status
     }
 
     pub(super) fn set_resource(&mut self, resource: ClientSecretRotation) {
@@ -579,42 +395,4 @@ impl Reconciliation<'_> {
             context.trigger.rotation(&ObjectKey::new(namespace, claimant.name));
         }
     }
-
-    fn log(&self, event: &EventRecord) {
-        let ObjectKey { namespace, name } = &self.key;
-        let EventRecord { reason, message, is_warning } = event;
-        if *is_warning {
-            tracing::warn!(namespace, name, %reason, "{message}");
-        } else {
-            tracing::info!(namespace, name, %reason, "{message}");
-        }
-    }
-}
-
-/// Returns an error for the status of a resource, which names no Secret of another namespace.
-fn for_users(error: &Error, tenant: &TenantRef) -> Error {
-    let Some(hidden) = hidden_credentials(error.reason(), tenant) else { return error.clone() };
-    let hidden = auth0_client::Error::CredentialsUnreadable(hidden);
-    match error {
-        Error::NotSent(_) => Error::NotSent(hidden),
-        _ => Error::Auth0(hidden),
-    }
-}
-
-/// Returns the message for users of a ClusterAuth0Tenant about its credentials, which are in the
-/// operator's namespace.
-fn hidden_credentials(reason: Reason, tenant: &TenantRef) -> Option<String> {
-    let is_hidden =
-        reason == Reason::CredentialsUnreadable && tenant.kind == TenantKind::ClusterAuth0Tenant;
-    is_hidden.then(|| {
-        format!(
-            "the credentials of the {} can't be used. Ask its administrator: its status names the \
-             cause",
-            describe_tenant(tenant)
-        )
-    })
-}
-
-fn is_response(step: &Step) -> bool {
-    matches!(step, Step::Publish(publication) if publication.purpose == Purpose::Response)
 }

@@ -1,0 +1,106 @@
+//! Failures of a reconcile: what must happen regardless of them, and their record in the status.
+
+use chrono::{DateTime, Utc};
+use rotation::{
+    Failure, Observation, Purpose, Rotation, Status, Step, Target, condition_types, decide,
+    is_condition_true, record_failure,
+};
+
+use super::{
+    execute::execute,
+    observe::observe,
+    reconcile::{Outcome, Reconciliation},
+    status::for_users,
+};
+use crate::controller::{
+    error::Error,
+    write_budget::{WriteKind, kind_of_status},
+};
+
+/// The step that failed and its observation.
+pub(super) struct FailedStep {
+    pub(super) observation: Observation,
+    pub(super) step: Step,
+}
+
+impl Reconciliation<'_> {
+    /// Records that the reads before a decision failed. What must happen regardless of them happens
+    /// first: a response is published, and a resource that is being deleted loses its finalizer once
+    /// the bound is over.
+    pub(super) async fn fail_read(&mut self, error: Error) -> Result<Outcome, Error> {
+        let clock = self.clock();
+        let policy = self.policy(clock.now());
+        let observation = observe(self);
+        let step = decide(&observation, clock, &policy).step;
+        if step == Step::RemoveFinalizer && observation.is_deleting {
+            execute(self, step).await?;
+            return Ok(Outcome::Done(None));
+        }
+        let is_target_read = observation.target != Target::Unknown;
+        if is_response(&step) && is_target_read {
+            self.enter_urgent_if_unpublished();
+            if let Err(error) = execute(self, step.clone()).await {
+                return self.fail(Some(FailedStep { observation, step }), error).await;
+            }
+        }
+        self.fail(None, error).await
+    }
+
+    /// Records a failure in the status. Returns the error, also when that fails.
+    pub(super) async fn fail(
+        &mut self,
+        failed: Option<FailedStep>,
+        error: Error,
+    ) -> Result<Outcome, Error> {
+        let clock = self.clock();
+        let policy = self.policy(clock.now());
+        let mut failure = Failure::from(&for_users(&error, &self.resource.spec.tenant_ref));
+        let (observation, step) = match failed {
+            Some(FailedStep { observation, step }) => {
+                // What is known about a change that was not recorded says nothing about an earlier one.
+                failure.not_applied &= self.has_recorded_attempt_since(&observation.status);
+                (observation, Some(step))
+            }
+            None => (observe(self), None),
+        };
+        // The status may have been stored since the observation: the step after it failed.
+        let observation = Observation { status: self.status(), ..observation };
+        let status = record_failure(&observation, step.as_ref(), &failure, clock, &policy);
+        let status = self.complete_status(status);
+        let kind = match error {
+            Error::WriteLimited { .. } => WriteKind::Notice,
+            _ => kind_of_status(&observation.status, &status),
+        };
+        match self.store_status(&observation.status, status, kind).await {
+            Err(limited @ Error::WriteLimited { .. }) if kind != WriteKind::Notice => {
+                Box::pin(self.fail(None, limited)).await
+            }
+            Err(second) => {
+                if kind == WriteKind::Notice && !matches!(second, Error::WriteLimited { .. }) {
+                    self.with_state(|state| state.writes.return_notice());
+                }
+                tracing::debug!(name = self.key.name, %second, "failed to record a failure");
+                Err(error)
+            }
+            Ok(()) => Err(error),
+        }
+    }
+
+    /// Returns whether an attempt to change the secret was recorded after a status was observed.
+    fn has_recorded_attempt_since(&self, observed: &Status) -> bool {
+        let attempts = |rotation: &Rotation| (rotation.number, rotation.attempts);
+        self.rotation().map(attempts) != observed.rotation.as_ref().map(attempts)
+    }
+
+    /// Returns when Ready has to report a change whose outcome is unknown, unless it does so already.
+    pub(super) fn report_at(&self) -> Option<DateTime<Utc>> {
+        let status = self.resource.status.as_ref()?;
+        let since = self.rotation()?.unresolved_since?;
+        let window = self.controller.context.settings.propagation_window.to_delta();
+        is_condition_true(&status.conditions, condition_types::READY).then(|| since + window)
+    }
+}
+
+pub(super) fn is_response(step: &Step) -> bool {
+    matches!(step, Step::Publish(publication) if publication.purpose == Purpose::Response)
+}
