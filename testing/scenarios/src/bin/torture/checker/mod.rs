@@ -20,7 +20,7 @@ use rotation::{Strategy, invariants::Actor};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    audit_log::{AuditLog, Write},
+    audit_log::{AuditLog, Stored, Write},
     clients::TestClient,
     context::Context,
 };
@@ -158,11 +158,12 @@ impl Checker {
         let Some(since) = state.uncertain_since.take() else { return };
         for write in read(since) {
             let Some(client) = context.history.find_missed(&write) else { continue };
+            let at = earliest_time(context, client, &write, since);
             let event = "the next write has no audit event and was read afterwards:";
-            context.history.of(client).record_event(since, event);
+            context.history.of(client).record_event(at, event);
             context.history.record(&write);
             state.missed_writes += 1;
-            state.push(since, client, Observation::Write(write));
+            state.push(at, client, Observation::Write(write));
         }
     }
 
@@ -261,6 +262,28 @@ impl State {
                 self.violations.push(Violation { invariant, client, detail });
             }
         }
+    }
+}
+
+/// Returns the earliest time at which a write without an audit event can have been made: a Secret with
+/// a value of `rotate-secret` is written after Auth0 has made the value.
+fn earliest_time(
+    context: &Context,
+    client: usize,
+    write: &Write,
+    since: DateTime<Utc>,
+) -> DateTime<Utc> {
+    let TestClient { name, strategy, .. } = &context.clients()[client];
+    let (Stored::Secret(target), Strategy::Rotate) = (&write.stored, strategy) else {
+        return since;
+    };
+    let at_auth0 = context.simulator.client_secret(name);
+    let has_value = at_auth0.is_some_and(|at_auth0| {
+        target.values.iter().any(|value| value.expose_secret() == at_auth0.expose_secret())
+    });
+    match context.history.of(client).changed_at {
+        Some(changed_at) if has_value => since.max(changed_at),
+        _ => since,
     }
 }
 
