@@ -1,7 +1,7 @@
-//! Who denied a request to the API server.
+//! Cause of a denied request to the API server.
 //!
 //! The API server's status has a code and a reason, which are the same for RBAC, quotas and admission
-//! control. Only its message tells them apart. The result is for messages: it never decides what
+//! control. Only its message distinguishes them. The result is for messages: it never decides what
 //! happens next.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use kube::core::Status;
 /// Longest name of a webhook or a policy that a message contains, in characters.
 const NAME_LIMIT: usize = 100;
 
-/// Who denied a request, or why it could not be admitted.
+/// Component that denied a request, or reason why it could not be admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
     /// RBAC, or another authorizer.

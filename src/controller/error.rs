@@ -86,7 +86,7 @@ pub(crate) enum KubeFailure {
     /// RBAC, a quota or admission control denies it.
     #[error("{} denies it: {message}", .denial.subject())]
     Forbidden {
-        /// Who denies it.
+        /// Component that denies it.
         denial: Denial,
         /// The API server's message, shortened.
         message: String,
@@ -103,7 +103,7 @@ pub(crate) enum KubeFailure {
     /// The API server rejects the object.
     #[error("{message}")]
     Rejected {
-        /// Who rejects it.
+        /// Component that rejects it.
         denial: Denial,
         /// The HTTP status.
         code: u16,

@@ -11,7 +11,7 @@ use testkit::{
     fixture::Fixture,
 };
 
-/// Time in which a rotation completes whose client nobody limits, with the grace period of fixtures.
+/// Time in which a rotation completes whose client is not limited, with the grace period of fixtures.
 const UNDISTURBED: Duration = Duration::from_secs(20);
 
 /// Imports resources of these names.
@@ -29,7 +29,7 @@ fn throttled(fixture: &Fixture, operation: Operation) -> u64 {
     fixture.simulator.counters().with_status(operation, 429)
 }
 
-/// Waits until a rotation is complete, and logs in with what is published.
+/// Waits until a rotation is complete, and logs in with the published values.
 async fn assert_rotated(fixture: &Fixture, name: &str, limit: Duration) {
     let is_rotated = async || {
         let status = fixture.get(name).await.status.unwrap_or_default();

@@ -46,8 +46,8 @@ async fn is_ready(fixture: &Fixture) -> bool {
     is_condition_true(&status.conditions, condition_types::READY)
 }
 
-/// Waits until a rotation is complete, and asserts that an application can log in with what is
-/// published.
+/// Waits until a rotation is complete, and asserts that an application can log in with the published
+/// values.
 async fn wait_until_rotated(fixture: &Fixture, current: u64) {
     fixture
         .wait_for("shop", &format!("idle with secret {current}"), |resource| {
@@ -119,7 +119,7 @@ async fn policy_that_chooses_the_type_blocks_nothing() {
     check_cosmetic_policy(mutation, false).await.finish().await;
 }
 
-/// What the operator depends on is checked before Auth0 is called.
+/// Fields that the operator depends on are checked before Auth0 is called.
 #[tokio::test]
 async fn policy_that_removes_a_number_is_found_before_activation() {
     let fixture = Fixture::start().await;
@@ -259,7 +259,7 @@ async fn fight_over_a_label_blocks_no_rotation() {
     fixture.finish().await;
 }
 
-/// What Auth0 has is published at once, however contested the Secret is.
+/// The secret that Auth0 has is published at once, even if the target Secret is contested.
 #[tokio::test]
 async fn revocation_during_a_fight_over_a_value_is_published() {
     let fixture = Fixture::start().await;

@@ -1,5 +1,5 @@
-//! Writes of the target Secret that the cluster denies: who denies them is told apart, and a retry
-//! follows soon after the cause is gone.
+//! Writes of the target Secret that the cluster denies: the operator distinguishes the causes, and
+//! retries soon after the cause is gone.
 
 use std::time::Duration;
 
@@ -263,7 +263,7 @@ async fn response_is_published_although_no_status_can_be_stored() {
     fixture.finish().await;
 }
 
-/// The policy stands for what no dry run reaches: webhooks with side effects, and the storage.
+/// The policy simulates failures that no dry run reaches: webhooks with side effects, and the storage.
 #[tokio::test]
 async fn auth0_is_not_called_if_only_real_writes_are_denied() {
     let fixture = published().await;

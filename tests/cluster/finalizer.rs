@@ -1,4 +1,4 @@
-//! The finalizer goes within its bound, whatever else fails, and a namespace that is deleted can end.
+//! The finalizer is removed within its bound even if other calls fail, and a deleted namespace can end.
 
 use std::time::Duration;
 

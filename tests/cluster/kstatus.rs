@@ -1,4 +1,4 @@
-//! What tools that follow kstatus see: Flux with `wait: true`, Helm 4 with `--wait`, and others.
+//! The status in tools that follow kstatus: Flux with `wait: true`, Helm 4 with `--wait`, and others.
 
 use auth0_rotator::api::{ClientSecretRotation, REQUEST_ANNOTATION};
 use auth0_simulator::{Action, Fault, Operation, When};
@@ -13,7 +13,7 @@ use testkit::{auth0, fixture::Fixture, kstatus::Kstatus};
 use crate::phases::wait_for_phase;
 
 async fn kstatus(fixture: &Fixture) -> Kstatus {
-    // The operator's own type drops the generation that stands for "not seen yet".
+    // The operator's own type drops the generation that means "not seen yet".
     let resource = ApiResource::erase::<ClientSecretRotation>(&());
     let api: Api<DynamicObject> =
         Api::namespaced_with(fixture.client.clone(), &fixture.namespace, &resource);

@@ -127,7 +127,7 @@ async fn slow_clients_and_made_up_tokens_keep_no_scrape_out() {
         statuses.push(status(&fixture, Some(&format!("made-up-{number}"))).await);
     }
     assert!(statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
-    assert!(statuses.contains(&429), "the API server is asked about a bounded number of tokens");
+    assert!(statuses.contains(&429), "the number of token reviews is bounded");
     assert_eq!(status(&fixture, Some(&reader)).await, 200, "beside made-up tokens");
     finish(fixture, reader).await;
 }

@@ -1,5 +1,5 @@
-//! `Ready` is true only while applications can log in with what is published, as far as the operator can
-//! know. At the end of each test, the fixture compares the condition with logins.
+//! `Ready` is true only while applications can log in with the published values, as far as the operator
+//! can know. At the end of each test, the fixture compares the condition with logins.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn unavailable() -> Action {
     Action::Status { status: 503, when: When::Before }
 }
 
-/// A response of `rotate-secret` is in hand, and the API server does not take it.
+/// The operator has a response of `rotate-secret`, and the API server does not accept it.
 #[tokio::test]
 async fn ready_is_false_while_a_response_cannot_be_published() {
     let fixture = Fixture::start().await;
@@ -60,7 +60,7 @@ async fn ready_is_false_while_a_response_cannot_be_published() {
     fixture.finish().await;
 }
 
-/// The response of a change is lost, and Auth0 can't be asked for its outcome.
+/// The response of a change is lost, and its outcome can't be read from Auth0.
 #[tokio::test]
 async fn ready_is_false_while_the_outcome_is_unknown() {
     for (strategy, change) in

@@ -256,7 +256,7 @@ async fn resource_replaced_and_deleted_while_the_outcome_is_unknown_loses_nothin
             let secret = fixture.simulator.client_secret("shop").unwrap();
             let published = fixture.published_values("shop").await;
             assert!(published.contains(&secret.expose_secret().to_owned()), "{case:?}: lost");
-            // Created again, it continues with what it finds.
+            // After it is created again, it continues from the state that it finds.
             fixture.apply_rotation("shop", case.spec("1s", "3s")).await;
             let is_idle = |resource: &ClientSecretRotation| {
                 let status = resource.status.clone().unwrap_or_default();

@@ -144,7 +144,7 @@ async fn rejects_invalid_request_annotations() {
     fixture.finish().await;
 }
 
-/// A compromised secret is replaced whatever is wrong with the spec; the mistake is reported.
+/// A compromised secret is replaced despite a mistake in the spec; the mistake is reported.
 #[tokio::test]
 async fn revoke_is_not_blocked_by_a_mistake_in_the_spec() {
     let mistakes = [

@@ -20,7 +20,7 @@ const DRIFT_CHECK: Duration = Duration::from_secs(2);
 /// Time in which the follower publishes a secret that its drift check has found, on a loaded machine.
 const SLACK: Duration = Duration::from_secs(6);
 
-/// A namespace that stands for a cluster, with its operator.
+/// A namespace that represents a cluster, with its operator.
 struct Cluster {
     namespace: NamespaceFixture,
     _operator: Operator,
@@ -149,7 +149,7 @@ async fn two_rotators_end_with_one_secret() {
         // Ten drift checks of each later, nothing has changed.
         tokio::time::sleep(Duration::from_secs(10)).await;
         wait_until_both_publish(&fixture, &other).await;
-        assert_eq!(changes(&fixture), count, "{strategy}: the fight goes on");
+        assert_eq!(changes(&fixture), count, "{strategy}: the fight continues");
         fixture.finish().await;
     }
 }
@@ -217,7 +217,7 @@ async fn recurring_changes_of_another_cluster_are_reported() {
     let message = &ready.message;
     assert!(message.contains("another party rotates this client"), "{message}");
     assert!(message.contains("docs/high-availability.md"), "{message}");
-    // The owner goes on undisturbed.
+    // The owner continues undisturbed.
     fixture.wait_until_rotated("shop", 4).await;
     fixture.assert_published("shop").await;
     fixture.finish().await;

@@ -123,7 +123,7 @@ pub enum Error {
          Rotate, or delete this resource if the client uses no secret"
     )]
     ValueRejected,
-    /// Auth0 rejected the change of this client's secret, whatever the value.
+    /// Auth0 rejected the change of this client's secret, regardless of the value.
     #[error(
         "Auth0 does not let the operator change this client's secret: it may be one that \
          authenticates with keys, which only a token with the scope read:client_keys shows, or a \

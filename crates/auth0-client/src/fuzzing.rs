@@ -77,7 +77,7 @@ pub fn response(status: u16, is_html: bool, body: &[u8], client_id: &str) {
     let _ = (is_credential_rejection(&response), response.is_success_from_auth0());
 }
 
-/// Checks that a page is parsed whatever an entry of it holds, and that the client after it is found.
+/// Checks that a page is parsed regardless of an entry's content, and that the client after it is found.
 ///
 /// # Panics
 /// Panics if the property does not hold.

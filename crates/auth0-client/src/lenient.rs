@@ -21,7 +21,7 @@ where
     Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }
 
-/// The field `client_secret`, whatever it holds. A text is not copied on the way.
+/// The field `client_secret`, with a value of any type. A text is not copied on the way.
 #[derive(Default)]
 pub(crate) enum SecretField {
     #[default]

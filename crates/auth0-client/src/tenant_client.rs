@@ -30,7 +30,7 @@ const FIELDS_WITH_SECRET: &str = "client_id,app_type,global,external_metadata_ty
                                   client_authentication_methods";
 
 /// Longest wait for the permit of a change. Nothing was changed or recorded before, so the wait may be
-/// long; what was read before may have to be read again after it.
+/// long. Reads from before the wait may have to be repeated after it.
 const MAX_CHANGE_WAIT: Duration = Duration::from_secs(20);
 
 /// Everything that one change needs: a token and a permit of the rate limiter. The permit is available
@@ -68,7 +68,7 @@ pub enum ProbeAnswer {
     Accepted,
     /// The secret is rejected (status 401).
     Rejected,
-    /// The request is rejected whatever the secret is (status 403), for example by a tenant access
+    /// The request is rejected regardless of the secret (status 403), for example by a tenant access
     /// control list.
     Forbidden,
 }

@@ -210,7 +210,7 @@ impl Transport {
 }
 
 /// Appends a segment of a path. Encodes everything but the unreserved characters of RFC 3986, so that
-/// nobody on the way to Auth0 takes a part of it for syntax.
+/// no server on the way to Auth0 parses a part of it as syntax.
 fn push_segment(path: &mut String, segment: &str) -> Result<(), Error> {
     // Parsers of URLs remove these segments, encoded or not.
     if matches!(segment, "" | "." | "..") {

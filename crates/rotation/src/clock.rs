@@ -1,4 +1,4 @@
-//! The time of a decision: what is recorded, and how long ago a recorded time was.
+//! The time of a decision: the time to record, and how long ago a recorded time was.
 //!
 //! A wall clock can jump, and another replica may have recorded a time by another clock. So a wait
 //! counts in two parts: by the wall clock until this process first saw the recorded time, and by a

@@ -8,7 +8,7 @@ use crate::{reason::Reason, text::bounded};
 
 /// Condition types.
 pub mod condition_types {
-    /// Applications can log in with what the target Secret holds, as far as the operator knows. Stays
+    /// Applications can log in with the values in the target Secret, as far as the operator knows. Stays
     /// `True` through a healthy rotation.
     pub const READY: &str = "Ready";
     /// A rotation is in progress that has not reached its grace period, or the operator retries after

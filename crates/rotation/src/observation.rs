@@ -87,7 +87,7 @@ pub struct Observation {
 /// Another party keeps changing the resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contested {
-    /// What is changed, and by whom.
+    /// The change and its author.
     pub rejection: Rejection,
     /// When the fight counts as over.
     pub ends: DateTime<Utc>,
@@ -100,14 +100,14 @@ pub struct TargetHoldOff {
     pub until: DateTime<Utc>,
     /// When the fight counts as over, unless the target Secret has to be restored again before.
     pub ends: DateTime<Utc>,
-    /// What is changed affects what applications read: values, or the keys made from them.
+    /// The change affects the data that applications read: values, or the keys made from them.
     pub affects_values: bool,
-    /// Who changes what, as far as the Secret shows it. Starts with the subject of a sentence, such as
-    /// `the field manager "kyverno"`.
+    /// The author and the change, as far as the Secret shows them. Starts with the subject of a
+    /// sentence, such as `the field manager "kyverno"`.
     pub changed_by: String,
 }
 
-/// A compromised secret that is not published anymore, and what Auth0 answers to it.
+/// A compromised secret that is not published anymore, and Auth0's response to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RevokedSecret {
     /// Number that the secret had.
@@ -118,7 +118,7 @@ pub struct RevokedSecret {
     pub probed_at: Option<DateTime<Utc>>,
     /// Whether Auth0 accepted it then, unless it did not say.
     pub is_accepted: Option<bool>,
-    /// How often Auth0 was asked.
+    /// Number of probes.
     pub probes: u32,
 }
 

@@ -202,7 +202,7 @@ reasons! {
     StatusContested,
     /// Another party keeps removing the finalizer of the resource.
     FinalizerContested,
-    /// Nobody keeps changing what the operator writes anymore.
+    /// No other party keeps changing what the operator writes anymore.
     InSync,
     /// The target Secret is the credentials Secret of a tenant.
     CredentialsTarget,

@@ -163,7 +163,7 @@ pub struct DriftHoldOff {
 pub struct ProbeControl {
     /// How Auth0 answered.
     pub result: ControlResult,
-    /// When Auth0 was asked.
+    /// When the probe was made.
     pub probed_at: DateTime<Utc>,
     /// The method for which the result holds.
     pub method: ProbeMethod,

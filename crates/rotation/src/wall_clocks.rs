@@ -1,4 +1,4 @@
-//! What time it is, from two wall clocks that can be wrong and a monotonic clock that cannot.
+//! The current time, from two wall clocks that can be wrong and a monotonic clock that cannot.
 //!
 //! Once the wall clocks of this machine and of the API server have agreed, the time advances by the
 //! monotonic clock, and follows the wall clocks only in small steps. If both agree about another time,
@@ -271,7 +271,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever one clock does, time does not run faster than the monotonic clock.
+        /// If only one clock jumps, time does not run faster than the monotonic clock.
         #[test]
         fn one_clock_alone_never_moves_the_earliest_time(
             jumps in prop::collection::vec((0i64..600, -100_000_000i64..100_000_000), 0..20),

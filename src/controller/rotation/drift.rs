@@ -4,8 +4,8 @@
 //! Checks are background work: the tenant's owner sets their shortest interval, a tenant has one at a
 //! time, a namespace one at a time, and their calls go last and get at most half of the rate limit.
 //!
-//! A difference is a suspicion, because the list may be older than what happened since. A reconcile
-//! reads the client before it acts on it.
+//! A difference is a suspicion, because the list may be outdated. A reconcile reads the client before it
+//! acts on it.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -264,7 +264,7 @@ impl DriftCheck<'_> {
         }
     }
 
-    /// Compares a client with what its resource shows. Without its secret, only its kind is known.
+    /// Compares a client with its resource. Without its secret, only its kind is known.
     fn compare(&self, resource: &ClientSecretRotation, client: ClientInfo) {
         let is_forbidden = reject_client(&client).is_some();
         match client.secret {
@@ -298,7 +298,7 @@ struct Pages {
     seen: HashSet<String>,
 }
 
-/// What comes after a page.
+/// Continuation after a page.
 #[derive(Debug, PartialEq, Eq)]
 enum Progress {
     Continues,

@@ -264,15 +264,15 @@ pub(super) async fn prepare_change(reconciliation: &mut Reconciliation<'_>) -> R
     check_readings(reconciliation).await
 }
 
-/// A permit for the next change of this reconcile. It survives a conflict: what has to be read again is
-/// then read while the permit waits, and not the other way around.
+/// A permit for the next change of this reconcile. It survives a conflict: the reads are then repeated
+/// while the permit waits, and not the other way around.
 pub(super) struct HeldPermit {
     permit: ChangePermit,
     /// Version of the tenant whose permit it is.
     tenant_version: Option<String>,
 }
 
-/// Checks that what was read before the wait for the permit is recent or has not changed.
+/// Checks that the data read before the wait for the permit is recent or has not changed.
 async fn check_readings(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
     let is_old = |read_at: Instant| read_at.elapsed() > READING_TTL;
     if reconciliation.readings.client_answered_at.is_some_and(is_old) {

@@ -1,4 +1,4 @@
-//! Failures of a reconcile: what must happen regardless of them, and their record in the status.
+//! Failures of a reconcile: the work that must not depend on them, and their record in the status.
 
 use chrono::{DateTime, Utc};
 use rotation::{
@@ -24,8 +24,8 @@ pub(super) struct FailedStep {
 }
 
 impl Reconciliation<'_> {
-    /// Records that the reads before a decision failed. What must happen regardless of them happens
-    /// first: a response is published, and a resource that is being deleted loses its finalizer once
+    /// Records that the reads before a decision failed. First does the work that must not depend on
+    /// them: a response is published, and a resource that is being deleted loses its finalizer once
     /// the bound is over.
     pub(super) async fn fail_read(&mut self, error: Error) -> Result<Outcome, Error> {
         let clock = self.clock();
@@ -57,7 +57,7 @@ impl Reconciliation<'_> {
         let mut failure = Failure::from(&for_users(&error, &self.resource.spec.tenant_ref));
         let (observation, step) = match failed {
             Some(FailedStep { observation, step }) => {
-                // What is known about a change that was not recorded says nothing about an earlier one.
+                // The outcome of a change that was not recorded says nothing about an earlier one.
                 failure.not_applied &= self.has_recorded_attempt_since(&observation.status);
                 (observation, Some(step))
             }

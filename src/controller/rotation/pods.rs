@@ -35,7 +35,7 @@ const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
 /// Lets one page at a time be in memory.
 static PAGE: Semaphore = Semaphore::const_new(1);
 
-/// What the Pods of a workload show about its restart.
+/// Evidence from the Pods of a workload about its restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PodEvidence {
     /// Some Pod may have started before the values were published. Pods that terminate still run.
@@ -48,7 +48,7 @@ pub(super) enum PodEvidence {
     Unknown,
 }
 
-/// A search for unreached Pods, so that a later one can tell whether anything has changed.
+/// A search for unreached Pods, so that a later one can detect whether anything has changed.
 #[derive(Clone)]
 pub(super) struct Search {
     /// Generation of the resource's spec.
@@ -163,7 +163,7 @@ async fn list_unreached(
             Ok(list) => list,
             Err(error) if is_forbidden(&error) => {
                 let found = UnreachedPods::Unknown(
-                    "the operator may not list Pods in this namespace, so it cannot tell whether \
+                    "the operator may not list Pods in this namespace, so it cannot determine whether \
                      some take the Secret in a way that is never updated"
                         .into(),
                 );

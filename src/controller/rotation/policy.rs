@@ -11,7 +11,7 @@ use crate::{
 
 /// Returns the policy of a resource.
 ///
-/// `is_own_credentials`: the target is what the operator itself authenticates with. A lost response
+/// `is_own_credentials`: the operator itself authenticates with the target. A lost response
 /// of `rotate-secret` could then never be read back, so such a secret is always changed to a value
 /// that was published before. The operator reads it live, so no staging period is needed.
 pub(super) fn policy(

@@ -211,7 +211,7 @@ impl Reconciliation<'_> {
         Err(Error::Conflict("more steps are due than one reconcile takes"))
     }
 
-    /// Returns whether a rotation, a request or a due time goes on although the target Secret could not
+    /// Returns whether a rotation, a request or a due time proceeds although the target Secret could not
     /// be restored.
     fn may_go_on_without(&self, step: &Step, error: &Error) -> bool {
         let Step::Publish(publication) = step else { return false };

@@ -39,7 +39,7 @@ impl ResourceApi {
     ///
     /// # Errors
     /// A conflict if the resource has another version by now; [`Error::CrdOutdated`] if the API
-    /// server dropped a field: what is not recorded must not be done.
+    /// server dropped a field: an action that is not recorded must not be done.
     pub(super) async fn store_status(
         &self,
         resource: &ClientSecretRotation,

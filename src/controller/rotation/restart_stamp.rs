@@ -44,14 +44,14 @@ impl RestartStamp {
         self.0.is_empty()
     }
 
-    /// Returns whether the workload was restarted for what a resource needs.
+    /// Returns whether the workload was restarted as a resource needs it.
     pub(super) fn covers(&self, uid: &str, need: &RestartNeed) -> bool {
         let coverage = self.0.get(uid);
         coverage
             .is_some_and(|coverage| coverage.number == need.number && coverage.level >= need.level)
     }
 
-    /// Returns the stamp of a restart for what a resource needs. `others` are the other resources that
+    /// Returns the stamp of a restart that a resource needs. `others` are the other resources that
     /// restart the workload, as far as they were seen to have published.
     pub(super) fn renewed(
         &self,

@@ -322,7 +322,7 @@ fn is_due(resource: &ClientSecretRotation) -> bool {
 fn requeue_at(wake: Option<BootInstant>) -> Action {
     let Some(wake) = wake else { return Action::await_change() };
     let wait = wake.saturating_duration_since(BootInstant::now());
-    // One millisecond more, so that what is due is not still a fraction in the future.
+    // One millisecond more, so that the due time is not still a fraction in the future.
     Action::requeue((wait + Duration::from_millis(1)).min(MAX_REQUEUE))
 }
 

@@ -1,4 +1,4 @@
-//! The status of a resource: what the state machine does not know about it, and its write.
+//! The status of a resource: the conditions that the state machine does not know, and its write.
 
 use std::time::Instant;
 

@@ -8,7 +8,7 @@ use rotation::TakenValues;
 
 use crate::api::TargetSpec;
 
-/// What a data key of a Secret holds.
+/// Content of a data key of a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     /// The list, or the fallback.
@@ -19,7 +19,7 @@ enum Content {
     None,
 }
 
-/// A target Secret, and what its data keys hold.
+/// A target Secret, and the content of its data keys.
 pub(super) struct PublishedSecret<'s> {
     spec: &'s TargetSpec,
 }

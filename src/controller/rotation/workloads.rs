@@ -66,7 +66,7 @@ pub(super) struct Workloads<'a> {
 /// The other resources that restart one workload.
 #[derive(Default)]
 pub(super) struct Others {
-    /// What each of them was seen to have published, by UID.
+    /// How far each of them was seen to have published, by UID.
     pub(super) published: BTreeMap<String, Option<Coverage>>,
     /// Whether one of them is about to publish.
     pub(super) is_pending: bool,

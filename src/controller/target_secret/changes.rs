@@ -1,4 +1,4 @@
-//! Differences between a target Secret and what the operator wrote, and who made them.
+//! Differences between a target Secret and the content that the operator wrote, and their authors.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ impl ForeignFields {
     }
 }
 
-/// Fields of a target Secret that differ from what the operator wrote.
+/// Fields of a target Secret that differ from the content that the operator wrote.
 #[derive(Default)]
 pub(crate) struct Changes {
     names: Vec<String>,

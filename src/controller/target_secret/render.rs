@@ -242,8 +242,8 @@ impl Rendered {
         Zeroizing::new(serde_json::to_vec(&manifest).unwrap_or_default())
     }
 
-    /// Returns JSON pointers (RFC 6901) to what must go and is not ours: server-side apply removes
-    /// only what we own.
+    /// Returns JSON pointers (RFC 6901) to fields that must be removed and are not ours: server-side
+    /// apply removes only fields that we own.
     pub(crate) fn foreign_leftovers(&self, present: &Snapshot) -> Vec<String> {
         let Some(key) = &self.absent_key else { return Vec::new() };
         let owned = present.owned();

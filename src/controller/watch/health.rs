@@ -142,8 +142,8 @@ impl WatchReporter {
     }
 }
 
-/// Returns whether the operator can start: at least one namespace can be watched, and what belongs to
-/// no namespace.
+/// Returns whether the operator can start: it can watch at least one namespace, and the resources that
+/// are cluster-scoped.
 fn can_start(watches: &Watches) -> bool {
     let forbidden = forbidden(watches);
     let works = |id: &WatchId, progress: Progress| match &id.namespace {

@@ -29,7 +29,7 @@ use super::queue::Trigger;
 /// How many names may wait to enter a reconcile queue, which holds each name once.
 const QUEUE_CAPACITY: usize = 1024;
 
-/// What all watches share.
+/// Context that all watches share.
 pub(crate) struct WatchContext {
     pub(crate) stores: Stores,
     pub(crate) trigger: Trigger,

@@ -1,6 +1,6 @@
 //! Notices that the API server's storage was restored from a snapshot.
 //!
-//! Its revision goes back then, and with it the resourceVersions of new changes. A watch that goes on
+//! Its revision goes back then, and with it the resourceVersions of new changes. A watch that continues
 //! from a later resourceVersion reports nothing until the revision has caught up, and no error. So the
 //! revision is read regularly, and all watches begin with a list again when it has gone back.
 

@@ -169,7 +169,7 @@ async fn controller_that_takes_restarts_back_is_met_with_a_hold_off() {
     fixture.finish().await;
 }
 
-/// A Pod that was created after the pair was published has it, whatever became of the restart.
+/// A Pod that was created after the pair was published has it, regardless of the outcome of the restart.
 #[tokio::test]
 async fn pods_created_since_the_publication_need_no_restart() {
     let fixture = Fixture::start().await;

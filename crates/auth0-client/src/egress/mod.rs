@@ -1,6 +1,6 @@
 //! Egress policy: which endpoints a client may call.
 //!
-//! Who writes a tenant's URL may have less access to the network than the caller. So by default only
+//! The author of a tenant's URL may have less access to the network than the caller. So by default only
 //! public addresses are called, over HTTPS on port 443. An administrator can name the endpoints that
 //! may be called instead. A literal address is checked when the client is built, and a name whenever
 //! it is resolved for a connection.

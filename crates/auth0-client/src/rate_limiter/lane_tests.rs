@@ -86,7 +86,7 @@ async fn status_429_for_one_client_blocks_that_client_only() {
         assert_eq!(call(&limiter, api, None, 200, &[]).await, None);
         assert!(limiter.blocked_by(api).is_none());
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "nobody else waits");
+    assert!(start.elapsed() < Duration::from_secs(1), "no other request waits");
     sleep(Duration::from_secs(40)).await;
     assert_eq!(probe(&limiter, "shop", 200, &[]).await, None);
 }

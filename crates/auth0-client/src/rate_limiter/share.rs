@@ -11,9 +11,9 @@ use super::{
 
 /// The limits of one tenant, besides those of its host.
 ///
-/// Several tenants may name the same host, and only one of them may be entitled to. What a tenant
-/// causes before Auth0 has accepted its credentials, such as connections that fail because of its
-/// certificates, therefore counts against this tenant alone.
+/// Several tenants may name the same host, and only one of them may be entitled to. Problems that a
+/// tenant causes before Auth0 has accepted its credentials, such as connections that fail because of
+/// its certificates, therefore count against this tenant alone.
 pub(super) struct Share {
     rate_limit: RateLimit,
     /// Its rate is that of the host, regardless of other tenants.

@@ -405,7 +405,7 @@ impl State {
     ) -> Instant {
         let Some(share) = self.shares.get_mut(tenant) else { return now + SLOW_INTERVAL };
         let until = share.clients.reject(client, named, now);
-        // What a tenant causes that Auth0 does not know concerns no other.
+        // A tenant whose credentials Auth0 has not accepted does not affect other tenants.
         if share.is_proven {
             if self.throttled_clients.len() < THROTTLED_CLIENTS
                 && !self.throttled_clients.contains(client)

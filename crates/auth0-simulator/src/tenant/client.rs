@@ -45,7 +45,7 @@ pub struct ClientSeed {
     /// `client_authentication_methods`, and authentication rejects its secret.
     #[serde(default)]
     pub public_keys: Vec<KeySeed>,
-    /// What the Management API shows instead of the secret, until the secret changes: any JSON, or
+    /// Value that the Management API shows instead of the secret, until the secret changes: any JSON, or
     /// null to leave it out.
     #[serde(default, deserialize_with = "present")]
     pub shown_secret: Option<Value>,
@@ -120,7 +120,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
 pub(crate) struct Client {
     pub(crate) fields: Fields,
     pub(crate) secret: PropagatingSecret,
-    /// What the Management API shows instead of the secret.
+    /// Value that the Management API shows instead of the secret.
     pub(crate) shown_secret: Option<Value>,
     pub(crate) keys: Vec<PublicKey>,
     /// Granted scopes by audience.

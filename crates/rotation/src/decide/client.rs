@@ -1,8 +1,8 @@
 //! Clients that must not be rotated, or for which Auth0 rejects a change.
 //!
 //! The client is read before a rotation starts, and again right before its first change at Auth0: in
-//! between, a user can switch it to keys or make it public. What the operator finds is reported by the
-//! condition `ClientRotatable`, which keeps every cause waiting until the client is suitable again.
+//! between, a user can switch it to keys or make it public. The condition `ClientRotatable` reports the
+//! result. Every cause waits until the client is suitable again.
 
 use super::{Evaluation, NextStep};
 use crate::{

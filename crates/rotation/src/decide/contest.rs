@@ -1,7 +1,7 @@
 //! Contest: another party keeps changing the target Secret.
 //!
 //! The operator restores the Secret after a hold-off that grows. Until then, rotations, retirement and
-//! requests go on as far as they can: what they publish overwrites the change.
+//! requests continue as far as they can: the values that they publish overwrite the change.
 
 use chrono::{DateTime, Utc};
 

@@ -28,7 +28,7 @@
 //!
 //! A repair of the target Secret keeps each known value that may still be needed: the previous one until
 //! its grace period is over, and the next one. A difference that is not restored yet, because another
-//! party keeps making it, does not stand in the way of rotations and requests.
+//! party keeps making it, does not block rotations and requests.
 //!
 //! A value that was ever sent is withdrawn only on proof, and no later value is set before a request
 //! without a response can no longer take effect ([`Status::unanswered_until`]).

@@ -36,7 +36,7 @@ const ANY_SECRET_ACCEPTED: &str = "Auth0 accepts any value where the operator pr
      nothing. After a change the operator waits out the propagation window and reads the client; \
      for a proof by login, set spec.probe.method to ClientCredentials";
 
-/// What is known about the published secret.
+/// Known state of the published secret.
 pub(super) enum Evidence {
     /// Auth0 accepts it.
     Accepted,
@@ -86,7 +86,7 @@ impl Evaluation<'_> {
     }
 
     /// Does the same for a rotation in progress. A rotation whose outcome is unknown, or that is
-    /// urgent, goes on.
+    /// urgent, continues.
     pub(super) fn require_answered_probes_for(&mut self, rotation: &Rotation) -> Option<NextStep> {
         if rotation.attempts > 0 || rotation.skip_grace || rotation.rollback {
             return None;

@@ -1,4 +1,4 @@
-//! Condition Ready: whether applications can log in with what is published, as far as can be known.
+//! Condition Ready: whether applications can log in with the published values, as far as can be known.
 
 use super::{Evaluation, contest::contest_message, repair::unpublishable};
 use crate::{
@@ -107,7 +107,7 @@ impl Evaluation<'_> {
         matches!(reason, Some(Reason::ResultUnpublished | Reason::OutcomeUnknown))
     }
 
-    /// Returns why applications cannot log in with what is published, if an observation shows it or
+    /// Returns why applications cannot log in with the published values, if an observation shows it or
     /// the outcome of a change is unknown for too long.
     fn login_problem(&self, failure: Option<&Failure>) -> Option<Problem> {
         if self.is_unpublishable {

@@ -335,7 +335,7 @@ pub(super) fn unpublishable() -> Rejection {
     Rejection::new(
         Reason::SecretUnpublishable,
         "the client's secret at Auth0 cannot be published, because it has control characters, is \
-         longer than 4096 bytes, or is no text, so applications can't log in with what is published. \
-         Replace it with the annotation auth0-rotator.dev/request: rotate/<any text>",
+         longer than 4096 bytes, or is no text, so applications can't log in with the published values. \
+         Replace the secret with the annotation auth0-rotator.dev/request: rotate/<any text>",
     )
 }

@@ -1,8 +1,8 @@
 //! Workloads that must be restarted to see what is published.
 //!
 //! A restart is needed if a Pod may have started before the values were published that it needs. That
-//! depends on what it takes when it starts: the pair has the next value before activation, but a Pod
-//! that takes only the current one gets it after the promotion.
+//! depends on the values that it takes when it starts: the pair has the next value before activation,
+//! but a Pod that takes only the current one gets it after the promotion.
 
 use std::fmt::Write as _;
 
@@ -45,7 +45,7 @@ pub enum RestartLevel {
     Promoted,
 }
 
-/// What a workload must have been restarted for.
+/// Progress of a rotation for which a workload must have been restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartNeed {
     /// Number of the rotation.
@@ -214,7 +214,7 @@ impl Evaluation<'_> {
         rollouts.iter().filter(|rollout| rollout.state != RolloutState::Complete).collect()
     }
 
-    /// Returns when the workloads have to be looked at again.
+    /// Returns when the workloads have to be checked again.
     pub(super) fn rollouts_wake(&self) -> Option<DateTime<Utc>> {
         let rotation = self.status.rotation.as_ref()?;
         let incomplete = self.incomplete_rollouts();

@@ -119,7 +119,7 @@ pub struct History<V> {
     drift_starts: Vec<DateTime<Utc>>,
     /// Highest number of a rotation during which the operator wrote the target Secret.
     written_in: u64,
-    /// What the Pods of restarted workloads took when they started.
+    /// Values that the Pods of restarted workloads took when they started.
     restarted_pod: Option<RestartedPod<V>>,
     /// The values for which workloads were last restarted, and when.
     restarts: Option<Restarts>,
@@ -325,8 +325,8 @@ impl<V: Clone + Eq> History<V> {
         }
     }
 
-    /// Records that the operator sends a change under the stored status. `is_suitable` is what it saw
-    /// when it read the client in the same reconcile, or `None` if it did not read it.
+    /// Records that the operator sends a change under the stored status. `is_suitable` is the result
+    /// of its read of the client in the same reconcile, or `None` if it did not read it.
     ///
     /// Only the first change of a rotation needs that: later ones complete what may have happened.
     pub fn record_request_to_change(

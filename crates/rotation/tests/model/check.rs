@@ -36,7 +36,7 @@ pub(crate) struct Check {
     pub(crate) interval: Option<Tick>,
     /// The resource is new and has `initial: Rotate`.
     pub(crate) rotate_initially: bool,
-    /// What the Pods of a workload take when they start, if one is restarted in each rotation.
+    /// Values that the Pods of a workload take when they start, if one is restarted in each rotation.
     pub(crate) workload: Option<TakenValues>,
     pub(crate) processes: usize,
     /// Last tick.

@@ -165,7 +165,7 @@ fn replaced_resource(strategy: Strategy) -> Check {
     }
 }
 
-/// A change without a response, and an Auth0 that can't be asked for its outcome.
+/// A change without a response, whose outcome can't be read from Auth0.
 #[test]
 fn invariants_hold_with_an_outcome_that_cannot_be_read() {
     for strategy in STRATEGIES {

@@ -47,7 +47,7 @@ pub(crate) enum Mutant {
     ForgetFinalizer,
     /// Activates a staged secret without another look at the client.
     SkipClientCheck,
-    /// Takes the time from the API server, whatever it is.
+    /// Takes the time from the API server without a check.
     TrustApiServer,
     /// Records the earliest time that it may be.
     RecordEarliest,

@@ -45,7 +45,7 @@ pub(crate) struct Operator<'a> {
     pub(crate) process: usize,
     pub(crate) policies: &'a [Policy; 2],
     pub(crate) secrets_readable: bool,
-    /// What the Pods of the workload take.
+    /// Values that the Pods of the workload take.
     pub(crate) taken: TakenValues,
     pub(crate) mutant: Option<Mutant>,
     /// Whether the wall clocks can be wrong in this check.

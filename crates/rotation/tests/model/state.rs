@@ -145,7 +145,7 @@ pub(crate) struct Process {
     pub(crate) reconcile: Option<Reconcile>,
 }
 
-/// What Auth0 answers to probes of this client.
+/// Auth0's response to probes of this client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Probes {
     /// Whether it accepts the secret.
@@ -185,13 +185,13 @@ pub(crate) struct Memory {
     /// Secret of the client in the last list of the tenant's clients.
     pub(crate) listed: Option<Symbol>,
     pub(crate) probe_control: Option<ProbeControl>,
-    /// What the process knows of the clocks, in checks in which they can be wrong.
+    /// State of the clocks as the process knows it, in checks in which they can be wrong.
     pub(crate) clocks: ProcessClocks,
     /// The values for which the process last restarted the workload.
     pub(crate) restarted: Option<(u64, bool)>,
 }
 
-/// What a process knows of the clocks.
+/// State of the clocks as a process knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ProcessClocks {
     pub(crate) wall: WallClocks,

@@ -79,7 +79,7 @@ fn damaged_target_is_restored_after_the_hold_off() {
     assert_eq!(sim.reason(condition_types::IN_SYNC), Reason::InSync);
 }
 
-/// What a rotation publishes overwrites the change.
+/// The values that a rotation publishes overwrite the change.
 #[test]
 fn request_replaces_a_secret_whose_target_is_held_off() {
     for strategy in [Strategy::Rotate, Strategy::Staged] {

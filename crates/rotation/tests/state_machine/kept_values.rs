@@ -115,7 +115,7 @@ fn check_repair(strategy: Strategy, phase: Phase, kind: Tamper, secrets_readable
             assert!(is_kept, "{case}: {value:?} is not in {published:?}");
         }
     }
-    // What Auth0 accepts is lost only if nothing that is left shows it.
+    // The secret that Auth0 accepts is lost only if nothing that is left shows it.
     let is_lost = !secrets_readable && !is_known(auth0_secret);
     for _ in 0..20 {
         let is_previous_lost = sim.now < sim.accepted_from && !can_log_in(&sim);

@@ -24,7 +24,7 @@ fn control_is_made_before_the_change_and_at_most_once_a_day() {
         sim.request(&format!("rotate/{hour}"));
     }
     sim.run_for(3600);
-    assert_eq!((sim.controls, sim.rotate_calls), (1, 12), "once a day, whatever restarts");
+    assert_eq!((sim.controls, sim.rotate_calls), (1, 12), "once a day, regardless of restarts");
     sim.run_for(3600 * 24);
     sim.request("rotate/tomorrow");
     sim.run_for(7200);

@@ -1,4 +1,4 @@
-//! Condition Ready: whether applications can log in with what is published.
+//! Condition Ready: whether applications can log in with the published values.
 
 use rotation::{Phase, Reason, Rejection, Status, Strategy, condition_types, is_condition_true};
 

@@ -122,7 +122,7 @@ pub(crate) struct Simulation {
     pub(crate) rejects_values: bool,
     /// A value that cannot be published.
     pub(crate) unpublishable: Option<Symbol>,
-    /// What Auth0 answers to a probe with a random value.
+    /// Auth0's response to a probe with a random value.
     pub(crate) control: ControlResult,
     /// Until when Auth0 accepts a revoked secret.
     pub(crate) revoked_until: DateTime<Utc>,

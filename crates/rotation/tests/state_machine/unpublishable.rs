@@ -48,7 +48,7 @@ fn change_that_cannot_be_published_is_reported_until_it_is_replaced() {
             assert_eq!(sim.reason(condition_types::STALLED), Reason::SecretUnpublishable);
             sim.run_for(1800);
         }
-        assert_eq!(sim.numbers(), [1], "what applications have is kept");
+        assert_eq!(sim.numbers(), [1], "the published values are kept");
         let mut followed = sim.clone();
         sim.request("rotate/now");
         sim.run_for(7200);

@@ -13,7 +13,7 @@ pub(crate) struct Workload {
     pub(crate) restarted_for: Option<(u64, RestartLevel)>,
     /// When its Pods were created.
     pub(crate) created_at: DateTime<Utc>,
-    /// What its Pods took when they started.
+    /// Values that its Pods took when they started.
     pub(crate) values: Vec<Symbol>,
     /// Whether a restarted workload completes its rollout.
     pub(crate) completes: bool,

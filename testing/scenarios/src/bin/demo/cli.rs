@@ -8,7 +8,7 @@ const AFTER_HELP: &str = "\
 Environment:
   KUBEBUILDER_ASSETS   directory with etcd and kube-apiserver (and kubectl, for --keep); without it
                        Go builds them once, which takes some minutes
-  AUTH0_ROTATOR_CACHE  directory of what Go built [default: $XDG_CACHE_HOME/auth0-rotator, else
+  AUTH0_ROTATOR_CACHE  directory of Go's binaries [default: $XDG_CACHE_HOME/auth0-rotator, else
                        ~/.cache/auth0-rotator]
   GOPROXY              where Go downloads modules
   TMPDIR               parent of the directories for data and logs [default: /tmp]

@@ -81,7 +81,7 @@ pub(crate) enum Auth0Fault {
     LostThenRejected,
 }
 
-/// What another controller rewrites in a target Secret.
+/// Part of a target Secret that another controller rewrites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rewrite {
     Labels,
