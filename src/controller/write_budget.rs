@@ -123,6 +123,7 @@ pub(crate) fn kind_of_step(step: &Step) -> Option<WriteKind> {
         Step::Wait
         | Step::StoreStatus
         | Step::ReadClient
+        | Step::CheckClient
         | Step::ProbeRandomValue
         | Step::ProbeRevoked
         | Step::ProbeSecret

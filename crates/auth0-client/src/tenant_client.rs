@@ -24,6 +24,9 @@ use crate::{
 
 const FIELDS: &str = "client_id,app_type,global,external_metadata_type,third_party_security_mode,\
                       token_endpoint_auth_method,jwt_configuration,client_metadata";
+const FIELDS_WITH_METHODS: &str = "client_id,app_type,global,external_metadata_type,\
+                                   third_party_security_mode,token_endpoint_auth_method,\
+                                   jwt_configuration,client_metadata,client_authentication_methods";
 const FIELDS_WITH_SECRET: &str = "client_id,app_type,global,external_metadata_type,\
                                   third_party_security_mode,token_endpoint_auth_method,\
                                   jwt_configuration,client_metadata,client_secret,\
@@ -370,8 +373,12 @@ impl TenantClient {
         request: &ReadRequest<'_>,
         token: &AccessToken,
     ) -> Result<HttpResponse, Error> {
-        let with_secrets = request.with_secrets && token.can_read_secrets();
-        let fields = if with_secrets { FIELDS_WITH_SECRET } else { FIELDS };
+        // Auth0 rejects the names of fields that the scopes do not allow.
+        let fields = match (token.can_read_secrets(), request.with_secrets) {
+            (true, true) => FIELDS_WITH_SECRET,
+            (true, false) => FIELDS_WITH_METHODS,
+            (false, _) => FIELDS,
+        };
         let mut url = self.transport.url(request.path)?;
         url.query_pairs_mut()
             .extend_pairs(request.query)

@@ -25,6 +25,8 @@ pub enum Step {
     StoreStatus,
     /// Read the client from Auth0.
     ReadClient,
+    /// Read the client from Auth0 without its secret: Auth0 logs each read of a secret.
+    CheckClient,
     /// Ask Auth0 whether it accepts a random value: the negative control of probes.
     ProbeRandomValue,
     /// Ask Auth0 whether it accepts the current value of the target Secret.

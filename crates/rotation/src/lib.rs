@@ -53,8 +53,9 @@ pub use duration::{K8sDuration, K8sDurationError};
 pub use error::{ErrorClass, Failure, Rejection};
 pub use event::{EVENT_MESSAGE_LIMIT, EventRecord, event_records};
 pub use observation::{
-    ClientDoubt, ClientObservation, Contested, Deferral, Observation, OwnedTarget, RevokedSecret,
-    Rollout, RolloutState, SecretMatch, TakenValues, Target, TargetHoldOff, UnreachedPods,
+    ClientCheck, ClientDoubt, ClientObservation, Contested, Deferral, Observation, OwnedTarget,
+    RevokedSecret, Rollout, RolloutState, SecretMatch, TakenValues, Target, TargetHoldOff,
+    UnreachedPods,
 };
 pub use policy::{Policy, PolicyParams};
 pub use reason::Reason;

@@ -37,6 +37,8 @@ pub struct Observation {
     /// Whether the client signs ID tokens with its secret, if the client was read in this
     /// reconcile.
     pub signs_with_secret: Option<bool>,
+    /// Whether the client may be rotated, if it was read without its secret in this reconcile.
+    pub client_check: ClientCheck,
     /// Doubts about a client that can be rotated, if it was read in this reconcile.
     pub client_doubt: Option<ClientDoubt>,
     /// When the client was read, before the request was sent.
@@ -177,6 +179,18 @@ pub enum ClientObservation {
     Rejected(Rejection),
     /// The client can be rotated.
     Found(SecretMatch),
+}
+
+/// Result of a read of the client without its secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientCheck {
+    /// There was none in this reconcile.
+    #[default]
+    NotMade,
+    /// The client must not be rotated.
+    Rejected(Rejection),
+    /// The client can be rotated.
+    Passed,
 }
 
 /// Why the rotation of a client's secret may be of no use, or fail.

@@ -5,15 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth0_client::{ChangePermit, ClientInfo, ClientKind, ClientSecret, Probe, ProbeAnswer};
+use auth0_client::{ChangePermit, ClientInfo, ClientSecret, Probe, ProbeAnswer};
 use kube::ResourceExt as _;
 use leader_election::BootInstant;
 use rotation::{ControlResult, ProbeControl, ProbeMethod, Rejection, Step};
 use tracing::Instrument as _;
 
 use super::{
-    authorize, client_kind::reject_client, consumers, contest, observe::ClientReading, publish,
-    reconcile::Reconciliation, state::UnpublishedResponse,
+    authorize,
+    client_kind::reject_client,
+    consumers, contest,
+    observe::{ClientReading, Readings},
+    publish,
+    reconcile::Reconciliation,
+    state::UnpublishedResponse,
 };
 use crate::{
     controller::{
@@ -48,7 +53,14 @@ pub(super) async fn execute(
     }
     match step {
         Step::Wait | Step::StoreStatus => Ok(()),
-        Step::ReadClient => read_client(reconciliation).await,
+        Step::ReadClient => {
+            reconciliation.readings.client = read_client(reconciliation, true).await?;
+            Ok(())
+        }
+        Step::CheckClient => {
+            reconciliation.readings.checked_client = read_client(reconciliation, false).await?;
+            Ok(())
+        }
         Step::ProbeRandomValue => probe_random_value(reconciliation).await,
         Step::ProbeSecret => probe_current(reconciliation).await,
         Step::ProbeFallback => probe_fallback(reconciliation).await,
@@ -82,36 +94,40 @@ pub(super) async fn execute(
     }
 }
 
-async fn read_client(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+async fn read_client(
+    reconciliation: &mut Reconciliation<'_>,
+    with_secret: bool,
+) -> Result<ClientReading, Error> {
     reconciliation.urgent = None;
     let tenant = reconciliation.tenant.clone()?;
     let client_id = reconciliation.resource.spec.client_id.clone();
     let priority = reconciliation.priority();
     let asked_at = BootInstant::now();
-    let read = tenant.client.read_client(&client_id, true, priority);
+    let read = tenant.client.read_client(&client_id, with_secret, priority);
     let read = reconciliation.run_permit.suspended(read).await;
     tenant.meter.count_operation("read-client", &read);
-    reconciliation.readings.client_read_at = Some(asked_at);
+    if with_secret {
+        reconciliation.readings.client_read_at = Some(asked_at);
+    }
     reconciliation.readings.client_answered_at = Some(Instant::now());
     reconciliation.with_state(|state| state.client_checked_at = Some(now()));
     if let Ok(client) = &read {
         authorize::update_metadata(reconciliation, client);
     }
-    reconciliation.readings.client = match read {
-        Ok(client) => match reject_client(&client) {
+    match read {
+        Ok(client) => Ok(match reject_client(&client) {
             Some(rejection) => ClientReading::Rejected(rejection),
             None => ClientReading::Read(client),
-        },
+        }),
         // A client that may not be read can be rotated all the same.
         Err(auth0_client::Error::MissingScope(_)) => {
-            ClientReading::Read(ClientInfo::assume_confidential(&client_id))
+            Ok(ClientReading::Read(ClientInfo::assume_confidential(&client_id)))
         }
         Err(error @ auth0_client::Error::ClientNotFound) => {
-            ClientReading::Rejected(Rejection::new(error.reason(), error.to_string()))
+            Ok(ClientReading::Rejected(Rejection::new(error.reason(), error.to_string())))
         }
-        Err(error) => return Err(error.into()),
-    };
-    Ok(())
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn probe_current(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
@@ -360,10 +376,8 @@ async fn set_secret(reconciliation: &mut Reconciliation<'_>, number: u64) -> Res
         return Err(Error::Conflict("the target Secret has no value of that number"));
     };
     let client_id = &reconciliation.resource.spec.client_id;
-    let is_strict = matches!(
-        &reconciliation.readings.client,
-        ClientReading::Read(client) if client.kind == ClientKind::StrictThirdParty
-    );
+    let Readings { client, checked_client, .. } = &reconciliation.readings;
+    let is_strict = [client, checked_client].into_iter().any(ClientReading::is_strict_third_party);
     failpoint!("before-set-secret");
     let set = tenant.client.set_secret(client_id, value, permit, not_after);
     let set = reconciliation.run_permit.suspended(set).await;
@@ -384,6 +398,7 @@ async fn set_secret(reconciliation: &mut Reconciliation<'_>, number: u64) -> Res
 /// Discards what was read about the client before a change at Auth0.
 fn discard_client_readings(reconciliation: &mut Reconciliation<'_>) {
     reconciliation.readings.client = ClientReading::NotRead;
+    reconciliation.readings.checked_client = ClientReading::NotRead;
     reconciliation.readings.probe_accepted = None;
     reconciliation.readings.fallback_accepted = None;
 }

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use auth0_client::ClientInfo;
+use auth0_client::{ClientInfo, ClientKind};
 use kube::ResourceExt as _;
 use leader_election::BootInstant;
 use rotation::{
-    ClientObservation, Observation, OwnedTarget, Phase, Publication, Purpose, Reason, Rejection,
-    Request, Rollout, Rotation, SecretMatch, Target, TargetHoldOff, UnreachedPods,
+    ClientCheck, ClientObservation, Observation, OwnedTarget, Phase, Publication, Purpose, Reason,
+    Rejection, Request, Rollout, Rotation, SecretMatch, Target, TargetHoldOff, UnreachedPods,
 };
 
 use super::{
@@ -37,6 +37,8 @@ const LISTED_TTL: Duration = Duration::from_secs(300);
 #[derive(Default)]
 pub(super) struct Readings {
     pub(super) client: ClientReading,
+    /// The client, read without its secret.
+    pub(super) checked_client: ClientReading,
     pub(super) client_read_at: Option<BootInstant>,
     /// When Auth0 had described the client. The wait for the rate limiter is before it.
     pub(super) client_answered_at: Option<Instant>,
@@ -61,6 +63,12 @@ pub(super) enum ClientReading {
     /// The client cannot be rotated.
     Rejected(Rejection),
     Read(ClientInfo),
+}
+
+impl ClientReading {
+    pub(super) fn is_strict_third_party(&self) -> bool {
+        matches!(self, Self::Read(client) if client.kind == ClientKind::StrictThirdParty)
+    }
 }
 
 /// The target Secret as it was last read or written.
@@ -202,13 +210,22 @@ pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
     let (consumers_checked_at, client_checked_at) =
         reconciliation.with_state(|state| (state.consumers_checked_at, state.client_checked_at));
     let readings = &reconciliation.readings;
-    let (signs_with_secret, client_doubt) = match &readings.client {
+    let client = match &readings.client {
+        ClientReading::NotRead => &readings.checked_client,
+        client => client,
+    };
+    let (signs_with_secret, client_doubt) = match client {
         ClientReading::Read(client) => (Some(client.signs_with_secret), client_kind::doubt(client)),
         ClientReading::NotRead | ClientReading::Rejected(_) => (None, None),
     };
     Observation {
         signs_with_secret,
         client_doubt,
+        client_check: match &readings.checked_client {
+            ClientReading::NotRead => ClientCheck::NotMade,
+            ClientReading::Rejected(rejection) => ClientCheck::Rejected(rejection.clone()),
+            ClientReading::Read(_) => ClientCheck::Passed,
+        },
         generation: resource.metadata.generation.unwrap_or_default(),
         request: annotation(REQUEST_ANNOTATION).map(Request::parse),
         initialized: annotation(INITIALIZED_ANNOTATION).is_some(),

@@ -9,7 +9,7 @@ use crate::{
     condition::{ConditionStatus, condition_types, find_condition},
     decision::Step,
     error::{Failure, Rejection},
-    observation::{ClientDoubt, ClientObservation},
+    observation::{ClientCheck, ClientDoubt, ClientObservation},
     reason::Reason,
     status::{Outcome, Rotation, Strategy},
 };
@@ -17,14 +17,21 @@ use crate::{
 impl Evaluation<'_> {
     /// Returns why the client must not be rotated, as a reconcile has seen or the status records.
     pub(super) fn forbidden_client(&self) -> Option<Rejection> {
+        match self.client_check() {
+            ClientCheck::Rejected(rejection) if rejection.reason.forbids_client() => {
+                Some(rejection)
+            }
+            ClientCheck::Passed => None,
+            ClientCheck::Rejected(_) | ClientCheck::NotMade => self.recorded_forbidden_client(),
+        }
+    }
+
+    /// Returns what a read of the client in this reconcile showed, with its secret or without.
+    fn client_check(&self) -> ClientCheck {
         match &self.observed.client {
-            ClientObservation::Rejected(rejection) if rejection.reason.forbids_client() => {
-                Some(rejection.clone())
-            }
-            ClientObservation::Found(_) => None,
-            ClientObservation::Rejected(_) | ClientObservation::NotRead => {
-                self.recorded_forbidden_client()
-            }
+            ClientObservation::Found(_) => ClientCheck::Passed,
+            ClientObservation::Rejected(rejection) => ClientCheck::Rejected(rejection.clone()),
+            ClientObservation::NotRead => self.observed.client_check.clone(),
         }
     }
 
@@ -45,16 +52,15 @@ impl Evaluation<'_> {
         if rotation.attempts > 0 {
             return None;
         }
-        match &self.observed.client {
-            ClientObservation::Found(_) => None,
-            ClientObservation::NotRead => Some(Step::ReadClient.into()),
+        match self.client_check() {
+            ClientCheck::Passed => None,
+            ClientCheck::NotMade => Some(Step::CheckClient.into()),
             // Nothing was published before the next secret, so there is nothing to return to.
-            ClientObservation::Rejected(rejection) if self.is_current(rotation.number) => {
-                Some(self.stall(rejection.clone()))
+            ClientCheck::Rejected(rejection) if self.is_current(rotation.number) => {
+                Some(self.stall(rejection))
             }
-            ClientObservation::Rejected(rejection) => {
-                let message = rejection.message.clone();
-                self.withdraw(Outcome::Rejected, &message);
+            ClientCheck::Rejected(rejection) => {
+                self.withdraw(Outcome::Rejected, &rejection.message);
                 Some(Step::StoreStatus.into())
             }
         }
@@ -75,15 +81,14 @@ impl Evaluation<'_> {
     }
 
     pub(super) fn set_client_rotatable(&mut self) {
-        match &self.observed.client {
-            ClientObservation::NotRead => {}
-            ClientObservation::Rejected(rejection) => {
-                if rejection.reason.forbids_client() {
-                    let Rejection { reason, message } = rejection.clone();
+        match self.client_check() {
+            ClientCheck::NotMade => {}
+            ClientCheck::Rejected(Rejection { reason, message }) => {
+                if reason.forbids_client() {
                     self.report_client(reason, &message);
                 }
             }
-            ClientObservation::Found(_) => self.set_doubts(),
+            ClientCheck::Passed => self.set_doubts(),
         }
     }
 

@@ -38,7 +38,7 @@ impl Evaluation<'_> {
         }
         let is_read = self.observed.signs_with_secret.is_some();
         if self.rechecks_client() && !is_read && is_over(self.client_recheck(), self.now) {
-            return Some(Step::ReadClient);
+            return Some(Step::CheckClient);
         }
         None
     }

@@ -3,9 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use rotation::{
-    Cause, ClientObservation, Clock, ControlResult, Decision, Observation, Phase, Policy,
-    ProbeControl, ProbeMethod, Publication, Purpose, RolloutState, Rotation, SecretMatch, Status,
-    Step, Strategy, Target, ValueSource, decide, invariants::Invariant,
+    Cause, ClientCheck, Clock, ControlResult, Decision, Observation, Phase, Policy, ProbeControl,
+    ProbeMethod, Publication, Purpose, RolloutState, Rotation, Status, Step, Strategy, Target,
+    ValueSource, decide, invariants::Invariant,
 };
 
 use crate::model::SETTLES;
@@ -294,7 +294,7 @@ fn assume_finalizer(observed: &mut Observation) {
 fn assume_suitable(observed: &mut Observation) {
     let phase = observed.status.rotation.as_ref().map(|rotation| rotation.phase);
     if phase == Some(Phase::Staging) {
-        observed.client = ClientObservation::Found(SecretMatch::Current);
+        observed.client_check = ClientCheck::Passed;
     }
 }
 

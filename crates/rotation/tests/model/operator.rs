@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use rotation::{
-    ClientObservation, Clock, ControlResult, Decision, ErrorClass, Failure, NumberedValue,
-    Observation, OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication, Purpose,
-    Reason, Rejection, Request, SecretMatch, Status, Step, TakenValues, Target, UnreachedPods,
-    ValueSource, condition_types, decide, find_condition, invariants::Actor, record_failure,
+    ClientCheck, ClientObservation, Clock, ControlResult, Decision, ErrorClass, Failure,
+    NumberedValue, Observation, OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication,
+    Purpose, Reason, Rejection, Request, SecretMatch, Status, Step, TakenValues, Target,
+    UnreachedPods, ValueSource, condition_types, decide, find_condition, invariants::Actor,
+    record_failure,
 };
 
 use crate::{
@@ -237,6 +238,10 @@ impl Operator<'_> {
             {
                 failed(Fault::ReadFailed, step)
             }
+            Step::CheckClient => {
+                reconcile.client_check = Some(self.state.is_suitable);
+                StepResult::Continue
+            }
             Step::ReadClient => {
                 let secret = self.secrets_readable.then_some(self.state.auth0_secret);
                 if let Some(secret) = &secret {
@@ -364,7 +369,9 @@ impl Operator<'_> {
         symbol: Symbol,
         reconcile: &mut Reconcile,
     ) -> StepResult {
-        let is_suitable = reconcile.client.take().map(|client| client.is_suitable);
+        let checked = reconcile.client_check.take();
+        let read = reconcile.client.take().map(|client| client.is_suitable);
+        let is_suitable = read.or(checked);
         reconcile.accepted = None;
         reconcile.fallback_accepted = None;
         let status = self.resource(reconcile).status.clone();
@@ -530,14 +537,16 @@ impl Operator<'_> {
             },
             client: match reconcile.client {
                 None => ClientObservation::NotRead,
-                Some(client) if !client.is_suitable => {
-                    let rejection = Rejection::new(Reason::ClientUsesKeys, "it uses keys");
-                    ClientObservation::Rejected(rejection)
-                }
+                Some(client) if !client.is_suitable => ClientObservation::Rejected(uses_keys()),
                 Some(client) => ClientObservation::Found(compare(client.secret, &list)),
             },
             signs_with_secret: None,
             client_doubt: None,
+            client_check: match reconcile.client_check {
+                None => ClientCheck::NotMade,
+                Some(true) => ClientCheck::Passed,
+                Some(false) => ClientCheck::Rejected(uses_keys()),
+            },
             client_read_at: reconcile.client.map(|client| on_clock(client.at)),
             accepted: reconcile.accepted,
             fallback_accepted: reconcile.fallback_accepted,
@@ -594,6 +603,10 @@ fn is_response(step: &Step) -> bool {
 fn keep_ready(before: &Status, status: &mut Status) {
     status.conditions.retain(|condition| condition.type_ != condition_types::READY);
     status.conditions.extend(find_condition(&before.conditions, condition_types::READY).cloned());
+}
+
+fn uses_keys() -> Rejection {
+    Rejection::new(Reason::ClientUsesKeys, "it uses keys")
 }
 
 fn recorded_attempt(status: &StoredStatus) -> Option<DateTime<Utc>> {

@@ -241,6 +241,8 @@ pub(crate) struct Reconcile {
     /// A status was stored in this tick.
     pub(crate) has_just_stored: bool,
     pub(crate) client: Option<ClientRead>,
+    /// Whether the client may be rotated, as a read without its secret showed.
+    pub(crate) client_check: Option<bool>,
     pub(crate) accepted: Option<bool>,
     pub(crate) fallback_accepted: Option<bool>,
     pub(crate) secret_set: bool,
@@ -267,7 +269,13 @@ impl Hash for Reconcile {
 impl Reconcile {
     fn key(&self) -> impl Hash + PartialEq {
         let read = (&self.resource, &self.target, self.has_just_read, self.has_just_stored);
-        let asked = (self.client, self.accepted, self.fallback_accepted, self.secret_set);
+        let asked = (
+            self.client,
+            self.client_check,
+            self.accepted,
+            self.fallback_accepted,
+            self.secret_set,
+        );
         let published = self.published.as_ref().map(publication_key);
         (read, (asked, self.rollouts), self.step.as_ref().map(step_key), published)
     }
@@ -281,6 +289,7 @@ fn step_key(step: &Step) -> impl Hash + PartialEq {
         Step::AddFinalizer => (13, 0, None),
         Step::RemoveFinalizer => (14, 0, None),
         Step::ReadClient => (15, 0, None),
+        Step::CheckClient => (19, 0, None),
         Step::ProbeSecret => (16, 0, None),
         Step::ProbeFallback => (17, 0, None),
         Step::ProbeRandomValue => (19, 0, None),

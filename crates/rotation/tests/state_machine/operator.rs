@@ -2,9 +2,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
-    ClientObservation, ControlResult, Decision, ErrorClass, Failure, Observation, OwnedTarget,
-    Phase, ProbeControl, Publication, Purpose, Reason, Rejection, Request, RevokedSecret, Rollout,
-    SecretMatch, Step, Target, UnreachedPods, ValueSource, decide, must_restart, record_failure,
+    ClientCheck, ClientObservation, ControlResult, Decision, ErrorClass, Failure, Observation,
+    OwnedTarget, Phase, ProbeControl, Publication, Purpose, Reason, Rejection, Request,
+    RevokedSecret, Rollout, SecretMatch, Step, Target, UnreachedPods, ValueSource, decide,
+    must_restart, record_failure,
 };
 
 use crate::simulation::{Fault, SecretValue, Simulation, Symbol, TargetSecret, value};
@@ -22,6 +23,7 @@ pub(crate) enum Reconciled {
 #[derive(Default)]
 struct Facts {
     client: Option<ReadClient>,
+    client_check: ClientCheck,
     accepted: Option<bool>,
     fallback_accepted: Option<bool>,
     secret_set: bool,
@@ -124,6 +126,7 @@ impl Simulation {
 
     fn observe(&self, facts: &Facts) -> Observation {
         let client = facts.client.as_ref();
+        let is_read = client.is_some() || facts.client_check != ClientCheck::NotMade;
         Observation {
             generation: self.generation,
             status: self.status.clone(),
@@ -138,8 +141,9 @@ impl Simulation {
                 Some(Ok(secret)) => ClientObservation::Found(self.compare(*secret)),
                 Some(Err(rejection)) => ClientObservation::Rejected(rejection.clone()),
             },
-            signs_with_secret: client.map(|_| self.signs_with_secret),
+            signs_with_secret: is_read.then_some(self.signs_with_secret),
             client_doubt: None,
+            client_check: facts.client_check.clone(),
             client_read_at: client.map(|client| client.at),
             accepted: facts.accepted,
             fallback_accepted: facts.fallback_accepted,
@@ -220,6 +224,14 @@ impl Simulation {
         }
         match step {
             Step::Wait | Step::StoreStatus => {}
+            Step::CheckClient => {
+                self.client_checks += 1;
+                self.client_checked_at = Some(self.now);
+                facts.client_check = match &self.client_rejection {
+                    Some(rejection) => ClientCheck::Rejected(rejection.clone()),
+                    None => ClientCheck::Passed,
+                };
+            }
             Step::ReadClient => {
                 self.client_reads += 1;
                 self.client_checked_at = Some(self.now);
@@ -300,6 +312,7 @@ impl Simulation {
     fn execute_rotate_secret(&mut self, facts: &mut Facts) -> Result<(), Fault> {
         self.assert_write_ahead();
         facts.client = None;
+        facts.client_check = ClientCheck::NotMade;
         facts.accepted = None;
         facts.fallback_accepted = None;
         self.rotate_calls += 1;
@@ -313,6 +326,7 @@ impl Simulation {
     fn execute_set_secret(&mut self, number: u64, facts: &mut Facts) -> Result<(), Fault> {
         self.assert_write_ahead();
         facts.client = None;
+        facts.client_check = ClientCheck::NotMade;
         facts.accepted = None;
         facts.fallback_accepted = None;
         let staged = self.published().values().find(|value| value.number == number);

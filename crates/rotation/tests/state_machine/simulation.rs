@@ -154,6 +154,8 @@ pub(crate) struct Simulation {
     /// Negative controls.
     pub(crate) controls: usize,
     pub(crate) client_reads: usize,
+    /// Number of reads of the client without its secret.
+    pub(crate) client_checks: usize,
     pub(crate) workload_restarts: usize,
     pub(crate) consumer_checks: usize,
     pub(crate) publications: Vec<Purpose>,
@@ -227,6 +229,7 @@ impl Simulation {
             probes: 0,
             controls: 0,
             client_reads: 0,
+            client_checks: 0,
             workload_restarts: 0,
             consumer_checks: 0,
             publications: Vec::new(),
