@@ -36,6 +36,8 @@ pub(super) enum Observation {
     Changed(Change),
     /// Auth0 accepted a probe of the current value.
     Accepted,
+    /// The Management API returned the secret.
+    Read,
     Request(String),
     FailedLogin(FailedLogin),
 }
@@ -151,6 +153,12 @@ impl ClientChecker {
             Observation::FailedLogin(login) => {
                 let list = values.numbers(&login.list);
                 return self.check_failed_login(at, &list, &login, context);
+            }
+            Observation::Read => {
+                let current = self.lists.last().and_then(|list| list.values.first());
+                if let (Some(history), Some(current)) = (&mut self.history, current) {
+                    history.record_read(at, current);
+                }
             }
             Observation::Accepted => {
                 let current = self.lists.last().and_then(|list| list.values.first());

@@ -224,11 +224,24 @@ impl State {
     }
 
     fn handle_auth0_entry(&mut self, context: &Context, entry: &AuditEntry) {
+        if entry.operation == Operation::ListClients
+            && entry.shows_secret
+            && let Ok(at) = entry.time.parse()
+        {
+            for client in 0..self.clients.len() {
+                self.push(at, client, Observation::Read);
+            }
+            return;
+        }
         let client = entry.client_id.as_deref().and_then(|id| context.history.find(id));
         let (Some(client), Ok(at)) = (client, entry.time.parse::<DateTime<Utc>>()) else { return };
         let by = match entry.operation {
             Operation::Dashboard => Actor::OtherParty,
             Operation::RotateSecret | Operation::UpdateClient => Actor::Operator,
+            Operation::GetClient if entry.shows_secret => {
+                self.push(at, client, Observation::Read);
+                return;
+            }
             _ if entry.kind == AuditKind::Revocation => {
                 self.push(at, client, Observation::Accepted);
                 return;
