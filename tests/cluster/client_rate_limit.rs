@@ -75,6 +75,28 @@ async fn limit_of_one_client_stops_that_client_only() {
     fixture.finish().await;
 }
 
+/// Auth0 answers the negative control, and no probe after the change for an hour.
+#[tokio::test]
+async fn client_limited_after_the_change_completes_and_can_be_revoked() {
+    let fixture = Fixture::start().await;
+    import(&fixture, &["limited"]).await;
+    let limit = ClientRateLimit::per_minute(1).window_s(3600);
+    fixture.simulator.set_client_rate_limit("limited", limit).unwrap();
+    fixture.request("limited", "rotate/first").await;
+    assert_rotated(&fixture, "limited", UNDISTURBED).await;
+    fixture.wait_for_reason("limited", condition_types::PROBE_INCONCLUSIVE, "ProbeBlocked").await;
+
+    fixture.request("limited", "revoke/now").await;
+    let is_revoked = async || {
+        let status = fixture.get("limited").await.status.unwrap_or_default();
+        status.current == Some(3) && status.rotation.is_none()
+    };
+    fixture.wait_within(UNDISTURBED, "the secret is revoked", is_revoked).await;
+    let published = fixture.current_value("limited").await.unwrap();
+    assert!(fixture.simulator.accepts("limited", &published));
+    fixture.finish().await;
+}
+
 #[tokio::test]
 async fn limited_client_comes_back_by_itself() {
     let fixture = Fixture::start().await;

@@ -94,7 +94,8 @@ reasons! {
     ProbeInconclusive,
     /// Auth0 accepts any value where the operator probes secrets, so a probe proves nothing.
     AnySecretAccepted,
-    /// Auth0 answers probes with status 403, so only `revoke` and `rollback` change the secret.
+    /// Auth0 answers no probes (status 403, or a long rate limit of the client), so only `revoke` and
+    /// `rollback` change the secret.
     ProbeBlocked,
     /// Auth0 rejects a random value, so a probe is a proof.
     ProbeConclusive,

@@ -176,7 +176,8 @@ pub enum ControlResult {
     Rejected,
     /// Auth0 accepted the random value, so a probe proves nothing.
     Accepted,
-    /// Auth0 responded with status 403, so no probe gets an answer.
+    /// No probe gets an answer: status 403, or a rate limit of the client that outlasts the propagation
+    /// window.
     Forbidden,
 }
 

@@ -6,9 +6,10 @@ use std::{
 };
 
 use auth0_client::{ChangePermit, ClientInfo, ClientSecret, Probe, ProbeAnswer};
+use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 use leader_election::BootInstant;
-use rotation::{ControlResult, ProbeControl, ProbeMethod, Rejection, Step};
+use rotation::{ControlResult, Phase, ProbeControl, ProbeMethod, Rejection, Step};
 use tracing::Instrument as _;
 
 use super::{
@@ -239,7 +240,24 @@ async fn send_probe(
     let probed = tenant.client.probe_secret(client_id, value, probe);
     let probed = reconciliation.run_permit.suspended(probed).await;
     tenant.meter.count_operation(operation, &probed);
-    Ok(probed?)
+    match probed {
+        Err(auth0_client::Error::ClientThrottled { until })
+            if is_past_window(reconciliation, until) =>
+        {
+            Ok(ProbeAnswer::Forbidden)
+        }
+        probed => Ok(probed?),
+    }
+}
+
+/// Returns whether Auth0 limits a client that has a new secret for longer than the propagation window.
+/// Other evidence is there sooner than a probe, and a `revoke` must not wait for one.
+fn is_past_window(reconciliation: &Reconciliation<'_>, until: DateTime<Utc>) -> bool {
+    let has_changed = reconciliation
+        .rotation()
+        .is_some_and(|rotation| matches!(rotation.phase, Phase::Confirming | Phase::Grace));
+    let window = reconciliation.controller.context.settings.propagation_window.to_delta();
+    has_changed && until - now() > window
 }
 
 fn note_control(reconciliation: &Reconciliation<'_>, result: ControlResult) {

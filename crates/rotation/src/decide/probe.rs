@@ -25,12 +25,12 @@ use crate::{
 /// How long the result of a negative control holds.
 const CONTROL_LIFETIME: TimeDelta = TimeDelta::hours(24);
 
-const PROBE_BLOCKED: &str = "Auth0 answers probes with status 403, as a tenant access control list \
-                             does, so the operator could not see whether a new secret works, and \
-                             starts no rotation except for revoke and rollback. Allow the operator \
-                             to call the Authentication API (with spec.probe.method: \
-                             ClientCredentials, also grant the client the audience); it retries \
-                             within ten minutes";
+const PROBE_BLOCKED: &str = "Auth0 answers no probe of this client (status 403, as a tenant access \
+                             control list does, or a long rate limit of the client), so the operator \
+                             could not see whether a new secret works, and starts no rotation except \
+                             for revoke and rollback. Allow the operator to call the Authentication \
+                             API (with spec.probe.method: ClientCredentials, also grant the client \
+                             the audience); it retries within ten minutes";
 
 const ANY_SECRET_ACCEPTED: &str = "Auth0 accepts any value where the operator probes the secret of this client, so a probe proves \
      nothing. After a change the operator waits out the propagation window and reads the client; \
