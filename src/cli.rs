@@ -9,7 +9,11 @@ use rotation::{K8sDuration, K8sDurationError};
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
-use crate::{api::GROUP, telemetry::LogFormat};
+use crate::{
+    api::GROUP,
+    controller::{InvalidSelector, WatchSelector},
+    telemetry::LogFormat,
+};
 
 /// Rotates Auth0 client secrets and keeps Kubernetes Secrets in sync.
 #[derive(Debug, Parser)]
@@ -69,6 +73,17 @@ pub struct RunArgs {
         conflicts_with = "namespaces"
     )]
     pub secret_namespaces: Vec<String>,
+
+    /// Label selector of the resources and tenants that this operator manages, for example
+    /// auth0-rotator.dev/shard=a: one of several operators, each with a shard of them. A resource is
+    /// in the shard of its tenant. Default: all.
+    #[arg(
+        long,
+        env = "AUTH0_ROTATOR_WATCH_LABEL_SELECTOR",
+        value_name = "SELECTOR",
+        value_parser = watch_selector
+    )]
+    pub watch_label_selector: Option<WatchSelector>,
 
     /// Restart the workloads in spec.consumers.restart, which requires permissions on workloads.
     /// With false, a resource that asks for restarts is not rotated.
@@ -243,15 +258,15 @@ pub struct LeaderArgs {
     pub leader_elect: Option<bool>,
 
     /// Name of the Lease in the operator's namespace. Operators that watch different namespaces
-    /// need different Leases.
+    /// need different Leases. Default: auth0-rotator, followed by a hash of --watch-label-selector if
+    /// that is set.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_LEADER_ELECT_RESOURCE_NAME",
-        default_value = "auth0-rotator",
         value_name = "NAME",
         value_parser = lease_name
     )]
-    pub leader_elect_resource_name: String,
+    pub leader_elect_resource_name: Option<String>,
 
     /// How long a standby waits after the last observed renewal before it takes the Lease. Whole
     /// seconds from 2s to 10m.
@@ -350,6 +365,10 @@ fn otlp_endpoint(text: &str) -> Result<Url, String> {
             .to_owned());
     }
     Ok(url)
+}
+
+fn watch_selector(text: &str) -> Result<WatchSelector, String> {
+    text.parse().map_err(|error: InvalidSelector| error.to_string())
 }
 
 fn endpoint_pattern(text: &str) -> Result<EndpointPattern, String> {

@@ -8,13 +8,16 @@ use url::Url;
 
 use crate::{
     cli::RunArgs,
-    controller::{AllowedMetadata, Settings},
+    controller::{AllowedMetadata, Settings, WatchSelector},
     server::CertificateFiles,
     telemetry::LogFormat,
 };
 
 /// Where a Pod finds the token of its service account.
 const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// Name of the Lease of an operator without a selector.
+const LEASE_NAME: &str = "auth0-rotator";
 
 /// Validated configuration of `run`.
 #[derive(Clone, Debug)]
@@ -71,7 +74,9 @@ impl TryFrom<RunArgs> for RunConfig {
             args.leader.leader_elect_renew_deadline.to_std(),
             args.leader.leader_elect_retry_period.to_std(),
         )?;
+        let watch_selector = args.watch_label_selector.unwrap_or_default();
         let lease_name = args.leader.leader_elect_resource_name;
+        let lease_name = lease_name.unwrap_or_else(|| default_lease_name(&watch_selector));
         let is_enabled = args.leader.leader_elect.unwrap_or_else(runs_in_pod);
         Ok(Self {
             metrics_addr: args.metrics_addr,
@@ -95,6 +100,7 @@ impl TryFrom<RunArgs> for RunConfig {
                 concurrency: args.concurrency,
                 operator_namespace: args.operator_namespace,
                 cluster_tenants: args.cluster_tenants,
+                watch_selector,
             },
             leader_election: is_enabled.then_some(LeaderElection { lease_name, durations }),
             log_format: args.log_format,
@@ -102,6 +108,19 @@ impl TryFrom<RunArgs> for RunConfig {
             otlp_endpoint: args.otlp_endpoint,
         })
     }
+}
+
+/// Returns the name of the Lease: each shard elects a leader of its own.
+fn default_lease_name(selector: &WatchSelector) -> String {
+    if selector.selects_all() {
+        return LEASE_NAME.to_owned();
+    }
+    format!("{LEASE_NAME}-{:08x}", fnv1a(&selector.to_string()))
+}
+
+/// Returns a hash that every version of the operator computes in the same way.
+fn fnv1a(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Whether the operator runs in a Pod. A KUBECONFIG takes precedence, as it does for the client.
@@ -124,6 +143,21 @@ mod tests {
         assert!(!uses_tls(&[]));
         assert!(uses_tls(&["--metrics-auth"]));
         assert!(uses_tls(&["--metrics-tls-cert=a", "--metrics-tls-key=b"]));
+    }
+
+    #[test]
+    fn each_shard_has_a_lease_of_its_own() {
+        let name = |args: &[&str]| {
+            let args = [&["--leader-elect"], args].concat();
+            config(&args).unwrap().leader_election.unwrap().lease_name
+        };
+        assert_eq!(name(&[]), "auth0-rotator");
+        let shard = "--watch-label-selector=auth0-rotator.dev/shard=a";
+        // The name must not change from version to version: two versions would lead at a time.
+        assert_eq!(name(&[shard]), "auth0-rotator-6f0d7bf5");
+        assert_eq!(name(&[&shard.replace("=a", " = a")]), name(&[shard]));
+        assert_ne!(name(&[&shard.replace("=a", "=b")]), name(&[shard]));
+        assert_eq!(name(&[shard, "--leader-elect-resource-name=x"]), "x");
     }
 
     #[test]

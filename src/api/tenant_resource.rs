@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt as _, api::ObjectMeta};
 use rotation::{Condition, condition_types, find_condition};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -125,6 +125,13 @@ pub(crate) enum AnyTenant {
 }
 
 impl AnyTenant {
+    pub(crate) fn meta(&self) -> &ObjectMeta {
+        match self {
+            Self::Namespaced(tenant) => tenant.meta(),
+            Self::Cluster(tenant) => tenant.meta(),
+        }
+    }
+
     pub(crate) fn uid(&self) -> Option<String> {
         match self {
             Self::Namespaced(tenant) => tenant.uid(),

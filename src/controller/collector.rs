@@ -69,11 +69,13 @@ impl Collector for StateCollector {
         let gauges = self.gauges.lock();
         gauges.all().into_iter().for_each(|gauge| gauge.reset());
         for resource in context.stores.rotations() {
-            if let Ok(resource) = &resource.0 {
+            if let Ok(resource) = &resource.0
+                && context.stores.selector.selects(&resource.metadata)
+            {
                 gauges.set_resource(resource, context.settings.propagation_window);
             }
         }
-        for tenant in context.stores.all_tenants() {
+        for tenant in context.stores.selected_tenants() {
             gauges.set_tenant(&tenant, &tenants);
         }
         gauges.all().into_iter().flat_map(Collector::collect).collect()

@@ -12,7 +12,7 @@ use super::{
     events::EventRecorder,
     queue::Trigger,
     target_secret::{AllowedMetadata, SecretStore},
-    watch::Stores,
+    watch::{Stores, WatchSelector},
 };
 use crate::metrics::Metrics;
 
@@ -42,6 +42,8 @@ pub struct Settings {
     pub operator_namespace: Option<String>,
     /// Whether ClusterAuth0Tenants may be used; only without `namespaces` when absent.
     pub cluster_tenants: Option<bool>,
+    /// Which resources and tenants are reconciled; all by default.
+    pub watch_selector: WatchSelector,
 }
 
 impl Settings {

@@ -44,6 +44,9 @@ pub(crate) enum Error {
     /// The tenant does not exist yet or cannot be read; manifests are often applied together.
     #[error("{0}")]
     TenantMissing(String),
+    /// The operator of another shard manages the tenant.
+    #[error("{0}")]
+    TenantInOtherShard(String),
     /// The tenant changed since the watch delivered it; the watch triggers the next reconcile.
     #[error("{0} changed meanwhile")]
     TenantChanged(&'static str),
@@ -177,6 +180,7 @@ impl Error {
             Self::CrdOutdated => ErrorClass::Fatal,
             Self::WriteLimited { until } => ErrorClass::Throttled { until: *until },
             Self::TenantMissing(_)
+            | Self::TenantInOtherShard(_)
             | Self::TenantChanged(_)
             | Self::TargetContested(_)
             | Self::Stopping
@@ -193,6 +197,7 @@ impl Error {
             Self::Rejected(rejection) | Self::Denied(rejection) => rejection.reason,
             Self::CrdOutdated => Reason::CrdOutdated,
             Self::TenantMissing(_) => Reason::TenantMissing,
+            Self::TenantInOtherShard(_) => Reason::TenantInOtherShard,
             Self::TargetContested(_) => Reason::TargetContested,
             Self::WriteLimited { .. } => Reason::WriteLimited,
             Self::TenantChanged(_) | Self::Conflict(_) | Self::OutcomeUnknown(_) => {
@@ -216,7 +221,7 @@ impl Error {
     fn concerns_tenant(&self) -> bool {
         match self {
             Self::Auth0(error) | Self::NotSent(error) => error.concerns_tenant(),
-            Self::TenantMissing(_) => true,
+            Self::TenantMissing(_) | Self::TenantInOtherShard(_) => true,
             _ => false,
         }
     }

@@ -45,6 +45,7 @@ use server_time::ClockCollector;
 pub(crate) use server_time::ServerTimeLayer;
 pub use target_secret::AllowedMetadata;
 use tokio::{sync::watch as channel, task::JoinSet};
+pub use watch::{InvalidSelector, WatchSelector};
 
 use self::{
     collector::StateCollector,
@@ -88,6 +89,7 @@ pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
     let leadership = elector.leadership();
     let params = tenant_params(&client, &settings);
     stores.operator_namespace.clone_from(&params.operator_namespace);
+    stores.selector = settings.watch_selector.clone();
     let context = Arc::new(Context {
         events: EventRecorder::new(client.clone(), instance(), leadership.clone()),
         secrets: SecretStore::new(client.clone()),

@@ -15,6 +15,7 @@ fn invalid_arguments_exit_with_status_2() {
         vec!["run", "--propagation-window", "-5s"],
         vec!["run", "--leader-elect-renew-deadline", "12s"],
         vec!["run", "--leader-elect-resource-name", "My Lease"],
+        vec!["run", "--watch-label-selector", "shard a"],
         vec!["wait-ready"],
         vec!["wait-ready", "here"],
         vec!["walk"],

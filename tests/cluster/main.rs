@@ -70,6 +70,7 @@ mod egress;
 mod rbac;
 mod rbac_audit;
 mod selected_namespaces;
+mod shards;
 mod missing_permissions;
 mod admission_policy;
 

@@ -2,8 +2,14 @@
 Rejects a second operator for the same namespace: the two would reconcile the same resources. Every
 operator has a Role or ClusterRole with the same fixed name in the namespaces that it manages, so a
 role that another release owns shows another operator. Helm would reject the role as well, but its
-error doesn't say what to do.
+error doesn't say what to do. The roles of a shard have a suffix for its label selector: releases with
+different selectors can be installed side by side, and a release without one next to none of them.
 */}}
+
+{{/* Suffix of the names of roles; empty without a label selector. */}}
+{{- define "auth0-rotator.shardSuffix" -}}
+{{- with .Values.watchLabelSelector }}-shard-{{ sha256sum . | trunc 8 }}{{ end }}
+{{- end }}
 
 {{/*
 Owner of an existing object if that is not this release, else empty: (list $ object). The object is
@@ -23,28 +29,45 @@ the release {{ $name }} in the namespace {{ $namespace }}
 {{- end }}
 {{- end }}
 
-{{- define "auth0-rotator.role" -}}auth0-rotator{{- end }}
+{{- define "auth0-rotator.role" -}}auth0-rotator{{ include "auth0-rotator.shardSuffix" . }}{{- end }}
 
 {{/* ClusterRole that a namespaced operator has for ClusterAuth0Tenants. */}}
-{{- define "auth0-rotator.clusterTenantsRole" -}}auth0-rotator-cluster-tenants{{- end }}
+{{- define "auth0-rotator.clusterTenantsRole" -}}auth0-rotator-cluster-tenants{{ include "auth0-rotator.shardSuffix" . }}{{- end }}
+
+{{/* Not empty if a role of this name shows an operator that must not run next to this one: (list $ name). */}}
+{{- define "auth0-rotator.isRival" -}}
+{{- $ := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- if has $name (list "auth0-rotator" (include "auth0-rotator.role" $)) -}}
+true
+{{- else if and (not $.Values.watchLabelSelector) (hasPrefix "auth0-rotator-shard-" $name) -}}
+true
+{{- end }}
+{{- end }}
 
 {{- define "auth0-rotator.rejectSecondOperator" -}}
-{{- $role := include "auth0-rotator.role" . }}
 {{- $apiVersion := "rbac.authorization.k8s.io/v1" }}
-{{- $clusterRole := dict }}
+{{- $hint := "To divide the resources between several operators, give each release a watchLabelSelector of its own, and the one without a shard !auth0-rotator.dev/shard: see docs/sharding.md." }}
+{{- $clusterRoles := list }}
 {{/* A user who may not install cluster-scoped objects may not be allowed to read them either. */}}
 {{- if or (ne .Values.scope "namespaced") .Values.crds.install }}
-{{- $clusterRole = lookup $apiVersion "ClusterRole" "" $role }}
+{{- $clusterRoles = (lookup $apiVersion "ClusterRole" "" "").items }}
 {{- end }}
-{{- with include "auth0-rotator.otherOwner" (list . $clusterRole) }}
-{{- fail (printf "A cluster-wide operator is already installed: the ClusterRole %s belongs to %s. Two operators must not manage the same resources. Upgrade or uninstall that operator. A namespaced operator can be installed only where no cluster-wide operator runs." $role .) }}
+{{- range $clusterRoles }}
+{{- if include "auth0-rotator.isRival" (list $ .metadata.name) }}
+{{- $role := .metadata.name }}
+{{- with include "auth0-rotator.otherOwner" (list $ .) }}
+{{- fail (printf "A cluster-wide operator is already installed: the ClusterRole %s belongs to %s. Two operators must not manage the same resources. Upgrade or uninstall that operator. A namespaced operator can be installed only where no cluster-wide operator runs. %s" $role . $hint) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if ne .Values.scope "namespaced" }}
 {{- range (lookup $apiVersion "Role" "" "").items }}
-{{- if eq .metadata.name $role }}
+{{- if include "auth0-rotator.isRival" (list $ .metadata.name) }}
 {{- $namespace := .metadata.namespace }}
+{{- $role := .metadata.name }}
 {{- with include "auth0-rotator.otherOwner" (list $ .) }}
-{{- fail (printf "An operator already manages the namespace %s: its Role %s belongs to %s. A cluster-wide operator would manage the same resources. Uninstall that operator first, or install this one with scope=namespaced for other namespaces." $namespace $role .) }}
+{{- fail (printf "An operator already manages the namespace %s: its Role %s belongs to %s. A cluster-wide operator would manage the same resources. Uninstall that operator first, or install this one with scope=namespaced for other namespaces. %s" $namespace $role . $hint) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -57,8 +80,13 @@ the release {{ $name }} in the namespace {{ $namespace }}
 {{- end }}
 {{- range include "auth0-rotator.namespaces" . | fromJsonArray }}
 {{- $namespace := . }}
-{{- with include "auth0-rotator.otherOwner" (list $ (lookup $apiVersion "Role" . $role)) }}
-{{- fail (printf "An operator already manages the namespace %s: its Role %s belongs to %s. Two operators must not manage the same resources. Upgrade or uninstall that operator, or remove %s from namespaces." $namespace $role . $namespace) }}
+{{- range (lookup $apiVersion "Role" . "").items }}
+{{- if include "auth0-rotator.isRival" (list $ .metadata.name) }}
+{{- $role := .metadata.name }}
+{{- with include "auth0-rotator.otherOwner" (list $ .) }}
+{{- fail (printf "An operator already manages the namespace %s: its Role %s belongs to %s. Two operators must not manage the same resources. Upgrade or uninstall that operator, or remove %s from namespaces. %s" $namespace $role . $namespace $hint) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

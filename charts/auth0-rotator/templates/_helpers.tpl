@@ -109,7 +109,7 @@ matchResources:
 {{- end }}
 
 {{/* ClusterRole that a RoleBinding grants in a namespace that opts in with `scope: selected`. */}}
-{{- define "auth0-rotator.accessRole" -}}auth0-rotator-namespace-access{{- end }}
+{{- define "auth0-rotator.accessRole" -}}auth0-rotator-namespace-access{{ include "auth0-rotator.shardSuffix" . }}{{- end }}
 
 {{/* Not empty if the operator serves ClusterAuth0Tenants. */}}
 {{- define "auth0-rotator.clusterTenants" -}}

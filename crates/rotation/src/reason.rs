@@ -229,6 +229,8 @@ reasons! {
     TokenGranted,
     /// The tenant does not exist or cannot be read.
     TenantMissing,
+    /// The operator that manages the resource does not manage its tenant.
+    TenantInOtherShard,
     /// The tenant's own `Ready` condition is false.
     TenantNotReady,
     /// The tenant's spec is invalid.

@@ -117,6 +117,9 @@ fn group_by_tenant(controller: &RotationController) -> HashMap<String, TenantGro
     let mut groups: HashMap<String, TenantGroup> = HashMap::new();
     for parsed in stores.rotations() {
         let Ok(resource) = &parsed.0 else { continue };
+        if !controller.is_selected(resource) {
+            continue;
+        }
         // A resource that never published anything has nothing to compare.
         if resource.status.as_ref().is_none_or(|status| status.current.is_none()) {
             continue;
@@ -129,6 +132,7 @@ fn group_by_tenant(controller: &RotationController) -> HashMap<String, TenantGro
             Entry::Occupied(group) => group.into_mut(),
             Entry::Vacant(group) => {
                 let found = stores.tenant(&namespace, reference);
+                let found = found.filter(|tenant| stores.is_selected(tenant));
                 // A tenant that cannot be used is reported where it is needed.
                 let Some(floor) = found.and_then(|found| found.min_drift_interval()) else {
                     continue;

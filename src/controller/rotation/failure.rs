@@ -8,7 +8,7 @@ use rotation::{
 
 use super::{
     execute::execute,
-    observe::observe,
+    observe::{self, observe},
     reconcile::{Outcome, Reconciliation},
     status::for_users,
 };
@@ -44,6 +44,22 @@ impl Reconciliation<'_> {
             }
         }
         self.fail(None, error).await
+    }
+
+    /// Leaves a resource of another shard to that shard's operator. A response of `rotate-secret` is
+    /// published first, as after a loss of leadership: no other process has it.
+    pub(super) async fn leave_shard(&mut self) -> Result<Outcome, Error> {
+        if self.controller.has_response(&self.uid) {
+            observe::read_target(self).await?;
+            let clock = self.clock();
+            let policy = self.policy(clock.now());
+            let step = decide(&observe(self), clock, &policy).step;
+            if is_response(&step) {
+                self.enter_urgent_if_unpublished();
+                execute(self, step).await?;
+            }
+        }
+        Ok(Outcome::Gone)
     }
 
     /// Records a failure in the status. Returns the error, also when that fails.

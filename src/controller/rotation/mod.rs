@@ -61,7 +61,7 @@ use super::{
     state::StateMap,
     tenant::TenantRegistry,
 };
-use crate::api::ParsedRotation;
+use crate::api::{ClientSecretRotation, ParsedRotation};
 
 /// How long a shutdown waits for responses of `rotate-secret` that are not published yet.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
@@ -159,6 +159,17 @@ impl RotationController {
             let count = uids.len();
             tracing::error!(count, "failed to publish secrets; the next leader reads them back");
         }
+    }
+
+    /// Returns whether this operator reconciles a resource: it may belong to another shard.
+    fn is_selected(&self, resource: &ClientSecretRotation) -> bool {
+        self.context.stores.selector.selects(&resource.metadata)
+    }
+
+    /// Returns whether a response of `rotate-secret` for the resource with this UID is not published
+    /// yet.
+    fn has_response(&self, uid: &str) -> bool {
+        self.states.with(uid, |state| state.unpublished_response.is_some())
     }
 
     /// Drops the state of resources that are gone.

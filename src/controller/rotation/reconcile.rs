@@ -59,7 +59,7 @@ pub(super) enum Outcome {
     Done(Option<BootInstant>),
     /// The time is used up; the rest is for the next reconcile.
     OutOfTime,
-    /// The resource does not exist any more.
+    /// The resource does not exist any more, or belongs to another shard.
     Gone,
 }
 
@@ -167,6 +167,9 @@ pub(super) async fn reconcile(
 
 impl Reconciliation<'_> {
     async fn run(&mut self) -> Result<Outcome, Error> {
+        if !self.controller.is_selected(&self.resource) {
+            return self.leave_shard().await;
+        }
         self.note_resource_version();
         self.with_state(|state| state.is_triggered = false);
         contest::note_status(self);
@@ -231,10 +234,14 @@ impl Reconciliation<'_> {
         self.change_permit.is_none() && self.started_at.elapsed() > budget
     }
 
-    /// Reads everything again after a conflict. Returns false if the resource is gone.
+    /// Reads everything again after a conflict. Returns false if the resource is gone, or belongs to
+    /// another shard by now.
     async fn refresh(&mut self) -> Result<bool, Error> {
         self.read_at = Instant::now();
         let Some(resource) = self.api.get().await? else { return Ok(false) };
+        if !self.controller.is_selected(&resource) {
+            return Ok(false);
+        }
         self.set_resource(resource);
         contest::note_status(self);
         self.tenant = self.controller.tenants.find(&self.resource);

@@ -106,6 +106,11 @@ fn try_admit(
     if controller.context.is_stopping() {
         return Err(NotAdmitted::NothingToDo(Action::await_change()));
     }
+    if !controller.is_selected(resource) && !controller.has_response(&uid) {
+        // The operator of the other shard begins without a memory of it, as after a restart.
+        controller.states.remove(&uid);
+        return Err(NotAdmitted::NothingToDo(Action::await_change()));
+    }
     let inputs = desired_inputs(resource, controller);
     let wait = backoff_left(&uid, &inputs, controller)
         .or_else(|| {
@@ -117,8 +122,7 @@ fn try_admit(
         return Err(NotAdmitted::NothingToDo(action));
     }
     let priority = priority(resource, now());
-    let has_response = controller.states.with(&uid, |state| state.unpublished_response.is_some());
-    let permit = if has_response {
+    let permit = if controller.has_response(&uid) {
         controller.work_queue.cancel(key);
         None
     } else {
@@ -329,7 +333,7 @@ fn requeue_at(wake: Option<BootInstant>) -> Action {
 /// Returns until when at the latest a resource with an unpublished response is reconciled again; `None`
 /// if it has none.
 fn publish_interval(controller: &RotationController, uid: &str) -> Option<Duration> {
-    if !controller.states.with(uid, |state| state.unpublished_response.is_some()) {
+    if !controller.has_response(uid) {
         return None;
     }
     let unpublished = controller.states.uids_where(|state| state.unpublished_response.is_some());

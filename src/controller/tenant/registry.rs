@@ -12,7 +12,7 @@ use auth0_client::{
     TenantLimits,
 };
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt as _, api::ObjectMeta};
 use parking_lot::Mutex;
 use rotation::{K8sDuration, Reason};
 
@@ -149,6 +149,14 @@ impl TenantRegistry {
                 "there is no {description}{place}. Create it, or correct spec.tenantRef"
             )));
         };
+        if !self.context.stores.is_selected(&tenant) {
+            return Err(Error::TenantInOtherShard(format!(
+                "this operator manages the resource, but not its {description}, which the label \
+                 selector {} does not select. Give both the same labels, so that one operator manages \
+                 both",
+                self.context.stores.selector
+            )));
+        }
         let unreadable =
             || Error::TenantMissing(format!("this operator cannot parse the {description}"));
         let version = self.context.stores.tenant_version(&namespace, reference);
@@ -224,16 +232,19 @@ impl TenantRegistry {
         found: &TenantHandle,
     ) -> Result<(), Error> {
         let client = self.context.client.clone();
-        let generation = match reference.kind {
+        let live = match reference.kind {
             TenantKind::Auth0Tenant => {
-                live_generation(Auth0Tenant::api(client, namespace), &reference.name).await?
+                live_metadata(Auth0Tenant::api(client, namespace), &reference.name).await?
             }
             TenantKind::ClusterAuth0Tenant => {
-                live_generation(ClusterAuth0Tenant::api(client, namespace), &reference.name).await?
+                live_metadata(ClusterAuth0Tenant::api(client, namespace), &reference.name).await?
             }
         };
-        if generation != found.generation {
+        if live.generation != found.generation {
             return Err(Error::TenantChanged("the tenant"));
+        }
+        if !self.context.stores.selector.selects(&live) {
+            return Err(Error::TenantChanged("the labels of the tenant"));
         }
         if reference.kind == TenantKind::ClusterAuth0Tenant {
             let labels = self.live_labels(namespace).await?;
@@ -259,13 +270,17 @@ impl TenantRegistry {
 
     /// Drops the clients, the state and the metrics of tenants whose resource is gone.
     pub(crate) fn remove_absent(&self) {
-        let tenants = self.context.stores.all_tenants();
+        let tenants = self.context.stores.selected_tenants();
         let uids: std::collections::HashSet<String> =
             tenants.iter().filter_map(AnyTenant::uid).collect();
         self.clients.lock().retain(|uid, _| uids.contains(uid));
         self.rate_limiters.retain(|uid| uids.contains(uid));
         self.states.retain(|uid| uids.contains(uid));
-        let secrets: std::collections::HashSet<ObjectKey> = tenants
+        // The management clients of other shards' tenants are protected as well.
+        let secrets: std::collections::HashSet<ObjectKey> = self
+            .context
+            .stores
+            .all_tenants()
             .iter()
             .filter_map(|tenant| {
                 Some(self.credentials_secret(&tenant.id(), &tenant.access()?.credentials))
@@ -274,6 +289,13 @@ impl TenantRegistry {
         self.known_clients.lock().retain(|secret, _| secrets.contains(secret));
         let labels = tenants.iter().map(|tenant| tenant.id().labels()).collect();
         self.context.metrics.retain_tenants(&labels);
+    }
+
+    /// Drops the client and the state of a tenant that belongs to another shard. What this process
+    /// knows about its origin must not outweigh its status, which the other operator writes.
+    pub(super) fn forget(&self, uid: &str) {
+        self.clients.lock().remove(uid);
+        self.states.remove(uid);
     }
 
     fn credentials_key<T: TenantResource>(&self, tenant: &T) -> ObjectKey {
@@ -377,9 +399,10 @@ impl TenantRegistry {
     }
 }
 
-async fn live_generation<T: TenantResource>(api: Api<T>, name: &str) -> Result<Option<i64>, Error> {
+/// Returns the metadata of a tenant; that of a tenant that is gone has no generation.
+async fn live_metadata<T: TenantResource>(api: Api<T>, name: &str) -> Result<ObjectMeta, Error> {
     let live = kube_call("reading the tenant", api.get_metadata_opt(name)).await?;
-    Ok(live.and_then(|live| live.metadata.generation))
+    Ok(live.map(|live| live.metadata).unwrap_or_default())
 }
 
 /// Returns the deadline of a call once it is sent. It is well below the propagation window: after the

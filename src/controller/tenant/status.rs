@@ -71,6 +71,10 @@ pub(super) async fn reconcile<T: TenantResource>(
         return Ok(Action::await_change());
     };
     let uid = tenant.uid().unwrap_or_default();
+    if !registry.context.stores.selector.selects(tenant.meta()) {
+        registry.forget(&uid);
+        return Ok(Action::await_change());
+    }
     let check = registry.checks.acquire(&namespace).await;
     if registry.context.is_stopping() {
         return Ok(Action::await_change());

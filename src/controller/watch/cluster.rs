@@ -67,7 +67,8 @@ impl ClusterWatch {
         let WatchContext { stores, trigger, is_leading, health } = context;
         let feed = ClusterFeed { tenants: self.tenants.store.clone(), queue: self.queue };
 
-        let tenants = events(Api::all(self.client.clone()), watcher::Config::default());
+        let tenants =
+            events(Api::all(self.client.clone()), watcher::Config::default(), &stores.selector);
         let tenants = self.tenant_index.follow(tenants);
         let (all_stores, tenant_trigger) = (stores.clone(), trigger.clone());
         let affected = move |tenant: &ParsedClusterTenant| {
@@ -95,7 +96,8 @@ impl ClusterWatch {
             health.register("ClusterAuth0Tenant", None),
         ));
 
-        let namespaces = events(Api::all(self.client), watcher::Config::default());
+        let namespaces =
+            events(Api::all(self.client), watcher::Config::default(), &stores.selector);
         let all_stores = stores.clone();
         let affected = move |namespace: &NamespaceMetadata| {
             let name = namespace.name_any();

@@ -25,6 +25,7 @@ use super::{
     super::{object_key::ObjectKey, queue::Trigger},
     health::WatchReporter,
     prune::Prune,
+    selector::WatchSelector,
     storage_revision::restarting,
     stores::{SecretMetadata, Stores},
 };
@@ -76,12 +77,15 @@ where
 pub(super) fn events<K>(
     api: Api<K>,
     config: watcher::Config,
-) -> impl Stream<Item = watcher::Result<Event<K>>>
+    selector: &WatchSelector,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + use<K>
 where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Prune + Send + 'static,
 {
     let config = config.timeout(WATCH_TIMEOUT).page_size(PAGE_SIZE);
-    restarting(move || watcher(api.clone(), config.clone()).default_backoff()).modify(Prune::prune)
+    let selector = selector.clone();
+    restarting(move || watcher(api.clone(), config.clone()).default_backoff())
+        .modify(move |object| object.prune(&selector))
 }
 
 /// Returns the events of a watch as [`events`] does. The initial list arrives object by object, where
@@ -102,7 +106,7 @@ where
         let fallback = Fallback { current: streamed, pages: Some(pages) };
         stream::unfold(fallback, Fallback::next).backoff(B::default())
     })
-    .modify(Prune::prune)
+    .modify(|object| object.prune(&WatchSelector::default()))
 }
 
 /// A watch that falls back to a paged list if the API server doesn't stream lists.

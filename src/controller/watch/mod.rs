@@ -4,6 +4,7 @@
 //! to reconcile, and the reconcile reads the objects itself.
 
 mod health;
+mod selector;
 mod stores;
 mod secret_versions;
 mod prune;
@@ -20,6 +21,7 @@ pub(crate) use enqueue::{PAGE_SIZE, WATCH_TIMEOUT, next_claimants};
 pub(crate) use health::WatchHealth;
 pub(crate) use namespace::{NamespaceFeed, NamespaceWatch};
 pub(crate) use secrets::SlowReset;
+pub use selector::{InvalidSelector, WatchSelector};
 pub(crate) use storage_revision::{detect_restores, record_version, restores};
 pub(crate) use stores::{SecretMetadata, Stores};
 use tokio::sync::watch as channel;

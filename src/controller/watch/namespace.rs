@@ -88,6 +88,7 @@ impl NamespaceWatch {
         let WatchContext { stores, trigger, is_leading, health } = context;
         let namespace = self.senders.namespace.as_deref();
         let config = watcher::Config::default;
+        let selector = &stores.selector;
         let feed = NamespaceFeed {
             rotations: self.rotations.store.clone(),
             tenants: self.tenants.store.clone(),
@@ -99,7 +100,7 @@ impl NamespaceWatch {
             move || all_of(&rotations)
         };
 
-        let rotations = events(namespaced_api(&self.client, namespace), config());
+        let rotations = events(namespaced_api(&self.client, namespace), config(), selector);
         let rotations = self.rotations.reflect(self.index.follow(rotations));
         let all_stores = stores.clone();
         let affected = move |resource: &ParsedRotation| {
@@ -121,7 +122,7 @@ impl NamespaceWatch {
             secrets.start(&self.client, &feed.rotations, context, tasks);
         }
 
-        let tenants = events(namespaced_api(&self.client, namespace), config());
+        let tenants = events(namespaced_api(&self.client, namespace), config(), selector);
         let tenants = self.tenant_index.follow(tenants);
         let (all_stores, tenant_trigger) = (stores.clone(), trigger.clone());
         let affected = move |tenant: &ParsedTenant| {

@@ -7,7 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use rotation::{Request, bounded};
 
-use super::stores::{NamespaceMetadata, SecretMetadata};
+use super::{
+    selector::WatchSelector,
+    stores::{NamespaceMetadata, SecretMetadata},
+};
 use crate::api::{
     Auth0Tenant, ClientSecretRotation, ClusterAuth0Tenant, INITIALIZED_ANNOTATION,
     OWNER_ANNOTATION, REQUEST_ANNOTATION, ROTATION_FINALIZER,
@@ -21,12 +24,12 @@ const ERROR_LIMIT: usize = 300;
 
 /// An object of which a store keeps only a part.
 pub(super) trait Prune {
-    /// Drops what the operator doesn't use.
-    fn prune(&mut self);
+    /// Drops what the operator doesn't use. Labels of resources and tenants are kept for `selector`.
+    fn prune(&mut self, selector: &WatchSelector);
 }
 
 impl Prune for SecretMetadata {
-    fn prune(&mut self) {
+    fn prune(&mut self, _: &WatchSelector) {
         prune_metadata(&mut self.metadata);
         self.metadata.labels = None;
     }
@@ -34,13 +37,13 @@ impl Prune for SecretMetadata {
 
 impl Prune for NamespaceMetadata {
     /// Keeps the labels, which ClusterAuth0Tenants select.
-    fn prune(&mut self) {
+    fn prune(&mut self, _: &WatchSelector) {
         prune_metadata(&mut self.metadata);
     }
 }
 
 impl<K: PruneResource> Prune for DeserializeGuard<K> {
-    fn prune(&mut self) {
+    fn prune(&mut self, selector: &WatchSelector) {
         let metadata = match &mut self.0 {
             Ok(resource) => {
                 resource.prune_spec();
@@ -52,7 +55,7 @@ impl<K: PruneResource> Prune for DeserializeGuard<K> {
             }
         };
         prune_metadata(metadata);
-        metadata.labels = None;
+        selector.prune(&mut metadata.labels);
     }
 }
 
@@ -149,7 +152,7 @@ mod tests {
         let metadata = json!({ "metadata": large_metadata(&"r".repeat(200_000)) });
         let mut secret: SecretMetadata = serde_json::from_value(metadata).unwrap();
         assert!(size(&secret.metadata) > 500_000);
-        secret.prune();
+        secret.prune(&WatchSelector::default());
         assert!(size(&secret.metadata) < 1024, "{}", size(&secret.metadata));
         assert_eq!(secret.metadata.resource_version.as_deref(), Some("7"));
     }
@@ -157,7 +160,7 @@ mod tests {
     #[test]
     fn keeps_what_scheduling_reads_of_a_resource() {
         let mut parsed = rotation("rotate/now", json!("client"));
-        parsed.prune();
+        parsed.prune(&WatchSelector::default());
         let resource = parsed.0.unwrap();
         assert!(serde_json::to_string(&resource).unwrap().len() < 3000);
         assert_eq!(resource.metadata.annotations.unwrap()[REQUEST_ANNOTATION], "rotate/now");
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn bounds_the_error_about_a_resource_that_cannot_be_parsed() {
         let mut parsed = rotation("rotate/now", json!({ "\u{1b}[31m\n": "x".repeat(10_000) }));
-        parsed.prune();
+        parsed.prune(&WatchSelector::default());
         let invalid = parsed.0.unwrap_err();
         assert!(invalid.error.chars().count() <= ERROR_LIMIT);
         assert!(!invalid.error.contains(['\n', '\u{1b}']), "{}", invalid.error);
@@ -187,7 +190,7 @@ mod tests {
             },
         }))
         .unwrap();
-        parsed.prune();
+        parsed.prune(&WatchSelector::default());
         let tenant = parsed.0.unwrap();
         assert_eq!(tenant.spec.access.ca_bundle.as_deref(), Some("pem"));
         assert!(size(&tenant.metadata) < 1024);

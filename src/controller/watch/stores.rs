@@ -11,7 +11,7 @@ use kube::{
 
 use super::{
     super::object_key::ObjectKey, index::Index, secret_versions::SecretVersions,
-    tenant_index::TenantIndex,
+    selector::WatchSelector, tenant_index::TenantIndex,
 };
 use crate::api::{
     AnyTenant, ClientSecretRotation, Labels, ParsedClusterTenant, ParsedRotation, ParsedTenant,
@@ -40,6 +40,8 @@ pub(crate) struct Stores {
     pub(super) cluster_tenant_index: Option<TenantIndex>,
     /// Where the labels of namespaces matter.
     pub(super) namespaces: Option<Store<NamespaceMetadata>>,
+    /// Which resources and tenants this operator reconciles; the stores have the others too.
+    pub(crate) selector: WatchSelector,
 }
 
 impl Stores {
@@ -80,6 +82,13 @@ impl Stores {
         let namespaced = self.tenants.iter().flat_map(Store::state).map(AnyTenant::Namespaced);
         let cluster = self.cluster_tenants.iter().flat_map(Store::state).map(AnyTenant::Cluster);
         namespaced.chain(cluster).collect()
+    }
+
+    /// Returns the tenants that this operator reconciles.
+    pub(crate) fn selected_tenants(&self) -> Vec<AnyTenant> {
+        let mut tenants = self.all_tenants();
+        tenants.retain(|tenant| self.is_selected(tenant));
+        tenants
     }
 
     /// Returns the tenants of both kinds whose credentials are in this Secret.
@@ -125,10 +134,18 @@ impl Stores {
         }
     }
 
+    /// Returns whether this operator reconciles a tenant.
+    pub(crate) fn is_selected(&self, tenant: &AnyTenant) -> bool {
+        self.selector.selects(tenant.meta())
+    }
+
     /// Returns a text that changes with a tenant and with what else decides who may use it.
     pub(crate) fn tenant_version(&self, namespace: &str, reference: &TenantRef) -> Option<String> {
         let tenant = self.tenant(namespace, reference)?;
-        let version = tenant.version()?;
+        let mut version = tenant.version()?;
+        if !self.is_selected(&tenant) {
+            version.push_str(" in another shard");
+        }
         match tenant {
             AnyTenant::Namespaced(_) => Some(version),
             AnyTenant::Cluster(_) => Some(format!("{version} {:?}", self.labels(namespace))),

@@ -30,6 +30,7 @@ const CASES: &[(&str, &str)] = &[
         "no restarts, no Pod detection, no roles for users",
         "{restarts: {enabled: false}, podDetection: {enabled: false}, rbac: {aggregate: false}}",
     ),
+    ("a shard", "watchLabelSelector: auth0-rotator.dev/shard in (a,b),!team"),
     ("metrics for everyone", "metrics: {auth: false}"),
     (
         "metrics with a certificate",

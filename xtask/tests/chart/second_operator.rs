@@ -86,3 +86,35 @@ async fn rejects_second_operator_next_to_one_applied_by_kubectl() {
     let error = cluster.helm_error(&arguments);
     assert!(error.contains("the ClusterRole auth0-rotator belongs to no Helm release"), "{error}");
 }
+
+#[tokio::test]
+async fn accepts_shards_and_rejects_an_operator_without_a_selector_next_to_them() {
+    let cluster = Cluster::start().await;
+    let chart = chart();
+    let chart = chart.to_str().unwrap();
+    let shard = |name: &str| format!("watchLabelSelector=auth0-rotator.dev/shard={name}");
+    cluster.helm(&install("a", "one", &shard("a"), chart));
+    let others = |selector: &str| format!("{selector},crds.install=false");
+    cluster.helm(&install("b", "one", &others(&shard("b")), chart));
+    let rest = others("watchLabelSelector=!auth0-rotator.dev/shard");
+    cluster.helm(&install("rest", "one", &rest, chart));
+    let mut roles = cluster.list("clusterroles");
+    roles.retain(|role| role.starts_with("auth0-rotator-shard-"));
+    assert_eq!(roles.len(), 3, "{roles:?}");
+    // The same shard twice, and an operator that would manage all of them.
+    let error = cluster.helm_error(&install("again", "two", &others(&shard("a")), chart));
+    assert!(error.contains("belongs to the release a in the namespace one"), "{error}");
+    for values in ["crds.install=false", "scope=selected,crds.install=false"] {
+        let error = cluster.helm_error(&install("all", "two", values, chart));
+        assert!(error.contains("give each release a watchLabelSelector of its own"), "{error}");
+    }
+    // A namespace is divided in the same way.
+    let cluster = Cluster::start().await;
+    let namespaced = |selector: &str| format!("scope=namespaced,{selector}");
+    cluster.helm(&install("a", "shop", &namespaced(&shard("a")), chart));
+    cluster.helm(&install("b", "shop", &namespaced(&others(&shard("b"))), chart));
+    let all = "scope=namespaced,crds.install=false";
+    let error = cluster.helm_error(&install("all", "shop", all, chart));
+    assert!(error.contains("An operator already manages the namespace shop"), "{error}");
+    cluster.helm(&["upgrade", "b", chart, "--namespace", "shop", "--reuse-values"]);
+}

@@ -27,3 +27,5 @@ mod forbidden;
 mod kept_values;
 mod tampering;
 mod unpublishable;
+
+mod instructions;
