@@ -11,6 +11,7 @@ help:
 	@echo "make model             run the model check with wider bounds than make test does; minutes"
 	@echo "make fuzz              run each fuzz target for a minute; see fuzz/README.md"
 	@echo "make bench             measure rotation latency, API requests and memory"
+	@echo "make bench-micro       measure the time of a decision, of schedules and of rendering a Secret"
 	@echo "make bench-rate-limit  measure how much of a rate limit is used when 10,000 resources are due at once"
 	@echo "make bench-failover    measure how long no replica acts after the leader is killed or stopped"
 	@echo "make crds              generate crds/ from the Rust types"
@@ -50,7 +51,7 @@ fmt:
 # more tests in parallel than there are cores, because most of them wait for processes.
 .PHONY: test
 test:
-	@sh testing/scenarios/preflight.sh
+	@sh testing/scenarios/preflight.sh test
 	@sh tests/monitoring/preflight.sh 2>/dev/null || sh tests/monitoring/install.sh
 	@sh tests/monitoring/preflight.sh
 	$(FMT) --check
@@ -128,6 +129,14 @@ fuzz:
 bench:
 	AUTH0_ROTATOR_BENCH_CONCURRENCY=$(or $(CONCURRENCY),16) \
 		cargo bench --locked -p auth0-rotator --bench overhead
+
+# Times of single functions with criterion; no control plane. An argument selects benchmarks.
+#
+#   make bench-micro
+#   make bench-micro ARGS=schedule
+.PHONY: bench-micro
+bench-micro:
+	cargo bench --locked -p auth0-rotator --features fuzzing --bench micro -- $(ARGS)
 
 #   make bench-rate-limit                  10,000 resources, about four minutes once built
 #   make bench-rate-limit RESOURCES=2000   fewer resources

@@ -3,4 +3,4 @@
 
 pub use auth0_client::fuzzing::{MARKER, headers, response};
 
-pub use crate::controller::fuzzing::{list, secret, template};
+pub use crate::controller::fuzzing::{SampleSecret, list, secret, template};

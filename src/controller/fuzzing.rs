@@ -110,6 +110,36 @@ fn numbered(number: u64, secret: &ClientSecret) -> NumberedSecret {
     NumberedSecret { number, secret: secret.clone() }
 }
 
+/// A target Secret with both values and a template, for the benchmarks.
+#[derive(Debug)]
+pub struct SampleSecret {
+    spec: TargetSpec,
+    secret: ClientSecret,
+}
+
+impl SampleSecret {
+    /// Returns the sample.
+    ///
+    /// # Panics
+    /// Never: its value is a valid secret.
+    #[expect(clippy::new_without_default, reason = "it is no value with a default")]
+    pub fn new() -> Self {
+        let template = "CLIENT_ID={{ client_id }}\nSECRETS={{ client_secrets | json }}\n";
+        let secret = client_secret(&"s".repeat(64));
+        let Some(secret) = secret else { panic!("a secret of 64 characters is valid") };
+        Self { spec: spec(ListFormat::Json, Some(template)), secret }
+    }
+
+    /// Renders it, and returns the length of its manifest.
+    pub fn render(&self) -> usize {
+        let contents = Contents {
+            current: numbered(2, &self.secret),
+            fallback: Some(numbered(1, &self.secret)),
+        };
+        rendering(&self.spec).render(&contents, None).json(None).len()
+    }
+}
+
 /// A published Secret reads back the same: the values, their numbers, and the list in its order, in
 /// either format.
 ///

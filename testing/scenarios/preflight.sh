@@ -1,6 +1,7 @@
 # Reports what is missing to build and run the scenarios, before time is spent on it.
 #
 #   sh preflight.sh       for make demo and make torture
+#   sh preflight.sh test  for make test, too
 #   sh preflight.sh e2e   for make e2e, too
 
 root=$(dirname "$0")/../..
@@ -112,9 +113,18 @@ check_root() {
     [ -e /dev/kmsg ] || lacks "/dev/kmsg, which a kubelet reads: in a container, run it with --privileged"
 }
 
+# Counts the instructions of decisions, in the tests of crates/rotation.
+check_valgrind() {
+    command -v valgrind >/dev/null ||
+        lacks "valgrind: apt-get install -y --no-install-recommends valgrind, or dnf install valgrind"
+}
+
 check_rust
 check_c_compiler
 check_control_plane
+if [ "${1:-}" = test ]; then
+    check_valgrind
+fi
 if [ "${1:-}" = e2e ]; then
     check_root
     check_consumers
