@@ -1,17 +1,117 @@
 //! Limits on requests to Auth0 and writes to the API server, regardless of the number of resources.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    time::{Duration, Instant},
+};
 
 use auth0_rotator::api::ClientSecretRotation;
 use auth0_simulator::Operation;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
-use serde_json::json;
+use rotation::is_condition_true;
+use serde_json::{Value, json};
 use testkit::{
     auth0::MANAGER,
-    fixture::{DEADLINE, Fixture},
+    cluster::OPERATOR_USER,
+    fixture::{DEADLINE, Fixture, shared_control_plane},
 };
+
+use crate::tenant_status::wait_for_tenant_reason;
+
+/// Resources that a test of requests for each resource has.
+const RESOURCES: u64 = 20;
+
+/// Requests for all resources together: of the tenant, of the leader election and of watches.
+const SHARED_REQUESTS: u64 = 10;
+
+/// The operator's requests to the API server in the namespace of a test.
+#[derive(Debug, Default)]
+struct ApiRequests(BTreeMap<String, u64>);
+
+impl ApiRequests {
+    /// Reads the requests so far, by verb and resource, from the audit log.
+    async fn read(fixture: &Fixture) -> Self {
+        // The log is written with a delay.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let log = fs::read_to_string(shared_control_plane().await.audit_log_path().unwrap());
+        let mut requests = Self::default();
+        for line in log.unwrap().lines() {
+            let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
+            let object = &event["objectRef"];
+            if event["user"]["username"] != OPERATOR_USER
+                || event["stage"] != "ResponseComplete"
+                || object["namespace"] != fixture.namespace.as_str()
+            {
+                continue;
+            }
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let mut kind = format!("{} {}", text(&event["verb"]), text(&object["resource"]));
+            if !object["subresource"].is_null() {
+                kind = format!("{kind}/{}", text(&object["subresource"]));
+            }
+            *requests.0.entry(kind).or_default() += 1;
+        }
+        requests
+    }
+
+    fn since(mut self, before: &Self) -> Self {
+        for (kind, count) in &mut self.0 {
+            *count -= before.0.get(kind).copied().unwrap_or_default();
+        }
+        self.0.retain(|_, count| *count > 0);
+        self
+    }
+
+    /// Asserts how many requests there were for each resource.
+    fn assert_per_resource(&self, limit: u64) {
+        let total: u64 = self.0.values().sum();
+        assert!(total <= limit * RESOURCES + SHARED_REQUESTS, "{total}: {self:?}");
+    }
+}
+
+fn names() -> Vec<String> {
+    (0..RESOURCES).map(|number| format!("app-{number}")).collect()
+}
+
+/// Starts the operator as it is shipped, and waits until it can use the tenant.
+async fn start_shipped() -> Fixture {
+    let mut fixture = Fixture::without_operator().await;
+    fixture.start_shipped_operator();
+    wait_for_tenant_reason(&fixture, "acme", "Usable").await;
+    fixture
+}
+
+/// Waits until all resources are ready and nothing is in progress.
+async fn wait_until_ready(fixture: &Fixture) {
+    for name in names() {
+        let is_ready = |resource: &ClientSecretRotation| {
+            let conditions = resource.status.clone().unwrap_or_default().conditions;
+            is_condition_true(&conditions, "Ready")
+        };
+        fixture.wait_for(&name, "ready", is_ready).await;
+    }
+}
+
+/// One create of the Secret, one write of the status, and one Event.
+#[tokio::test]
+async fn import_takes_three_requests() {
+    let fixture = start_shipped().await;
+    let before = ApiRequests::read(&fixture).await;
+    for name in names() {
+        let schedule = json!({ "cron": "0 3 1 * *", "timeZone": "Europe/Berlin", "jitter": "30m" });
+        fixture.apply_rotation(&name, json!({ "schedule": schedule })).await;
+    }
+    wait_until_ready(&fixture).await;
+    let requests = ApiRequests::read(&fixture).await.since(&before);
+    for kind in ["create secrets", "update clientsecretrotations/status", "create events"] {
+        assert_eq!(requests.0.get(kind), Some(&RESOURCES), "{kind}: {requests:?}");
+    }
+    requests.assert_per_resource(3);
+    fixture.finish().await;
+}
 
 #[tokio::test]
 async fn restart_with_nothing_due_makes_no_write_and_no_client_request() {

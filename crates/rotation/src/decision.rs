@@ -7,10 +7,11 @@ use crate::status::Status;
 /// Next step of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Status to store before the step, if it differs from the stored one. For a step that changes
-    /// something at Auth0, it is the durable record of the intent.
+    /// Status to store, if it differs from the stored one: before the step if
+    /// [`must_store_first()`](crate::must_store_first), and otherwise at the latest when the reconcile
+    /// ends. For a step that changes something at Auth0, it is the durable record of the intent.
     pub status: Status,
-    /// Step to execute once the status is stored.
+    /// Step to execute next.
     pub step: Step,
     /// When to reconcile again if nothing happens before. Set only with [`Step::Wait`].
     pub wake: Option<DateTime<Utc>>,
@@ -21,7 +22,7 @@ pub struct Decision {
 pub enum Step {
     /// Do nothing; the reconcile is over.
     Wait,
-    /// Store the status and decide again.
+    /// Decide again with the new status.
     StoreStatus,
     /// Read the client from Auth0.
     ReadClient,

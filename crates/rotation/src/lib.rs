@@ -6,7 +6,7 @@
 //! - It never sees the value of a secret. An observation says which value is which.
 //!
 //! The operator observes, calls [`decide()`], stores the status of the [`Decision`] and executes
-//! its [`Step`]; then it observes again. After a failure it stores the result of
+//! its [`Step`]; then it observes again. A status may wait unless [`must_store_first()`]. After a failure it stores the result of
 //! [`record_failure()`].
 
 // Input, output and function of the state machine.
@@ -15,6 +15,7 @@ mod policy;
 mod status;
 
 mod decision;
+mod write_ahead;
 
 mod decide;
 
@@ -68,3 +69,4 @@ pub use status::{
 pub use text::{bounded, bounded_bytes};
 pub use wall_clocks::{MAX_DIFFERENCE, WallClocks};
 pub use window::{Window, WindowError, first_open};
+pub use write_ahead::must_store_first;

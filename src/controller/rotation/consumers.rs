@@ -64,7 +64,7 @@ pub(super) async fn restart_workloads(
     reconciliation: &mut Reconciliation<'_>,
 ) -> Result<(), Error> {
     failpoint!("before-restart");
-    let status = reconciliation.status();
+    let status = reconciliation.status().clone();
     let recorded = status.rotation.as_ref().filter(|rotation| rotation.restart_at.is_some());
     let (Some(rotation), Some(key)) = (recorded, restart_key(reconciliation)) else {
         return Err(Error::Conflict("no restart is recorded"));
@@ -107,7 +107,7 @@ pub(super) async fn read_rollouts(reconciliation: &mut Reconciliation<'_>) -> Re
         (Some(made), Some(key)) if made.key == key => made.rejections.clone(),
         _ => BTreeMap::new(),
     });
-    let status = reconciliation.status();
+    let status = reconciliation.status().clone();
     let rollouts = workloads(reconciliation).rollouts(&status, &rejections).await?;
     let is_complete = rollouts.iter().all(|rollout| rollout.state == RolloutState::Complete);
     let is_waiting = rollouts

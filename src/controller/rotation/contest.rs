@@ -154,7 +154,7 @@ fn wall_clock(instant: Instant, at: Instant) -> DateTime<Utc> {
 
 /// Records that another party overwrote or removed the status that this process stored.
 pub(super) fn note_status(reconciliation: &Reconciliation<'_>) {
-    let seen = fingerprint(&reconciliation.status());
+    let seen = fingerprint(reconciliation.status());
     let stored = reconciliation.with_state(|state| state.stored_status);
     if stored.is_none() || stored == seen {
         return;
@@ -176,7 +176,7 @@ pub(super) fn note_status(reconciliation: &Reconciliation<'_>) {
 
 /// Records the status that this process stored.
 pub(super) fn note_stored_status(reconciliation: &Reconciliation<'_>) {
-    let stored = fingerprint(&reconciliation.status());
+    let stored = fingerprint(reconciliation.status());
     reconciliation.with_state(|state| state.stored_status = stored);
 }
 

@@ -12,10 +12,7 @@ use super::{
     reconcile::{Outcome, Reconciliation},
     status::for_users,
 };
-use crate::controller::{
-    error::Error,
-    write_budget::{WriteKind, kind_of_status},
-};
+use crate::controller::{error::Error, write_budget::WriteKind};
 
 /// The step that failed and its observation.
 pub(super) struct FailedStep {
@@ -80,19 +77,17 @@ impl Reconciliation<'_> {
             None => (observe(self), None),
         };
         // The status may have been stored since the observation: the step after it failed.
-        let observation = Observation { status: self.status(), ..observation };
+        let observation = Observation { status: self.status().clone(), ..observation };
         let status = record_failure(&observation, step.as_ref(), &failure, clock, &policy);
         let status = self.complete_status(status);
-        let kind = match error {
-            Error::WriteLimited { .. } => WriteKind::Notice,
-            _ => kind_of_status(&observation.status, &status),
-        };
-        match self.store_status(&observation.status, status, kind).await {
-            Err(limited @ Error::WriteLimited { .. }) if kind != WriteKind::Notice => {
+        let is_notice = matches!(error, Error::WriteLimited { .. });
+        let kind = is_notice.then_some(WriteKind::Notice);
+        match self.store_status(status, kind).await {
+            Err(limited @ Error::WriteLimited { .. }) if !is_notice => {
                 Box::pin(self.fail(None, limited)).await
             }
             Err(second) => {
-                if kind == WriteKind::Notice && !matches!(second, Error::WriteLimited { .. }) {
+                if is_notice && !matches!(second, Error::WriteLimited { .. }) {
                     self.with_state(|state| state.writes.return_notice());
                 }
                 tracing::debug!(name = self.key.name, %second, "failed to record a failure");

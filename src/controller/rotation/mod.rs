@@ -11,6 +11,7 @@
 mod scheduling;
 mod reconcile;
 mod status;
+mod deferral;
 mod failure;
 mod contest;
 mod observe;

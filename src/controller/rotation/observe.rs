@@ -191,7 +191,7 @@ fn value_origin(reconciliation: &Reconciliation<'_>) -> Option<ValueOrigin> {
 /// Returns the observation of everything that was read.
 pub(super) fn observe(reconciliation: &Reconciliation<'_>) -> Observation {
     let resource = &reconciliation.resource;
-    let status = reconciliation.status();
+    let status = reconciliation.status().clone();
     let annotation = |name: &str| resource.annotations().get(name).map(String::as_str);
     let attempt = reconciliation.rotation().and_then(|rotation| rotation.activating_at);
     let (has_unpublished_response, rejected_at, attempt_finished) =

@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use leader_election::BootInstant;
 use rotation::{
     Clock, Decision, ErrorClass, EventRecord, Observation, Policy, Purpose, Rotation, Status, Step,
-    decide,
+    decide, must_store_first,
 };
 
 use super::{
@@ -33,7 +33,6 @@ use crate::{
         server_time::{self, now},
         tenant::TenantHandle,
         watch::{next_claimants, record_version, restores},
-        write_budget::kind_of_status,
     },
 };
 
@@ -85,7 +84,10 @@ pub(super) struct Reconciliation<'a> {
     pub(super) key: ObjectKey,
     pub(super) uid: String,
     pub(super) api: ResourceApi,
+    /// The resource, with the status that the next decision goes by.
     pub(super) resource: ClientSecretRotation,
+    /// The status on the API server, where that of `resource` waits to be stored.
+    pub(super) stored_status: Option<Status>,
     pub(super) tenant: Result<TenantHandle, Error>,
     pub(super) target: TargetState,
     pub(super) readings: Readings,
@@ -138,6 +140,7 @@ pub(super) async fn reconcile(
         api,
         tenant: controller.tenants.find(&resource),
         resource,
+        stored_status: None,
         target: TargetState::default(),
         readings: Readings::default(),
         authorization: Authorization::default(),
@@ -185,6 +188,7 @@ impl Reconciliation<'_> {
         for _ in 0..MAX_STEPS {
             if self.urgent.is_none() {
                 if self.is_out_of_time() {
+                    self.store_deferred().await?;
                     return Ok(Outcome::OutOfTime);
                 }
                 self.controller.priority_gate.wait_ordinary().await;
@@ -211,6 +215,7 @@ impl Reconciliation<'_> {
                 }
             }
         }
+        self.store_deferred().await?;
         Err(Error::Conflict("more steps are due than one reconcile takes"))
     }
 
@@ -251,7 +256,7 @@ impl Reconciliation<'_> {
         Ok(true)
     }
 
-    /// Stores the status of a decision, then executes its step.
+    /// Executes the step of a decision, once its status is stored or may wait.
     async fn apply(
         &mut self,
         observation: &Observation,
@@ -271,20 +276,22 @@ impl Reconciliation<'_> {
             execute(self, step).await?;
             return Ok(None);
         }
-        let kind = kind_of_status(&observation.status, &status);
-        self.store_status(&observation.status, status, kind).await?;
+        if must_store_first(self.stored_status(), &status, &step) {
+            self.store_status(status, None).await?;
+        } else {
+            self.defer_status(status);
+        }
         if step == Step::Wait {
             let wake = self.finish(wake);
             return Ok(Some(Outcome::Done(wake)));
         }
-        execute(self, step).await?;
+        self.execute_and_show(step).await?;
         Ok(None)
     }
 
     /// Returns the time for a decision about the status as it is now.
     pub(super) fn clock(&self) -> Clock {
-        let status = self.status();
-        self.with_state(|state| state.sightings.clock(&status, server_time::read()))
+        self.with_state(|state| state.sightings.clock(self.status(), server_time::read()))
     }
 
     /// Returns the policy, which is computed once per generation of the spec.
@@ -323,10 +330,6 @@ impl Reconciliation<'_> {
         self.controller.states.with(&self.uid, access)
     }
 
-    pub(super) fn status(&self) -> Status {
-        self.resource.status.clone().unwrap_or_default()
-    }
-
     /// Returns the rotation in progress.
     pub(super) fn rotation(&self) -> Option<&Rotation> {
         self.resource.status.as_ref()?.rotation.as_ref()
@@ -334,6 +337,7 @@ impl Reconciliation<'_> {
 
     pub(super) fn set_resource(&mut self, resource: ClientSecretRotation) {
         self.resource = resource;
+        self.stored_status = None;
         self.note_resource_version();
     }
 

@@ -20,6 +20,7 @@ use crate::{
 };
 
 /// One ClientSecretRotation on the API server.
+#[derive(Clone)]
 pub(super) struct ResourceApi {
     api: Api<ClientSecretRotation>,
     name: String,

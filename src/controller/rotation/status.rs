@@ -9,29 +9,32 @@ use rotation::{
 
 use super::{consumers, contest, observe, owner_reference, reconcile::Reconciliation};
 use crate::{
-    api::{TenantKind, TenantRef, describe_tenant, with_kept_domain},
+    api::{ClientSecretRotation, TenantKind, TenantRef, describe_tenant, with_kept_domain},
     controller::{
         error::Error,
         object_key::ObjectKey,
         server_time::now,
         tenant::TenantHandle,
-        write_budget::{WriteKind, starts_rotation},
+        write_budget::{WriteKind, kind_of_status, starts_rotation},
     },
     failpoint::failpoint,
 };
 
 impl Reconciliation<'_> {
-    /// Stores a status if it differs from the stored one, and records the transition.
+    /// Stores a status if it differs from the stored one, and records the transition. `kind`: what the
+    /// write is for, unless the status shows it.
     pub(super) async fn store_status(
         &mut self,
-        stored: &Status,
         status: Status,
-        kind: WriteKind,
+        kind: Option<WriteKind>,
     ) -> Result<(), Error> {
-        if *stored == status {
+        let stored = self.stored_status().clone();
+        if stored == status {
+            self.defer_status(status);
             return Ok(());
         }
-        let has_cause = starts_rotation(stored, &status);
+        let kind = kind.unwrap_or_else(|| kind_of_status(&stored, &status));
+        let has_cause = starts_rotation(&stored, &status);
         self.with_state(|state| {
             if has_cause {
                 state.writes.grant_rotation();
@@ -44,21 +47,31 @@ impl Reconciliation<'_> {
             self.api.store_status(&self.resource, status.clone(), context.fence()).await?;
         failpoint!("after-store-status");
         self.readings.intent_stored_at = Some(Instant::now());
-        context.metrics.count_status_write();
-        let strategy = resource.spec.strategy;
-        context.metrics.observe_status_change(stored, &status, strategy, now());
+        self.note_stored(&stored, &status, resource);
+        Ok(())
+    }
+
+    /// Records that a status was stored.
+    pub(super) fn note_stored(
+        &mut self,
+        before: &Status,
+        status: &Status,
+        resource: ClientSecretRotation,
+    ) {
+        let metrics = &self.controller.context.metrics;
+        metrics.count_status_write();
+        metrics.observe_status_change(before, status, resource.spec.strategy, now());
         let restarted_for = consumers::restart_key(self);
         self.set_resource(resource);
         contest::note_stored_status(self);
         if consumers::restart_key(self) != restarted_for {
             self.readings.rollouts = None;
         }
-        let events = event_records(stored, &status);
+        let events = event_records(before, status);
         for event in &events {
             self.log(event);
         }
         self.events.extend(events);
-        Ok(())
     }
 
     /// Returns whether another party keeps overwriting the status. A response is published regardless.

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::{
     adoption::{allows_template, effective_keys},
     metadata::AllowedMetadata,
-    snapshot::{OPAQUE, Snapshot},
+    snapshot::{OPAQUE, OwnedFields, Snapshot},
     template::{self, TemplateError, Variables},
 };
 use crate::api::{
@@ -266,8 +266,7 @@ impl Rendered {
             && self.matches_owner(present)
             && contains(present.metadata.labels.as_ref(), &self.labels)
             && contains(present.metadata.annotations.as_ref(), &self.annotations)
-            && self.owns_nothing_more(present)
-            && present.create_entry().is_none()
+            && self.has_keys(present.owned())
             && self.foreign_leftovers(present).is_empty()
     }
 
@@ -285,8 +284,13 @@ impl Rendered {
         }
     }
 
-    fn owns_nothing_more(&self, present: &Snapshot) -> bool {
-        let owned = present.owned();
+    /// Returns whether all of these fields are rendered.
+    pub(super) fn has_all(&self, owned: &OwnedFields) -> bool {
+        let owner = self.owner.as_ref().map(|owner| &owner.uid);
+        self.has_keys(owned) && owned.owner_uids.iter().all(|uid| Some(uid) == owner)
+    }
+
+    fn has_keys(&self, owned: &OwnedFields) -> bool {
         owned.data.iter().all(|key| self.data.contains_key(key))
             && owned.labels.iter().all(|name| self.labels.contains_key(name))
             && owned.annotations.iter().all(|name| self.annotations.contains_key(name))

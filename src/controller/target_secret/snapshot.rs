@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::changes::ForeignFields;
@@ -231,13 +232,52 @@ impl Snapshot {
         !(current_is_ours && fallback_is_ours && numbers.current != numbers.fallback)
     }
 
-    /// Returns the index of the `managedFields` entry that our create request left. Until it is
-    /// converted, server-side apply would not remove a key that goes out of use.
-    pub(crate) fn create_entry(&self) -> Option<usize> {
+    /// Returns the fields in the `managedFields` entry that our create request left. Server-side apply
+    /// does not remove them when they go out of use.
+    pub(crate) fn created_fields(&self) -> Option<OwnedFields> {
+        let (_, created) = self.own_entry("Update")?;
+        Some(owned_fields(std::iter::once(created)))
+    }
+
+    /// Returns the JSON patch that moves these fields to the entry of server-side apply, as kubectl does
+    /// with its own.
+    pub(super) fn move_created_fields(&self) -> Vec<Value> {
+        let Some((created, entry)) = self.own_entry("Update") else { return Vec::new() };
+        let created = format!("/metadata/managedFields/{created}");
+        let Some((applied, applied_entry)) = self.own_entry("Apply") else {
+            let path = format!("{created}/operation");
+            return vec![json!({ "op": "replace", "path": path, "value": "Apply" })];
+        };
+        let fields = |entry: &ManagedFieldsEntry| {
+            entry.fields_v1.as_ref().map_or(Value::Null, |fields| fields.0.clone())
+        };
+        let mut union = fields(applied_entry);
+        merge_fields(&mut union, fields(entry));
+        let path = format!("/metadata/managedFields/{applied}/fieldsV1");
+        vec![
+            json!({ "op": "replace", "path": path, "value": union }),
+            json!({ "op": "remove", "path": created }),
+        ]
+    }
+
+    /// Returns our `managedFields` entry of an operation, and its index.
+    fn own_entry(&self, operation: &str) -> Option<(usize, &ManagedFieldsEntry)> {
         let entries = self.metadata.managed_fields.as_deref().unwrap_or_default();
-        entries
-            .iter()
-            .position(|entry| is_ours(entry) && entry.operation.as_deref() == Some("Update"))
+        let mut entries = entries.iter().enumerate();
+        entries.find(|(_, entry)| is_ours(entry) && entry.operation.as_deref() == Some(operation))
+    }
+}
+
+/// Adds the fields of one `fieldsV1` to another.
+fn merge_fields(union: &mut Value, fields: Value) {
+    match (union, fields) {
+        (Value::Object(union), Value::Object(fields)) => {
+            for (name, children) in fields {
+                merge_fields(union.entry(name).or_insert_with(|| json!({})), children);
+            }
+        }
+        (union, fields) if union.is_null() => *union = fields,
+        _ => {}
     }
 }
 
@@ -266,11 +306,11 @@ fn owned_fields<'e>(entries: impl Iterator<Item = &'e ManagedFieldsEntry>) -> Ow
 }
 
 /// Returns the UIDs of the owner references in the fields of a manager: `k:{"uid":"…"}`.
-fn owner_uids(fields: &serde_json::Value) -> impl Iterator<Item = String> {
+fn owner_uids(fields: &Value) -> impl Iterator<Item = String> {
     let references = fields.pointer("/f:metadata/f:ownerReferences");
     let names = references.and_then(|references| references.as_object()).into_iter().flatten();
     names.filter_map(|(name, _)| {
-        let key: serde_json::Value = serde_json::from_str(name.strip_prefix("k:")?).ok()?;
+        let key: Value = serde_json::from_str(name.strip_prefix("k:")?).ok()?;
         Some(key.get("uid")?.as_str()?.to_owned())
     })
 }

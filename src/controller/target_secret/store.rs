@@ -169,14 +169,13 @@ fn invalid_name(action: &str) -> Error {
     Error::rejected(Reason::InvalidName, format!("{action}: the name is not a valid URL path"))
 }
 
-/// Returns the JSON patch that a Secret needs before it can be applied: the entry that the create
-/// request left in `managedFields` becomes one of server-side apply, as kubectl does with its own,
-/// and keys of ours that another client added are removed.
+/// Returns the JSON patch that a Secret needs before it can be applied. Fields that our create request
+/// wrote and that go out of use become fields of server-side apply, which removes them; keys of ours
+/// that another client added are removed.
 fn preparation(rendered: &Rendered, over: &Snapshot) -> Vec<Value> {
     let mut operations = Vec::new();
-    if let Some(entry) = over.create_entry() {
-        let path = format!("/metadata/managedFields/{entry}/operation");
-        operations.push(json!({ "op": "replace", "path": path, "value": "Apply" }));
+    if over.created_fields().is_some_and(|created| !rendered.has_all(&created)) {
+        operations = over.move_created_fields();
     }
     for pointer in rendered.foreign_leftovers(over) {
         operations.push(json!({ "op": "remove", "path": pointer }));

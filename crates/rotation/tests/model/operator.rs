@@ -6,7 +6,7 @@ use rotation::{
     NumberedValue, Observation, OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication,
     Purpose, Reason, Rejection, Request, SecretMatch, Status, Step, TakenValues, Target,
     UnreachedPods, ValueSource, condition_types, decide, find_condition, invariants::Actor,
-    record_failure,
+    must_store_first, record_failure,
 };
 
 use crate::{
@@ -143,7 +143,7 @@ impl Operator<'_> {
         if self.mutant == Some(Mutant::ReadyWhileUnknown) {
             keep_ready(&observed.status, &mut status);
         }
-        if status != observed.status {
+        if status != self.resource(reconcile).status.0 {
             self.state.store_status(Some(self.process), status);
         }
     }
@@ -159,10 +159,14 @@ impl Operator<'_> {
         let clock = self.clock(reconcile);
         let observed = self.observe(reconcile, &clock);
         let Decision { status, step, .. } = self.decide(&observed, clock, reconcile);
-        if status == observed.status || is_response(&step) {
+        if is_response(&step) {
             return self.execute(step, reconcile);
         }
-        self.store(status, step, reconcile)
+        if must_store_first(&self.resource(reconcile).status.0, &status, &step) {
+            return self.store(status, step, reconcile);
+        }
+        self.defer(status, reconcile);
+        self.execute(step, reconcile)
     }
 
     fn decide(&self, observed: &Observation, clock: Clock, reconcile: &Reconcile) -> Decision {
@@ -187,7 +191,7 @@ impl Operator<'_> {
         if !self.has_wrong_clocks {
             return time(now).into();
         }
-        let status = self.resource(reconcile).status.0.clone();
+        let status = self.status(reconcile).clone();
         let WallClockOffsets { server, machine } = self.state.wall_clocks;
         let mutant = self.mutant;
         let clocks = &mut self.memory().clocks;
@@ -205,8 +209,17 @@ impl Operator<'_> {
         self.fault.take_if(|fault| matches!(fault, Fault::RequestLost | Fault::ResponseLost))
     }
 
+    /// Keeps a status that may wait, as the input of the next decision.
+    fn defer(&self, status: Status, reconcile: &mut Reconcile) {
+        if restart_key(&status) != restart_key(self.status(reconcile)) {
+            reconcile.rollouts = None;
+        }
+        let is_stored = status == self.resource(reconcile).status.0;
+        reconcile.deferred = (!is_stored).then_some(StoredStatus(status));
+    }
+
     fn store(&mut self, status: Status, step: Step, reconcile: &mut Reconcile) -> StepResult {
-        if restart_key(&status) != restart_key(&self.resource(reconcile).status.0) {
+        if restart_key(&status) != restart_key(self.status(reconcile)) {
             reconcile.rollouts = None;
         }
         let is_stale = reconcile.resource.is_stale();
@@ -222,6 +235,7 @@ impl Operator<'_> {
             None => self.state.store_status(Some(self.process), status),
         }
         reconcile.has_just_stored = true;
+        reconcile.deferred = None;
         match step {
             Step::Wait => return StepResult::Wait,
             Step::StoreStatus => {}
@@ -515,7 +529,7 @@ impl Operator<'_> {
         let list = target.map(TargetSecret::list).unwrap_or_default();
         Observation {
             generation: 1 + i64::from(resource.is_edited),
-            status: resource.status.0.clone(),
+            status: self.status(reconcile).clone(),
             request: resource.request.as_deref().map(Request::parse),
             initialized: resource.initialized,
             was_published: target.is_some(),
@@ -560,7 +574,8 @@ impl Operator<'_> {
             unreached_pods: UnreachedPods::Pods(Vec::new()),
             revoked: None,
             rollouts: reconcile.rollouts.map(|progress| vec![progress.rollout()]),
-            restart_attempted: restarted.is_some() && *restarted == restart_key(&resource.status.0),
+            restart_attempted: restarted.is_some()
+                && *restarted == restart_key(self.status(reconcile)),
             // The checks of idle resources change nothing.
             consumers_checked_at: Some(clock.now()),
             client_checked_at: Some(clock.now()),
@@ -580,6 +595,12 @@ impl Operator<'_> {
             Snapshot::Stale(resource) => resource,
             Snapshot::Current => self.state.resource.as_ref().expect("the resource exists"),
         }
+    }
+
+    /// Returns the status that the reconcile goes by: the one that it has not stored yet, if any.
+    pub(crate) fn status<'s>(&'s self, reconcile: &'s Reconcile) -> &'s Status {
+        let stored = &self.resource(reconcile).status;
+        &reconcile.deferred.as_ref().unwrap_or(stored).0
     }
 
     fn target<'s>(&'s self, reconcile: &'s Reconcile) -> Option<&'s TargetSecret> {

@@ -249,6 +249,8 @@ pub(crate) struct Reconcile {
     pub(crate) rollouts: Option<Progress>,
     /// The step whose status is stored.
     pub(crate) step: Option<Step>,
+    /// The status of the last decision, which waits to be stored.
+    pub(crate) deferred: Option<StoredStatus>,
     pub(crate) published: Option<Publication>,
 }
 
@@ -277,7 +279,8 @@ impl Reconcile {
             self.secret_set,
         );
         let published = self.published.as_ref().map(publication_key);
-        (read, (asked, self.rollouts), self.step.as_ref().map(step_key), published)
+        let asked = (asked, self.rollouts, &self.deferred);
+        (read, asked, self.step.as_ref().map(step_key), published)
     }
 }
 

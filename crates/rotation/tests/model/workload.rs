@@ -115,7 +115,7 @@ impl SystemState {
 
 impl Operator<'_> {
     pub(crate) fn read_rollouts(&self, reconcile: &mut Reconcile) -> StepResult {
-        let status = &self.resource(reconcile).status.0;
+        let status = self.status(reconcile);
         let progress = match (&self.state.workload, status.restart_need(self.taken)) {
             (Some(workload), Some(need)) => match workload.state(&need) {
                 RolloutState::NotRestarted { .. } => Progress::NotRestarted,
