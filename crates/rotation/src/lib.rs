@@ -69,4 +69,4 @@ pub use status::{
 pub use text::{bounded, bounded_bytes};
 pub use wall_clocks::{MAX_DIFFERENCE, WallClocks};
 pub use window::{Window, WindowError, first_open};
-pub use write_ahead::must_store_first;
+pub use write_ahead::{has_unrecorded_cause, must_store_first};

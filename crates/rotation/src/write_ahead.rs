@@ -4,7 +4,7 @@
 use crate::{
     condition::{Condition, ConditionStatus, condition_types, find_condition},
     decision::Step,
-    status::Status,
+    status::{Cause, Rotation, Status},
 };
 
 /// Returns whether `status` has to be stored, over `stored`, before `step` is executed.
@@ -43,6 +43,16 @@ pub fn must_store_first(stored: &Status, status: &Status, step: &Step) -> bool {
         | Step::RotateSecret
         | Step::SetSecret(_) => true,
     }
+}
+
+/// Returns whether `status` starts a rotation for a due time that is only in `deferred`, a status that
+/// waits over `stored`: a cause is a due time that was stored. `deferred` is then stored first, and the
+/// decision is made again.
+pub fn has_unrecorded_cause(stored: &Status, deferred: &Status, status: &Status) -> bool {
+    let is_due = |rotation: &Rotation| rotation.cause == Cause::Schedule;
+    stored.next_rotation_time != deferred.next_rotation_time
+        && stored.rotation.is_none()
+        && status.rotation.as_ref().is_some_and(is_due)
 }
 
 /// Returns whether two statuses differ in what can't be decided again.
@@ -95,7 +105,7 @@ mod tests {
         condition::set_condition,
         decision::{NumberedValue, Purpose, ValueSource, publish},
         reason::Reason,
-        status::{Cause, Rotation, Strategy},
+        status::Strategy,
     };
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -163,6 +173,20 @@ mod tests {
                 assert!(must_store_first(&stored, &status, &step), "{step:?} {status:?}");
             }
         }
+    }
+
+    #[test]
+    fn due_time_is_stored_before_it_is_a_cause() {
+        let stored = Status::default();
+        let planned = Status { next_rotation_time: Some(NOW), ..Status::default() };
+        let started = |cause| {
+            let rotation = Some(Rotation::new(2, cause, Strategy::Rotate, NOW));
+            Status { rotation, ..Status::default() }
+        };
+        assert!(has_unrecorded_cause(&stored, &planned, &started(Cause::Schedule)));
+        assert!(!has_unrecorded_cause(&planned, &planned, &started(Cause::Schedule)));
+        assert!(!has_unrecorded_cause(&stored, &planned, &started(Cause::Request)));
+        assert!(!has_unrecorded_cause(&stored, &planned, &planned));
     }
 
     #[test]

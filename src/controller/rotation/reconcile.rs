@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use leader_election::BootInstant;
 use rotation::{
     Clock, Decision, ErrorClass, EventRecord, Observation, Policy, Purpose, Rotation, Status, Step,
-    decide, must_store_first,
+    decide, has_unrecorded_cause, must_store_first,
 };
 
 use super::{
@@ -274,6 +274,10 @@ impl Reconciliation<'_> {
             // Neither waits for a status that can't be stored. The intent of a response was stored
             // before the call; after the leadership was lost, only the response is published.
             execute(self, step).await?;
+            return Ok(None);
+        }
+        if has_unrecorded_cause(self.stored_status(), self.status(), &status) {
+            self.store_deferred().await?;
             return Ok(None);
         }
         if must_store_first(self.stored_status(), &status, &step) {

@@ -6,7 +6,7 @@ use rotation::{
     NumberedValue, Observation, OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication,
     Purpose, Reason, Rejection, Request, SecretMatch, Status, Step, TakenValues, Target,
     UnreachedPods, ValueSource, condition_types, decide, find_condition, invariants::Actor,
-    must_store_first, record_failure,
+    has_unrecorded_cause, must_store_first, record_failure,
 };
 
 use crate::{
@@ -162,7 +162,12 @@ impl Operator<'_> {
         if is_response(&step) {
             return self.execute(step, reconcile);
         }
-        if must_store_first(&self.resource(reconcile).status.0, &status, &step) {
+        let StoredStatus(stored) = &self.resource(reconcile).status;
+        if has_unrecorded_cause(stored, self.status(reconcile), &status) {
+            let deferred = self.status(reconcile).clone();
+            return self.store(deferred, Step::StoreStatus, reconcile);
+        }
+        if must_store_first(stored, &status, &step) {
             return self.store(status, step, reconcile);
         }
         self.defer(status, reconcile);
