@@ -179,7 +179,8 @@ pub fn secret(json: &str, list: &str) {
             assert!(client_secret(value.expose()).as_ref() == Some(value));
         }
         let _ = (snapshot.is_tampered(&spec.keys, &values), snapshot.numbers());
-        let _ = (snapshot.created_fields().is_some(), snapshot.resource_version(), snapshot.owner());
+        let _ =
+            (snapshot.created_fields().is_some(), snapshot.resource_version(), snapshot.owner());
         if let Some(current) = values.current {
             let contents = Contents { current: numbered(2, &current), fallback: None };
             let rendered = rendering(&spec).render(&contents, Some(&snapshot));

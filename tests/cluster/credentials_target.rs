@@ -197,12 +197,16 @@ async fn management_client_of_any_tenant_is_rotated_in_its_credentials_only() {
 }
 
 #[tokio::test]
-async fn tenants_are_listed_only_before_the_first_write() {
-    let fixture = Fixture::cluster_wide(tenant_with_clients(&["web"]).await).await;
+async fn tenants_are_listed_only_before_the_first_write_of_an_existing_secret() {
+    let fixture = Fixture::cluster_wide(tenant_with_clients(&["web", "created"]).await).await;
     fixture.apply_shared_tenant(json!([{ "namespaces": {}, "clientIds": ["*"] }])).await;
     let shop = fixture.create_namespace("shop", json!({})).await;
-    shop.apply_rotation_of("web", "web", json!({})).await;
+    shop.write_secret("web-auth0", &[("other", "text")]).await;
+    let adopted = json!({ "target": { "adopt": true } });
+    shop.apply_rotation_of("web", "web", adopted).await;
     shop.wait_until_rotated("web", 1).await;
+    shop.apply_rotation_of("created", "created", json!({})).await;
+    shop.wait_until_rotated("created", 1).await;
     for number in 2..=4 {
         shop.request("web", &format!("rotate/{number}")).await;
         shop.wait_until_rotated("web", number).await;

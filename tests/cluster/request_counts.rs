@@ -9,7 +9,7 @@ use std::{
 use auth0_rotator::api::ClientSecretRotation;
 use auth0_simulator::Operation;
 use futures::{StreamExt as _, stream};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
 use kube::api::ListParams;
 use rotation::is_condition_true;
 use serde_json::{Value, json};
@@ -72,6 +72,15 @@ impl ApiRequests {
     }
 }
 
+/// Returns how many Events there are of each reason.
+async fn event_reasons(fixture: &Fixture) -> BTreeMap<String, u64> {
+    let mut reasons = BTreeMap::new();
+    for event in fixture.api::<Event>().list(&ListParams::default()).await.unwrap().items {
+        *reasons.entry(event.reason.unwrap_or_default()).or_default() += 1;
+    }
+    reasons
+}
+
 fn names() -> Vec<String> {
     (0..RESOURCES).map(|number| format!("app-{number}")).collect()
 }
@@ -106,8 +115,9 @@ async fn import_takes_three_requests() {
     }
     wait_until_ready(&fixture).await;
     let requests = ApiRequests::read(&fixture).await.since(&before);
+    let reasons = event_reasons(&fixture).await;
     for kind in ["create secrets", "update clientsecretrotations/status", "create events"] {
-        assert_eq!(requests.0.get(kind), Some(&RESOURCES), "{kind}: {requests:?}");
+        assert_eq!(requests.0.get(kind), Some(&RESOURCES), "{kind}: {requests:?}, {reasons:?}");
     }
     requests.assert_per_resource(3);
     fixture.finish().await;

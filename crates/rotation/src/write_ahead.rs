@@ -88,7 +88,8 @@ fn changes_record(stored: &Status, status: &Status) -> bool {
 /// does not say so.
 fn is_worse(stored: &Status, status: &Status) -> bool {
     let ceases = |type_, good: ConditionStatus| {
-        let find = |conditions: &[Condition]| find_condition(conditions, type_).map(|found| found.status);
+        let find =
+            |conditions: &[Condition]| find_condition(conditions, type_).map(|found| found.status);
         find(&stored.conditions) == Some(good)
             && find(&status.conditions).is_some_and(|now| now != good)
     };

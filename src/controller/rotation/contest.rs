@@ -181,7 +181,7 @@ pub(super) fn note_stored_status(reconciliation: &Reconciliation<'_>) {
 }
 
 /// Returns a hash of a status, which contains no value of a secret.
-fn fingerprint(status: &Status) -> Option<u64> {
+pub(super) fn fingerprint(status: &Status) -> Option<u64> {
     let text = serde_json::to_string(status).ok()?;
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);

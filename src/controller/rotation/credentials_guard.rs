@@ -27,7 +27,7 @@ use crate::{
 /// How long the client ID in a credentials Secret counts in a reconcile.
 const RECONCILE_MAX_AGE: Duration = Duration::from_secs(10);
 
-/// How long it counts right before a change at Auth0. Resources that change at the same time share a
+/// How long it counts right before a change at Auth0, or before a target Secret is created. Resources that change at the same time share a
 /// read.
 const CHANGE_MAX_AGE: Duration = Duration::from_secs(2);
 
@@ -91,21 +91,27 @@ pub(super) async fn check_change(
     reject(check_client(reconciliation, tenant, CHANGE_MAX_AGE).await?)
 }
 
-/// Checks with the API server before the target Secret is written for the first time. The tenants of
-/// the namespace are listed only then.
+/// Checks again before the target Secret is written for the first time. If the Secret exists, with the
+/// API server: only then, the tenants of the namespace are listed. One that does not exist holds no
+/// credentials, so a tenant that the watch has not shown yet loses nothing: it is as if it had named
+/// the Secret after its creation.
 pub(super) async fn check_first_write(reconciliation: &Reconciliation<'_>) -> Result<(), Error> {
     let facts = facts(reconciliation);
     if facts.is_published() {
         return Ok(());
     }
     let tenants = &reconciliation.controller.tenants;
-    let uses = tenants.read_credentials_uses(&target_key(reconciliation)).await?;
+    let key = target_key(reconciliation);
+    let (uses, max_age) = match facts.secret {
+        Some(_) => (tenants.read_credentials_uses(&key).await?, Duration::ZERO),
+        None => (tenants.credentials_uses(&key), CHANGE_MAX_AGE),
+    };
     let TargetCheck { conflict, is_own_credentials } = check_target(&uses, &facts);
     reject(conflict)?;
     if let Ok(tenant) = &reconciliation.tenant
         && !is_own_credentials
     {
-        reject(check_client(reconciliation, tenant, Duration::ZERO).await?)?;
+        reject(check_client(reconciliation, tenant, max_age).await?)?;
     }
     Ok(())
 }

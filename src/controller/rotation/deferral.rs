@@ -5,16 +5,12 @@ use std::{pin::pin, sync::LazyLock, time::Duration};
 
 use rotation::{Status, Step};
 
-use super::{
-    consumers,
-    execute::execute,
-    reconcile::Reconciliation,
-};
+use super::{consumers, execute::execute, reconcile::Reconciliation};
 use crate::controller::{error::Error, write_budget::kind_of_status};
 
 /// How long a call to Auth0 takes before a status that waits is stored meanwhile, so that users see the
 /// progress.
-const SHOWN_AFTER: Duration = Duration::from_secs(2);
+const SHOWN_AFTER: Duration = Duration::from_secs(5);
 
 /// The status of a resource that has none.
 static NO_STATUS: LazyLock<Status> = LazyLock::new(Status::default);

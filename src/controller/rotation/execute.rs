@@ -7,7 +7,6 @@ use std::{
 
 use auth0_client::{ChangePermit, ClientInfo, ClientSecret, Probe, ProbeAnswer};
 use chrono::{DateTime, Utc};
-use kube::ResourceExt as _;
 use leader_election::BootInstant;
 use rotation::{ControlResult, Phase, ProbeControl, ProbeMethod, Rejection, Step};
 use tracing::Instrument as _;
@@ -20,14 +19,11 @@ use super::{
     publish,
     reconcile::Reconciliation,
     state::UnpublishedResponse,
+    view,
 };
 use crate::{
     controller::{
-        error::Error,
-        kube_call::check_fence,
-        object_key::ObjectKey,
-        server_time::now,
-        target_secret::{Snapshot, ValueOrigin},
+        error::Error, kube_call::check_fence, server_time::now, target_secret::ValueOrigin,
         write_budget::kind_of_step,
     },
     failpoint::failpoint,
@@ -315,20 +311,7 @@ async fn check_readings(reconciliation: &mut Reconciliation<'_>) -> Result<(), E
     if reconciliation.read_at.elapsed() <= intent_ttl(reconciliation) / 2 {
         return Ok(());
     }
-    let read_at = Instant::now();
-    let spec = &reconciliation.resource.spec.target;
-    let key = ObjectKey::new(&reconciliation.key.namespace, &spec.name);
-    let resource = reconciliation.api.get().await?;
-    let secret = reconciliation.controller.context.secrets.get(&key).await?;
-    let resource_version = resource.and_then(|resource| resource.resource_version());
-    let secret_version = secret.as_ref().map(Snapshot::resource_version);
-    if resource_version != reconciliation.resource.resource_version()
-        || secret_version != reconciliation.target.snapshot().map(Snapshot::resource_version)
-    {
-        return Err(Error::Conflict("the resource or its target Secret changed meanwhile"));
-    }
-    reconciliation.read_at = read_at;
-    Ok(())
+    view::read_unchanged(reconciliation).await
 }
 
 fn take_permit(reconciliation: &mut Reconciliation<'_>) -> Result<ChangePermit, Error> {

@@ -6,7 +6,8 @@
 //! - The durable record of an intent is stored, by compare-and-swap, before the step that it
 //!   announces. If it cannot be stored, the step is not executed.
 //! - Values stay in a reconcile, in [`state`] until they are published, and in the target Secret.
-//! - The resource and its target Secret are read live; stores only trigger reconciles.
+//! - The resource and its target Secret are read live before a step that can't be repeated or whose
+//!   write does not fail over a version that was not seen ([`view`]).
 
 mod scheduling;
 mod reconcile;
@@ -14,6 +15,7 @@ mod status;
 mod deferral;
 mod failure;
 mod contest;
+mod view;
 mod observe;
 mod client_kind;
 mod execute;

@@ -16,6 +16,7 @@ use super::{
     reconcile::Reconciliation,
     resource,
     state::{ListedSecret, UnpublishedResponse},
+    view::{self, View},
 };
 use crate::{
     api::{DeletionPolicy, INITIALIZED_ANNOTATION, Keys, REQUEST_ANNOTATION},
@@ -119,8 +120,20 @@ impl TargetState {
     }
 }
 
-/// Reads the target Secret, live.
+/// Reads the target Secret, unless the watches show that there is none.
 pub(super) async fn read_target(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    if view::is_target_absent(reconciliation) {
+        reconciliation.target_view = View::Stored;
+        reconciliation.target.read = TargetRead::Absent;
+        select_values(reconciliation);
+        return Ok(());
+    }
+    read_target_live(reconciliation).await
+}
+
+/// Reads the target Secret, live.
+pub(super) async fn read_target_live(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    reconciliation.target_view = View::Live;
     reconciliation.target.read = TargetRead::NotRead;
     let spec = &reconciliation.resource.spec.target;
     let key = ObjectKey::new(&reconciliation.key.namespace, &spec.name);
@@ -266,6 +279,9 @@ fn was_published(reconciliation: &Reconciliation<'_>) -> bool {
 
 /// Returns the hold-off of a contest over the target Secret.
 fn observe_hold_off(reconciliation: &Reconciliation<'_>) -> Option<TargetHoldOff> {
+    if !reconciliation.with_state(|state| state.contests.is_some()) {
+        return None;
+    }
     let is_data_damaged = match reconciliation.target.snapshot() {
         Some(snapshot) => is_data_damaged(reconciliation, snapshot),
         None => true,

@@ -12,6 +12,7 @@ use super::{
     owner_reference,
     reconcile::Reconciliation,
     state::Revoked,
+    view::View,
 };
 use crate::{
     controller::{
@@ -111,6 +112,7 @@ pub(super) async fn publish(
     credentials_guard::note_published(reconciliation);
     reconciliation.target.last_written = Some(publication.clone());
     reconciliation.target.read = TargetRead::Present(Box::new(written));
+    reconciliation.target_view = View::Live;
     select_values(reconciliation);
     reconciliation.readings.probe_accepted = None;
     reconciliation.readings.fallback_accepted = None;

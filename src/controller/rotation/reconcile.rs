@@ -23,6 +23,7 @@ use super::{
     resource::{self, ResourceApi},
     scheduling,
     state::{FinishedClaim, LastObserved, RotationState},
+    view::{self, View},
 };
 use crate::{
     api::ClientSecretRotation,
@@ -102,6 +103,8 @@ pub(super) struct Reconciliation<'a> {
     priority: Priority,
     /// When the resource and its target Secret were read.
     pub(super) read_at: Instant,
+    pub(super) resource_view: View,
+    pub(super) target_view: View,
     started_at: Instant,
     /// How often the storage was restored, before anything was read.
     restores_before: u64,
@@ -128,10 +131,13 @@ pub(super) async fn reconcile(
     let api = ResourceApi::new(controller.context.client.clone(), key);
     controller.priority_gate.wait_ordinary().await;
     let read_at = Instant::now();
-    let resource = match api.get().await {
-        Ok(Some(resource)) => resource,
-        Ok(None) => return Report::without_resource(Ok(Outcome::Gone)),
-        Err(error) => return Report::without_resource(Err(error)),
+    let (resource, resource_view) = match view::stored_resource(controller, key) {
+        Some(resource) => (resource, View::Stored),
+        None => match api.get().await {
+            Ok(Some(resource)) => (resource, View::Live),
+            Ok(None) => return Report::without_resource(Ok(Outcome::Gone)),
+            Err(error) => return Report::without_resource(Err(error)),
+        },
     };
     let mut reconciliation = Reconciliation {
         controller,
@@ -151,6 +157,8 @@ pub(super) async fn reconcile(
         started_at,
         restores_before,
         read_at,
+        resource_view,
+        target_view: View::Live,
         policy: None,
         observed: LastObserved::default(),
         events: Vec::new(),
@@ -251,7 +259,7 @@ impl Reconciliation<'_> {
         contest::note_status(self);
         self.tenant = self.controller.tenants.find(&self.resource);
         self.readings = Readings::default();
-        observe::read_target(self).await?;
+        observe::read_target_live(self).await?;
         authorize::authorize(self).await?;
         Ok(true)
     }
@@ -263,6 +271,7 @@ impl Reconciliation<'_> {
         decision: Decision,
     ) -> Result<Option<Outcome>, Error> {
         let Decision { status, step, wake } = decision;
+        view::require_live(self, &step).await?;
         if matches!(step, Step::RotateSecret | Step::SetSecret(_)) {
             // A change that is known to fail is not recorded as an attempt.
             execute::prepare_change(self).await?;
@@ -342,13 +351,18 @@ impl Reconciliation<'_> {
     pub(super) fn set_resource(&mut self, resource: ClientSecretRotation) {
         self.resource = resource;
         self.stored_status = None;
+        self.resource_view = View::Live;
         self.note_resource_version();
     }
 
     fn note_resource_version(&mut self) {
-        let version = self.resource.resource_version();
-        version.iter().for_each(|version| record_version(version));
-        self.observed.resource_versions.extend(version);
+        let Some(version) = self.resource.resource_version() else { return };
+        if self.resource_view == View::Live {
+            record_version(&version);
+            let number = version.parse().unwrap_or_default();
+            self.with_state(|state| state.last_version = number);
+        }
+        self.observed.resource_versions.push(version);
     }
 
     pub(super) fn note_target_version(&mut self) {

@@ -63,6 +63,8 @@ pub(super) struct RotationState {
     pub(super) last_observed: Option<LastObserved>,
     /// Contests with others over the target Secret and the resource.
     pub(super) contests: Option<Box<Contests>>,
+    /// The version of the resource that this process read live or wrote last.
+    pub(super) last_version: u64,
     /// A hash of the status that this process stored last.
     pub(super) stored_status: Option<u64>,
     /// How many writes to the API server the resource may still cause.

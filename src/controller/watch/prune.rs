@@ -22,6 +22,14 @@ const VALUE_LIMIT: usize = 253;
 /// Longest error about an object that can't be parsed, in characters. It can quote the object.
 const ERROR_LIMIT: usize = 300;
 
+/// Annotation of a stored resource whose spec is not complete. The API server never has it.
+const INCOMPLETE: &str = "auth0-rotator.dev/incomplete";
+
+/// Returns whether the spec of a stored resource is not complete.
+pub(super) fn is_incomplete(metadata: &ObjectMeta) -> bool {
+    metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(INCOMPLETE))
+}
+
 /// An object of which a store keeps only a part.
 pub(super) trait Prune {
     /// Drops what the operator doesn't use. Labels of resources and tenants are kept for `selector`.
@@ -44,41 +52,53 @@ impl Prune for NamespaceMetadata {
 
 impl<K: PruneResource> Prune for DeserializeGuard<K> {
     fn prune(&mut self, selector: &WatchSelector) {
-        let metadata = match &mut self.0 {
+        let (metadata, is_complete) = match &mut self.0 {
             Ok(resource) => {
-                resource.prune_spec();
-                resource.meta_mut()
+                let is_complete = resource.prune_spec();
+                (resource.meta_mut(), is_complete)
             }
             Err(invalid) => {
                 invalid.error = bounded(&invalid.error, ERROR_LIMIT);
-                &mut invalid.metadata
+                (&mut invalid.metadata, false)
             }
         };
         prune_metadata(metadata);
         selector.prune(&mut metadata.labels);
+        if !is_complete {
+            let annotations = metadata.annotations.get_or_insert_default();
+            annotations.insert(INCOMPLETE.into(), String::new());
+        }
     }
 }
 
 /// A custom resource of which a store keeps only a part.
 pub(super) trait PruneResource: kube::Resource {
-    fn prune_spec(&mut self);
+    /// Drops what the operator doesn't use. Returns whether nothing is missing in the spec.
+    fn prune_spec(&mut self) -> bool;
 }
 
 impl PruneResource for ClientSecretRotation {
-    fn prune_spec(&mut self) {
+    fn prune_spec(&mut self) -> bool {
         let target = &mut self.spec.target;
+        let is_complete =
+            target.template.is_empty() && target.labels.is_empty() && target.annotations.is_empty();
         target.template.clear();
         target.labels.clear();
         target.annotations.clear();
+        is_complete
     }
 }
 
 impl PruneResource for Auth0Tenant {
-    fn prune_spec(&mut self) {}
+    fn prune_spec(&mut self) -> bool {
+        true
+    }
 }
 
 impl PruneResource for ClusterAuth0Tenant {
-    fn prune_spec(&mut self) {}
+    fn prune_spec(&mut self) -> bool {
+        true
+    }
 }
 
 fn prune_metadata(metadata: &mut ObjectMeta) {
@@ -167,6 +187,18 @@ mod tests {
         assert_eq!(resource.metadata.finalizers.unwrap(), [ROTATION_FINALIZER]);
         assert_eq!(resource.spec.client_id, "client");
         assert_eq!(resource.spec.target.name, "t");
+        assert!(is_incomplete(&resource.metadata));
+    }
+
+    #[test]
+    fn resource_without_text_of_users_is_complete() {
+        let mut parsed = rotation("rotate/now", json!("client"));
+        let target = &mut parsed.0.as_mut().unwrap().spec.target;
+        target.template.clear();
+        target.labels.clear();
+        target.annotations.clear();
+        parsed.prune(&WatchSelector::default());
+        assert!(!is_incomplete(&parsed.0.unwrap().metadata));
     }
 
     #[test]

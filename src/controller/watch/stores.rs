@@ -10,7 +10,7 @@ use kube::{
 };
 
 use super::{
-    super::object_key::ObjectKey, index::Index, secret_versions::SecretVersions,
+    super::object_key::ObjectKey, index::Index, prune::is_incomplete, secret_versions::SecretVersions,
     selector::WatchSelector, tenant_index::TenantIndex,
 };
 use crate::api::{
@@ -25,7 +25,7 @@ pub(crate) type SecretMetadata = PartialObjectMeta<Secret>;
 pub(crate) type NamespaceMetadata = PartialObjectMeta<Namespace>;
 
 /// The stores, one of each kind per watched namespace. They show when to reconcile, which resources
-/// conflict and where a tenant is; a step reads its inputs live.
+/// conflict and where a tenant is; a step that can't be repeated reads its inputs live.
 #[derive(Clone, Default)]
 pub(crate) struct Stores {
     pub(super) rotations: Vec<Store<ParsedRotation>>,
@@ -52,6 +52,13 @@ impl Stores {
     pub(crate) fn rotation(&self, key: &ObjectKey) -> Option<Arc<ParsedRotation>> {
         let reference = key.object_ref();
         self.rotations.iter().find_map(|store| store.get(&reference))
+    }
+
+    /// Returns a resource with everything of it that a reconcile needs, unless the store has only a part.
+    pub(crate) fn complete_rotation(&self, key: &ObjectKey) -> Option<ClientSecretRotation> {
+        let parsed = self.rotation(key)?;
+        let resource = parsed.0.as_ref().ok()?;
+        (!is_incomplete(&resource.metadata)).then(|| resource.clone())
     }
 
     /// Returns the resources that name the same client or the same target Secret as `resource`,

@@ -5,8 +5,8 @@ use rotation::{
     ClientCheck, ClientObservation, Clock, ControlResult, Decision, ErrorClass, Failure,
     NumberedValue, Observation, OwnedTarget, Phase, Policy, ProbeControl, ProbeMethod, Publication,
     Purpose, Reason, Rejection, Request, SecretMatch, Status, Step, TakenValues, Target,
-    UnreachedPods, ValueSource, condition_types, decide, find_condition, invariants::Actor,
-    has_unrecorded_cause, must_store_first, record_failure,
+    UnreachedPods, ValueSource, condition_types, decide, find_condition, has_unrecorded_cause,
+    invariants::Actor, must_store_first, record_failure,
 };
 
 use crate::{
