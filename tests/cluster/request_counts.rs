@@ -8,7 +8,7 @@ use std::{
 
 use auth0_rotator::api::ClientSecretRotation;
 use auth0_simulator::Operation;
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, future::join_all, stream};
 use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
 use kube::api::ListParams;
 use rotation::is_condition_true;
@@ -109,10 +109,8 @@ async fn wait_until_ready(fixture: &Fixture) {
 async fn import_takes_three_requests() {
     let fixture = start_shipped().await;
     let before = ApiRequests::read(&fixture).await;
-    for name in names() {
-        let schedule = json!({ "cron": "0 3 1 * *", "timeZone": "Europe/Berlin", "jitter": "30m" });
-        fixture.apply_rotation(&name, json!({ "schedule": schedule })).await;
-    }
+    let spec = json!({ "schedule": { "every": "720h", "jitter": "30m" } });
+    join_all(names().iter().map(|name| fixture.apply_rotation(name, spec.clone()))).await;
     wait_until_ready(&fixture).await;
     let requests = ApiRequests::read(&fixture).await.since(&before);
     let reasons = event_reasons(&fixture).await;

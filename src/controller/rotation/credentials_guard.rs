@@ -94,7 +94,8 @@ pub(super) async fn check_change(
 /// Checks again before the target Secret is written for the first time. If the Secret exists, with the
 /// API server: only then, the tenants of the namespace are listed. One that does not exist holds no
 /// credentials, so a tenant that the watch has not shown yet loses nothing: it is as if it had named
-/// the Secret after its creation.
+/// the Secret after its creation. In the same way, resources that were seen at the same time share a
+/// read of the credentials after that.
 pub(super) async fn check_first_write(reconciliation: &Reconciliation<'_>) -> Result<(), Error> {
     let facts = facts(reconciliation);
     if facts.is_published() {
@@ -104,7 +105,10 @@ pub(super) async fn check_first_write(reconciliation: &Reconciliation<'_>) -> Re
     let key = target_key(reconciliation);
     let (uses, max_age) = match facts.secret {
         Some(_) => (tenants.read_credentials_uses(&key).await?, Duration::ZERO),
-        None => (tenants.credentials_uses(&key), CHANGE_MAX_AGE),
+        None => {
+            let seen_for = reconciliation.with_state(|state| state.seen_at.0.elapsed());
+            (tenants.credentials_uses(&key), seen_for.min(CHANGE_MAX_AGE))
+        }
     };
     let TargetCheck { conflict, is_own_credentials } = check_target(&uses, &facts);
     reject(conflict)?;

@@ -271,7 +271,7 @@ impl Reconciliation<'_> {
         decision: Decision,
     ) -> Result<Option<Outcome>, Error> {
         let Decision { status, step, wake } = decision;
-        view::require_live(self, &step).await?;
+        view::require_live(self, &step, &status).await?;
         if matches!(step, Step::RotateSecret | Step::SetSecret(_)) {
             // A change that is known to fail is not recorded as an attempt.
             execute::prepare_change(self).await?;

@@ -21,6 +21,7 @@ const CONTESTED_PAUSE: Duration = Duration::from_secs(2);
 /// The in-memory state of one ClientSecretRotation.
 #[derive(Default)]
 pub(super) struct RotationState {
+    pub(super) seen_at: SeenAt,
     /// Failures in a row.
     pub(super) failures: u32,
     /// When Auth0 last rejected the published secret.
@@ -73,6 +74,15 @@ pub(super) struct RotationState {
     pub(super) owner_denied_at: Option<Instant>,
     /// How the last reconcile failed.
     pub(super) last_failure: Option<LastFailure>,
+}
+
+/// When this process first saw a resource.
+pub(super) struct SeenAt(pub(super) Instant);
+
+impl Default for SeenAt {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
 }
 
 /// Facts on which the claim of a resource on its client depended.

@@ -1,20 +1,26 @@
 //! Where a reconcile has the resource and its target Secret from: from the API server, or from the
 //! watches.
 //!
-//! The watches are enough for reads, and for writes that fail if they are wrong: a status and a Secret
-//! are written over the version that was seen, and a Secret that is not there is created, which fails if
-//! there is one. After such a conflict both are read live. Any other step needs a live read first,
-//! because a value that Auth0 has, or that is gone, can't be taken back.
+//! The watches are enough for an import and for a check that finds nothing to do. Their reads can be
+//! repeated, and their writes fail if the watches are wrong: the status is written over the version that
+//! was seen, and a Secret that is not there is created, which fails if there is one. After such a
+//! conflict both are read live. Rotations, repairs and any other step need live reads first, because a
+//! value that Auth0 has, or that is gone, can't be taken back.
 
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt as _;
 use rotation::{Purpose, Status, Step, condition_types, is_condition_true};
 
-use super::{RotationController, contest, reconcile::Reconciliation, state::RotationState};
+use super::{
+    RotationController, contest, reconcile::Reconciliation, scheduling, state::RotationState,
+};
 use crate::{
     api::ClientSecretRotation,
-    controller::{error::Error, object_key::ObjectKey, target_secret::Snapshot},
+    controller::{
+        error::Error, object_key::ObjectKey, server_time::now, target_secret::Snapshot,
+        watch::restores,
+    },
 };
 
 /// How long after a reconcile the watch may not have seen its write of the target Secret.
@@ -43,9 +49,7 @@ fn needs_live_reads(step: &Step) -> bool {
         | Step::DryRun
         | Step::FindUnreachedPods
         | Step::ReadRollouts => false,
-        Step::Publish(publication) => {
-            !matches!(publication.purpose, Purpose::Import | Purpose::Repair | Purpose::Render)
-        }
+        Step::Publish(publication) => publication.purpose != Purpose::Import,
         // The store has no finalizers of others.
         Step::AddFinalizer
         | Step::RemoveFinalizer
@@ -56,13 +60,14 @@ fn needs_live_reads(step: &Step) -> bool {
 }
 
 /// Returns the resource as its watch saw it, if a reconcile can begin with that: complete, no older than
-/// the last version that this process has read or written, and not in dispute.
+/// the last version that this process has read or written, without a rotation or a cause of one, and
+/// not in dispute.
 pub(super) fn stored_resource(
     controller: &RotationController,
     key: &ObjectKey,
 ) -> Option<ClientSecretRotation> {
     let resource = controller.context.stores.complete_rotation(key)?;
-    if resource.metadata.deletion_timestamp.is_some() {
+    if resource.metadata.deletion_timestamp.is_some() || scheduling::has_work(&resource, now()) {
         return None;
     }
     let version: u64 = resource.resource_version()?.parse().ok()?;
@@ -71,6 +76,8 @@ pub(super) fn stored_resource(
         state.unpublished_response.is_none()
             && !is_contested(state)
             && state.last_version <= version
+            // The store may still be the one of before.
+            && state.last_observed.as_ref().is_none_or(|seen| seen.restores == restores())
             && state.stored_status.is_none_or(|stored| Some(stored) == status)
     });
     is_usable.then_some(resource)
@@ -107,16 +114,17 @@ pub(super) fn is_target_absent(reconciliation: &Reconciliation<'_>) -> bool {
     })
 }
 
-/// Makes sure that both objects were read live before a step that needs it.
+/// Makes sure that both objects were read live before a step, or the record of a rotation, that needs it.
 ///
 /// # Errors
 /// A conflict if one has changed; the decision is then made again.
 pub(super) async fn require_live(
     reconciliation: &mut Reconciliation<'_>,
     step: &Step,
+    status: &Status,
 ) -> Result<(), Error> {
     let is_live = [reconciliation.resource_view, reconciliation.target_view] == [View::Live; 2];
-    if is_live || !needs_live_reads(step) {
+    if is_live || (!needs_live_reads(step) && status.rotation.is_none()) {
         return Ok(());
     }
     read_unchanged(reconciliation).await
@@ -187,11 +195,13 @@ mod tests {
             Purpose::Promote,
             Purpose::Retire,
             Purpose::Withdraw,
+            Purpose::Repair,
+            Purpose::Render,
         ] {
             assert!(needs_live_reads(&publish(purpose)), "{purpose:?}");
         }
-        for purpose in [Purpose::Import, Purpose::Repair, Purpose::Render] {
-            assert!(!needs_live_reads(&publish(purpose)), "{purpose:?}");
+        for step in [Step::ReadClient, Step::StoreStatus, Step::Wait, publish(Purpose::Import)] {
+            assert!(!needs_live_reads(&step), "{step:?}");
         }
     }
 }

@@ -287,7 +287,9 @@ impl Rendered {
     /// Returns whether all of these fields are rendered.
     pub(super) fn has_all(&self, owned: &OwnedFields) -> bool {
         let owner = self.owner.as_ref().map(|owner| &owner.uid);
-        self.has_keys(owned) && owned.owner_uids.iter().all(|uid| Some(uid) == owner)
+        self.has_keys(owned)
+            && (self.secret_type.is_some() || !owned.secret_type)
+            && owned.owner_uids.iter().all(|uid| Some(uid) == owner)
     }
 
     fn has_keys(&self, owned: &OwnedFields) -> bool {
