@@ -514,6 +514,10 @@ fn detects_every_mutant() {
                 disruption_kinds: vec![Action::Fail(0, Fault::RequestLost)],
                 ..check
             },
+            // A reconcile must last until the due time that it planned.
+            Mutant::StartFromDeferred => {
+                Check { interval: Some(6), requests: 0, horizon: 12, ..check }
+            }
             Mutant::TrustUncontrolledProbe => {
                 Check { mutant: Some(mutant), sample, ..probes_that_accept_any_value(strategy) }
             }

@@ -31,6 +31,8 @@ pub(crate) enum Mutant {
     RotateOnLostStatus,
     /// Repairs the target Secret with a generated value.
     RepairWithGeneratedValue,
+    /// Starts a rotation for a due time that is not stored.
+    StartFromDeferred,
     /// Does not record a request as handled.
     ForgetHandledRequest,
     /// Repairs the target Secret without the previous value.
@@ -68,7 +70,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::SkipWriteAhead,
         Self::RetireWithoutProbe,
         Self::TrustUncontrolledProbe,
@@ -79,6 +81,7 @@ impl Mutant {
         Self::RotateOnLostStatus,
         Self::RepairWithGeneratedValue,
         Self::DropFallbackOnRepair,
+        Self::StartFromDeferred,
         Self::ForgetHandledRequest,
         Self::RemoveFinalizerEarly,
         Self::ForgetHoldOff,
@@ -113,7 +116,9 @@ impl Mutant {
             | Self::RecordEarliest
             | Self::TrustAnyRestart
             | Self::ActivateBeforeRollout => Invariant::NoLockout,
-            Self::RotateOnLostStatus | Self::ForgetHandledRequest => Invariant::OneRotationPerCause,
+            Self::RotateOnLostStatus | Self::StartFromDeferred | Self::ForgetHandledRequest => {
+                Invariant::OneRotationPerCause
+            }
             Self::RetryBlindly
             | Self::RepairWithGeneratedValue
             | Self::RemoveFinalizerEarly
@@ -177,8 +182,9 @@ impl Mutant {
             | Self::TrustApiServer
             | Self::RecordEarliest
             | Self::SkipProof
-            // It alters the status after a failure.
+            // These alter what becomes of a decision.
             | Self::ReadyWhileUnknown
+            | Self::StartFromDeferred
             | Self::TrustAnyRestart
             | Self::ActivateBeforeRollout
             | Self::RestartBeforeActivationOnly

@@ -163,7 +163,9 @@ impl Operator<'_> {
             return self.execute(step, reconcile);
         }
         let StoredStatus(stored) = &self.resource(reconcile).status;
-        if has_unrecorded_cause(stored, self.status(reconcile), &status) {
+        if self.mutant != Some(Mutant::StartFromDeferred)
+            && has_unrecorded_cause(stored, self.status(reconcile), &status)
+        {
             let deferred = self.status(reconcile).clone();
             return self.store(deferred, Step::StoreStatus, reconcile);
         }
