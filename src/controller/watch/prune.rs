@@ -182,12 +182,12 @@ mod tests {
         let mut parsed = rotation("rotate/now", json!("client"));
         parsed.prune(&WatchSelector::default());
         let resource = parsed.0.unwrap();
+        assert!(is_incomplete(&resource.metadata));
         assert!(serde_json::to_string(&resource).unwrap().len() < 3000);
         assert_eq!(resource.metadata.annotations.unwrap()[REQUEST_ANNOTATION], "rotate/now");
         assert_eq!(resource.metadata.finalizers.unwrap(), [ROTATION_FINALIZER]);
         assert_eq!(resource.spec.client_id, "client");
         assert_eq!(resource.spec.target.name, "t");
-        assert!(is_incomplete(&resource.metadata));
     }
 
     #[test]
