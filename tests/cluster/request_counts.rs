@@ -109,7 +109,7 @@ async fn wait_until_ready(fixture: &Fixture) {
 async fn import_takes_three_requests() {
     let fixture = start_shipped().await;
     let before = ApiRequests::read(&fixture).await;
-    let spec = json!({ "schedule": { "every": "720h", "jitter": "30m" } });
+    let spec = json!({ "schedule": { "every": "720h", "jitter": "30m" }, "gracePeriod": "1h" });
     join_all(names().iter().map(|name| fixture.apply_rotation(name, spec.clone()))).await;
     wait_until_ready(&fixture).await;
     let requests = ApiRequests::read(&fixture).await.since(&before);

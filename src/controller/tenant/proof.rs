@@ -19,7 +19,11 @@ use rotation::{ErrorClass, Reason};
 use super::registry::{TenantHandle, TenantRegistry};
 use crate::{
     api::{AnyTenant, Auth0Tenant, ClusterAuth0Tenant, TenantId, TenantResource},
-    controller::{error::Error, kube_call::kube_call, object_key::ObjectKey},
+    controller::{
+        error::{Error, KubeFailure},
+        kube_call::{KUBE_DEADLINE, kube_call},
+        object_key::ObjectKey,
+    },
 };
 
 /// How many tenants a live list reads at a time. Users decide how large they are.
@@ -41,10 +45,14 @@ pub(crate) struct CredentialsUse {
     pub(crate) is_private_key: bool,
 }
 
+/// The client ID in a credentials Secret. Callers at the same time share a read.
+#[derive(Default)]
+pub(super) struct KnownClient(tokio::sync::Mutex<Option<LastClient>>);
+
 /// The client ID in a credentials Secret when it was last read.
-#[derive(Clone)]
-pub(super) struct KnownClient {
+struct LastClient {
     client_id: Option<String>,
+    /// When the read began.
     read_at: Instant,
 }
 
@@ -146,13 +154,18 @@ impl TenantRegistry {
         secret: &ObjectKey,
         max_age: Duration,
     ) -> Result<Option<String>, Error> {
-        let known = self.known_clients.lock().get(secret).cloned();
-        if let Some(known) = &known
-            && known.read_at.elapsed() < max_age
+        let asked_at = Instant::now();
+        let known = self.known_clients.lock().entry(secret.clone()).or_default().clone();
+        let Ok(mut known) = tokio::time::timeout(KUBE_DEADLINE, known.0.lock()).await else {
+            let action = "reading the credentials of a tenant".to_owned();
+            return Err(Error::Kube { action, failure: KubeFailure::Timeout });
+        };
+        if let Some(known) = &*known
+            && (known.read_at >= asked_at || asked_at - known.read_at < max_age)
         {
             return Ok(known.client_id.clone());
         }
-        let last = known.and_then(|known| known.client_id);
+        let last = known.as_ref().and_then(|known| known.client_id.clone());
         let read_at = Instant::now();
         let client_id = match self.context.secrets.get(secret).await {
             Ok(Some(read)) => read.text("client_id").map(|text| text.trim().to_owned()),
@@ -160,8 +173,7 @@ impl TenantRegistry {
             Err(error) if error.class() == ErrorClass::Retry => return Err(error),
             Err(_) => last,
         };
-        let known = KnownClient { client_id: client_id.clone(), read_at };
-        self.known_clients.lock().insert(secret.clone(), known);
+        *known = Some(LastClient { client_id: client_id.clone(), read_at });
         Ok(client_id)
     }
 }

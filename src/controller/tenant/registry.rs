@@ -48,7 +48,7 @@ pub(crate) struct TenantRegistry {
     /// By the UID of the tenant resource.
     clients: Mutex<HashMap<String, Arc<ClientCell>>>,
     /// By the credentials Secret.
-    pub(super) known_clients: Mutex<HashMap<ObjectKey, KnownClient>>,
+    pub(super) known_clients: Mutex<HashMap<ObjectKey, Arc<KnownClient>>>,
     /// Of the hosts that the tenants name.
     rate_limiters: RateLimiters,
 }

@@ -10,8 +10,8 @@ use kube::{
 };
 
 use super::{
-    super::object_key::ObjectKey, index::Index, prune::is_incomplete, secret_versions::SecretVersions,
-    selector::WatchSelector, tenant_index::TenantIndex,
+    super::object_key::ObjectKey, index::Index, prune::is_incomplete,
+    secret_versions::SecretVersions, selector::WatchSelector, tenant_index::TenantIndex,
 };
 use crate::api::{
     AnyTenant, ClientSecretRotation, Labels, ParsedClusterTenant, ParsedRotation, ParsedTenant,
