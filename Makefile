@@ -4,14 +4,14 @@
 help:
 	@echo "make demo              rotate secrets on a real control plane while applications log in; about a minute once built"
 	@echo "make fmt               format the code"
-	@echo "make test              check formatting and lints, build the documentation, run all tests and make torture for three minutes"
+	@echo "make test              check formatting and lints, build the documentation, run all tests, make torture for three minutes and a small make bench"
 	@echo "make test-consumers    test examples/consumers in Go, Node, Python and Rust"
 	@echo "make e2e               install the chart and run applications in real Pods on a kubelet; needs root, ten minutes"
 	@echo "make torture           inject faults during rotations and count failed logins; ten minutes"
 	@echo "make model             run the model check with wider bounds than make test does; minutes"
 	@echo "make fuzz              run each fuzz target for a minute; see fuzz/README.md"
-	@echo "make bench             measure rotation latency, API requests and memory"
 	@echo "make bench-micro       measure the time of a decision, of schedules and of rendering a Secret"
+	@echo "make bench             measure time, memory, CPU and requests with up to 10,000 resources; about 25 minutes"
 	@echo "make bench-rate-limit  measure how much of a rate limit is used when 10,000 resources are due at once"
 	@echo "make bench-failover    measure how long no replica acts after the leader is killed or stopped"
 	@echo "make crds              generate crds/ from the Rust types"
@@ -60,8 +60,9 @@ test:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	cargo run --locked -q -p local-cluster -- build --with kubectl,helm
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked --workspace --all-features
-	cargo build --locked -p auth0-rotator -p scenarios --bin auth0-rotator --bin torture
+	cargo build --locked -p auth0-rotator -p scenarios --bin auth0-rotator --bin torture --bin bench
 	"$${CARGO_TARGET_DIR:-target}/debug/torture" --duration 3m --clients 12 --seed 1
+	"$${CARGO_TARGET_DIR:-target}/debug/bench" --quick --sizes 20 --due 20
 
 # Tests each example application with the tools of its language and its locked dependencies. The
 # Python environment and the Rust dependencies are kept in target/.
@@ -123,12 +124,18 @@ fuzz:
 			-print_final_stats=1 || exit 1; \
 	done
 
-#   make bench                  with the default concurrency
-#   make bench CONCURRENCY=32   with another one
+# Measures the operator as it ships, with several numbers of resources: see docs/performance/README.md.
+#
+#   make bench                                   everything; writes docs/performance/, about 25 minutes
+#   make bench ARGS='--quick --sizes 500,2000'   less, written to target/bench; see `make bench ARGS=--help`
+#   make bench ESO_BIN=/path/to/external-secrets ESO_CRDS=/path/to/bundle.yaml
 .PHONY: bench
 bench:
-	AUTH0_ROTATOR_BENCH_CONCURRENCY=$(or $(CONCURRENCY),16) \
-		cargo bench --locked -p auth0-rotator --bench overhead
+	@sh testing/scenarios/preflight.sh
+	cargo build --release --locked -p auth0-rotator
+	cargo build --profile bench --locked -p scenarios --bin bench
+	@$(if $(ESO_BIN),ESO_BIN="$(ESO_BIN)" ESO_CRDS="$(ESO_CRDS)") \
+		"$${CARGO_TARGET_DIR:-target}/release/bench" $(or $(ARGS),--output docs/performance)
 
 # Times of single functions with criterion; no control plane. An argument selects benchmarks.
 #

@@ -1,4 +1,4 @@
-//! Parts that the programs `demo`, `torture` and `e2e` share: their environment, a timeline of events,
+//! Parts that the programs `demo`, `torture`, `e2e` and `bench` share: their environment, a timeline of events,
 //! and a report with assertions.
 
 #![allow(missing_docs, reason = "names describe most fields and getters")]
