@@ -16,6 +16,7 @@ help:
 	@echo "make bench-failover    measure how long no replica acts after the leader is killed or stopped"
 	@echo "make crds              generate crds/ from the Rust types"
 	@echo "make reasons           generate docs/reasons.md from the enum of reasons"
+	@echo "make large-installations  calculate docs/performance/large-installations.md from the results of make bench"
 	@echo "make manifests         generate the chart's values.yaml and README, and deploy/"
 	@echo "make deny              check the licenses, sources and TLS stacks of the linked crates"
 
@@ -166,6 +167,12 @@ crds:
 .PHONY: reasons
 reasons:
 	cargo run --locked -q -p xtask -- reasons
+
+# Calculates the table in docs/performance/large-installations.md from docs/performance/results.json, which
+# make bench writes.
+.PHONY: large-installations
+large-installations:
+	cargo run --locked -q -p xtask -- large-installations
 
 # Copies crds/ into the chart, generates its values.yaml and README from values.schema.json, and
 # renders deploy/ from it. The first run builds Helm, which takes minutes.

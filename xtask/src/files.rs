@@ -35,3 +35,11 @@ pub fn write_files(root: &Path, files: &GeneratedFiles) -> Result<()> {
 pub(crate) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
 }
+
+/// Replaces the text between two markers of a file.
+pub(crate) fn replace_between(text: &str, begin: &str, end: &str, content: &str) -> Result<String> {
+    let missing = || format!("the file lacks the markers {begin}{end}");
+    let (before, rest) = text.split_once(begin).with_context(missing)?;
+    let (_, after) = rest.split_once(end).with_context(missing)?;
+    Ok(format!("{before}{begin}{content}\n{end}{after}"))
+}

@@ -6,6 +6,7 @@
 //! | `charts/auth0-rotator/files/crds/` | `crds/` | `make manifests` |
 //! | `charts/auth0-rotator/values.yaml`, the values table in the chart's README | `values.schema.json` | `make manifests` |
 //! | `docs/reasons.md` | `crates/rotation/src/reason.rs` | `make reasons` |
+//! | table in `docs/performance/large-installations.md` | `docs/performance/results.json` | `make large-installations` |
 //! | `deploy/` | the chart, rendered by Helm | `make manifests` |
 //!
 //! The tests in `tests/chart` fail when a generated file is out of date.
@@ -16,6 +17,7 @@ mod crds;
 mod deploy;
 mod files;
 mod helm;
+mod large_installations;
 mod reasons;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ pub use crds::crd_files;
 pub use deploy::deploy_files;
 pub use files::{GeneratedFiles, write_files};
 pub use helm::Helm;
+pub use large_installations::{BENCH_RESULTS, large_installations};
 pub use reasons::reason_files;
 
 /// Root of the workspace that this binary was built from.

@@ -5,7 +5,8 @@ use std::{io::Write as _, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::{
-    Helm, chart_files, crd_files, deploy_files, reason_files, workspace_root, write_files,
+    Helm, chart_files, crd_files, deploy_files, large_installations, reason_files, workspace_root,
+    write_files,
 };
 
 /// Generates the files in the repository that have another source.
@@ -25,6 +26,8 @@ enum Task {
     Manifests,
     /// Write docs/reasons.md from the enum of reasons in crates/rotation.
     Reasons,
+    /// Calculate the table in docs/performance/large-installations.md from the results of make bench.
+    LargeInstallations,
 }
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Task::Crds => write_crds(),
         Task::Manifests => write_manifests(),
         Task::Reasons => write_files(&workspace_root(), &reason_files()),
+        Task::LargeInstallations => write_large_installations(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,6 +44,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn write_large_installations() -> Result<()> {
+    let root = workspace_root();
+    write_files(&root, &large_installations(&root)?)
 }
 
 fn write_crds() -> Result<()> {

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use xtask::{GeneratedFiles, Helm, chart_files, deploy_files, reason_files, workspace_root};
+use xtask::{
+    BENCH_RESULTS, GeneratedFiles, Helm, chart_files, deploy_files, large_installations,
+    reason_files, workspace_root,
+};
 
 #[test]
 fn generated_files_are_up_to_date() {
@@ -18,6 +21,19 @@ fn table_of_reasons_is_up_to_date() {
     for (path, text) in reason_files() {
         let present = fs::read_to_string(workspace_root().join(&path)).unwrap_or_default();
         assert!(present == text, "{} is out of date: run make reasons", path.display());
+    }
+}
+
+#[test]
+fn costs_of_large_installations_follow_from_the_last_benchmark() {
+    let root = workspace_root();
+    // Until the first full run of `make bench`, the page has the figures of earlier measurements.
+    if !root.join(BENCH_RESULTS).exists() {
+        return;
+    }
+    for (path, text) in large_installations(&root).unwrap() {
+        let present = fs::read_to_string(root.join(&path)).unwrap_or_default();
+        assert!(present == text, "{} is out of date: run make large-installations", path.display());
     }
 }
 
