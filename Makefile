@@ -13,6 +13,7 @@ help:
 	@echo "make bench-micro       measure the time of a decision, of schedules and of rendering a Secret"
 	@echo "make bench             measure time, memory, CPU and requests with up to 10,000 resources; about 25 minutes"
 	@echo "make bench-rate-limit  measure how much of a rate limit is used when 10,000 resources are due at once"
+	@echo "make bench-noise       measure the memory that Secrets and Pods of others cost the operator"
 	@echo "make bench-failover    measure how long no replica acts after the leader is killed or stopped"
 	@echo "make crds              generate crds/ from the Rust types"
 	@echo "make reasons           generate docs/reasons.md from the enum of reasons"
@@ -151,6 +152,13 @@ bench-micro:
 .PHONY: bench-rate-limit
 bench-rate-limit:
 	AUTH0_ROTATOR_RESOURCES=$(or $(RESOURCES),10000) cargo bench --locked -p auth0-rotator --bench rate_limit
+
+#   make bench-noise                           20,000 Secrets and 10,000 Pods, minutes once built
+#   make bench-noise SECRETS=2000 PODS=1000    fewer of them
+.PHONY: bench-noise
+bench-noise:
+	AUTH0_ROTATOR_SECRETS=$(or $(SECRETS),20000) AUTH0_ROTATOR_PODS=$(or $(PODS),10000) \
+		cargo bench --locked -p auth0-rotator --bench noise
 
 #   make bench-failover           kill and stop the leader 20 times each, about ten minutes once built
 #   make bench-failover TIMES=5   5 times each
