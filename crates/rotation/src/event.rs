@@ -12,11 +12,13 @@ use crate::{
 /// Maximum length of the message of an Event in bytes, which the API server enforces.
 pub const EVENT_MESSAGE_LIMIT: usize = 1024;
 
-/// A transition to publish as an Event and to log.
+/// A transition to log, and to publish as an Event unless it is routine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {
     /// The Event has type Warning: a user should look at it.
     pub is_warning: bool,
+    /// A step of a healthy rotation, which the Event of its result covers. Only the log has it.
+    pub is_routine: bool,
     /// Machine-readable reason.
     pub reason: Reason,
     /// Human-readable explanation.
@@ -28,13 +30,18 @@ impl EventRecord {
         Self::new(false, reason, &message.into())
     }
 
+    fn routine(reason: Reason, message: impl Into<String>) -> Self {
+        Self { is_routine: true, ..Self::normal(reason, message) }
+    }
+
     fn warning(reason: Reason, message: impl Into<String>) -> Self {
         Self::new(true, reason, &message.into())
     }
 
     /// Returns a record whose message is on one line and cut at [`EVENT_MESSAGE_LIMIT`].
     pub fn new(is_warning: bool, reason: Reason, message: &str) -> Self {
-        Self { is_warning, reason, message: bounded_bytes(message, EVENT_MESSAGE_LIMIT) }
+        let message = bounded_bytes(message, EVENT_MESSAGE_LIMIT);
+        Self { is_warning, is_routine: false, reason, message }
     }
 }
 
@@ -128,7 +135,7 @@ fn started_rotation(rotation: &Rotation) -> EventRecord {
             Reason::Recovered,
             format!("the state of rotation {number} was lost; resumed from the target Secret"),
         ),
-        Cause::Initial | Cause::Schedule | Cause::Request => EventRecord::normal(
+        Cause::Initial | Cause::Schedule | Cause::Request => EventRecord::routine(
             Reason::Started,
             format!("rotation {number} started ({:?})", rotation.cause),
         ),
@@ -140,15 +147,15 @@ fn entered_phase(
     before: Option<Phase>,
     is_proven: bool,
 ) -> Option<EventRecord> {
-    let number = rotation.number;
+    let (number, cause) = (rotation.number, rotation.cause);
     let event = match (rotation.phase, before) {
-        (Phase::Staging, _) => EventRecord::normal(
+        (Phase::Staging, _) => EventRecord::routine(
             Reason::Staged,
             format!("rotation {number}: the next secret is published as a fallback"),
         ),
         // A rotation that starts in this phase, or returns to it, activates nothing.
         (Phase::Confirming, None | Some(Phase::Grace)) => return None,
-        (Phase::Confirming, Some(_)) => EventRecord::normal(
+        (Phase::Confirming, Some(_)) => EventRecord::routine(
             Reason::Activated,
             format!(
                 "rotation {number}: the new secret is published with the previous one as its \
@@ -158,13 +165,15 @@ fn entered_phase(
         (Phase::Grace, _) if !is_proven => EventRecord::normal(
             Reason::Confirmed,
             format!(
-                "rotation {number}: Auth0 has the new secret and its propagation window is over; a \
-                 probe proves nothing for this client"
+                "rotation {number} ({cause:?}): the new secret is published, Auth0 has it, and its \
+                 propagation window is over; a probe proves nothing for this client"
             ),
         ),
         (Phase::Grace, _) => EventRecord::normal(
             Reason::Confirmed,
-            format!("rotation {number}: Auth0 accepts the new secret"),
+            format!(
+                "rotation {number} ({cause:?}): the new secret is published, and Auth0 accepts it"
+            ),
         ),
         (Phase::Started | Phase::Activating | Phase::Withdrawing, _) => return None,
     };

@@ -71,7 +71,7 @@ impl Reconciliation<'_> {
         for event in &events {
             self.log(event);
         }
-        self.events.extend(events);
+        self.events.extend(events.into_iter().filter(|event| !event.is_routine));
     }
 
     /// Returns whether another party keeps overwriting the status. A response is published regardless.
@@ -141,7 +141,7 @@ impl Reconciliation<'_> {
 
     fn log(&self, event: &EventRecord) {
         let ObjectKey { namespace, name } = &self.key;
-        let EventRecord { reason, message, is_warning } = event;
+        let EventRecord { reason, message, is_warning, .. } = event;
         if *is_warning {
             tracing::warn!(namespace, name, %reason, "{message}");
         } else {
