@@ -20,6 +20,7 @@ mod observe;
 mod client_kind;
 mod execute;
 mod publish;
+mod dry_runs;
 mod authorize;
 mod adoption;
 mod credentials_guard;
@@ -42,6 +43,7 @@ use std::{sync::Arc, time::Duration};
 
 use auth0_client::Priority;
 pub(crate) use drift::check_drift;
+use dry_runs::DryRuns;
 use futures::{FutureExt as _, Stream, StreamExt as _, channel::mpsc, future::join_all};
 use kube::{
     Resource as _, ResourceExt as _,
@@ -83,6 +85,7 @@ pub(crate) struct RotationController {
     rollout_watches: Arc<NamespaceLimit>,
     states: Arc<StateMap<RotationState>>,
     last_owners: LastOwners,
+    dry_runs: DryRuns,
 }
 
 impl RotationController {
@@ -99,6 +102,7 @@ impl RotationController {
             rollout_watches: Arc::new(NamespaceLimit::new(ROLLOUT_WATCHES_PER_NAMESPACE)),
             states: Arc::default(),
             last_owners: LastOwners::default(),
+            dry_runs: DryRuns::default(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Writes the target Secret.
 
+use std::time::Instant;
+
 use auth0_client::ClientSecret;
 use leader_election::WriteFence;
 use rotation::{
@@ -8,6 +10,7 @@ use rotation::{
 
 use super::{
     contest, credentials_guard,
+    dry_runs::AdmissionKey,
     observe::{ClientReading, TargetRead, observe_target, rendering, select_values},
     owner_reference,
     reconcile::Reconciliation,
@@ -19,7 +22,7 @@ use crate::{
         error::Error,
         object_key::ObjectKey,
         server_time::now,
-        target_secret::{Contents, NumberedSecret, Rendering, ValueOrigin},
+        target_secret::{Contents, NumberedSecret, Rendered, Rendering, Snapshot, ValueOrigin},
     },
     failpoint::failpoint,
 };
@@ -37,6 +40,12 @@ pub(super) async fn dry_run(reconciliation: &mut Reconciliation<'_>) -> Result<(
     };
     let present = target.snapshot();
     let rendered = rendering(reconciliation, &tenant.value_origin).render(&contents, present);
+    let admission = AdmissionKey::new(&reconciliation.key.namespace, &rendered, present);
+    if reconciliation.controller.dry_runs.has_passed(&admission) {
+        reconciliation.readings.dry_run_passed = true;
+        return Ok(());
+    }
+    let asked_at = Instant::now();
     let secrets = &reconciliation.controller.context.secrets;
     let key = target_key(reconciliation);
     let admitted = match secrets.dry_run(&key, &rendered, present).await {
@@ -47,15 +56,20 @@ pub(super) async fn dry_run(reconciliation: &mut Reconciliation<'_>) -> Result<(
         }
         result => result?,
     };
-    if let Some(change) = rendered.essential_change(&admitted) {
-        let message = format!(
-            "an admission policy or webhook {change} in each write of the target Secret, and the \
-             operator depends on that, so nothing is changed at Auth0. Exempt the Secret from the policy"
-        );
-        return Err(Error::Denied(Rejection::new(Reason::SecretRejected, message)));
-    }
+    check_admitted(&rendered, &admitted)?;
+    reconciliation.controller.dry_runs.note(admission, asked_at);
     reconciliation.readings.dry_run_passed = true;
     Ok(())
+}
+
+/// Checks that the API server stores what the operator depends on.
+fn check_admitted(rendered: &Rendered, admitted: &Snapshot) -> Result<(), Error> {
+    let Some(change) = rendered.essential_change(admitted) else { return Ok(()) };
+    let message = format!(
+        "an admission policy or webhook {change} in each write of the target Secret, and the \
+         operator depends on that, so nothing is changed at Auth0. Exempt the Secret from the policy"
+    );
+    Err(Error::Denied(Rejection::new(Reason::SecretRejected, message)))
 }
 
 /// Writes a publication.
@@ -96,14 +110,18 @@ pub(super) async fn publish(
     contest::record_restore(reconciliation, publication, &rendered);
     failpoint!("before-publish");
     let written = match present {
-        None => secrets.create(&key, &rendered, fence).await?,
+        None => secrets.create(&key, &rendered, fence).await,
         Some(over) => match secrets.apply(&key, &rendered, over, fence).await {
             Err(error) if owner_reference::note_denial(reconciliation, &error) => {
-                secrets.apply(&key, &render(), over, fence).await?
+                secrets.apply(&key, &render(), over, fence).await
             }
-            written => written?,
+            written => written,
         },
     };
+    if written.is_err() {
+        reconciliation.controller.dry_runs.forget(&key.namespace);
+    }
+    let written = written?;
     owner_reference::note_written(reconciliation);
     failpoint!("after-publish");
     contest::record_admission(reconciliation, &rendered, &written);
@@ -117,6 +135,14 @@ pub(super) async fn publish(
     reconciliation.readings.probe_accepted = None;
     reconciliation.readings.fallback_accepted = None;
     reconciliation.note_target_version();
+    if publication.purpose == Purpose::ProveWrite
+        && let Some(present) = reconciliation.target.snapshot()
+        && let Err(error) = check_admitted(&rendered, present)
+    {
+        // The dry run may have been that of another Secret.
+        reconciliation.controller.dry_runs.forget(&key.namespace);
+        return Err(error);
+    }
     Ok(())
 }
 

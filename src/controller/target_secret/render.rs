@@ -83,6 +83,18 @@ pub(crate) struct Rendered {
     absent_key: Option<String>,
 }
 
+impl Rendered {
+    /// Returns the labels.
+    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// Returns whether the resource is an owner of the Secret.
+    pub(crate) fn has_owner(&self) -> bool {
+        self.owner.is_some()
+    }
+}
+
 /// A Secret as it is sent. It borrows, so that values are not copied on the way.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
