@@ -6,7 +6,10 @@ use std::{pin::pin, sync::LazyLock, time::Duration};
 use rotation::{Status, Step};
 
 use super::{consumers, execute::execute, reconcile::Reconciliation};
-use crate::controller::{error::Error, write_budget::kind_of_status};
+use crate::{
+    api::ClientSecretRotation,
+    controller::{error::Error, write_budget::kind_of_status},
+};
 
 /// How long a call to Auth0 takes before a status that waits is stored meanwhile, so that users see the
 /// progress.
@@ -37,6 +40,16 @@ impl Reconciliation<'_> {
         self.stored_status = (stored != *self.status()).then_some(stored);
         if consumers::restart_key(self) != restarted_for {
             self.readings.rollouts = None;
+        }
+    }
+
+    /// Takes the resource after a write of its metadata, which does not change its status. One that
+    /// waits still does.
+    pub(super) fn set_metadata_of(&mut self, resource: ClientSecretRotation) {
+        let waiting = self.stored_status.is_some().then(|| self.status().clone());
+        self.set_resource(resource);
+        if let Some(status) = waiting {
+            self.defer_status(status);
         }
     }
 

@@ -73,7 +73,7 @@ pub(super) async fn execute(
             let resource =
                 reconciliation.api.add_finalizer(&reconciliation.resource, fence).await?;
             failpoint!("after-add-finalizer");
-            reconciliation.set_resource(resource);
+            reconciliation.set_metadata_of(resource);
             Ok(())
         }
         Step::RemoveFinalizer => {
@@ -82,7 +82,7 @@ pub(super) async fn execute(
             let resource =
                 reconciliation.api.remove_finalizer(&reconciliation.resource, fence).await?;
             failpoint!("after-remove-finalizer");
-            reconciliation.set_resource(resource);
+            reconciliation.set_metadata_of(resource);
             Ok(())
         }
         Step::RotateSecret => rotate_secret(reconciliation).await,
@@ -278,7 +278,10 @@ pub(super) async fn prepare_change(reconciliation: &mut Reconciliation<'_>) -> R
     }
     let reference = &reconciliation.resource.spec.tenant_ref;
     let namespace = &reconciliation.key.namespace;
-    reconciliation.controller.tenants.check_unchanged(namespace, reference, &tenant).await?;
+    // As old as the reads of the resource and its target Secret may be.
+    let max_age = intent_ttl(reconciliation) / 2;
+    let tenants = &reconciliation.controller.tenants;
+    tenants.check_unchanged(namespace, reference, &tenant, max_age).await?;
     let is_prepared = match &reconciliation.change_permit {
         Some(held) => held.tenant_version == tenant.version,
         None => false,

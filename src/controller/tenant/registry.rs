@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use auth0_client::{
@@ -51,6 +51,27 @@ pub(crate) struct TenantRegistry {
     pub(super) known_clients: Mutex<HashMap<ObjectKey, Arc<KnownClient>>>,
     /// Of the hosts that the tenants name.
     rate_limiters: RateLimiters,
+    /// The last live reads of tenants, which changes at Auth0 share.
+    live_reads: Mutex<HashMap<LiveKey, LiveRead>>,
+}
+
+/// A tenant, and the namespace whose permission was read.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct LiveKey {
+    is_cluster_tenant: bool,
+    namespace: String,
+    name: String,
+}
+
+/// What the API server had.
+#[derive(Clone)]
+struct LiveRead {
+    read_at: Instant,
+    generation: Option<i64>,
+    /// Whether the selector of this operator selects the tenant.
+    is_selected: bool,
+    /// The labels of the namespace, where the permission depends on them.
+    labels: Option<Labels>,
 }
 
 /// The client of one generation of a tenant resource. It is built outside the lock of all clients, and
@@ -125,6 +146,7 @@ impl TenantRegistry {
             clients: Mutex::default(),
             known_clients: Mutex::default(),
             rate_limiters: RateLimiters::default(),
+            live_reads: Mutex::default(),
         }
     }
 
@@ -224,35 +246,51 @@ impl TenantRegistry {
     }
 
     /// Checks with the API server that the tenant and the permission for it are still as they were
-    /// when it was found.
+    /// when it was found. A read that began up to `max_age` ago counts, so that many changes at once
+    /// take one; whether they differ is always read again.
     pub(crate) async fn check_unchanged(
         &self,
         namespace: &str,
         reference: &TenantRef,
         found: &TenantHandle,
+        max_age: Duration,
     ) -> Result<(), Error> {
-        let client = self.context.client.clone();
-        let live = match reference.kind {
-            TenantKind::Auth0Tenant => {
-                live_metadata(Auth0Tenant::api(client, namespace), &reference.name).await?
-            }
-            TenantKind::ClusterAuth0Tenant => {
-                live_metadata(ClusterAuth0Tenant::api(client, namespace), &reference.name).await?
-            }
+        let key = LiveKey {
+            is_cluster_tenant: reference.kind == TenantKind::ClusterAuth0Tenant,
+            namespace: namespace.to_owned(),
+            name: reference.name.clone(),
         };
-        if live.generation != found.generation {
-            return Err(Error::TenantChanged("the tenant"));
+        let recent = self.live_reads.lock().get(&key).cloned();
+        if let Some(read) = recent
+            && read.read_at.elapsed() <= max_age
+            && read.difference(found).is_none()
+        {
+            return Ok(());
         }
-        if !self.context.stores.selector.selects(&live) {
-            return Err(Error::TenantChanged("the labels of the tenant"));
+        let read = self.read_live(&key).await?;
+        let difference = read.difference(found);
+        let mut reads = self.live_reads.lock();
+        reads.retain(|_, read| read.read_at.elapsed() <= max_age);
+        reads.insert(key, read);
+        match difference {
+            Some(changed) => Err(Error::TenantChanged(changed)),
+            None => Ok(()),
         }
-        if reference.kind == TenantKind::ClusterAuth0Tenant {
-            let labels = self.live_labels(namespace).await?;
-            if labels != found.labels.clone().unwrap_or_default() {
-                return Err(Error::TenantChanged("the labels of the namespace"));
-            }
-        }
-        Ok(())
+    }
+
+    async fn read_live(&self, key: &LiveKey) -> Result<LiveRead, Error> {
+        let read_at = Instant::now();
+        let client = self.context.client.clone();
+        let (live, labels) = if key.is_cluster_tenant {
+            let api = ClusterAuth0Tenant::api(client, &key.namespace);
+            let live = live_metadata(api, &key.name).await?;
+            (live, Some(self.live_labels(&key.namespace).await?))
+        } else {
+            let api = Auth0Tenant::api(client, &key.namespace);
+            (live_metadata(api, &key.name).await?, None)
+        };
+        let is_selected = self.context.stores.selector.selects(&live);
+        Ok(LiveRead { read_at, generation: live.generation, is_selected, labels })
     }
 
     async fn live_labels(&self, namespace: &str) -> Result<Labels, Error> {
@@ -396,6 +434,24 @@ impl TenantRegistry {
         let meter = Arc::new(self.context.metrics.tenant(TenantId::of::<T>(tenant).labels()));
         let client = TenantClient::new(&connection, audience, credentials, limiter, meter.clone())?;
         Ok(BuiltClient { client: Arc::new(client), meter, credentials_read })
+    }
+}
+
+impl LiveRead {
+    /// Returns what differs from a tenant as it was found.
+    fn difference(&self, found: &TenantHandle) -> Option<&'static str> {
+        if self.generation != found.generation {
+            return Some("the tenant");
+        }
+        if !self.is_selected {
+            return Some("the labels of the tenant");
+        }
+        match &self.labels {
+            Some(labels) if *labels != found.labels.clone().unwrap_or_default() => {
+                Some("the labels of the namespace")
+            }
+            _ => None,
+        }
     }
 }
 
