@@ -10,8 +10,8 @@ use auth0_rotator::api::ClientSecretRotation;
 use auth0_simulator::Operation;
 use futures::{StreamExt as _, future::join_all, stream};
 use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
-use kube::api::ListParams;
-use rotation::is_condition_true;
+use kube::{ResourceExt as _, api::ListParams};
+use rotation::{Phase, is_condition_true};
 use serde_json::{Value, json};
 use testkit::{
     auth0::MANAGER,
@@ -118,6 +118,69 @@ async fn import_takes_three_requests() {
         assert_eq!(requests.0.get(kind), Some(&RESOURCES), "{kind}: {requests:?}, {reasons:?}");
     }
     requests.assert_per_resource(3);
+    fixture.finish().await;
+}
+
+/// Creates all resources with this spec, requests a rotation of each, and waits until all are in a phase
+/// or, without a phase, until all rotations are over. Returns the requests since the first one.
+async fn rotate_all(fixture: &Fixture, spec: Value, phase: Option<Phase>) -> ApiRequests {
+    for name in names() {
+        fixture.apply_rotation(&name, spec.clone()).await;
+    }
+    wait_until_ready(fixture).await;
+    let before = ApiRequests::read(fixture).await;
+    let request = async |name: String| fixture.request(&name, "rotate/now").await;
+    stream::iter(names()).for_each_concurrent(4, request).await;
+    for name in names() {
+        let is_in_phase = |resource: &ClientSecretRotation| {
+            let Some(status) = &resource.status else { return false };
+            let found = status.rotation.as_ref().map(|rotation| rotation.phase);
+            let is_started = found.is_some() || !status.history.is_empty();
+            is_started && found == phase && resource.finalizers().is_empty()
+        };
+        let expected = format!("in the phase {phase:?}");
+        let check = async || is_in_phase(&fixture.get(&name).await);
+        fixture.wait_within(Duration::from_secs(120), &expected, check).await;
+    }
+    ApiRequests::read(fixture).await.since(&before)
+}
+
+/// One read of the resource, the Secret and the Pods each, two writes of the Secret, two of the status and
+/// two of the finalizer, and one Event. Dry runs and reads of the tenant are shared. A probe that Auth0
+/// does not accept at once, or a call that takes long, adds a write of the status.
+#[tokio::test]
+async fn requests_of_a_rotation_are_bounded() {
+    let fixture = start_shipped().await;
+    let requests = rotate_all(&fixture, json!({ "gracePeriod": "1h" }), Some(Phase::Grace)).await;
+    let finalizers = requests.0.get("patch clientsecretrotations");
+    assert_eq!(finalizers, Some(&(2 * RESOURCES)), "{requests:?}");
+    assert_eq!(requests.0.get("create events"), Some(&RESOURCES), "{requests:?}");
+    requests.assert_per_resource(12);
+    fixture.finish().await;
+}
+
+/// The retirement takes a read and a write of the Secret, a write of the status, and one Event.
+#[tokio::test]
+async fn requests_of_a_rotation_and_its_retirement_are_bounded() {
+    let fixture = start_shipped().await;
+    let requests = rotate_all(&fixture, json!({ "gracePeriod": "30s" }), None).await;
+    let events = requests.0.get("create events");
+    assert_eq!(events, Some(&(2 * RESOURCES)), "{requests:?}");
+    requests.assert_per_resource(17);
+    fixture.finish().await;
+}
+
+/// Without a finalizer and a proof that the Secret can be written, but with a status for the staging
+/// period.
+#[tokio::test]
+async fn requests_of_a_staged_rotation_are_bounded() {
+    let fixture = start_shipped().await;
+    let spec = json!({
+        "strategy": "Staged", "staging": { "period": "1s" }, "gracePeriod": "1h",
+    });
+    let requests = rotate_all(&fixture, spec, Some(Phase::Grace)).await;
+    assert_eq!(requests.0.get("create events"), Some(&RESOURCES), "{requests:?}");
+    requests.assert_per_resource(15);
     fixture.finish().await;
 }
 

@@ -3,26 +3,32 @@
 
 use crate::{
     condition::{Condition, ConditionStatus, condition_types, find_condition},
-    decision::Step,
-    status::{Cause, Rotation, Status},
+    decision::{Purpose, Step},
+    status::{Cause, Phase, Rotation, Status},
 };
 
 /// Returns whether `status` has to be stored, over `stored`, before `step` is executed.
 ///
-/// A status may wait while nothing depends on it: the step changes nothing that can't be decided
-/// again, and the status only reports progress, or adopts what the target Secret says. A crash then
-/// has the same result as one before the decision. A status that waits is the input of the next
-/// decision, and is stored over the version that was read.
+/// A status may wait while nothing depends on it. A crash then has the same result as one before the
+/// decision. A status that waits is the input of the next decision, and is stored over the version that
+/// was read. These may wait:
 ///
-/// The record of a rotation, of a request and of a change of the secret never waits, and neither does
-/// a condition that gets worse.
+/// - A status that only reports progress, or adopts what the target Secret says.
+/// - The start of a rotation, until its first change at Auth0 is recorded, with which it is stored. Its
+///   cause stays until then, and its number follows from the same status and target Secret again.
+/// - The publication of a new secret, until it is known whether Auth0 accepts it: the numbers in the
+///   target Secret show the publication.
+///
+/// A change at Auth0, and the removal of a value, never come before their record, and a condition that
+/// gets worse does not wait.
 pub fn must_store_first(stored: &Status, status: &Status, step: &Step) -> bool {
     if stored == status {
         return false;
     }
     match step {
-        Step::StoreStatus
-        | Step::ReadClient
+        // The step of the next decision shows whether the status may wait.
+        Step::StoreStatus => false,
+        Step::ReadClient
         | Step::CheckClient
         | Step::ProbeRandomValue
         | Step::ProbeSecret
@@ -30,18 +36,24 @@ pub fn must_store_first(stored: &Status, status: &Status, step: &Step) -> bool {
         | Step::ProbeRevoked
         | Step::DryRun
         | Step::FindUnreachedPods
-        | Step::ReadRollouts => changes_record(stored, status) || is_worse(stored, status),
+        | Step::ReadRollouts => {
+            let may_wait = !changes_record(stored, status)
+                || starts_with_cause(stored, status)
+                || records_publication(stored, status);
+            !may_wait || is_worse(stored, status)
+        }
+        Step::Publish(publication) if publication.purpose == Purpose::ProveWrite => {
+            !starts_with_cause(stored, status) || is_worse(stored, status)
+        }
         Step::Publish(_) => {
             stored.current != status.current
                 || changes_record(stored, status)
                 || is_worse(stored, status)
         }
-        Step::Wait
-        | Step::AddFinalizer
-        | Step::RemoveFinalizer
-        | Step::RestartWorkloads
-        | Step::RotateSecret
-        | Step::SetSecret(_) => true,
+        Step::AddFinalizer => !starts_with_cause(stored, status) || is_worse(stored, status),
+        // The outcome of `rotate-secret` is published, so that a deletion loses nothing.
+        Step::RemoveFinalizer => !records_publication(stored, status) || is_worse(stored, status),
+        Step::Wait | Step::RestartWorkloads | Step::RotateSecret | Step::SetSecret(_) => true,
     }
 }
 
@@ -52,7 +64,34 @@ pub fn has_unrecorded_cause(stored: &Status, deferred: &Status, status: &Status)
     let is_due = |rotation: &Rotation| rotation.cause == Cause::Schedule;
     stored.next_rotation_time != deferred.next_rotation_time
         && stored.rotation.is_none()
+        && deferred.rotation.is_none()
         && status.rotation.as_ref().is_some_and(is_due)
+}
+
+/// Returns whether the difference is the start of a rotation whose cause a status without it shows
+/// again. The cause of an initial rotation is the absence of the mark that comes with the finalizer.
+fn starts_with_cause(stored: &Status, status: &Status) -> bool {
+    let Some(rotation) = &status.rotation else { return false };
+    stored.rotation.is_none()
+        && rotation.phase == Phase::Started
+        && rotation.attempts == 0
+        && matches!(rotation.cause, Cause::Request | Cause::Schedule)
+        && stored.current == status.current
+        && stored.previous == status.previous
+        && stored.history == status.history
+        && stored.unanswered_until == status.unanswered_until
+}
+
+/// Returns whether the difference is that the new secret of a rotation was found to be published as the
+/// current one, and possibly that Auth0 accepts it.
+fn records_publication(stored: &Status, status: &Status) -> bool {
+    let (Some(before), Some(after)) = (&stored.rotation, &status.rotation) else { return false };
+    before.number == after.number
+        && before.phase == Phase::Activating
+        && matches!(after.phase, Phase::Confirming | Phase::Grace)
+        && stored.history == status.history
+        && stored.last_handled_request == status.last_handled_request
+        && stored.unanswered_until == status.unanswered_until
 }
 
 /// Returns whether two statuses differ in what can't be decided again.
@@ -122,7 +161,7 @@ mod tests {
     }
 
     fn reads() -> [Step; 4] {
-        [Step::ReadClient, Step::ProbeSecret, Step::DryRun, Step::StoreStatus]
+        [Step::StoreStatus, Step::ReadClient, Step::ProbeSecret, Step::DryRun]
     }
 
     #[test]
@@ -161,7 +200,7 @@ mod tests {
     #[test]
     fn records_precede_every_step() {
         let stored = Status::default();
-        let rotation = Rotation::new(2, Cause::Request, Strategy::Rotate, NOW);
+        let rotation = Rotation::new(2, Cause::Initial, Strategy::Rotate, NOW);
         let records = [
             Status { rotation: Some(rotation), ..Status::default() },
             Status { previous: Some(1), ..Status::default() },
@@ -170,7 +209,7 @@ mod tests {
             Status { unanswered_until: Some(NOW), ..Status::default() },
         ];
         for status in records {
-            for step in reads().into_iter().chain([import()]) {
+            for step in reads().into_iter().skip(1).chain([import(), Step::AddFinalizer]) {
                 assert!(must_store_first(&stored, &status, &step), "{step:?} {status:?}");
             }
         }
@@ -199,5 +238,64 @@ mod tests {
             assert!(!must_store_first(&after, &before, &Step::ReadClient), "{type_}");
             assert!(!must_store_first(&Status::default(), &after, &Step::ReadClient), "{type_}");
         }
+    }
+
+    fn prove_write() -> Step {
+        publish(Purpose::ProveWrite, NumberedValue::new(1, ValueSource::Current), None)
+    }
+
+    fn stage() -> Step {
+        let next = NumberedValue::new(2, ValueSource::Generated);
+        publish(Purpose::Stage, NumberedValue::new(1, ValueSource::Current), Some(next))
+    }
+
+    fn in_phase(phase: Phase) -> Status {
+        let mut rotation = Rotation::new(2, Cause::Request, Strategy::Rotate, NOW);
+        rotation.phase = phase;
+        rotation.attempts = u32::from(phase != Phase::Started);
+        let last_handled_request = Some("rotate/a".to_owned());
+        Status { rotation: Some(rotation), last_handled_request, ..Status::default() }
+    }
+
+    #[test]
+    fn start_waits_for_the_record_of_the_first_change() {
+        let (stored, started) = (Status::default(), in_phase(Phase::Started));
+        for step in reads().into_iter().chain([Step::AddFinalizer, prove_write()]) {
+            assert!(!must_store_first(&stored, &started, &step), "{step:?}");
+        }
+        let activating = in_phase(Phase::Activating);
+        assert!(must_store_first(&stored, &activating, &Step::RotateSecret));
+        assert!(must_store_first(&stored, &activating, &Step::ReadClient));
+        for step in [Step::Wait, Step::RemoveFinalizer, stage()] {
+            assert!(must_store_first(&stored, &started, &step), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn start_that_ends_another_rotation_does_not_wait() {
+        let mut stored = in_phase(Phase::Grace);
+        let started = in_phase(Phase::Started);
+        assert!(must_store_first(&stored, &started, &prove_write()));
+        stored.rotation = None;
+        stored.previous = Some(1);
+        assert!(must_store_first(&stored, &started, &prove_write()));
+    }
+
+    #[test]
+    fn publication_waits_for_the_first_probe() {
+        let stored = in_phase(Phase::Activating);
+        for phase in [Phase::Confirming, Phase::Grace] {
+            let published = in_phase(phase);
+            for step in [Step::ProbeSecret, Step::ProbeRandomValue, Step::RemoveFinalizer] {
+                assert!(!must_store_first(&stored, &published, &step), "{step:?}");
+            }
+            let retire =
+                publish(Purpose::Retire, NumberedValue::new(2, ValueSource::Current), None);
+            for step in [Step::Wait, Step::RestartWorkloads, Step::AddFinalizer, retire] {
+                assert!(must_store_first(&stored, &published, &step), "{step:?}");
+            }
+        }
+        let other = in_phase(Phase::Staging);
+        assert!(must_store_first(&other, &in_phase(Phase::Confirming), &Step::ProbeSecret));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use auth0_rotator::api::{CURRENT_ANNOTATION, FALLBACK_ANNOTATION};
+use auth0_rotator::api::{CURRENT_ANNOTATION, FALLBACK_ANNOTATION, WRITE_PROVEN_ANNOTATION};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -17,6 +17,8 @@ pub struct TargetSecret {
     pub current: Option<SecretString>,
     /// The value of the key for the fallback.
     pub fallback: Option<SecretString>,
+    /// The number of the last rotation that wrote the Secret before `rotate-secret`.
+    pub write_proven: Option<u64>,
 }
 
 impl TargetSecret {
@@ -33,6 +35,7 @@ impl TargetSecret {
             values: values.into_iter().map(SecretString::from).collect(),
             current: text(&data, "client_secret").map(SecretString::from),
             fallback: text(&data, "client_secret_fallback").map(SecretString::from),
+            write_proven: number(WRITE_PROVEN_ANNOTATION),
         }
     }
 
@@ -41,7 +44,7 @@ impl TargetSecret {
         let values: Vec<_> =
             numbers.iter().map(|number| SecretString::from(format!("value-{number}"))).collect();
         let (current, fallback) = (values.first().cloned(), values.get(1).cloned());
-        Self { numbers: numbers.to_vec(), values, current, fallback }
+        Self { numbers: numbers.to_vec(), values, current, fallback, write_proven: None }
     }
 
     /// Returns whether all keys and annotations agree, as the operator writes them.

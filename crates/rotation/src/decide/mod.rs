@@ -18,8 +18,10 @@
 //!
 //! | stored phase | what may have happened | what the operator does |
 //! | --- | --- | --- |
+//! | none | the finalizer is added and the target Secret is written for a start that waited | remove the finalizer; the cause starts the rotation again |
 //! | `Started` | nothing at Auth0 | continue |
 //! | `Staging` | the pair is published | wait for the rest of the staging period |
+//! | `Activating`, and the target Secret has the number of the rotation | the new value is published | probe |
 //! | `Activating` with `rotate-secret` | Auth0 may have a new value | read it back now and after the propagation window; if it changed, publish it; if not, call again; if it is unreadable, stage a generated value and set it |
 //! | `Activating` with `PATCH` | Auth0 may have the value | set the same value again |
 //! | `Confirming` | the new value is published | probe again |

@@ -260,6 +260,11 @@ impl<V: Clone + Eq> History<V> {
         result
     }
 
+    /// Records that the operator wrote the target Secret for a rotation that its status may not have yet.
+    pub fn record_write_proof(&mut self, number: u64) {
+        self.written_in = self.written_in.max(number);
+    }
+
     /// Checks that a repair of the target Secret publishes Auth0's secret.
     fn check_repair(&self, at: DateTime<Utc>) -> Result<(), Violation> {
         let must_restore =

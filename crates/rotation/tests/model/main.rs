@@ -486,7 +486,8 @@ fn reverted_restarts() -> Check {
 fn detects_every_mutant() {
     for mutant in Mutant::ALL {
         let strategy = match mutant {
-            Mutant::RetryBlindly
+            Mutant::DeferIntent
+            | Mutant::RetryBlindly
             | Mutant::RemoveFinalizerEarly
             | Mutant::ForgetFinalizer
             | Mutant::ForgetHoldOff

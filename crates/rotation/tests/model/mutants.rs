@@ -15,6 +15,8 @@ use crate::model::SETTLES;
 pub(crate) enum Mutant {
     /// Changes the secret at Auth0 without a record.
     SkipWriteAhead,
+    /// Stores the record of a change after the change, with the start of the rotation.
+    DeferIntent,
     /// Takes it that Auth0 accepts the new secret, without a probe.
     RetireWithoutProbe,
     /// Takes every probe for a proof, without a negative control.
@@ -70,8 +72,9 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::SkipWriteAhead,
+        Self::DeferIntent,
         Self::RetireWithoutProbe,
         Self::TrustUncontrolledProbe,
         Self::SkipGracePeriod,
@@ -103,7 +106,7 @@ impl Mutant {
     /// Returns the name of the property that the mutant violates.
     pub(crate) fn violated_property(self) -> &'static str {
         let invariant = match self {
-            Self::SkipWriteAhead => Invariant::WriteAhead,
+            Self::SkipWriteAhead | Self::DeferIntent => Invariant::WriteAhead,
             Self::RetireWithoutProbe
             | Self::TrustUncontrolledProbe
             | Self::SkipGracePeriod
@@ -183,6 +186,7 @@ impl Mutant {
             | Self::RecordEarliest
             | Self::SkipProof
             // These alter what becomes of a decision.
+            | Self::DeferIntent
             | Self::ReadyWhileUnknown
             | Self::StartFromDeferred
             | Self::TrustAnyRestart

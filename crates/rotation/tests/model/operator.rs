@@ -169,9 +169,12 @@ impl Operator<'_> {
             let deferred = self.status(reconcile).clone();
             return self.store(deferred, Step::StoreStatus, reconcile);
         }
-        if must_store_first(stored, &status, &step) {
+        let is_late = self.mutant == Some(Mutant::DeferIntent)
+            && matches!(step, Step::RotateSecret | Step::SetSecret(_));
+        if !is_late && must_store_first(stored, &status, &step) {
             return self.store(status, step, reconcile);
         }
+        reconcile.has_just_stored |= is_late;
         self.defer(status, reconcile);
         self.execute(step, reconcile)
     }
@@ -469,8 +472,7 @@ impl Operator<'_> {
         let fallback = fallback.filter(|fallback| fallback.symbol != current.symbol);
         let write_proven = match publication.purpose {
             Purpose::ProveWrite => {
-                let status = &self.resource(reconcile).status.0;
-                status.rotation.as_ref().map(|rotation| rotation.number)
+                self.status(reconcile).rotation.as_ref().map(|rotation| rotation.number)
             }
             _ => self.target(reconcile).and_then(|target| target.write_proven),
         };

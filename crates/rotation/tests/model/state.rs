@@ -394,11 +394,15 @@ impl SystemState {
             reconcile.target.keep(&self.target);
         }
         let list = target.as_ref().map(TargetSecret::list).unwrap_or_default();
+        let write_proven = target.as_ref().and_then(|target| target.write_proven);
         let replaced = std::mem::replace(&mut self.target, target);
         if self.keeps_older_target && writer.is_some() {
             self.older_target = replaced.filter(|replaced| !replaced.tampered);
         }
         if writer.is_some() {
+            if let Some(number) = write_proven {
+                self.history.record_write_proof(number);
+            }
             let result = self.history.record_publication(time(self.now), &list);
             self.check(result);
             self.log_in();

@@ -8,6 +8,12 @@ use crate::{
     simulation::{Fault, Interference, Simulation},
 };
 
+/// Effects of a rotation by request, after the finalizer and the proof that the target Secret can be
+/// written: the write of the status, the call of `rotate-secret`, and the publication.
+const INTENT: usize = 2;
+const CALL: usize = 3;
+const PUBLICATION: usize = 4;
+
 /// Returns a simulation in which a fault hits the effect with this index of a rotation by request.
 /// `None` if the rotation has no such effect.
 fn rotate_with_fault(
@@ -173,7 +179,7 @@ fn retries_an_unknown_outcome_only_after_the_propagation_window() {
     let mut sim = Simulation::imported();
     sim.request("rotate/now");
     // The call changes nothing, which the process does not know.
-    sim.fail_effect(4, Fault::OutcomeUnknown);
+    sim.fail_effect(CALL, Fault::OutcomeUnknown);
     sim.reconcile();
     assert_eq!(sim.rotation().phase, Phase::Activating);
     sim.run_for(29);
@@ -186,7 +192,7 @@ fn retries_an_unknown_outcome_only_after_the_propagation_window() {
 fn retries_a_rejected_call_without_delay() {
     let mut sim = Simulation::imported();
     sim.request("rotate/now");
-    sim.fail_effect(4, Fault::Rejected);
+    sim.fail_effect(CALL, Fault::Rejected);
     sim.reconcile();
     assert_eq!(sim.rotation().phase, Phase::Started);
     sim.settle();
@@ -197,7 +203,7 @@ fn retries_a_rejected_call_without_delay() {
 fn deletion_waits_until_an_unknown_outcome_is_resolved() {
     let mut sim = Simulation::imported();
     sim.request("rotate/now");
-    sim.fail_effect(4, Fault::CrashAfter);
+    sim.fail_effect(CALL, Fault::CrashAfter);
     sim.reconcile();
     sim.restart_process();
     sim.is_deleting = true;
@@ -211,7 +217,7 @@ fn deletion_waits_until_an_unknown_outcome_is_resolved() {
 fn deletion_proceeds_after_the_propagation_window_if_nothing_changed() {
     let mut sim = Simulation::imported();
     sim.request("rotate/now");
-    sim.fail_effect(4, Fault::CrashBefore);
+    sim.fail_effect(CALL, Fault::CrashBefore);
     sim.reconcile();
     sim.restart_process();
     sim.is_deleting = true;
@@ -239,10 +245,11 @@ fn status_from_before_publication_causes_no_second_rotation() {
     let mut sim = Simulation::imported();
     sim.request("rotate/now");
     sim.settle();
-    let started = sim.stored_statuses.iter().find(|status| {
-        status.rotation.as_ref().is_some_and(|rotation| rotation.phase == Phase::Started)
+    let activating = sim.stored_statuses.iter().find(|status| {
+        status.rotation.as_ref().is_some_and(|rotation| rotation.phase == Phase::Activating)
     });
-    sim.status = started.unwrap().clone();
+    sim.status = activating.unwrap().clone();
+    sim.status.rotation.as_mut().unwrap().phase = Phase::Started;
     sim.run_for(10_000);
     assert_complete(&sim);
     assert_eq!((sim.rotate_calls, sim.status.history.len()), (1, 1));
@@ -252,7 +259,7 @@ fn status_from_before_publication_causes_no_second_rotation() {
 fn reads_back_a_change_that_was_reported_as_not_applied() {
     let mut sim = Simulation::imported();
     sim.request("rotate/now");
-    sim.fail_effect(4, Fault::ResponseLost);
+    sim.fail_effect(CALL, Fault::ResponseLost);
     sim.reconcile();
     // A proxy replaced the response by an error that guarantees that nothing happened.
     sim.status.rotation.as_mut().unwrap().phase = Phase::Started;
@@ -266,7 +273,7 @@ fn stages_nothing_while_the_call_of_another_process_may_be_in_flight() {
     let mut sim = Simulation::imported();
     sim.secrets_readable = false;
     sim.request("rotate/now");
-    sim.fail_effect(3, Fault::CrashAfter);
+    sim.fail_effect(INTENT, Fault::CrashAfter);
     sim.reconcile();
     sim.restart_process();
     assert_eq!(sim.rotation().phase, Phase::Activating);
@@ -283,11 +290,11 @@ fn deletion_never_writes_a_foreign_secret() {
         sim.request("rotate/now");
         // Another party takes the name of the target when the response is lost or unpublished.
         if is_response_lost {
-            sim.fail_effect(4, Fault::CrashAfter);
+            sim.fail_effect(CALL, Fault::CrashAfter);
             sim.reconcile();
             sim.restart_process();
         } else {
-            sim.fail_effect(5, Fault::CrashBefore);
+            sim.fail_effect(PUBLICATION, Fault::CrashBefore);
             sim.reconcile();
         }
         sim.target_is_foreign = true;
@@ -301,7 +308,7 @@ fn deletion_never_writes_a_foreign_secret() {
 fn deletion_does_not_wait_forever_for_the_publication_of_a_response() {
     let mut sim = Simulation::imported();
     sim.request("rotate/now");
-    sim.fail_effect(5, Fault::CrashBefore);
+    sim.fail_effect(PUBLICATION, Fault::CrashBefore);
     sim.reconcile();
     assert!(sim.response.is_some());
     sim.is_deleting = true;
@@ -344,7 +351,7 @@ fn does_not_retry_after_a_read_from_before_the_end_of_the_propagation_window() {
         let mut sim = Simulation::imported();
         sim.request("rotate/now");
         // The call is in flight, and the process has stopped waiting for it.
-        sim.fail_effect(4, Fault::OutcomeUnknown);
+        sim.fail_effect(CALL, Fault::OutcomeUnknown);
         sim.reconcile();
         sim.is_deleting = is_deleting;
         sim.advance_time(29);
@@ -367,7 +374,7 @@ fn stages_nothing_while_a_call_that_timed_out_may_be_in_flight() {
     let mut sim = Simulation::imported();
     sim.secrets_readable = false;
     sim.request("rotate/now");
-    sim.fail_effect(4, Fault::OutcomeUnknown);
+    sim.fail_effect(CALL, Fault::OutcomeUnknown);
     sim.run_for(29);
     assert_eq!(sim.published().fallback, None, "nothing is staged yet");
     // The call arrives, and a generated value replaces its result.

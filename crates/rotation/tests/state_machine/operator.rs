@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rotation::{
     ClientCheck, ClientObservation, ControlResult, Decision, ErrorClass, Failure, Observation,
     OwnedTarget, Phase, ProbeControl, Publication, Purpose, Reason, Rejection, Request,
-    RevokedSecret, Rollout, SecretMatch, Step, Target, UnreachedPods, ValueSource, decide,
-    must_restart, record_failure,
+    RevokedSecret, Rollout, SecretMatch, Status, Step, Target, UnreachedPods, ValueSource, decide,
+    has_unrecorded_cause, must_restart, must_store_first, record_failure,
 };
 
 use crate::simulation::{Fault, SecretValue, Simulation, Symbol, TargetSecret, value};
@@ -30,6 +30,8 @@ struct Facts {
     dry_run_passed: bool,
     unreached_pods: UnreachedPods,
     rollouts: Option<Vec<Rollout>>,
+    /// The status of the last decision, which waits to be stored.
+    deferred: Option<Status>,
 }
 
 /// The client, as it was read from Auth0.
@@ -80,13 +82,17 @@ impl Simulation {
             self.drop_published_response();
             let observed = self.observe(&facts);
             let Decision { status, step, wake } = decide(&observed, self.now, &policy);
-            if status != self.status {
-                let key = self.restart_key();
+            let key = restart_key(self.status_of(&facts));
+            if has_unrecorded_cause(&self.status, self.status_of(&facts), &status) {
+                self.status = self.status_of(&facts).clone();
+                self.stored_statuses.push(self.status.clone());
+                continue;
+            }
+            facts.rollouts.take_if(|_| restart_key(&status) != key);
+            facts.deferred = Some(status.clone());
+            if must_store_first(&self.status, &status, &step) {
                 match self.effect(|sim| sim.status = status.clone()) {
-                    Ok(()) => {
-                        self.stored_statuses.push(status);
-                        facts.rollouts.take_if(|_| self.restart_key() != key);
-                    }
+                    Ok(()) => self.stored_statuses.push(status),
                     Err(Fault::CrashBefore | Fault::CrashAfter) => return Reconciled::Crashed,
                     Err(_) => return Reconciled::Failed,
                 }
@@ -124,12 +130,17 @@ impl Simulation {
         }
     }
 
+    /// Returns the status that the reconcile goes by: the one that it has not stored yet, if any.
+    fn status_of<'s>(&'s self, facts: &'s Facts) -> &'s Status {
+        facts.deferred.as_ref().unwrap_or(&self.status)
+    }
+
     fn observe(&self, facts: &Facts) -> Observation {
         let client = facts.client.as_ref();
         let is_read = client.is_some() || facts.client_check != ClientCheck::NotMade;
         Observation {
             generation: self.generation,
-            status: self.status.clone(),
+            status: self.status_of(facts).clone(),
             request: self.request.as_deref().map(Request::parse),
             initialized: self.initialized,
             was_published: self.target.is_some(),
@@ -157,7 +168,7 @@ impl Simulation {
             rollouts: facts.rollouts.clone(),
             revoked: self.revoked,
             restart_attempted: self.restart_attempted.is_some()
-                && self.restart_attempted == self.restart_key(),
+                && self.restart_attempted == restart_key(self.status_of(facts)),
             consumers_checked_at: self.consumers_checked_at,
             client_checked_at: self.client_checked_at,
             secret_set: facts.secret_set,
@@ -267,14 +278,14 @@ impl Simulation {
                 self.consumer_checks += 1;
             }
             Step::ReadRollouts => {
-                let status = &self.status;
+                let status = self.status_of(facts);
                 let rollouts = self.workloads.iter().map(|workload| workload.rollout(status));
                 facts.rollouts = Some(rollouts.collect());
             }
             Step::RestartWorkloads => {
                 facts.rollouts = None;
                 self.effect(Self::restart_workloads)?;
-                self.restart_attempted = self.restart_key();
+                self.restart_attempted = restart_key(&self.status);
             }
             Step::DryRun => facts.dry_run_passed = true,
             Step::AddFinalizer => self.effect(|sim| {
@@ -383,7 +394,7 @@ impl Simulation {
             tampered: false,
             write_proven: match publication.purpose {
                 Purpose::ProveWrite => {
-                    self.status.rotation.as_ref().map(|rotation| rotation.number)
+                    self.status_of(facts).rotation.as_ref().map(|rotation| rotation.number)
                 }
                 _ => self.target.as_ref().and_then(|target| target.write_proven),
             },
@@ -433,17 +444,6 @@ impl Simulation {
         );
     }
 
-    /// Returns the values that workloads are restarted for now: the number of the rotation, and
-    /// whether they are promoted.
-    fn restart_key(&self) -> Option<(u64, bool)> {
-        let rotation = self.status.rotation.as_ref()?;
-        match rotation.phase {
-            Phase::Staging => Some((rotation.number, false)),
-            Phase::Confirming | Phase::Grace => Some((rotation.number, true)),
-            Phase::Started | Phase::Activating | Phase::Withdrawing => None,
-        }
-    }
-
     fn restart_workloads(&mut self) {
         let rotation = self.status.rotation.as_ref().expect("a restart belongs to a rotation");
         assert!(rotation.restart_at.is_some(), "a restart is recorded before it happens");
@@ -482,6 +482,17 @@ impl Simulation {
             Fault::CrashAfter | Fault::ResponseLost => act(self),
         }
         Err(fault)
+    }
+}
+
+/// Returns the values that workloads are restarted for now: the number of the rotation, and whether
+/// they are promoted.
+fn restart_key(status: &Status) -> Option<(u64, bool)> {
+    let rotation = status.rotation.as_ref()?;
+    match rotation.phase {
+        Phase::Staging => Some((rotation.number, false)),
+        Phase::Confirming | Phase::Grace => Some((rotation.number, true)),
+        Phase::Started | Phase::Activating | Phase::Withdrawing => None,
     }
 }
 

@@ -30,13 +30,14 @@ impl Case {
         sim.request("rotate/first");
         match phase {
             Phase::Started => {
-                sim.fail_effect(1, Fault::CrashBefore);
+                // The write of the target Secret fails.
+                sim.fail_effect(1, Fault::OutcomeUnknown);
                 sim.reconcile();
                 sim.restart_process();
             }
             Phase::Activating => {
                 // The call was made, but its outcome is unknown.
-                let effect = if strategy == Strategy::Rotate { 3 } else { 4 };
+                let effect = if strategy == Strategy::Rotate { 2 } else { 4 };
                 sim.fail_effect(effect, Fault::CrashAfter);
                 sim.reconcile();
                 if strategy == Strategy::Staged {

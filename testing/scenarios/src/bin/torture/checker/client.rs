@@ -215,6 +215,7 @@ impl ClientChecker {
         values: &mut ValueNumbers,
     ) -> Result<(), Violation> {
         let Write { completed_at, by_operator, stored, .. } = write;
+        let mut write_proven = None;
         let list = match stored {
             Stored::Status(status) => {
                 self.count_outcomes(&status);
@@ -226,7 +227,10 @@ impl ClientChecker {
                 let Some(history) = &mut self.history else { return Ok(()) };
                 return Ok(history.record_status(at, &self.status)?);
             }
-            Stored::Secret(target) => values.numbers(&target.values),
+            Stored::Secret(target) => {
+                write_proven = target.write_proven;
+                values.numbers(&target.values)
+            }
             Stored::SecretDeleted => Vec::new(),
         };
         let is_unchanged = self.lists.last().is_some_and(|last| last.values == list);
@@ -240,6 +244,9 @@ impl ClientChecker {
         }
         let Some(history) = &mut self.history else { return Ok(()) };
         if by_operator {
+            if let Some(number) = write_proven {
+                history.record_write_proof(number);
+            }
             return Ok(history.record_publication(at, &list)?);
         }
         history.record_tampering(&list);
