@@ -78,7 +78,10 @@ impl Collector for StateCollector {
         for tenant in context.stores.selected_tenants() {
             gauges.set_tenant(&tenant, &tenants);
         }
-        gauges.all().into_iter().flat_map(Collector::collect).collect()
+        let families = gauges.all().into_iter().flat_map(Collector::collect).collect();
+        // They have several series for each resource, which are not kept until the next scrape.
+        gauges.all().into_iter().for_each(|gauge| gauge.reset());
+        families
     }
 }
 

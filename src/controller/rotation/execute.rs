@@ -341,10 +341,9 @@ async fn rotate_secret(reconciliation: &mut Reconciliation<'_>) -> Result<(), Er
             state.finished_attempt = if response.is_ok() { attempt } else { None };
             state.rejected_at = None;
             response.map(|secret| {
-                state.unpublished_response = secret.map(|secret| UnpublishedResponse {
-                    secret,
-                    origin: tenant.value_origin,
-                    received_at: Instant::now(),
+                state.unpublished_response = secret.map(|secret| {
+                    let (origin, received_at) = (tenant.value_origin, Instant::now());
+                    Box::new(UnpublishedResponse { secret, origin, received_at })
                 });
             })
         })

@@ -15,7 +15,7 @@ use super::{
     adoption, authorize, client_kind, consumers, owner_reference,
     reconcile::Reconciliation,
     resource,
-    state::{ListedSecret, UnpublishedResponse},
+    state::ListedSecret,
     view::{self, View},
 };
 use crate::{
@@ -185,9 +185,12 @@ fn proven_values(reconciliation: &Reconciliation<'_>) -> (Provenance, SecretValu
 /// Drops the response if the target Secret has it: a write whose acknowledgment was lost happened.
 /// Returns whether it did.
 fn drop_published_response(reconciliation: &Reconciliation<'_>, values: &SecretValues) -> bool {
-    let is_published =
-        |response: &mut UnpublishedResponse| values.current.as_ref() == Some(&response.secret);
-    reconciliation.with_state(|state| state.unpublished_response.take_if(is_published).is_some())
+    reconciliation.with_state(|state| {
+        let published = state.unpublished_response.take_if(|response| {
+            values.current.as_ref() == Some(&response.secret)
+        });
+        published.is_some()
+    })
 }
 
 /// Returns the Auth0 that the values of this reconcile come from: that of an unpublished response, or

@@ -164,7 +164,7 @@ fn keep_revoked(
     let observed =
         RevokedSecret { number, removed_at: now(), probed_at: None, is_accepted: None, probes: 0 };
     let revoked = Revoked { secret: Some(secret), origin, observed };
-    reconciliation.with_state(|state| state.revoked = Some(revoked));
+    reconciliation.with_state(|state| state.revoked = Some(Box::new(revoked)));
 }
 
 fn target_key(reconciliation: &Reconciliation<'_>) -> ObjectKey {

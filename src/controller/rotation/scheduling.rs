@@ -350,8 +350,8 @@ fn hold_off_status(controller: &RotationController, uid: &str, inputs: DesiredIn
             let (not_before, after_change) =
                 (Instant::now() + held, Instant::now() + LIMITED_PAUSE);
             let is_throttled = false;
-            state.last_failure =
-                Some(LastFailure { inputs, not_before, after_change, is_throttled });
+            let failure = LastFailure { inputs, not_before, after_change, is_throttled };
+            state.last_failure = Some(Box::new(failure));
         }
     });
 }
@@ -397,7 +397,8 @@ fn error_policy(controller: &RotationController, failed: Failed<'_>, error: &Err
         let held = if is_urgent { Duration::ZERO } else { status_hold_off(state) };
         let (not_before, after_change) = (now + wait.max(held), now + pause);
         let is_throttled = is_throttled && report_in.is_none();
-        state.last_failure = Some(LastFailure { inputs, not_before, after_change, is_throttled });
+        let failure = LastFailure { inputs, not_before, after_change, is_throttled };
+        state.last_failure = Some(Box::new(failure));
         (state.failures, wait)
     });
     controller.context.metrics.count_reconcile(ReconcileResult::Error(class));

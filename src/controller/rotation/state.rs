@@ -18,7 +18,7 @@ use crate::controller::{
 /// Shortest time between two reconciles because another party keeps changing the target Secret.
 const CONTESTED_PAUSE: Duration = Duration::from_secs(2);
 
-/// The in-memory state of one ClientSecretRotation.
+/// The in-memory state of one ClientSecretRotation. What few resources have is boxed.
 #[derive(Default)]
 pub(super) struct RotationState {
     pub(super) seen_at: SeenAt,
@@ -29,11 +29,11 @@ pub(super) struct RotationState {
     /// The last negative control.
     pub(super) probe_control: Option<ProbeControl>,
     /// The secret that the last `revoke` removed.
-    pub(super) revoked: Option<Revoked>,
+    pub(super) revoked: Option<Box<Revoked>>,
     /// When this process first saw the times of the status.
     pub(super) sightings: Sightings,
     /// The response of `rotate-secret`, until it is published.
-    pub(super) unpublished_response: Option<UnpublishedResponse>,
+    pub(super) unpublished_response: Option<Box<UnpublishedResponse>>,
     /// The attempt, by the time of its record, whose call this process made and which has ended.
     pub(super) finished_attempt: Option<DateTime<Utc>>,
     /// The number of the last rotation that this process tried to activate while it was allowed to.
@@ -49,11 +49,11 @@ pub(super) struct RotationState {
     /// The watch on workloads whose rollouts are waited for.
     pub(super) rollout_watch: Option<AbortOnDrop>,
     /// The last restart of workloads that this process made.
-    pub(super) restart: Option<RestartMade>,
+    pub(super) restart: Option<Box<RestartMade>>,
     /// The values for which all workloads were seen to be restarted, and the spec that lists them.
     pub(super) rolled_out: Option<(RestartKey, Option<i64>)>,
     /// The last search for Pods that see no update.
-    pub(super) unreached_search: Option<Search>,
+    pub(super) unreached_search: Option<Box<Search>>,
     /// When it was last checked whether updates reach all consumers.
     pub(super) consumers_checked_at: Option<DateTime<Utc>>,
     /// When the client was last read.
@@ -73,7 +73,7 @@ pub(super) struct RotationState {
     /// When the cluster last denied a change of the target Secret's owner reference.
     pub(super) owner_denied_at: Option<Instant>,
     /// How the last reconcile failed.
-    pub(super) last_failure: Option<LastFailure>,
+    pub(super) last_failure: Option<Box<LastFailure>>,
 }
 
 /// When this process first saw a resource.

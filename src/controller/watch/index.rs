@@ -21,11 +21,54 @@ pub(crate) struct Index(Arc<RwLock<Entries>>);
 
 #[derive(Default)]
 struct Entries {
-    by_client: HashMap<String, BTreeSet<ObjectKey>>,
-    by_target: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
-    named: HashMap<ObjectKey, Named>,
+    by_client: HashMap<String, Keys>,
+    by_target: HashMap<ObjectKey, Keys>,
+    named: HashMap<Arc<ObjectKey>, Named>,
     /// The keys that a restarted watch has listed so far.
     listed: Option<HashSet<ObjectKey>>,
+}
+
+/// The resources of one entry. Most entries have one, for which a set would need half a kibibyte.
+enum Keys {
+    One(Arc<ObjectKey>),
+    Several(BTreeSet<Arc<ObjectKey>>),
+}
+
+impl Keys {
+    fn all(&self) -> Vec<ObjectKey> {
+        match self {
+            Self::One(key) => vec![ObjectKey::clone(key)],
+            Self::Several(keys) => keys.iter().map(|key| ObjectKey::clone(key)).collect(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Several(keys) => keys.len(),
+        }
+    }
+
+    fn insert(&mut self, key: Arc<ObjectKey>) {
+        match self {
+            Self::One(only) if *only == key => {}
+            Self::One(only) => *self = Self::Several([only.clone(), key].into()),
+            Self::Several(keys) => {
+                keys.insert(key);
+            }
+        }
+    }
+
+    /// Returns whether the entry has no resource without this one.
+    fn is_empty_without(&mut self, key: &ObjectKey) -> bool {
+        match self {
+            Self::One(only) => **only == *key,
+            Self::Several(keys) => {
+                keys.remove(key);
+                keys.is_empty()
+            }
+        }
+    }
 }
 
 /// Names that a resource refers to.
@@ -55,17 +98,17 @@ impl Index {
 
     /// Returns the resources that name this client, in any namespace.
     pub(crate) fn with_client(&self, client: &str) -> Vec<ObjectKey> {
-        self.0.read().by_client.get(client).into_iter().flatten().cloned().collect()
+        self.0.read().by_client.get(client).map(Keys::all).unwrap_or_default()
     }
 
     /// Returns how many resources name this client.
     pub(crate) fn count_with_client(&self, client: &str) -> usize {
-        self.0.read().by_client.get(client).map_or(0, BTreeSet::len)
+        self.0.read().by_client.get(client).map_or(0, Keys::len)
     }
 
     /// Returns the resources whose target is this Secret.
     pub(crate) fn with_target(&self, target: &ObjectKey) -> Vec<ObjectKey> {
-        self.0.read().by_target.get(target).into_iter().flatten().cloned().collect()
+        self.0.read().by_target.get(target).map(Keys::all).unwrap_or_default()
     }
 }
 
@@ -82,8 +125,8 @@ impl Entries {
             }
             Event::InitDone => {
                 let listed = self.listed.take().unwrap_or_default();
-                let gone: Vec<_> =
-                    self.named.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+                let is_gone = |key: &&Arc<ObjectKey>| !listed.contains(&***key);
+                let gone: Vec<_> = self.named.keys().filter(is_gone).cloned().collect();
                 gone.iter().for_each(|key| self.remove(key));
             }
             Event::Apply(resource) => self.insert(ObjectKey::of(resource), resource),
@@ -100,16 +143,32 @@ impl Entries {
             return;
         }
         self.remove(&key);
-        self.by_client.entry(named.client.clone()).or_default().insert(key.clone());
-        self.by_target.entry(named.target.clone()).or_default().insert(key.clone());
+        let key = Arc::new(key);
+        add_to(&mut self.by_client, &named.client, &key);
+        add_to(&mut self.by_target, &named.target, &key);
         self.named.insert(key, named);
     }
 
     fn remove(&mut self, key: &ObjectKey) {
         if let Some(Named { client, target }) = self.named.remove(key) {
-            remove_from(&mut self.by_client, &client, key);
-            remove_from(&mut self.by_target, &target, key);
+            remove(&mut self.by_client, &client, key);
+            remove(&mut self.by_target, &target, key);
         }
+    }
+}
+
+fn add_to<T: Clone + Eq + Hash>(map: &mut HashMap<T, Keys>, name: &T, key: &Arc<ObjectKey>) {
+    match map.get_mut(name) {
+        Some(keys) => keys.insert(key.clone()),
+        None => {
+            map.insert(name.clone(), Keys::One(key.clone()));
+        }
+    }
+}
+
+fn remove<T: Eq + Hash>(map: &mut HashMap<T, Keys>, name: &T, key: &ObjectKey) {
+    if map.get_mut(name).is_some_and(|keys| keys.is_empty_without(key)) {
+        map.remove(name);
     }
 }
 
