@@ -80,7 +80,8 @@ pub(super) async fn restart_workloads(
     let fence = reconciliation.controller.context.fence();
     let rejections = workloads(reconciliation).restart(&names, &status, now, fence).await?;
     failpoint!("after-restart");
-    reconciliation.with_state(|state| state.restart = Some(Box::new(RestartMade { key, rejections })));
+    reconciliation
+        .with_state(|state| state.restart = Some(Box::new(RestartMade { key, rejections })));
     Ok(())
 }
 
@@ -158,7 +159,8 @@ pub(super) async fn find_unreached_pods(
         reconciliation.readings.unreached_pods = UnreachedPods::Disabled;
     } else {
         let generation = reconciliation.resource.metadata.generation;
-        let previous = reconciliation.with_state(|state| state.unreached_search.as_deref().cloned());
+        let previous =
+            reconciliation.with_state(|state| state.unreached_search.as_deref().cloned());
         let workloads = workloads(reconciliation);
         let search = pods::find_unreached(&workloads, generation, previous).await?;
         reconciliation.readings.unreached_pods = search.found.clone();

@@ -186,9 +186,9 @@ fn proven_values(reconciliation: &Reconciliation<'_>) -> (Provenance, SecretValu
 /// Returns whether it did.
 fn drop_published_response(reconciliation: &Reconciliation<'_>, values: &SecretValues) -> bool {
     reconciliation.with_state(|state| {
-        let published = state.unpublished_response.take_if(|response| {
-            values.current.as_ref() == Some(&response.secret)
-        });
+        let published = state
+            .unpublished_response
+            .take_if(|response| values.current.as_ref() == Some(&response.secret));
         published.is_some()
     })
 }
