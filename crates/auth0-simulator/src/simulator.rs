@@ -13,6 +13,7 @@ use crate::{
     counters::Counters,
     error::SeedError,
     faults::{Fault, InjectedFault},
+    operation::Operation,
     rate_limit::{RateLimit, RateLimiter},
     shared_state::SharedState,
     tenant::{client::ClientSeed, value_history::ValueHistory},
@@ -221,6 +222,11 @@ impl Simulator {
     /// Returns the counters since the start.
     pub fn counters(&self) -> Counters {
         self.shared.lock().counters.clone()
+    }
+
+    /// Returns the number of requests of one operation since the start, with any status.
+    pub fn requests(&self, operation: Operation) -> u64 {
+        self.shared.lock().counters.requests(operation)
     }
 
     /// Returns the audit log's entries after number `since`, oldest first; 0 returns all entries

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use auth0_simulator::{Counters, Fault, Operation, Simulator};
+use auth0_simulator::{Fault, Operation, Simulator};
 use chrono::{DateTime, TimeDelta, Utc};
 use kube::Client;
 use local_cluster::ControlPlane;
@@ -27,7 +27,6 @@ use crate::{
 
 /// Time in which Auth0 answers.
 const AUTH0_LATENCY: Duration = Duration::from_millis(5);
-const AUTH0_AUDIT_ENTRIES: usize = 200_000;
 /// User that creates and changes the resources.
 const LOAD_USER: &str = "bench-load";
 
@@ -132,10 +131,9 @@ impl Environment {
     }
 
     pub(crate) fn auth0_requests(&self) -> Requests {
-        let counters: Counters = self.simulator.counters();
         let mut requests = Requests::default();
         for operation in Operation::ALL {
-            requests.add(operation.as_str(), counters.requests(operation));
+            requests.add(operation.as_str(), self.simulator.requests(operation));
         }
         requests
     }
@@ -201,9 +199,7 @@ fn executable(options: &Options, subject: Subject) -> Result<PathBuf> {
 /// Starts an Auth0 that accepts a new secret at once, answers each request after the same time, and has
 /// no rate limit.
 async fn start_simulator(clients: usize) -> Result<Simulator> {
-    let mut simulator = auth0::tenant()
-        .propagation(Duration::ZERO..=Duration::ZERO)
-        .audit_capacity(AUTH0_AUDIT_ENTRIES);
+    let mut simulator = auth0::tenant().propagation(Duration::ZERO..=Duration::ZERO);
     for number in 0..clients {
         simulator = simulator.client(auth0::application(subject::name(number)));
     }

@@ -32,6 +32,8 @@ struct Point {
 struct Plot {
     title: &'static str,
     y_title: &'static str,
+    /// Times of controllers differ by orders of magnitude.
+    is_logarithmic: bool,
     lines: Vec<Line>,
 }
 
@@ -40,13 +42,17 @@ pub(crate) fn all(results: &Results) -> [(&'static str, String); 3] {
     let memory = [("resident", &f::RESIDENT), ("anonymous", &f::ANONYMOUS)];
     let time = [("created → Ready", &f::READY), ("two bare writes", &f::BARE)];
     let requests = [("first sync", &f::REQUESTS), ("rotation", &f::ROTATION_REQUESTS)];
-    let plot = |title, y_title, figures: &[(&str, &Figure)]| {
-        Plot { title, y_title, lines: lines(results, figures) }.svg()
+    let plot = |title, y_title, figures: &[(&str, &Figure)]| Plot {
+        title,
+        y_title,
+        is_logarithmic: false,
+        lines: lines(results, figures),
     };
+    let time = plot("Time until all objects are Ready", "seconds", &time);
     [
-        ("memory.svg", plot("Memory after the first sync", "MiB", &memory)),
-        ("time-to-ready.svg", plot("Time until all objects are Ready", "seconds", &time)),
-        ("requests.svg", plot("API requests per object", "requests", &requests)),
+        ("memory.svg", plot("Memory after the first sync", "MiB", &memory).svg()),
+        ("time-to-ready.svg", Plot { is_logarithmic: true, ..time }.svg()),
+        ("requests.svg", plot("API requests per object", "requests", &requests).svg()),
     ]
 }
 
@@ -72,32 +78,43 @@ fn lines(results: &Results, figures: &[(&str, &Figure)]) -> Vec<Line> {
     lines
 }
 
-/// Linear scale from values to pixels.
+/// Scale from values to pixels, with round numbers as ticks.
 struct Scale {
-    max: f64,
-    step: f64,
+    ticks: Vec<f64>,
+    is_logarithmic: bool,
     from: f64,
     to: f64,
 }
 
 impl Scale {
-    /// Returns a scale whose ticks are 1, 2 or 5 times a power of ten.
-    fn new(max: f64, from: f64, to: f64) -> Self {
-        let rough = max.max(f64::MIN_POSITIVE) / 5.0;
+    /// Returns a scale from 0 whose ticks are 1, 2 or 5 times a power of ten apart.
+    fn linear(max: f64, from: f64, to: f64) -> Self {
+        let rough = max.max(1e-9) / 5.0;
         let power = 10_f64.powf(rough.log10().floor());
         let factors = [1.0, 2.0, 5.0, 10.0];
         let factor = factors.into_iter().find(|factor| factor * power >= rough).unwrap_or(10.0);
         let step = factor * power;
-        Self { max: (max / step).ceil().max(1.0) * step, step, from, to }
+        let count = (max / step).ceil().max(1.0) as u32;
+        let ticks = (0..=count).map(|tick| f64::from(tick) * step).collect();
+        Self { ticks, is_logarithmic: false, from, to }
+    }
+
+    /// Returns a scale whose ticks are powers of ten.
+    fn logarithmic(min: f64, max: f64, from: f64, to: f64) -> Self {
+        let lowest = min.max(1e-3).log10().floor() as i32;
+        let highest = (max.max(1e-3).log10().ceil() as i32).max(lowest + 1);
+        let ticks = (lowest..=highest).map(|power| 10_f64.powi(power)).collect();
+        Self { ticks, is_logarithmic: true, from, to }
     }
 
     fn position(&self, value: f64) -> f64 {
-        self.from + (self.to - self.from) * value / self.max
-    }
-
-    fn ticks(&self) -> impl Iterator<Item = f64> {
-        let count = (self.max / self.step).round() as u32;
-        (0..=count).map(|tick| f64::from(tick) * self.step)
+        let (min, max) = (self.ticks[0], self.ticks[self.ticks.len() - 1]);
+        let share = if self.is_logarithmic {
+            (value.max(min) / min).log10() / (max / min).log10()
+        } else {
+            value / max
+        };
+        self.from + (self.to - self.from) * share
     }
 }
 
@@ -105,10 +122,15 @@ impl Plot {
     fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let x_max = points().map(|point| point.x).fold(1.0, f64::max);
-        let y_max = points().map(|point| point.y.max).fold(f64::MIN_POSITIVE, f64::max);
+        let y_max = points().map(|point| point.y.max).fold(0.0, f64::max);
+        let y_min = points().map(|point| point.y.min).fold(f64::INFINITY, f64::min).min(y_max);
         let top = TOP + 18.0 * self.lines.len() as f64;
-        let x = Scale::new(x_max, LEFT, WIDTH - RIGHT);
-        let y = Scale::new(y_max, HEIGHT - BOTTOM, top);
+        let x = Scale::linear(x_max, LEFT, WIDTH - RIGHT);
+        let y = if self.is_logarithmic {
+            Scale::logarithmic(y_min, y_max, HEIGHT - BOTTOM, top)
+        } else {
+            Scale::linear(y_max, HEIGHT - BOTTOM, top)
+        };
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
              font-family=\"sans-serif\" font-size=\"13\" fill=\"{GRAY}\">\n\
@@ -133,12 +155,12 @@ impl Plot {
     }
 
     fn axes(&self, svg: &mut String, x: &Scale, y: &Scale) {
-        for value in y.ticks() {
+        for &value in &y.ticks {
             let position = y.position(value);
             segment(svg, [x.from, position, x.to, position], GRAY, 0.3);
             text(svg, x.from - 8.0, position + 4.0, "end", &number(value));
         }
-        for value in x.ticks() {
+        for &value in &x.ticks {
             let position = x.position(value);
             segment(svg, [position, y.from, position, y.from + 5.0], GRAY, 1.0);
             text(svg, position, y.from + 20.0, "middle", &number(value));
@@ -195,11 +217,14 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers() {
-        let ticks: Vec<_> = Scale::new(47.0, 0.0, 100.0).ticks().collect();
-        assert_eq!(ticks, [0.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
-        let ticks: Vec<_> = Scale::new(0.3, 0.0, 100.0).ticks().map(number).collect();
+        let scale = Scale::linear(47.0, 300.0, 100.0);
+        assert_eq!(scale.ticks, [0.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
+        assert_eq!(scale.position(25.0), 200.0);
+        let ticks: Vec<_> = Scale::linear(0.3, 0.0, 1.0).ticks.into_iter().map(number).collect();
         assert_eq!(ticks, ["0", "0.1", "0.2", "0.3"]);
-        assert_eq!(Scale::new(50.0, 300.0, 100.0).position(25.0), 200.0);
+        let scale = Scale::logarithmic(2.3, 202.0, 400.0, 100.0);
+        assert_eq!(scale.ticks, [1.0, 10.0, 100.0, 1000.0]);
+        assert_eq!((scale.position(1.0), scale.position(100.0).round()), (400.0, 200.0));
     }
 
     #[test]

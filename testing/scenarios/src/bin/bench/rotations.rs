@@ -22,7 +22,7 @@ use crate::{
 /// Grace period of the resources. It is the shortest with a margin, because a run waits for its end.
 pub(crate) const GRACE_PERIOD: Duration = Duration::from_secs(45);
 /// Time after which rotations that are due at once are no longer waited for.
-const DUE_DEADLINE: Duration = Duration::from_secs(300);
+const DUE_DEADLINE: Duration = Duration::from_secs(180);
 /// One rotation per interval, when the time until a response is published is measured.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 /// Log message with the time until a response was published.

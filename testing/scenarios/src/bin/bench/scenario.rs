@@ -62,7 +62,9 @@ async fn measure_rotator(
     if objects > 0 && includes_import(options) {
         run.import().await?;
     }
-    run.steady().await?;
+    if is_steady_state_measured(objects, number) {
+        run.steady().await?;
+    }
     run.restart().await?;
     // The largest number of rotations at once is measured with those that are due.
     if (1..5_000).contains(&objects) && options.includes(Stage::Rotate) {
@@ -73,6 +75,12 @@ async fn measure_rotator(
         sample = measure_existing(options, terminal, sample).await?;
     }
     Ok(sample)
+}
+
+/// The steady state takes a minute. Where it hardly depends on the number of resources, one run is
+/// enough.
+fn is_steady_state_measured(objects: usize, run: u16) -> bool {
+    run == 1 || (1_000..5_000).contains(&objects)
 }
 
 /// The stages of a run after it need the resources.
@@ -145,7 +153,9 @@ async fn measure_eso(
         if objects > 0 {
             run.import().await?;
         }
-        run.steady().await?;
+        if is_steady_state_measured(objects, number) {
+            run.steady().await?;
+        }
         run.restart().await?;
         results.samples.push(run.finish().await?);
     }
