@@ -16,7 +16,7 @@ use crate::{
     process::PeakSampler,
     stages::{DEADLINE, Run, mebibytes, milliseconds},
     subject::{self, Subject},
-    watch::{Status, Watch},
+    watch::{Predicate, Status, Watch},
 };
 
 /// Grace period of the resources. It is the shortest with a margin, because a run waits for its end.
@@ -49,7 +49,7 @@ impl Run<'_> {
 
     async fn watch_rotations(&self, request: &'static str) -> Result<Watch> {
         let path = Subject::Rotator.collection();
-        let predicates: Vec<Box<dyn Fn(&Status) -> bool + Send>> = vec![
+        let predicates: Vec<Predicate> = vec![
             Box::new(move |status| is_confirmed(status, request)),
             Box::new(move |status| is_over(status, request)),
         ];

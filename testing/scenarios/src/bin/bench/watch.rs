@@ -62,7 +62,8 @@ impl Status {
     }
 }
 
-type Predicate = Box<dyn Fn(&Status) -> bool + Send>;
+/// Condition that objects can meet.
+pub(crate) type Predicate = Box<dyn Fn(&Status) -> bool + Send>;
 
 /// How many objects have met a condition so far.
 #[derive(Clone, Copy, Debug, Default)]
