@@ -12,7 +12,10 @@ use tracing::{
     Instrument as _, Level, Metadata, Span, field::Empty, info_span, level_filters::LevelFilter,
 };
 use tracing_subscriber::{
-    Layer as _, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    Layer as _,
+    filter::{FilterFn, filter_fn},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 use url::Url;
 
@@ -65,9 +68,9 @@ pub fn init(
             .with_threads(false)
             .with_tracked_inactivity(false)
             // Spans only: log lines are not exported.
-            .with_filter(filter_fn(|metadata| metadata.is_span() && is_own(metadata)))
+            .with_filter(span_filter())
     });
-    let filter = filter_fn(move |metadata| metadata.is_event() && is_line_enabled(metadata, level));
+    let filter = line_filter(level);
     let writer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
@@ -97,6 +100,21 @@ fn tracer_provider(collector: &Url) -> Result<SdkTracerProvider, ExporterBuildEr
     let resource =
         Resource::builder().with_service_name("auth0-rotator").with_attribute(version).build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// Returns the filter of spans. All are of the level info.
+fn span_filter() -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    filter_fn(|metadata| metadata.is_span() && is_own(metadata))
+        .with_max_level_hint(LevelFilter::INFO)
+}
+
+/// Returns the filter of log lines.
+///
+/// The hint spares the work of many more verbose lines and spans of HTTP and TLS for each request:
+/// without it, this filter is asked about each of them.
+fn line_filter(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    filter_fn(move |metadata| metadata.is_event() && is_line_enabled(metadata, level))
+        .with_max_level_hint(level.max(LevelFilter::WARN))
 }
 
 /// Whether a span or a log line comes from this project.
@@ -148,5 +166,23 @@ pub(crate) fn record_result(span: &Span, error: Option<&'static str>) {
     span.record("result", error.unwrap_or("ok"));
     if error.is_some() {
         span.record("otel.status_code", "ERROR");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::{Registry, layer::Filter};
+
+    use super::*;
+
+    #[test]
+    fn more_verbose_lines_than_configured_cost_nothing() {
+        let hint = |level| Filter::<Registry>::max_level_hint(&line_filter(level));
+        assert_eq!(hint(LevelFilter::INFO), Some(LevelFilter::INFO));
+        assert_eq!(hint(LevelFilter::DEBUG), Some(LevelFilter::DEBUG));
+        // Warnings of libraries are always logged.
+        assert_eq!(hint(LevelFilter::ERROR), Some(LevelFilter::WARN));
+        let spans = Filter::<Registry>::max_level_hint(&span_filter());
+        assert_eq!(spans, Some(LevelFilter::INFO));
     }
 }
