@@ -12,7 +12,7 @@ help:
 	@echo "make fuzz              run each fuzz target for a minute; see fuzz/README.md"
 	@echo "make bench-micro       measure the time of a decision, of schedules and of rendering a Secret"
 	@echo "make bench             measure time, memory, CPU and requests with up to 10,000 resources; about 25 minutes"
-	@echo "make bench-rate-limit  measure how much of a rate limit is used when 10,000 resources are due at once"
+	@echo "make bench-storm       measure 10,000 rotations that are due within a minute, under a rate limit"
 	@echo "make bench-noise       measure the memory that Secrets and Pods of others cost the operator"
 	@echo "make bench-failover    measure how long no replica acts after the leader is killed or stopped"
 	@echo "make crds              generate crds/ from the Rust types"
@@ -147,11 +147,13 @@ bench:
 bench-micro:
 	cargo bench --locked -p auth0-rotator --features fuzzing --bench micro -- $(ARGS)
 
-#   make bench-rate-limit                  10,000 resources, about four minutes once built
-#   make bench-rate-limit RESOURCES=2000   fewer resources
-.PHONY: bench-rate-limit
-bench-rate-limit:
-	AUTH0_ROTATOR_RESOURCES=$(or $(RESOURCES),10000) cargo bench --locked -p auth0-rotator --bench rate_limit
+#   make bench-storm                  10,000 resources, five minutes of the storm, a quarter of an hour in all
+#   make bench-storm ALL=1            until the last rotation, half an hour in all
+#   make bench-storm RESOURCES=2000   fewer resources
+.PHONY: bench-storm
+bench-storm:
+	AUTH0_ROTATOR_RESOURCES=$(or $(RESOURCES),10000) $(if $(ALL),AUTH0_ROTATOR_ALL=1) \
+		cargo bench --locked -p auth0-rotator --bench storm
 
 #   make bench-noise                           20,000 Secrets and 10,000 Pods, minutes once built
 #   make bench-noise SECRETS=2000 PODS=1000    fewer of them

@@ -1,5 +1,5 @@
-//! Many resources that are due at once under a rate limit. `make bench-rate-limit` measures how much
-//! of the limit is used.
+//! Many resources that are due at once under a rate limit. `make bench-storm` measures how much of
+//! the limit is used.
 
 use std::{
     collections::HashMap,
