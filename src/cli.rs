@@ -231,12 +231,12 @@ pub struct RunArgs {
     )]
     pub otlp_endpoint: Option<Url>,
 
-    /// Maximum number of resources to reconcile concurrently, from 1 to 1024. A resource that waits for
-    /// Auth0 doesn't count.
+    /// Maximum number of resources to reconcile concurrently, from 1 to 1024. The operator reconciles fewer
+    /// while the API server responds slowly. A resource that waits for Auth0 doesn't count.
     #[arg(
         long,
         env = "AUTH0_ROTATOR_CONCURRENCY",
-        default_value = "16",
+        default_value = "64",
         value_name = "NUMBER",
         value_parser = clap::value_parser!(u16).range(1..=1024)
     )]

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     api::FIELD_MANAGER,
     config::RunConfig,
-    controller::{self, KUBE_DEADLINE, ServerTimeLayer},
+    controller::{self, ApiLatencyLayer, KUBE_DEADLINE, RunLimit, ServerTimeLayer},
     crd_check,
     metrics::Metrics,
     server::{MetricsAccess, Readiness, Server, Tls, TlsError},
@@ -57,7 +57,8 @@ pub enum StartError {
 ///
 /// When it can't start.
 pub async fn run(config: RunConfig) -> Result<ExitCode, StartError> {
-    let client = connect().await?;
+    let run_limit = RunLimit::new(config.settings.concurrency);
+    let client = connect(&run_limit).await?;
     let metrics = Metrics::new().map_err(StartError::Metrics)?;
     let listeners = Listeners::bind(&config).await?;
     let protection = &config.metrics_protection;
@@ -100,6 +101,7 @@ pub async fn run(config: RunConfig) -> Result<ExitCode, StartError> {
     let was_requested = controller::run(controller::Runtime {
         client,
         settings: config.settings,
+        run_limit,
         metrics,
         elector: &elector,
         shutdown: stopped,
@@ -182,7 +184,7 @@ async fn loss_of_leadership(mut state: watch::Receiver<LeaderState>) {
     }
 }
 
-async fn connect() -> Result<Client, StartError> {
+async fn connect(run_limit: &RunLimit) -> Result<Client, StartError> {
     let mut config =
         Config::infer().await.map_err(|error| StartError::NoCluster(Box::new(error)))?;
     // The callers retry, with their own deadlines, and only requests that are known to have failed.
@@ -191,7 +193,10 @@ async fn connect() -> Result<Client, StartError> {
     config.write_timeout = Some(KUBE_DEADLINE);
     let builder =
         ClientBuilder::try_from(config).map_err(|error| StartError::Client(Box::new(error)))?;
-    Ok(builder.with_layer(&ServerTimeLayer).build())
+    Ok(builder
+        .with_layer(&ServerTimeLayer)
+        .with_layer(&ApiLatencyLayer::new(run_limit.clone()))
+        .build())
 }
 
 /// The bound addresses of the HTTP servers.

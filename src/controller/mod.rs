@@ -23,6 +23,7 @@ mod collector;
 mod state;
 mod write_budget;
 mod server_time;
+mod api_latency;
 mod kube_call;
 mod error;
 mod denial;
@@ -32,6 +33,7 @@ pub(crate) mod fuzzing;
 
 use std::{sync::Arc, time::Duration};
 
+pub(crate) use api_latency::ApiLatencyLayer;
 use auth0_client::EgressPolicy;
 pub use context::Settings;
 use futures::{
@@ -41,6 +43,7 @@ use futures::{
 use kube::{Client, Resource, runtime::reflector::Store};
 pub(crate) use kube_call::KUBE_DEADLINE;
 use leader_election::{LeaderElector, LeaderState};
+pub(crate) use queue::RunLimit;
 use server_time::ClockCollector;
 pub(crate) use server_time::ServerTimeLayer;
 pub use target_secret::AllowedMetadata;
@@ -51,7 +54,7 @@ use self::{
     collector::StateCollector,
     context::Context,
     events::EventRecorder,
-    queue::Trigger,
+    queue::{RunLimitCollector, Trigger},
     rotation::RotationController,
     target_secret::SecretStore,
     tenant::{TenantParams, TenantRegistry},
@@ -68,6 +71,8 @@ const CLEANUP_INTERVAL: Duration = Duration::from_secs(600);
 pub(crate) struct Runtime<'a> {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
+    /// Follows the latency of the client's calls.
+    pub(crate) run_limit: RunLimit,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) elector: &'a LeaderElector,
     /// Becomes true when the process shuts down.
@@ -82,7 +87,8 @@ pub(crate) struct Runtime<'a> {
 ///
 /// Returns false when a watch or a reconciler ended unexpectedly.
 pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
-    let Runtime { client, settings, metrics, elector, mut shutdown, not_served, synced } = runtime;
+    let Runtime { client, settings, run_limit, metrics, elector, mut shutdown, not_served, synced } =
+        runtime;
     let watches = Watches::new(&client, &settings);
     let mut stores = watches.stores();
     let trigger = watches.trigger();
@@ -102,10 +108,12 @@ pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
         settings,
     });
     let tenants = Arc::new(TenantRegistry::new(context.clone(), params));
-    let rotations = Arc::new(RotationController::new(context.clone(), tenants.clone()));
+    let rotations =
+        Arc::new(RotationController::new(context.clone(), tenants.clone(), run_limit.clone()));
     let registered = StateCollector::new(&tenants)
         .and_then(|collector| context.metrics.register(collector))
-        .and_then(|()| context.metrics.register(ClockCollector::new()?));
+        .and_then(|()| context.metrics.register(ClockCollector::new()?))
+        .and_then(|()| context.metrics.register(RunLimitCollector::new(run_limit.clone())?));
     if let Err(error) = registered {
         tracing::error!(%error, "failed to register the metrics of resources, tenants and clocks");
     }

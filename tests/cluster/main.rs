@@ -41,6 +41,7 @@ mod rate_limit;
 mod client_rate_limit;
 mod shipped_defaults;
 mod fair_share;
+mod api_load;
 mod network;
 mod request_counts;
 mod memory;

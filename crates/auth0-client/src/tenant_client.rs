@@ -128,6 +128,14 @@ impl TenantClient {
         self.transport.rate_limiter().blocked_by(Api::Management)
     }
 
+    /// Returns how many calls to the Management API could be made at this moment without a wait for the
+    /// rate limit, at most `most`.
+    pub fn available_calls(&self, most: u32) -> u32 {
+        let limiter = self.transport.rate_limiter();
+        let of = |api| limiter.available(api, most);
+        of(Api::ClientReads).min(of(Api::Management))
+    }
+
     /// Returns those scopes of the cached token that this crate uses. Fetches a token if there is
     /// none, or if a required scope is missing and may have been granted since.
     ///

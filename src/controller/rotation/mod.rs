@@ -89,7 +89,11 @@ pub(crate) struct RotationController {
 }
 
 impl RotationController {
-    pub(crate) fn new(context: Arc<Context>, tenants: Arc<TenantRegistry>) -> Self {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        tenants: Arc<TenantRegistry>,
+        run_limit: RunLimit,
+    ) -> Self {
         let trigger = context.trigger.clone();
         let concurrency = context.settings.concurrency;
         let work_queue = WorkQueue::new(concurrency, move |key| trigger.rotation(key));
@@ -97,7 +101,7 @@ impl RotationController {
             context,
             tenants,
             work_queue,
-            run_limit: RunLimit::new(concurrency),
+            run_limit,
             priority_gate: PriorityGate::new(),
             rollout_watches: Arc::new(NamespaceLimit::new(ROLLOUT_WATCHES_PER_NAMESPACE)),
             states: Arc::default(),
@@ -154,7 +158,7 @@ impl RotationController {
                     return;
                 }
                 join_all(keys.iter().map(|key| {
-                    let permit = self.run_limit.exempt();
+                    let permit = self.run_limit.exempt(&key.namespace);
                     reconcile::reconcile(self, key, permit, Priority::InProgress)
                 }))
                 .await;

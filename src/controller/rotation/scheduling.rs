@@ -128,6 +128,8 @@ fn try_admit(
     } else {
         let tenant = TenantId::referenced(&key.namespace, &resource.spec.tenant_ref).key();
         let queue = &controller.work_queue;
+        let room = controller.tenants.room(&key.namespace, &resource.spec.tenant_ref);
+        queue.set_room(&key.namespace, &tenant, room);
         let permit = queue.claim(key).or_else(|| queue.acquire(key, &tenant, priority));
         Some(permit.ok_or(NotAdmitted::Waiting)?)
     };
@@ -170,8 +172,8 @@ pub(super) async fn reconcile(
     let started = Instant::now();
     let span = telemetry::reconcile_span(namespace, name);
     let run_permit = match &permit {
-        Some(_) => controller.run_limit.acquire().await,
-        None => controller.run_limit.exempt(),
+        Some(_) => controller.run_limit.acquire(namespace).await,
+        None => controller.run_limit.exempt(namespace),
     };
     let reconcile = reconcile::reconcile(&controller, &key, run_permit, priority);
     let Report { outcome, regarding, events, report_at } = reconcile.instrument(span.clone()).await;

@@ -38,6 +38,12 @@ use crate::{
 /// How many tenants of a namespace are checked at a time. ClusterAuth0Tenants count as a namespace.
 const CHECKS_PER_NAMESPACE: usize = 8;
 
+/// Calls to the Management API of one rotation: it reads the client and changes its secret.
+const CALLS_PER_ROTATION: u32 = 2;
+
+/// More resources of a tenant than this are never in progress.
+const MAX_ROOM: u32 = 2048;
+
 /// The clients of all tenants, and the in-memory state of their reconciler.
 pub(crate) struct TenantRegistry {
     pub(crate) context: Arc<Context>,
@@ -304,6 +310,22 @@ impl TenantRegistry {
     pub(crate) fn rate_limit(&self, uid: &str) -> Option<RateLimitStatus> {
         let cell = self.clients.lock().get(uid)?.clone();
         cell.built.get()?.as_ref().ok()?.client.rate_limit_status()
+    }
+
+    /// Returns how many resources of a tenant may be in progress before they wait for one another at its
+    /// rate limit.
+    pub(crate) fn room(&self, namespace: &str, reference: &TenantRef) -> usize {
+        let uid = match self.context.stores.tenant(namespace, reference) {
+            Some(AnyTenant::Namespaced(tenant)) => tenant.uid(),
+            Some(AnyTenant::Cluster(tenant)) => tenant.uid(),
+            None => None,
+        };
+        let Some(cell) = uid.and_then(|uid| self.clients.lock().get(&uid).cloned()) else {
+            return 0;
+        };
+        let Some(Ok(built)) = cell.built.get() else { return 0 };
+        let calls = built.client.available_calls(MAX_ROOM * CALLS_PER_ROTATION);
+        (calls / CALLS_PER_ROTATION) as usize
     }
 
     /// Drops the clients, the state and the metrics of tenants whose resource is gone.

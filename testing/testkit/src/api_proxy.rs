@@ -1,14 +1,18 @@
-//! Several API servers, of which some have a wrong clock: a proxy that changes the `Date` of responses.
+//! Several API servers, of which some have a wrong clock or are overloaded: a proxy that changes the
+//! `Date` of responses and rejects requests.
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::{Context as _, Result};
 use chrono::{DateTime, TimeDelta};
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{CONNECTION, DATE, HOST},
 };
 use http_body_util::BodyExt as _;
@@ -32,9 +36,27 @@ const DATE_FORMAT: &str = "%a, %d %b %Y %H:%M:%S GMT";
 #[derive(Debug)]
 pub struct ApiProxy {
     port: u16,
-    /// How far the clock of each API server is ahead.
-    offsets: Arc<Mutex<Vec<TimeDelta>>>,
+    behavior: Arc<Behavior>,
     task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Behavior {
+    /// How far the clock of each API server is ahead.
+    offsets: Mutex<Vec<TimeDelta>>,
+    /// One write of so many is rejected; 0 for none.
+    rejected: AtomicU32,
+    writes: AtomicU32,
+}
+
+impl Behavior {
+    fn is_rejected(&self, method: &Method) -> bool {
+        let one_of = self.rejected.load(Ordering::Relaxed);
+        if one_of == 0 || method == Method::GET {
+            return false;
+        }
+        self.writes.fetch_add(1, Ordering::Relaxed) % one_of == 0
+    }
 }
 
 impl ApiProxy {
@@ -47,19 +69,28 @@ impl ApiProxy {
         let client = Client::try_from(config)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let offsets = Arc::new(Mutex::new(vec![TimeDelta::zero(); servers]));
-        let task = tokio::spawn(accept(listener, client, offsets.clone()));
-        Ok(Self { port, offsets, task })
+        let behavior = Arc::new(Behavior {
+            offsets: Mutex::new(vec![TimeDelta::zero(); servers]),
+            rejected: AtomicU32::new(0),
+            writes: AtomicU32::new(0),
+        });
+        let task = tokio::spawn(accept(listener, client, behavior.clone()));
+        Ok(Self { port, behavior, task })
     }
 
     /// Sets how far the clock of an API server is ahead, from its next response on.
     pub fn set_clock_offset(&self, server: usize, offset: TimeDelta) {
-        self.offsets.lock()[server] = offset;
+        self.behavior.offsets.lock()[server] = offset;
     }
 
     /// Sets how far the clocks of all API servers are ahead, from the next response on.
     pub fn set_clock_offsets(&self, offset: TimeDelta) {
-        self.offsets.lock().fill(offset);
+        self.behavior.offsets.lock().fill(offset);
+    }
+
+    /// Rejects one write of so many with 429, as an API server with too many requests; 0 rejects none.
+    pub fn reject_one_write_of(&self, writes: u32) {
+        self.behavior.rejected.store(writes, Ordering::Relaxed);
     }
 
     /// Writes a kubeconfig for the proxy into a directory, and returns its path.
@@ -87,26 +118,24 @@ impl Drop for ApiProxy {
     }
 }
 
-async fn accept(listener: TcpListener, client: Client, offsets: Arc<Mutex<Vec<TimeDelta>>>) {
+async fn accept(listener: TcpListener, client: Client, behavior: Arc<Behavior>) {
     let mut server = 0;
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, client.clone(), offsets.clone(), server));
-        server = (server + 1) % offsets.lock().len();
+        tokio::spawn(serve(stream, client.clone(), behavior.clone(), server));
+        server = (server + 1) % behavior.offsets.lock().len();
     }
 }
 
 /// Serves one connection, as this server.
-async fn serve(
-    stream: TcpStream,
-    client: Client,
-    offsets: Arc<Mutex<Vec<TimeDelta>>>,
-    server: usize,
-) {
-    let service = service_fn(move |request| {
-        let (client, offsets) = (client.clone(), offsets.clone());
+async fn serve(stream: TcpStream, client: Client, behavior: Arc<Behavior>, server: usize) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (client, behavior) = (client.clone(), behavior.clone());
         async move {
+            if behavior.is_rejected(request.method()) {
+                return Ok(too_many_requests());
+            }
             let mut response = forward(&client, request).await;
-            let offset = offsets.lock()[server];
+            let offset = behavior.offsets.lock()[server];
             shift_date(response.headers_mut(), offset);
             Ok::<_, std::convert::Infallible>(response)
         }
@@ -132,6 +161,17 @@ async fn forward(client: &Client, request: Request<Incoming>) -> Response<Body> 
         *response.status_mut() = StatusCode::BAD_GATEWAY;
         response
     })
+}
+
+/// Returns the response of an API server whose priority level has no room in its queues.
+fn too_many_requests() -> Response<Body> {
+    let status = json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "TooManyRequests",
+        "message": "Too many requests, please try again later.", "code": 429,
+    });
+    let mut response = Response::new(Body::from(status.to_string().into_bytes()));
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    response
 }
 
 fn shift_date(headers: &mut HeaderMap, offset: TimeDelta) {

@@ -190,6 +190,11 @@ impl RateLimiter {
         self.host.lock().blocked_by(api, &self.tenant, Instant::now())
     }
 
+    /// Returns how many calls could be made at this moment without a wait, at most `most`.
+    pub(crate) fn available(&self, api: Api, most: u32) -> u32 {
+        self.host.lock().available(api, &self.tenant, most, Instant::now())
+    }
+
     /// Returns the rate limit of the Management API as Auth0 last reported it.
     pub(crate) fn rate_limit_status(&self) -> Option<RateLimitStatus> {
         self.host.lock().rate_limit_status(&self.tenant)

@@ -111,6 +111,11 @@ impl Queue {
         }
     }
 
+    /// Returns whether any call waits.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.callers.is_empty()
+    }
+
     /// Records that the caller of this call had its turn.
     pub(super) fn end_turn(&mut self, position: &Position) {
         self.next_number += 1;

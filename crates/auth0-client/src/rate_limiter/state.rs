@@ -286,6 +286,31 @@ impl State {
         if is_background { wait.max(queue.background.wait(now, ahead.background)) } else { wait }
     }
 
+    /// Returns how many calls of a tenant could be made at this moment, at most `most`.
+    pub(super) fn available(
+        &mut self,
+        api: Api,
+        tenant: &Arc<str>,
+        most: u32,
+        now: Instant,
+    ) -> u32 {
+        if self.blocked_by(api, tenant, now).is_some() || self.queue(api).is_waiting() {
+            return 0;
+        }
+        let (mut enough, mut too_many) = (0, most.saturating_add(1));
+        while too_many - enough > 1 {
+            let calls = enough + (too_many - enough) / 2;
+            let (all, of_tenant, of_kind) = (calls - 1, calls - 1, calls - 1);
+            let ahead = CallsAhead { all, of_tenant, of_kind, background: 0 };
+            if self.wait(api, tenant, &ahead, false, now).is_zero() {
+                enough = calls;
+            } else {
+                too_many = calls;
+            }
+        }
+        enough
+    }
+
     /// Returns the call whose turn it is.
     fn candidate(&mut self, api: Api, now: Instant) -> Option<Candidate> {
         let is_trial_in_flight = |breaker: &CircuitBreaker| {
