@@ -20,6 +20,7 @@ mod watch;
 mod queue;
 mod events;
 mod collector;
+mod fingerprint;
 mod state;
 mod write_budget;
 mod server_time;
@@ -31,7 +32,10 @@ mod object_key;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub(crate) use api_latency::ApiLatencyLayer;
 use auth0_client::EgressPolicy;
@@ -128,9 +132,12 @@ pub(crate) async fn run(runtime: Runtime<'_>) -> bool {
     let mut leader_state = elector.subscribe();
     let wait_to_lead = async {
         watch_context.health.wait_synced().await;
+        let synced_at = Instant::now();
         synced.send_replace(true);
         tracing::info!("watches are synced");
-        leader_state.wait_for(|state| *state == LeaderState::Leader).await.is_ok()
+        let leads = leader_state.wait_for(|state| *state == LeaderState::Leader).await.is_ok();
+        rotations.begin_to_lead(synced_at);
+        leads
     };
     tokio::select! {
         leads = wait_to_lead => if !leads { return false },

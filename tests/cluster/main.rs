@@ -57,6 +57,7 @@ mod high_availability;
 mod clock_jumps;
 mod restored_storage;
 mod startup;
+mod settled;
 mod command_line;
 mod crd_check;
 

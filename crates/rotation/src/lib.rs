@@ -64,7 +64,7 @@ pub use request::{Request, RequestError, TEXT_LIMIT, Verb};
 pub use schedule::{Schedule, ScheduleError};
 pub use status::{
     Cause, ControlResult, DriftHoldOff, HISTORY_LIMIT, HistoryEntry, Outcome, Phase, ProbeControl,
-    ProbeMethod, Rotation, Status, Strategy, is_unresolved,
+    ProbeMethod, Rotation, Settled, Status, Strategy, is_unresolved,
 };
 pub use text::{bounded, bounded_bytes};
 pub use wall_clocks::{MAX_DIFFERENCE, WallClocks};

@@ -62,6 +62,30 @@ pub struct Status {
     /// The last ten rotations that ended, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,
+    /// Marker by which an operator that starts recognizes that nothing is left to do. For the operator
+    /// only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Box<Settled>>,
+}
+
+/// Circumstances under which nothing was left to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Settled {
+    /// When the operator decided that nothing was left to do.
+    pub at: DateTime<Utc>,
+    /// When there is something to do again, even if nothing changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+    /// Version of the target Secret.
+    #[schemars(length(max = 64))]
+    pub target_version: String,
+    /// Fingerprint of the other facts that the decision depended on, none of which is secret.
+    #[schemars(length(max = 64))]
+    pub facts: String,
+    /// Fingerprint of the rest of this status.
+    #[schemars(length(max = 64))]
+    pub status: String,
 }
 
 /// One numbered change of a client's secret, from its start until the previous secret is removed.

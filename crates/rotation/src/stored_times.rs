@@ -83,6 +83,7 @@ pub(crate) fn clamp_future_times(status: &mut Status, bounds: TimeBounds) {
         unanswered_until,
         probe_control,
         history,
+        settled,
     } = status;
     let clamp_event = |time: &mut DateTime<Utc>| {
         if *time > bounds.now + bounds.event_tolerance {
@@ -92,6 +93,8 @@ pub(crate) fn clamp_future_times(status: &mut Status, bounds: TimeBounds) {
     let is_too_late =
         |end: DateTime<Utc>, longest: TimeDelta| end > bounds.now + longest + bounds.end_tolerance;
     conditions.iter_mut().for_each(|condition| clamp_event(&mut condition.last_transition_time));
+    // Times that were planned by that clock can be wrong.
+    settled.take_if(|settled| settled.at > bounds.now + bounds.end_tolerance);
     last_rotation_time.iter_mut().for_each(clamp_event);
     if let Some(control) = probe_control {
         clamp_event(&mut control.probed_at);

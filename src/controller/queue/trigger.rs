@@ -1,7 +1,10 @@
 //! Explicit triggers: reasons to reconcile that no watch reports.
 
+use std::sync::Arc;
+
 use futures::{SinkExt as _, channel::mpsc};
 use kube::runtime::reflector::ObjectRef;
+use tokio::sync::Notify;
 
 use super::super::object_key::ObjectKey;
 use crate::api::{ParsedClusterTenant, ParsedRotation, ParsedTenant, TenantKind, TenantRef};
@@ -12,6 +15,8 @@ pub(crate) struct Trigger {
     namespaces: Vec<NamespaceSenders>,
     /// The queue of ClusterAuth0Tenants, where they may be used.
     cluster_tenants: Option<mpsc::Sender<ObjectRef<ParsedClusterTenant>>>,
+    /// Notified when a store has changed.
+    changes: Arc<Notify>,
 }
 
 /// The queues of one watched namespace, or of all.
@@ -28,7 +33,7 @@ impl Trigger {
         namespaces: Vec<NamespaceSenders>,
         cluster_tenants: Option<mpsc::Sender<ObjectRef<ParsedClusterTenant>>>,
     ) -> Self {
-        Self { namespaces, cluster_tenants }
+        Self { namespaces, cluster_tenants, changes: Arc::default() }
     }
 
     /// Enqueues a resource, waiting for room in the queue. Returns false when the queue is closed.
@@ -64,6 +69,16 @@ impl Trigger {
                 }
             }
         }
+    }
+
+    /// Records that a store has changed.
+    pub(crate) fn note_change(&self) {
+        self.changes.notify_one();
+    }
+
+    /// Waits until a store has changed since the last call. For one caller at a time.
+    pub(crate) async fn changed(&self) {
+        self.changes.notified().await;
     }
 
     fn senders(&self, namespace: &str) -> Option<&NamespaceSenders> {

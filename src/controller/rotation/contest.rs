@@ -107,6 +107,12 @@ impl Contests {
         is_held(&self.values) || is_held(&self.metadata)
     }
 
+    /// Returns whether any contest is not over.
+    pub(super) fn is_any(&self, at: Instant) -> bool {
+        let contests = [&self.values, &self.metadata, &self.status, &self.finalizer];
+        contests.into_iter().any(|contest| contest.ends(at).is_some())
+    }
+
     /// Returns how long to leave a resource alone whose status another party keeps overwriting.
     pub(super) fn status_hold_off(&self, at: Instant) -> Duration {
         let ends = self.status.ends(at);
@@ -180,9 +186,13 @@ pub(super) fn note_stored_status(reconciliation: &Reconciliation<'_>) {
     reconciliation.with_state(|state| state.stored_status = stored);
 }
 
-/// Returns a hash of a status, which contains no value of a secret.
+/// Returns a hash of a status without its marker. A status contains no value of a secret.
 pub(super) fn fingerprint(status: &Status) -> Option<u64> {
-    let text = serde_json::to_string(status).ok()?;
+    let text = match &status.settled {
+        Some(_) => serde_json::to_string(&Status { settled: None, ..status.clone() }),
+        None => serde_json::to_string(status),
+    };
+    let text = text.ok()?;
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     Some(hasher.finish())

@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// Interval at which due checks are started.
+/// Shortest time between two searches for checks that are due.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How many clients may have invalid responses before a check fails.
@@ -73,8 +73,16 @@ pub(crate) async fn check_drift(controller: Arc<RotationController>) {
         namespaces: NamespaceLimit::new(1),
         calls: Semaphore::new(CONCURRENT_CALLS),
     });
+    // What exists already causes no event.
+    controller.context.trigger.note_change();
     loop {
         tokio::time::sleep(TICK).await;
+        let next = schedules.values().map(|schedule| schedule.at).min();
+        // Without a change, nothing is due before the next check.
+        tokio::select! {
+            () = controller.context.trigger.changed() => {}
+            () = sleep_until(next) => {}
+        }
         let groups = group_by_tenant(&controller);
         schedules.retain(|tenant, _| groups.contains_key(tenant));
         for (tenant, group) in groups {
@@ -109,6 +117,13 @@ async fn check_in_turn(
     if tokio::time::timeout(TIMEOUT, check).await.is_err() {
         let TenantId { namespace, name, .. } = &group.tenant;
         tracing::warn!(namespace, tenant = name, "drift check timed out");
+    }
+}
+
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     execute::execute,
     observe::{self, observe},
     reconcile::{Outcome, Reconciliation},
+    settled::Then,
     status::for_users,
 };
 use crate::controller::{error::Error, write_budget::WriteKind};
@@ -80,6 +81,7 @@ impl Reconciliation<'_> {
         let observation = Observation { status: self.status().clone(), ..observation };
         let status = record_failure(&observation, step.as_ref(), &failure, clock, &policy);
         let status = self.complete_status(status);
+        self.then = Then::Continue;
         let is_notice = matches!(error, Error::WriteLimited { .. });
         let kind = is_notice.then_some(WriteKind::Notice);
         match self.store_status(status, kind).await {

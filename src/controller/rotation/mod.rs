@@ -10,6 +10,7 @@
 //!   write does not fail over a version that was not seen ([`view`]).
 
 mod scheduling;
+mod settled;
 mod reconcile;
 mod status;
 mod deferral;
@@ -39,7 +40,10 @@ mod pods;
 mod resource;
 mod state;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use auth0_client::Priority;
 pub(crate) use drift::check_drift;
@@ -86,6 +90,8 @@ pub(crate) struct RotationController {
     states: Arc<StateMap<RotationState>>,
     last_owners: LastOwners,
     dry_runs: DryRuns,
+    /// Until when the stores count as a list that was just made. Unset before this process leads.
+    trusts_lists_until: OnceLock<Instant>,
 }
 
 impl RotationController {
@@ -107,7 +113,19 @@ impl RotationController {
             states: Arc::default(),
             last_owners: LastOwners::default(),
             dry_runs: DryRuns::default(),
+            trusts_lists_until: OnceLock::new(),
         }
+    }
+
+    /// Records, when this process begins to lead, since when the watches are synced.
+    pub(crate) fn begin_to_lead(&self, synced_at: Instant) {
+        let is_fresh = synced_at.elapsed() <= settled::MAX_LIST_AGE;
+        let until = if is_fresh { Instant::now() + settled::START } else { synced_at };
+        self.trusts_lists_until.get_or_init(|| until);
+    }
+
+    fn trusts_lists(&self) -> bool {
+        self.trusts_lists_until.get().is_some_and(|until| Instant::now() < *until)
     }
 
     /// Reconciles all resources of a store, then those that are enqueued. The stream has an item for

@@ -22,6 +22,7 @@ use super::{
     owner_reference, policy,
     resource::{self, ResourceApi},
     scheduling,
+    settled::{Then, without_marker},
     state::{FinishedClaim, LastObserved, RotationState},
     view::{self, View},
 };
@@ -89,6 +90,8 @@ pub(super) struct Reconciliation<'a> {
     pub(super) resource: ClientSecretRotation,
     /// The status on the API server, where that of `resource` waits to be stored.
     pub(super) stored_status: Option<Status>,
+    /// What follows the next status that is stored.
+    pub(super) then: Then,
     pub(super) tenant: Result<TenantHandle, Error>,
     pub(super) target: TargetState,
     pub(super) readings: Readings,
@@ -145,7 +148,8 @@ pub(super) async fn reconcile(
         uid: resource.uid().unwrap_or_default(),
         api,
         tenant: controller.tenants.find(&resource),
-        resource,
+        resource: without_marker(resource),
+        then: Then::Continue,
         stored_status: None,
         target: TargetState::default(),
         readings: Readings::default(),
@@ -290,6 +294,10 @@ impl Reconciliation<'_> {
             return Ok(None);
         }
         if must_store_first(self.stored_status(), &status, &step) {
+            self.then = match step {
+                Step::Wait => Then::Wait { until: wake },
+                _ => Then::Continue,
+            };
             self.store_status(status, None).await?;
         } else {
             self.defer_status(status);
@@ -349,7 +357,7 @@ impl Reconciliation<'_> {
     }
 
     pub(super) fn set_resource(&mut self, resource: ClientSecretRotation) {
-        self.resource = resource;
+        self.resource = without_marker(resource);
         self.stored_status = None;
         self.resource_view = View::Live;
         self.note_resource_version();

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use super::{
     RotationController, credentials_guard, ownership,
     reconcile::{self, Outcome, Report},
+    settled,
     state::{DesiredInputs, LastFailure, RotationState},
 };
 use crate::{
@@ -111,6 +112,7 @@ fn try_admit(
         controller.states.remove(&uid);
         return Err(NotAdmitted::NothingToDo(Action::await_change()));
     }
+    settled::recognize(resource, controller);
     let inputs = desired_inputs(resource, controller);
     let wait = backoff_left(&uid, &inputs, controller)
         .or_else(|| {

@@ -60,6 +60,8 @@ pub(super) struct RotationState {
     pub(super) client_checked_at: Option<DateTime<Utc>>,
     /// Whether a rollout changed, which no version shows.
     pub(super) is_triggered: bool,
+    /// Whether this process has considered the resource before.
+    pub(super) was_admitted: bool,
     /// Inputs of the last reconcile that had nothing left to do.
     pub(super) last_observed: Option<LastObserved>,
     /// Contests with others over the target Secret and the resource.

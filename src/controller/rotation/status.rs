@@ -7,7 +7,7 @@ use rotation::{
     set_condition,
 };
 
-use super::{consumers, contest, observe, owner_reference, reconcile::Reconciliation};
+use super::{consumers, contest, observe, owner_reference, reconcile::Reconciliation, settled};
 use crate::{
     api::{ClientSecretRotation, TenantKind, TenantRef, describe_tenant, with_kept_domain},
     controller::{
@@ -35,6 +35,8 @@ impl Reconciliation<'_> {
         }
         let kind = kind.unwrap_or_else(|| kind_of_status(&stored, &status));
         let has_cause = starts_rotation(&stored, &status);
+        let then = std::mem::take(&mut self.then);
+        let status = settled::with_marker(self, status, then);
         self.with_state(|state| {
             if has_cause {
                 state.writes.grant_rotation();

@@ -137,6 +137,11 @@ pub(crate) struct TenantHandle {
 }
 
 impl TenantHandle {
+    /// Returns a text that changes with the spec of the tenant, and with nothing else.
+    pub(crate) fn spec_version(&self) -> String {
+        format!("{} {:?}", self.uid, self.generation)
+    }
+
     pub(super) fn credentials_version(&self) -> SecretVersion {
         self.credentials_read.version()
     }

@@ -8,6 +8,8 @@ use crate::controller::write_budget::WriteBudget;
 /// The in-memory state of one tenant.
 #[derive(Default)]
 pub(super) struct TenantState {
+    /// Whether this process has checked the tenant before.
+    pub(super) was_checked: bool,
     /// Failures in a row.
     pub(super) failures: u32,
     /// When the rate limit was last written to the status.

@@ -85,7 +85,15 @@ pub(super) async fn reconcile<T: TenantResource>(
     };
     let rate_limit = rate_limit_to_report(tenant, &registry);
     let status = Auth0TenantStatus { rate_limit, ..status(tenant, token) };
-    let stored = store_status(tenant, status, &registry).await;
+    let is_first =
+        registry.states.with(&uid, |state| !std::mem::replace(&mut state.was_checked, true));
+    let stored = if is_first && differs_in_token_only(tenant.status(), &status) {
+        // A restart is no reason for a write: the next check reports the token.
+        registry.states.with(&uid, |state| state.rate_limit_reported_at = None);
+        Ok(())
+    } else {
+        store_status(tenant, status, &registry).await
+    };
     drop(check);
     credentials_watch::update(tenant, failure.as_ref(), &registry);
     let Some(error) = failure.or(stored.err()) else {
@@ -265,6 +273,14 @@ fn differs_in_rate_limit_only(
 ) -> bool {
     let Some(stored) = stored else { return false };
     Auth0TenantStatus { rate_limit: stored.rate_limit, ..status.clone() } == *stored
+}
+
+/// Returns whether only the time of the token and the rate limit changed.
+fn differs_in_token_only(stored: Option<&Auth0TenantStatus>, status: &Auth0TenantStatus) -> bool {
+    let Some(stored) = stored else { return false };
+    let token_time = stored.token_time;
+    let status = Auth0TenantStatus { token_time, ..status.clone() };
+    status == *stored || differs_in_rate_limit_only(Some(stored), &status)
 }
 
 async fn store_status<T: TenantResource>(

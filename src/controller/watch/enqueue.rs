@@ -14,7 +14,7 @@ use kube::{
         WatchStreamExt as _,
         reflector::{self, ObjectRef, Store, store::Writer},
         utils::Backoff,
-        watcher::{self, Event, watcher},
+        watcher::{self, DefaultBackoff, Event, watcher},
     },
 };
 use rotation::{Reason, condition_types, find_condition};
@@ -82,23 +82,24 @@ pub(super) fn events<K>(
 where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Prune + Send + 'static,
 {
-    let config = config.timeout(WATCH_TIMEOUT).page_size(PAGE_SIZE);
-    let selector = selector.clone();
-    restarting(move || watcher(api.clone(), config.clone()).default_backoff())
-        .modify(move |object| object.prune(&selector))
+    events_with_backoff::<K, DefaultBackoff>(api, config, selector)
 }
 
-/// Returns the events of a watch as [`events`] does. The initial list arrives object by object, where
-/// the API server supports that, so that only one of them is in memory as a whole.
-pub(super) fn streamed_events<K, B>(
+/// Returns the events of a watch as [`events`] does, with another backoff.
+///
+/// The initial list arrives object by object in one request, where the API server supports that, so that
+/// only one object is in memory as a whole. Pages of that size would take a request for each few objects.
+pub(super) fn events_with_backoff<K, B>(
     api: Api<K>,
     config: watcher::Config,
-) -> impl Stream<Item = watcher::Result<Event<K>>>
+    selector: &WatchSelector,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + use<K, B>
 where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Prune + Send + 'static,
     B: Backoff + Default + Send + 'static,
 {
     let config = config.timeout(WATCH_TIMEOUT).page_size(PAGE_SIZE);
+    let selector = selector.clone();
     restarting(move || {
         let (api, config) = (api.clone(), config.clone());
         let pages = watcher(api.clone(), config.clone()).boxed();
@@ -106,7 +107,7 @@ where
         let fallback = Fallback { current: streamed, pages: Some(pages) };
         stream::unfold(fallback, Fallback::next).backoff(B::default())
     })
-    .modify(|object| object.prune(&WatchSelector::default()))
+    .modify(move |object| object.prune(&selector))
 }
 
 /// A watch that falls back to a paged list if the API server doesn't stream lists.
@@ -163,6 +164,7 @@ pub(super) async fn enqueue_affected<O>(
             // The store holds these only when the list is complete.
             Ok(Event::Init | Event::InitApply(_)) | Err(_) => continue,
         };
+        trigger.note_change();
         for reference in references {
             if !trigger.enqueue(reference).await {
                 return;

@@ -8,6 +8,7 @@ use kube::core::DeserializeGuard;
 use rotation::{Request, bounded};
 
 use super::{
+    super::fingerprint::check_settled,
     selector::WatchSelector,
     stores::{NamespaceMetadata, SecretMetadata},
 };
@@ -85,6 +86,10 @@ impl PruneResource for ClientSecretRotation {
         target.template.clear();
         target.labels.clear();
         target.annotations.clear();
+        if let Some(status) = &mut self.status {
+            // The complete status is needed for that.
+            check_settled(status);
+        }
         is_complete
     }
 }

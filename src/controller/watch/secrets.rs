@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::{
     WatchContext,
-    enqueue::{all_of, enqueue_affected, namespaced_api, owners_of, streamed_events},
+    enqueue::{all_of, enqueue_affected, events, events_with_backoff, namespaced_api, owners_of},
     secret_versions::SecretVersions,
     stores::{SecretMetadata, Stores},
 };
@@ -65,9 +65,9 @@ impl SecretWatch {
         let api = namespaced_api(client, self.namespace.as_deref());
         let config = watcher::Config::default().labels(&format!("{MANAGED_LABEL}=true"));
         let secrets = if self.may_be_forbidden {
-            streamed_events::<_, SlowReset>(api, config).left_stream()
+            events_with_backoff::<_, SlowReset>(api, config, &stores.selector).left_stream()
         } else {
-            streamed_events::<_, DefaultBackoff>(api, config).right_stream()
+            events(api, config, &stores.selector).right_stream()
         };
         // Permissions that may be missing must not delay other namespaces.
         let reporter = if self.may_be_forbidden {
