@@ -113,6 +113,7 @@ fn changes_record(stored: &Status, status: &Status) -> bool {
         probe_control: _,
         // The next decision sets them again.
         conditions: _,
+        settled: _,
     } = stored;
     *rotation != status.rotation
         || *previous != status.previous
