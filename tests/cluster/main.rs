@@ -44,6 +44,7 @@ mod fair_share;
 mod api_load;
 mod network;
 mod request_counts;
+mod client_lists;
 mod memory;
 mod write_limits;
 mod copied_text;

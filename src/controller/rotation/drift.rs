@@ -8,20 +8,20 @@
 //! acts on it.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use auth0_client::{ClientInfo, ClientPage, NextPage, Priority, TenantClient};
+use auth0_client::{ClientInfo, ClientPage, Priority, TenantClient};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt as _;
 use rotation::{ConditionStatus, condition_types};
-use tokio::sync::Semaphore;
 
 use super::{
     RotationController,
     client_kind::reject_client,
+    client_lists::{Pages, Progress},
     state::{ListedClient, ListedSecret},
 };
 use crate::{
@@ -39,9 +39,6 @@ const MAX_INVALID: usize = 3;
 
 /// How long a check may take. A tenant with a low rate limit is checked in part, and again later.
 const TIMEOUT: Duration = Duration::from_secs(300);
-
-/// How many lists are read at a time: each may have two megabytes.
-const CONCURRENT_CALLS: usize = 8;
 
 /// The resources of one tenant.
 struct TenantGroup {
@@ -63,16 +60,12 @@ struct Schedule {
 /// Bounds of the checks of all tenants.
 struct DriftLimits {
     namespaces: NamespaceLimit,
-    calls: Semaphore,
 }
 
 /// Checks each tenant at its interval, until the process ends.
 pub(crate) async fn check_drift(controller: Arc<RotationController>) {
     let mut schedules: HashMap<String, Schedule> = HashMap::new();
-    let limits = Arc::new(DriftLimits {
-        namespaces: NamespaceLimit::new(1),
-        calls: Semaphore::new(CONCURRENT_CALLS),
-    });
+    let limits = Arc::new(DriftLimits { namespaces: NamespaceLimit::new(1) });
     // What exists already causes no event.
     controller.context.trigger.note_change();
     loop {
@@ -113,7 +106,7 @@ async fn check_in_turn(
     group: TenantGroup,
 ) {
     let _permit = limits.namespaces.acquire(&group.tenant.namespace).await;
-    let check = check_tenant(&controller, &limits.calls, &group);
+    let check = check_tenant(&controller, &group);
     if tokio::time::timeout(TIMEOUT, check).await.is_err() {
         let TenantId { namespace, name, .. } = &group.tenant;
         tracing::warn!(namespace, tenant = name, "drift check timed out");
@@ -163,7 +156,7 @@ fn group_by_tenant(controller: &RotationController) -> HashMap<String, TenantGro
     groups
 }
 
-async fn check_tenant(controller: &RotationController, calls: &Semaphore, group: &TenantGroup) {
+async fn check_tenant(controller: &RotationController, group: &TenantGroup) {
     let resources: Vec<&ClientSecretRotation> =
         group.resources.iter().filter_map(|parsed| parsed.0.as_ref().ok()).collect();
     let Some(first) = resources.first() else { return };
@@ -179,7 +172,7 @@ async fn check_tenant(controller: &RotationController, calls: &Semaphore, group:
     // The check is for all namespaces of the tenant.
     let client = &handle.client.for_tenant();
     let reads_secrets = false;
-    let checked = DriftCheck { controller, client, calls, wanted, reads_secrets }.run().await;
+    let checked = DriftCheck { controller, client, wanted, reads_secrets }.run().await;
     handle.meter.count_operation("drift-check", &checked);
     let namespace = first.namespace().unwrap_or_default();
     let tenant = &first.spec.tenant_ref.name;
@@ -198,7 +191,6 @@ async fn check_tenant(controller: &RotationController, calls: &Semaphore, group:
 struct DriftCheck<'a> {
     controller: &'a RotationController,
     client: &'a TenantClient,
-    calls: &'a Semaphore,
     /// The resources that were not compared yet, by client ID.
     wanted: HashMap<&'a str, &'a ClientSecretRotation>,
     /// Whether the list has the secrets. Without them, it shows clients that must not be rotated.
@@ -229,24 +221,24 @@ impl DriftCheck<'_> {
         Ok(requests)
     }
 
-    /// Lists pages of clients, as long as that took fewer requests than clients are left to compare:
-    /// the number of pages is not known before the last one. So a check takes at most twice the
-    /// requests that it needs.
+    /// Lists pages of clients, as long as they are expected to cost less than reads of the clients that
+    /// are left to compare.
     async fn compare_pages(&mut self) -> Result<usize, auth0_client::Error> {
         let mut pages = Pages::default();
-        while pages.count + 1 < self.wanted.len() {
+        while pages.is_worthwhile(self.wanted.len()) {
             let page = match self.list_page(pages.from.as_deref()).await {
                 // The clients are read one by one.
                 Err(auth0_client::Error::InvalidResponse(_)) => return Ok(pages.count + 1),
                 page => page?,
             };
-            let progress = pages.advance(&page);
-            for client in page.clients {
+            let ClientPage { clients, next } = page;
+            let (count, before) = (clients.len(), self.wanted.len());
+            for client in clients {
                 if let Some(resource) = self.wanted.remove(client.client_id.as_str()) {
                     self.compare(resource, client);
                 }
             }
-            match progress {
+            match pages.advance(next, count, before - self.wanted.len()) {
                 Progress::Continues => {}
                 Progress::Complete => {
                     // A complete list does not have these clients.
@@ -262,7 +254,7 @@ impl DriftCheck<'_> {
 
     async fn list_page(&self, from: Option<&str>) -> Result<ClientPage, auth0_client::Error> {
         loop {
-            let permit = self.calls.acquire().await;
+            let permit = self.controller.client_lists.calls.acquire().await;
             let list = self.client.list_clients(from, self.reads_secrets, Priority::Background);
             let list = list.await;
             drop(permit);
@@ -306,41 +298,6 @@ impl DriftCheck<'_> {
     }
 }
 
-/// Position in a list of clients.
-#[derive(Default)]
-struct Pages {
-    /// How many pages were read.
-    count: usize,
-    /// Where the next page starts.
-    from: Option<String>,
-    /// Where pages started.
-    seen: HashSet<String>,
-}
-
-/// Continuation after a page.
-#[derive(Debug, PartialEq, Eq)]
-enum Progress {
-    Continues,
-    /// Nothing: it was the last page.
-    Complete,
-    /// The same page again, or nothing of use.
-    Endless,
-}
-
-impl Pages {
-    fn advance(&mut self, page: &ClientPage) -> Progress {
-        self.count += 1;
-        match &page.next {
-            NextPage::End => Progress::Complete,
-            NextPage::From(next) if !page.clients.is_empty() && self.seen.insert(next.clone()) => {
-                self.from = Some(next.clone());
-                Progress::Continues
-            }
-            NextPage::From(_) | NextPage::Unusable => Progress::Endless,
-        }
-    }
-}
-
 /// Returns whether the resource's conditions say that its client cannot be rotated.
 fn is_reported(resource: &ClientSecretRotation) -> bool {
     let conditions = resource.status.iter().flat_map(|status| &status.conditions);
@@ -354,28 +311,4 @@ fn is_reported(resource: &ClientSecretRotation) -> bool {
 async fn wait_until(until: DateTime<Utc>) {
     let wait = (until - Utc::now()).to_std().unwrap_or_default();
     tokio::time::sleep(wait + TICK.mul_f64(rand::random())).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn page(next: NextPage) -> ClientPage {
-        ClientPage { clients: vec![ClientInfo::assume_confidential("shop")], next }
-    }
-
-    #[test]
-    fn list_ends_with_the_last_page_or_when_it_repeats_itself() {
-        let mut pages = Pages::default();
-        let from = |next: &str| page(NextPage::From(next.into()));
-        assert_eq!(pages.advance(&from("a")), Progress::Continues);
-        assert_eq!(pages.from.as_deref(), Some("a"));
-        assert_eq!(pages.advance(&from("b")), Progress::Continues);
-        assert_eq!(pages.advance(&from("a")), Progress::Endless);
-        assert_eq!(pages.advance(&page(NextPage::Unusable)), Progress::Endless);
-        let empty = ClientPage { clients: Vec::new(), next: NextPage::From("c".into()) };
-        assert_eq!(pages.advance(&empty), Progress::Endless);
-        assert_eq!(pages.advance(&page(NextPage::End)), Progress::Complete);
-        assert_eq!(pages.count, 6);
-    }
 }

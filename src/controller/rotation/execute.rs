@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use super::{
     authorize,
     client_kind::reject_client,
+    client_lists::ListedAnswer,
     consumers, contest,
     observe::{ClientReading, Readings},
     publish,
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     controller::{
         error::Error, kube_call::check_fence, server_time::now, target_secret::ValueOrigin,
+        tenant::TenantHandle,
         write_budget::kind_of_step,
     },
     failpoint::failpoint,
@@ -99,14 +101,23 @@ async fn read_client(
     let tenant = reconciliation.tenant.clone()?;
     let client_id = reconciliation.resource.spec.client_id.clone();
     let priority = reconciliation.priority();
-    let asked_at = BootInstant::now();
-    let read = tenant.client.read_client(&client_id, with_secret, priority);
-    let read = reconciliation.run_permit.suspended(read).await;
-    tenant.meter.count_operation("read-client", &read);
+    let listed = if with_secret { take_listed(reconciliation, &tenant) } else { None };
+    let is_listed = listed.is_some();
+    let (read, asked_at, answered_at) = match listed {
+        Some(ListedAnswer { client, asked_at, received_at }) => (Ok(client), asked_at, received_at),
+        None => {
+            let asked_at = BootInstant::now();
+            let read = tenant.client.read_client(&client_id, with_secret, priority);
+            let read = reconciliation.run_permit.suspended(read).await;
+            tenant.meter.count_operation("read-client", &read);
+            (read, asked_at, Instant::now())
+        }
+    };
     if with_secret {
         reconciliation.readings.client_read_at = Some(asked_at);
+        reconciliation.readings.client_is_listed = is_listed;
     }
-    reconciliation.readings.client_answered_at = Some(Instant::now());
+    reconciliation.readings.client_answered_at = Some(answered_at);
     reconciliation.with_state(|state| state.client_checked_at = Some(now()));
     if let Ok(client) = &read {
         authorize::update_metadata(reconciliation, client);
@@ -125,6 +136,19 @@ async fn read_client(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Takes the client from a list, if it is read for an import and nothing else: there is no value that a
+/// comparison with an outdated one could replace or remove.
+fn take_listed(reconciliation: &Reconciliation<'_>, tenant: &TenantHandle) -> Option<ListedAnswer> {
+    let status = reconciliation.resource.status.as_ref();
+    let is_import = status
+        .is_none_or(|status| status.current.is_none() && status.rotation.is_none())
+        && reconciliation.target.numbers().current.is_none();
+    if !is_import {
+        return None;
+    }
+    reconciliation.controller.client_lists.take(&reconciliation.uid, tenant)
 }
 
 async fn probe_current(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
@@ -307,6 +331,11 @@ pub(super) struct HeldPermit {
 
 /// Checks that the data read before the wait for the permit is recent or has not changed.
 async fn check_readings(reconciliation: &mut Reconciliation<'_>) -> Result<(), Error> {
+    if reconciliation.readings.client_is_listed {
+        return Err(Error::Conflict(
+            "the client was read from a list, which is no ground for a change",
+        ));
+    }
     let is_old = |read_at: Instant| read_at.elapsed() > READING_TTL;
     if reconciliation.readings.client_answered_at.is_some_and(is_old) {
         return Err(Error::Conflict("the client was read too long ago to change it"));
@@ -401,6 +430,7 @@ async fn set_secret(reconciliation: &mut Reconciliation<'_>, number: u64) -> Res
 /// Discards what was read about the client before a change at Auth0.
 fn discard_client_readings(reconciliation: &mut Reconciliation<'_>) {
     reconciliation.readings.client = ClientReading::NotRead;
+    reconciliation.readings.client_is_listed = false;
     reconciliation.readings.checked_client = ClientReading::NotRead;
     reconciliation.readings.probe_accepted = None;
     reconciliation.readings.fallback_accepted = None;

@@ -29,6 +29,7 @@ mod ownership;
 mod last_owners;
 mod owner_reference;
 mod policy;
+mod client_lists;
 mod drift;
 mod workloads;
 mod argo_rollout;
@@ -46,6 +47,7 @@ use std::{
 };
 
 use auth0_client::Priority;
+use client_lists::ClientLists;
 pub(crate) use drift::check_drift;
 use dry_runs::DryRuns;
 use futures::{FutureExt as _, Stream, StreamExt as _, channel::mpsc, future::join_all};
@@ -92,6 +94,7 @@ pub(crate) struct RotationController {
     dry_runs: DryRuns,
     /// Until when the stores count as a list that was just made. Unset before this process leads.
     trusts_lists_until: OnceLock<Instant>,
+    client_lists: Arc<ClientLists>,
 }
 
 impl RotationController {
@@ -114,6 +117,7 @@ impl RotationController {
             last_owners: LastOwners::default(),
             dry_runs: DryRuns::default(),
             trusts_lists_until: OnceLock::new(),
+            client_lists: ClientLists::new(),
         }
     }
 
@@ -207,6 +211,7 @@ impl RotationController {
         let uids: std::collections::HashSet<String> =
             resources.iter().filter_map(|resource| resource.meta().uid.clone()).collect();
         self.states.retain(|uid| uids.contains(uid));
+        self.client_lists.retain(|uid| uids.contains(uid));
         self.last_owners.clear();
         tracing::debug!(states = self.states.len(), "removed the state of absent resources");
     }

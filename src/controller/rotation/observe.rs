@@ -38,6 +38,8 @@ const LISTED_TTL: Duration = Duration::from_secs(300);
 #[derive(Default)]
 pub(super) struct Readings {
     pub(super) client: ClientReading,
+    /// Whether it is from a list, which is no ground for a change at Auth0.
+    pub(super) client_is_listed: bool,
     /// The client, read without its secret.
     pub(super) checked_client: ClientReading,
     pub(super) client_read_at: Option<BootInstant>,

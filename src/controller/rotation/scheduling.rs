@@ -14,7 +14,7 @@ use rotation::{ClockReading, ErrorClass, EventRecord, Request};
 use tracing::Instrument as _;
 
 use super::{
-    RotationController, credentials_guard, ownership,
+    RotationController, client_lists, credentials_guard, ownership,
     reconcile::{self, Outcome, Report},
     settled,
     state::{DesiredInputs, LastFailure, RotationState},
@@ -110,6 +110,7 @@ fn try_admit(
     if !controller.is_selected(resource) && !controller.has_response(&uid) {
         // The operator of the other shard begins without a memory of it, as after a restart.
         controller.states.remove(&uid);
+        controller.client_lists.remove(&uid);
         return Err(NotAdmitted::NothingToDo(Action::await_change()));
     }
     settled::recognize(resource, controller);
@@ -124,7 +125,11 @@ fn try_admit(
         return Err(NotAdmitted::NothingToDo(action));
     }
     let priority = priority(resource, now());
-    let permit = if controller.has_response(&uid) {
+    let has_response = controller.has_response(&uid);
+    if !has_response && let Some(action) = client_lists::wait_for_list(resource, &uid, controller) {
+        return Err(NotAdmitted::NothingToDo(action));
+    }
+    let permit = if has_response {
         controller.work_queue.cancel(key);
         None
     } else {
@@ -180,6 +185,7 @@ pub(super) async fn reconcile(
     let reconcile = reconcile::reconcile(&controller, &key, run_permit, priority);
     let Report { outcome, regarding, events, report_at } = reconcile.instrument(span.clone()).await;
     telemetry::record_result(&span, outcome.as_ref().err().map(|error| error.reason().as_str()));
+    controller.client_lists.remove(&uid);
     drop(permit);
     metrics.set_workqueue_depth(controller.work_queue.depth());
     metrics.observe_reconcile_duration(started.elapsed());

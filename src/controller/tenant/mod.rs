@@ -25,7 +25,7 @@ use kube::{
 };
 pub(crate) use permission::{Permission, client_not_allowed};
 pub(crate) use proof::CredentialsUse;
-pub(crate) use registry::{TenantHandle, TenantParams, TenantRegistry};
+pub(crate) use registry::{TenantHandle, TenantIdentity, TenantParams, TenantRegistry};
 use tokio::sync::watch as channel;
 
 use super::queue::{reconcile_requests, spawn_reconcile};

@@ -136,10 +136,21 @@ pub(crate) struct TenantHandle {
     labels: Option<Labels>,
 }
 
+/// One generation of a tenant resource.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct TenantIdentity {
+    uid: String,
+    generation: Option<i64>,
+}
+
 impl TenantHandle {
     /// Returns a text that changes with the spec of the tenant, and with nothing else.
     pub(crate) fn spec_version(&self) -> String {
         format!("{} {:?}", self.uid, self.generation)
+    }
+
+    pub(crate) fn identity(&self) -> TenantIdentity {
+        TenantIdentity { uid: self.uid.clone(), generation: self.generation }
     }
 
     pub(super) fn credentials_version(&self) -> SecretVersion {
