@@ -226,7 +226,7 @@ fn list_that_is_stuck_keeps_no_resource_waiting() {
     let mut clock = Clock::new();
     clock.admit_all(0..10);
     clock.start_list();
-    clock.advance(MAX_SILENCE);
+    clock.advance(MAX_SILENCE - QUIET);
     assert_eq!(clock.admit("5"), Turn::Wait);
     clock.advance(Duration::from_millis(1));
     assert_eq!(clock.admit("5"), Turn::Reconcile);

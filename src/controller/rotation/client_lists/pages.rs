@@ -130,6 +130,6 @@ mod tests {
         assert_eq!(requests(20, 1000, 999, Some(1000)), 20);
         assert_eq!(requests(20, 10, 9, Some(10)), 10);
         assert_eq!(requests(10, 10, 9, Some(10)), 10);
-        assert_eq!(requests(200, 12, 11, Some(10)), 12, "the tenant has more clients by now");
+        assert_eq!(requests(110, 11, 10, Some(10)), 21, "the tenant has more clients by now");
     }
 }
