@@ -28,10 +28,13 @@ const MAX_COLLECTING: Duration = Duration::from_secs(3);
 
 /// How long the answer from a list may be used. The same change at Auth0 a little later would have the
 /// same effect: the next drift check finds it.
-const ANSWER_TTL: Duration = Duration::from_secs(30);
+const ANSWER_TTL: Duration = Duration::from_secs(60);
 
 /// How many unused answers keep the next page waiting. They have secrets.
-const MAX_UNUSED: usize = 200;
+const MAX_UNUSED: usize = 100;
+
+/// How often to check whether they were used.
+const UNUSED_CHECK: Duration = Duration::from_millis(20);
 
 /// How long a namespace with few resources waits for a list that goes on for those of others.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -283,7 +286,7 @@ impl Batch {
                 self.end_list();
             } else if self.count_unused() >= MAX_UNUSED {
                 self.progress_at = now;
-                return Next::Sleep(QUIET);
+                return Next::Sleep(UNUSED_CHECK);
             } else {
                 return Next::Request(self.pages.from.clone());
             }

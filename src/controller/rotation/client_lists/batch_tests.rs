@@ -172,9 +172,9 @@ fn pages_wait_while_answers_are_unused() {
     let mut clock = Clock::new();
     clock.admit_all(0..1000);
     clock.start_list();
-    clock.page(0..100, from("a"));
+    clock.page(0..101, from("a"));
     assert!(matches!(clock.next(), Next::Request(_)));
-    clock.page(100..202, from("b"));
+    clock.page(101..103, from("b"));
     assert!(matches!(clock.next(), Next::Sleep(_)));
     clock.batch.remove("2");
     assert!(clock.take("3"));

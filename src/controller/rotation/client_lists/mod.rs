@@ -100,7 +100,7 @@ pub(super) fn wait_for_list(
     uid: &str,
     controller: &RotationController,
 ) -> Option<Action> {
-    if !is_import(resource) {
+    if !is_import(resource) || is_outdated(resource, uid, controller) {
         return None;
     }
     // A reconcile reports a tenant that cannot be used.
@@ -110,7 +110,9 @@ pub(super) fn wait_for_list(
     }
     let key = ObjectKey::of(resource);
     let wanted = Wanted { uid, key: &key, client_id: &resource.spec.client_id };
-    match controller.client_lists.admit(&tenant, &wanted, &controller.context) {
+    let turn = controller.client_lists.admit(&tenant, &wanted, &controller.context);
+    tracing::trace!(%key, ?turn, "shares a list of clients");
+    match turn {
         Turn::Reconcile => None,
         Turn::Wait => Some(Action::requeue(RECHECK)),
     }
@@ -123,6 +125,21 @@ fn is_import(resource: &ClientSecretRotation) -> bool {
         && resource.spec.initial == Initial::Import
         && resource.metadata.deletion_timestamp.is_none()
         && !scheduling::has_work(resource, now())
+}
+
+/// Returns whether a reconcile has seen another version of the resource, and had nothing left to do: the
+/// store may be behind it.
+fn is_outdated(
+    resource: &ClientSecretRotation,
+    uid: &str,
+    controller: &RotationController,
+) -> bool {
+    let version = resource.metadata.resource_version.as_ref();
+    controller.states.with(uid, |state| {
+        state.last_observed.as_ref().is_some_and(|observed| {
+            version.is_none_or(|version| !observed.resource_versions.contains(version))
+        })
+    })
 }
 
 impl ClientLists {
