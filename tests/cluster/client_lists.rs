@@ -163,3 +163,37 @@ async fn listed_clients_are_rejected_like_clients_that_are_read() {
     assert!(requests(&fixture).0 >= 1, "no list was made");
     fixture.finish().await;
 }
+
+/// A rule depends on the metadata of each client, which no status shows after a restart.
+#[tokio::test]
+async fn metadata_of_many_clients_is_read_from_lists_without_secrets() {
+    let metadata = json!({ "k8s-namespace": "shop" });
+    let names = names(0..40);
+    let builder = names.iter().fold(auth0::tenant(), |builder, name| {
+        builder.client(application(name).field("client_metadata", metadata.clone()))
+    });
+    let mut fixture = Fixture::cluster_wide(builder.start().await.unwrap()).await;
+    let rule = json!([{
+        "namespaces": { "matchLabels": { "team": "shop" } },
+        "clientMetadata": { "key": "k8s-namespace", "value": "shop" },
+    }]);
+    fixture.apply_shared_tenant(rule).await;
+    let shop = fixture.create_namespace("shop", json!({ "team": "shop" })).await;
+    for name in &names {
+        shop.apply_rotation_of(name, name, json!({ "gracePeriod": "1m" })).await;
+    }
+    for name in &names {
+        shop.wait_until_rotated(name, 1).await;
+    }
+    fixture.stop_operator().await;
+    let before = requests(&fixture);
+    fixture.start_cluster_operator_with(&[]);
+    fixture.operator().wait_until_ready().await;
+    let reconciles = "auth0_rotator_reconcile_total{result=\"ok\"}";
+    let is_quiet = async || fixture.operator().metric(reconciles).await >= 40.0;
+    fixture.wait_within(LIMIT, "all resources are reconciled", is_quiet).await;
+    let after = requests(&fixture);
+    let (lists, gets) = (after.0 - before.0, after.1 - before.1);
+    assert!(lists <= 2 && gets <= 5, "{lists} lists and {gets} single reads");
+    fixture.finish().await;
+}

@@ -10,7 +10,12 @@ use std::time::{Duration, Instant};
 use auth0_client::{Authentication, ClientInfo};
 use rotation::{Phase, Rejection};
 
-use super::{credentials_guard, ownership, reconcile::Reconciliation};
+use super::{
+    RotationController,
+    client_lists::{ListedAnswer, has_metadata},
+    credentials_guard, ownership,
+    reconcile::Reconciliation,
+};
 use crate::{
     api::ClientMetadata,
     controller::{
@@ -52,6 +57,10 @@ impl CachedMetadata {
     /// checked.
     pub(super) fn matches_for(&self, wanted: &[ClientMetadata]) -> Option<bool> {
         (self.wanted == wanted).then_some(self.matches)
+    }
+
+    fn is_recent(&self, wanted: &[ClientMetadata]) -> bool {
+        self.read_at.elapsed() < METADATA_TTL && self.wanted == wanted
     }
 }
 
@@ -95,17 +104,32 @@ pub(super) async fn authorize(reconciliation: &mut Reconciliation<'_>) -> Result
 }
 
 /// Updates the authorization from a client that was read for another purpose.
-pub(super) fn update_metadata(reconciliation: &mut Reconciliation<'_>, client: &ClientInfo) {
+pub(super) fn update_metadata(
+    reconciliation: &mut Reconciliation<'_>,
+    client: &ClientInfo,
+    read_at: Instant,
+) {
     let Ok(TenantHandle { permission: Permission::ByMetadata(wanted), .. }) =
         &reconciliation.tenant
     else {
         return;
     };
     let wanted = wanted.clone();
-    let matches = wanted.iter().any(|entry| client.metadata.get(&entry.key) == Some(&entry.value));
+    let matches = has_metadata(client, &wanted);
     reconciliation.authorization.denied = (!matches).then(|| not_allowed(reconciliation));
-    let cached = CachedMetadata { wanted, matches, read_at: Instant::now() };
+    let cached = CachedMetadata { wanted, matches, read_at };
     reconciliation.with_state(|state| state.metadata = Some(cached));
+}
+
+/// Returns whether the metadata of a resource's client need not be read.
+pub(super) fn has_recent_metadata(
+    controller: &RotationController,
+    uid: &str,
+    wanted: &[ClientMetadata],
+) -> bool {
+    controller
+        .states
+        .with(uid, |state| state.metadata.as_ref().is_some_and(|cached| cached.is_recent(wanted)))
 }
 
 /// Returns why the client's metadata denies it, if it does.
@@ -115,10 +139,7 @@ async fn check_metadata(
     wanted: &[ClientMetadata],
 ) -> Result<Option<Rejection>, Error> {
     let (has_response, cached) = reconciliation.with_state(|state| {
-        let is_valid = |cached: &&CachedMetadata| {
-            cached.read_at.elapsed() < METADATA_TTL && cached.wanted == wanted
-        };
-        let cached = state.metadata.as_ref().filter(is_valid).cloned();
+        let cached = state.metadata.as_ref().filter(|cached| cached.is_recent(wanted)).cloned();
         (state.unpublished_response.is_some(), cached)
     });
     if has_response {
@@ -127,13 +148,18 @@ async fn check_metadata(
     if let Some(cached) = cached {
         return Ok((!cached.matches).then(|| not_allowed(reconciliation)));
     }
+    let listed = reconciliation.controller.client_lists.metadata(&reconciliation.uid, tenant);
+    if let Some(ListedAnswer { client, received_at, .. }) = listed {
+        update_metadata(reconciliation, &client, received_at);
+        return Ok(reconciliation.authorization.denied.clone());
+    }
     let client_id = &reconciliation.resource.spec.client_id;
     let read = tenant.client.read_client(client_id, false, reconciliation.priority());
     let read = reconciliation.run_permit.suspended(read).await;
     tenant.meter.count_operation("read-metadata", &read);
     match read {
         Ok(client) => {
-            update_metadata(reconciliation, &client);
+            update_metadata(reconciliation, &client, Instant::now());
             Ok(reconciliation.authorization.denied.clone())
         }
         Err(

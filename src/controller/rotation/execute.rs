@@ -120,7 +120,7 @@ async fn read_client(
     reconciliation.readings.client_answered_at = Some(answered_at);
     reconciliation.with_state(|state| state.client_checked_at = Some(now()));
     if let Ok(client) = &read {
-        authorize::update_metadata(reconciliation, client);
+        authorize::update_metadata(reconciliation, client, answered_at);
     }
     match read {
         Ok(client) => Ok(match reject_client(&client) {

@@ -2,8 +2,9 @@
 //!
 //! - A few resources read their clients on their own, so that a single import costs one read and waits
 //!   for nothing. When more come, the batch collects them for as long as they arrive, then lists pages.
-//! - An answer is for a resource that existed before its page was requested, and is kept until its
+//! - An answer is for a resource that waited before its page was requested, and is kept until its
 //!   reconcile ends, or for [`ANSWER_TTL`]. The next page waits while many answers are not used yet.
+//! - A secret is kept only for a resource that publishes it and has the permission for its client.
 //! - A client that no page has, and every failure, is for single reads: they report what is wrong.
 
 use std::{
@@ -15,7 +16,7 @@ use auth0_client::{ClientInfo, ClientPage};
 use leader_election::BootInstant;
 
 use super::pages::{Pages, Progress};
-use crate::controller::object_key::ObjectKey;
+use crate::{api::ClientMetadata, controller::object_key::ObjectKey};
 
 /// How many resources of a tenant read their clients on their own before others are collected.
 const MAX_ALONE: usize = 2;
@@ -50,6 +51,15 @@ pub(super) struct Wanted<'a> {
     pub(super) uid: &'a str,
     pub(super) key: &'a ObjectKey,
     pub(super) client_id: &'a str,
+    pub(super) needs: Needs,
+}
+
+/// What a resource needs to know about its client.
+#[derive(Clone)]
+pub(super) struct Needs {
+    pub(super) secret: bool,
+    /// The client's metadata, one of these entries of which gives the permission for it.
+    pub(super) metadata: Option<Vec<ClientMetadata>>,
 }
 
 /// What a resource does.
@@ -67,7 +77,7 @@ pub(super) enum Next {
     /// It waits for this time, or until something changes.
     Sleep(Duration),
     /// It requests the page that starts from this position.
-    Request(Option<String>),
+    Request { from: Option<String>, with_secrets: bool },
     /// Nothing is left to do.
     Stop,
 }
@@ -104,13 +114,14 @@ enum Stage {
 struct Entry {
     key: ObjectKey,
     client_id: String,
+    needs: Needs,
     state: EntryState,
 }
 
 enum EntryState {
     /// It reads its client on its own.
     Alone,
-    /// It waits for the list, since this page.
+    /// It waits for the list, and was there before this page was requested.
     Waiting {
         since_page: usize,
     },
@@ -126,6 +137,8 @@ pub(super) struct Batch {
     ready: Vec<ObjectKey>,
     stage: Stage,
     pages: Pages,
+    /// Whether a page was requested and is not here yet.
+    is_requested: bool,
     /// How many pages the last complete list had.
     known_pages: Option<usize>,
     progress_at: Instant,
@@ -140,6 +153,7 @@ impl Batch {
             ready: Vec::new(),
             stage: Stage::Idle,
             pages: Pages::default(),
+            is_requested: false,
             known_pages: None,
             progress_at: now,
             not_before: now,
@@ -187,10 +201,11 @@ impl Batch {
         } else {
             let uids = self.waiting.entry(wanted.client_id.to_owned()).or_default();
             uids.push(wanted.uid.to_owned());
-            EntryState::Waiting { since_page: self.pages.count }
+            EntryState::Waiting { since_page: self.pages.count + usize::from(self.is_requested) }
         };
-        let entry =
-            Entry { key: wanted.key.clone(), client_id: wanted.client_id.to_owned(), state };
+        let Wanted { key, client_id, needs, .. } = wanted;
+        let (key, client_id) = ((*key).clone(), (*client_id).to_owned());
+        let entry = Entry { key, client_id, needs: needs.clone(), state };
         self.entries.insert(wanted.uid.to_owned(), entry);
     }
 
@@ -204,9 +219,20 @@ impl Batch {
         entries.filter(|entry| matches!(entry.state, EntryState::Answered(_))).count()
     }
 
-    /// Takes the answer for a resource, which is used once.
+    /// Returns the answer for a resource without its secret.
+    pub(super) fn metadata(&self, uid: &str, now: Instant) -> Option<ListedAnswer> {
+        match &self.entries.get(uid)?.state {
+            EntryState::Answered(answer) if !is_expired(answer, now) => {
+                let client = without_secret(&answer.client);
+                Some(ListedAnswer { client, ..*answer })
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes the answer for a resource that needs the secret, which is used once.
     pub(super) fn take(&mut self, uid: &str, now: Instant) -> Option<ListedAnswer> {
-        let entry = self.entries.get_mut(uid)?;
+        let entry = self.entries.get_mut(uid).filter(|entry| entry.needs.secret)?;
         match std::mem::replace(&mut entry.state, EntryState::Alone) {
             EntryState::Answered(answer) if !is_expired(&answer, now) => Some(answer),
             EntryState::Answered(_) | EntryState::Alone => None,
@@ -288,7 +314,9 @@ impl Batch {
                 self.progress_at = now;
                 return Next::Sleep(UNUSED_CHECK);
             } else {
-                return Next::Request(self.pages.from.clone());
+                self.is_requested = true;
+                let from = self.pages.from.clone();
+                return Next::Request { from, with_secrets: self.needs_secrets() };
             }
         }
         // Unused answers are dropped in time.
@@ -299,16 +327,12 @@ impl Batch {
     pub(super) fn record_page(&mut self, received: ReceivedPage, now: Instant) {
         let ReceivedPage { page: ClientPage { clients, next }, asked_at } = received;
         self.progress_at = now;
+        self.is_requested = false;
         let (count, mut found) = (clients.len(), 0);
         for client in clients {
-            let Some(uids) = self.waiting.remove(&client.client_id) else { continue };
-            found += 1;
-            for uid in uids {
-                let Some(entry) = self.entries.get_mut(&uid) else { continue };
-                let client = client.clone();
-                let answer = ListedAnswer { client, asked_at, received_at: now };
-                entry.state = EntryState::Answered(answer);
-                self.ready.push(entry.key.clone());
+            if let Some(uids) = self.waiting.remove(&client.client_id) {
+                found += 1;
+                self.answer(&client, uids, asked_at, now);
             }
         }
         match self.pages.advance(next, count, found) {
@@ -323,8 +347,51 @@ impl Batch {
         }
     }
 
+    /// Answers resources with their client. Those that came after its page was requested wait for the
+    /// next list.
+    fn answer(
+        &mut self,
+        client: &ClientInfo,
+        uids: Vec<String>,
+        asked_at: BootInstant,
+        now: Instant,
+    ) {
+        let page = self.pages.count;
+        for uid in uids {
+            let Some(entry) = self.entries.get_mut(&uid) else { continue };
+            if !matches!(entry.state, EntryState::Waiting { since_page } if since_page <= page) {
+                self.waiting.entry(client.client_id.clone()).or_default().push(uid);
+                continue;
+            }
+            let has_permission = match &entry.needs.metadata {
+                Some(wanted) => has_metadata(client, wanted),
+                None => true,
+            };
+            entry.state = if has_permission {
+                let needs_secret = entry.needs.secret;
+                let client = if needs_secret { client.clone() } else { without_secret(client) };
+                EntryState::Answered(ListedAnswer { client, asked_at, received_at: now })
+            } else {
+                // A single read, without the secret, reports it.
+                EntryState::Alone
+            };
+            self.ready.push(entry.key.clone());
+        }
+    }
+
+    fn needs_secrets(&self) -> bool {
+        let is_waiting = |entry: &&Entry| matches!(entry.state, EntryState::Waiting { .. });
+        self.entries.values().filter(is_waiting).any(|entry| entry.needs.secret)
+    }
+
+    /// Records that the page has to be requested again.
+    pub(super) fn record_throttled(&mut self) {
+        self.is_requested = false;
+    }
+
     /// Ends the list after a failure.
     pub(super) fn record_failure(&mut self, failure: Failure, now: Instant) {
+        self.is_requested = false;
         if failure == Failure::Rejected {
             self.not_before = now + REJECTED_PAUSE;
         }
@@ -376,6 +443,20 @@ impl Batch {
             }
         }
     }
+}
+
+fn without_secret(client: &ClientInfo) -> ClientInfo {
+    ClientInfo {
+        client_id: client.client_id.clone(),
+        metadata: client.metadata.clone(),
+        secret: None,
+        ..*client
+    }
+}
+
+/// Returns whether a client has one of these entries in its metadata.
+pub(in super::super) fn has_metadata(client: &ClientInfo, wanted: &[ClientMetadata]) -> bool {
+    wanted.iter().any(|entry| client.metadata.get(&entry.key) == Some(&entry.value))
 }
 
 fn is_expired(answer: &ListedAnswer, now: Instant) -> bool {

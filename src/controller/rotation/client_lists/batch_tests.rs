@@ -1,6 +1,10 @@
-use auth0_client::NextPage;
+use auth0_client::{ClientSecret, NextPage};
 
 use super::*;
+
+const FIRST_PAGE: Next = Next::Request { from: None, with_secrets: true };
+
+const SECRET: Needs = Needs { secret: true, metadata: None };
 
 /// A batch and its time.
 struct Clock {
@@ -20,8 +24,12 @@ impl Clock {
 
     /// Admits a resource whose UID, name and client ID are the same.
     fn admit_in(&mut self, namespace: &str, name: &str) -> Turn {
+        self.admit_with(namespace, name, SECRET)
+    }
+
+    fn admit_with(&mut self, namespace: &str, name: &str, needs: Needs) -> Turn {
         let key = ObjectKey::new(namespace, name);
-        self.batch.admit(&Wanted { uid: name, key: &key, client_id: name }, self.now)
+        self.batch.admit(&Wanted { uid: name, key: &key, client_id: name, needs }, self.now)
     }
 
     fn admit(&mut self, name: &str) -> Turn {
@@ -41,12 +49,16 @@ impl Clock {
     /// Collects until the list starts.
     fn start_list(&mut self) {
         self.advance(QUIET);
-        assert_eq!(self.next(), Next::Request(None));
+        assert_eq!(self.next(), FIRST_PAGE);
     }
 
     fn page(&mut self, names: impl IntoIterator<Item = usize>, next: NextPage) {
-        let clients =
-            names.into_iter().map(|name| ClientInfo::assume_confidential(&name.to_string()));
+        let client = |name: usize| ClientInfo {
+            secret: ClientSecret::new(format!("secret-{name}").into()).ok(),
+            metadata: [("team".to_owned(), "shop".to_owned())].into(),
+            ..ClientInfo::assume_confidential(&name.to_string())
+        };
+        let clients = names.into_iter().map(client);
         let page = ClientPage { clients: clients.collect(), next };
         let received = ReceivedPage { page, asked_at: BootInstant::now() };
         self.batch.record_page(received, self.now);
@@ -96,7 +108,7 @@ fn one_list_answers_all_that_arrive_while_it_is_collected() {
     assert_eq!(clock.ready(), names(0..0));
     clock.page(0..100, from("a"));
     assert_eq!(clock.ready(), names(2..100), "two read their clients on their own");
-    assert_eq!(clock.next(), Next::Request(Some("a".into())));
+    assert_eq!(clock.next(), Next::Request { from: Some("a".into()), with_secrets: true });
     clock.page(100..200, NextPage::End);
     assert_eq!(clock.ready(), names(100..150));
     assert_eq!(clock.admit("120"), Turn::Reconcile);
@@ -110,7 +122,7 @@ fn resources_that_arrive_all_the_time_delay_the_list_for_a_bounded_time() {
     clock.admit_all(0..10);
     let mut number = 10;
     let started_at = clock.now;
-    while clock.next() != Next::Request(None) {
+    while clock.next() != FIRST_PAGE {
         clock.advance(QUIET / 2);
         clock.admit_all(number..number + 10);
         number += 10;
@@ -157,7 +169,7 @@ fn failed_list_leaves_the_rest_to_single_reads() {
         clock.admit_all(0..200);
         clock.start_list();
         clock.page(0..100, from("a"));
-        assert!(matches!(clock.next(), Next::Request(Some(_))));
+        assert!(matches!(clock.next(), Next::Request { from: Some(_), .. }));
         clock.batch.record_failure(failure, clock.now);
         assert_eq!(clock.ready(), names(2..200));
         assert!(clock.take("99") && !clock.take("100"));
@@ -173,12 +185,12 @@ fn pages_wait_while_answers_are_unused() {
     clock.admit_all(0..1000);
     clock.start_list();
     clock.page(0..101, from("a"));
-    assert!(matches!(clock.next(), Next::Request(_)));
+    assert!(matches!(clock.next(), Next::Request { .. }));
     clock.page(101..103, from("b"));
     assert!(matches!(clock.next(), Next::Sleep(_)));
     clock.batch.remove("2");
     assert!(clock.take("3"));
-    assert!(matches!(clock.next(), Next::Request(_)));
+    assert!(matches!(clock.next(), Next::Request { .. }));
 }
 
 #[test]
@@ -217,7 +229,7 @@ fn namespace_with_few_resources_does_not_wait_for_those_of_others() {
     clock.page(0..100, from("a"));
     clock.batch.take_ready();
     clock.advance(PATIENCE + Duration::from_millis(1));
-    assert!(matches!(clock.next(), Next::Request(_)));
+    assert!(matches!(clock.next(), Next::Request { .. }));
     assert_eq!(clock.ready(), ["900"]);
 }
 
@@ -237,9 +249,71 @@ fn client_of_several_resources_is_listed_once() {
     let mut clock = Clock::new();
     clock.admit_all(0..10);
     let key = ObjectKey::new("shop", "copy");
-    let wanted = Wanted { uid: "copy", key: &key, client_id: "5" };
+    let wanted = Wanted { uid: "copy", key: &key, client_id: "5", needs: SECRET };
     assert_eq!(clock.batch.admit(&wanted, clock.now), Turn::Wait);
     clock.start_list();
     clock.page(0..10, NextPage::End);
     assert!(clock.take("5") && clock.take("copy"));
+}
+
+#[test]
+fn resource_that_arrives_while_a_page_is_read_waits_for_the_next_list() {
+    let mut clock = Clock::new();
+    clock.admit_all(0..50);
+    clock.start_list();
+    clock.admit_all(50..60);
+    clock.page(0..60, NextPage::End);
+    assert_eq!(clock.ready(), names(2..50));
+    assert!(clock.take("49") && !clock.take("50"));
+    assert_eq!(clock.admit("50"), Turn::Wait);
+    clock.start_list();
+    clock.page(0..60, NextPage::End);
+    assert_eq!(clock.ready(), names(50..60));
+    assert!(clock.take("50"));
+}
+
+#[test]
+fn page_that_was_throttled_is_requested_again() {
+    let mut clock = Clock::new();
+    clock.admit_all(0..50);
+    clock.start_list();
+    clock.batch.record_throttled();
+    clock.admit_all(50..60);
+    assert_eq!(clock.next(), FIRST_PAGE);
+    clock.page(0..60, NextPage::End);
+    assert_eq!(clock.ready(), names(2..60));
+}
+
+fn metadata(key: &str) -> Needs {
+    let entry = ClientMetadata { key: key.into(), value: "shop".into() };
+    Needs { secret: false, metadata: Some(vec![entry]) }
+}
+
+#[test]
+fn list_has_secrets_only_if_a_resource_needs_one() {
+    let mut clock = Clock::new();
+    for name in ["0", "1", "2", "3", "4"] {
+        clock.admit_with("shop", name, metadata("team"));
+    }
+    clock.advance(QUIET);
+    assert_eq!(clock.next(), Next::Request { from: None, with_secrets: false });
+    clock.page(0..5, NextPage::End);
+    let answer = clock.batch.metadata("3", clock.now).unwrap();
+    assert!(answer.client.secret.is_none() && answer.client.metadata.contains_key("team"));
+    assert!(!clock.take("3"), "it was admitted without the need for a secret");
+}
+
+#[test]
+fn secret_is_kept_only_for_a_client_with_the_required_metadata() {
+    let mut clock = Clock::new();
+    clock.admit_all(0..2);
+    for (name, key) in [("2", "team"), ("3", "other"), ("4", "team")] {
+        clock.admit_with("shop", name, Needs { secret: true, ..metadata(key) });
+    }
+    clock.start_list();
+    clock.page(0..5, NextPage::End);
+    assert_eq!(clock.ready(), names(2..5));
+    assert!(clock.batch.metadata("3", clock.now).is_none());
+    assert!(clock.batch.metadata("2", clock.now).unwrap().client.secret.is_none());
+    assert!(clock.take("2") && !clock.take("3") && clock.take("4"));
 }

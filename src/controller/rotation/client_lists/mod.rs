@@ -1,8 +1,8 @@
 //! One list of a tenant's clients for all resources that need to read theirs at the same time, instead
 //! of one request each.
 //!
-//! Only imports wait for a list: no rotation is in progress, requested or due, and nothing was published.
-//! Reads before a change at Auth0 are single and live; [`execute`](super::execute) rejects a change
+//! Two reads wait for a list, if no rotation is in progress, requested or due: that of an import, and that
+//! of the metadata on which a permission depends. Reads before a change at Auth0 are single and live; [`execute`](super::execute) rejects a change
 //! that is based on a list.
 //!
 //! A resource that waits holds no permit. It is triggered when its client was listed, and is then
@@ -18,8 +18,8 @@ use std::{
 };
 
 use auth0_client::{Priority, TenantClient};
-pub(super) use batch::ListedAnswer;
-use batch::{Batch, Failure, Next, ReceivedPage, Turn, Wanted};
+use batch::{Batch, Failure, Needs, Next, ReceivedPage, Turn, Wanted};
+pub(super) use batch::{ListedAnswer, has_metadata};
 use chrono::{DateTime, Utc};
 use kube::runtime::controller::Action;
 use leader_election::BootInstant;
@@ -27,9 +27,9 @@ pub(super) use pages::{Pages, Progress};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::{RotationController, scheduling};
+use super::{RotationController, authorize, scheduling};
 use crate::{
-    api::{ClientSecretRotation, Initial},
+    api::{ClientSecretRotation, Initial, TenantKind},
     controller::{
         context::Context,
         object_key::ObjectKey,
@@ -100,16 +100,31 @@ pub(super) fn wait_for_list(
     uid: &str,
     controller: &RotationController,
 ) -> Option<Action> {
-    if !is_import(resource) || is_outdated(resource, uid, controller) {
+    let may_have_rules = resource.spec.tenant_ref.kind == TenantKind::ClusterAuth0Tenant;
+    let secret = is_import(resource) && !is_outdated(resource, uid, controller);
+    if !secret && !may_have_rules
+        || resource.metadata.deletion_timestamp.is_some()
+        || scheduling::has_work(resource, now())
+    {
         return None;
     }
     // A reconcile reports a tenant that cannot be used.
     let tenant = controller.tenants.find(resource).ok()?;
-    if tenant.permission != Permission::Granted {
+    let metadata = match &tenant.permission {
+        Permission::Denied(_) => return None,
+        Permission::ByMetadata(entries)
+            if !authorize::has_recent_metadata(controller, uid, entries) =>
+        {
+            Some(entries.clone())
+        }
+        Permission::Granted | Permission::ByMetadata(_) => None,
+    };
+    if !secret && metadata.is_none() {
         return None;
     }
     let key = ObjectKey::of(resource);
-    let wanted = Wanted { uid, key: &key, client_id: &resource.spec.client_id };
+    let client_id = &resource.spec.client_id;
+    let wanted = Wanted { uid, key: &key, client_id, needs: Needs { secret, metadata } };
     let turn = controller.client_lists.admit(&tenant, &wanted, &controller.context);
     tracing::trace!(%key, ?turn, "shares a list of clients");
     match turn {
@@ -121,10 +136,7 @@ pub(super) fn wait_for_list(
 /// Returns whether a resource reads its client only to publish its secret for the first time.
 fn is_import(resource: &ClientSecretRotation) -> bool {
     let has_published = resource.status.as_ref().is_some_and(|status| status.current.is_some());
-    !has_published
-        && resource.spec.initial == Initial::Import
-        && resource.metadata.deletion_timestamp.is_none()
-        && !scheduling::has_work(resource, now())
+    !has_published && resource.spec.initial == Initial::Import
 }
 
 /// Returns whether a reconcile has seen another version of the resource, and had nothing left to do: the
@@ -187,6 +199,11 @@ impl ClientLists {
         lists.tenants.get_mut(&tenant.identity())?.batch.take(uid, Instant::now())
     }
 
+    /// Returns the client of a resource in the last list of its tenant, without its secret.
+    pub(super) fn metadata(&self, uid: &str, tenant: &TenantHandle) -> Option<ListedAnswer> {
+        self.lists.lock().tenants.get(&tenant.identity())?.batch.metadata(uid, Instant::now())
+    }
+
     /// Forgets a resource whose reconcile has ended, with the answer that it did not use.
     pub(super) fn remove(&self, uid: &str) {
         let mut lists = self.lists.lock();
@@ -218,7 +235,9 @@ impl ListTask {
                         () = self.wake.notified() => {}
                     }
                 }
-                Next::Request(from) => self.request(from.as_deref()).await,
+                Next::Request { from, with_secrets } => {
+                    self.request(from.as_deref(), with_secrets).await;
+                }
             }
         }
     }
@@ -235,13 +254,13 @@ impl ListTask {
         next
     }
 
-    async fn request(&self, from: Option<&str>) {
+    async fn request(&self, from: Option<&str>, with_secrets: bool) {
         let call = self.lists.calls.acquire();
         let Ok(call) = tokio::time::timeout(MAX_CALL_WAIT, call).await else {
             return self.fail(Failure::Unavailable);
         };
         let asked_at = BootInstant::now();
-        let listed = self.client.list_clients(from, true, Priority::Background).await;
+        let listed = self.client.list_clients(from, with_secrets, Priority::Background).await;
         self.meter.count_operation("list-clients", &listed);
         drop(call);
         match listed {
@@ -250,6 +269,7 @@ impl ListTask {
                 self.with_batch(|batch| batch.record_page(received, Instant::now()));
             }
             Err(auth0_client::Error::Throttled { until }) if wait_until(until) <= MAX_THROTTLED => {
+                self.with_batch(Batch::record_throttled);
                 tokio::time::sleep(wait_until(until)).await;
             }
             Err(error) => self.fail(failure(&error)),
