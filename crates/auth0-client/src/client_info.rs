@@ -13,7 +13,7 @@ pub struct ClientInfo {
     pub kind: ClientKind,
     /// The client signs ID tokens with its secret (`jwt_configuration.alg` is `HS256`).
     pub signs_with_secret: bool,
-    /// The client's `client_metadata`; empty in a list.
+    /// The client's `client_metadata`.
     pub metadata: ClientMetadata,
     /// The client's secret, if the scopes of the token allow to read it and the response had one.
     pub secret: Option<ClientSecret>,

@@ -5,20 +5,77 @@ use std::{fmt, marker::PhantomData};
 use secrecy::SecretString;
 use serde::{
     Deserialize, Deserializer,
-    de::{
-        DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer,
-    },
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
-use serde_json::Value;
 
-/// Returns the value if it has the type `T`, and `None` otherwise. For fields that are no secrets: the
-/// value is copied.
-pub(crate) fn if_typed<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: DeserializeOwned,
-{
-    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
+/// A value that is a text, or anything else. For fields that are no secrets: the text is copied.
+#[derive(Default)]
+pub(crate) struct Text(pub(crate) Option<String>);
+
+/// A value that is a boolean, or anything else.
+#[derive(Default)]
+pub(crate) struct Flag(pub(crate) Option<bool>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let visitor = ScalarVisitor { text: |text| Some(text.to_owned()), flag: |_| None };
+        deserializer.deserialize_any(visitor).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let visitor = ScalarVisitor { text: |_| None, flag: Some };
+        deserializer.deserialize_any(visitor).map(Self)
+    }
+}
+
+/// Returns `None` for values of other types than those that its functions accept.
+struct ScalarVisitor<T> {
+    text: fn(&str) -> Option<T>,
+    flag: fn(bool) -> Option<T>,
+}
+
+impl<'de, T> Visitor<'de> for ScalarVisitor<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Option<T>, E> {
+        Ok((self.text)(text))
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Option<T>, E> {
+        Ok((self.flag)(flag))
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Option<T>, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
 }
 
 /// The field `client_secret`, with a value of any type. A text is not copied on the way.
@@ -83,6 +140,12 @@ impl<'de> Visitor<'de> for SecretVisitor {
 
 /// An entry of a list: an object with the fields of `T`, or anything else.
 pub(crate) struct Entry<T>(pub(crate) Option<T>);
+
+impl<T> Default for Entry<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entry<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::Value;
 
 use crate::{
     client_info::{ClientInfo, ClientKind, ClientPage, NextPage},
     client_secret::{ClientSecret, InvalidSecret},
     error::{Error, InvalidResponse},
-    lenient::{Entry, SecretField, if_typed},
+    lenient::{Entry, Flag, SecretField, Text},
     transport::HttpResponse,
 };
 
@@ -26,37 +25,38 @@ const MAX_NEXT_LENGTH: usize = 1024;
 /// does not spoil a page.
 #[derive(Deserialize)]
 struct ClientBody {
-    #[serde(default, deserialize_with = "if_typed")]
-    client_id: Option<String>,
+    #[serde(default)]
+    client_id: Text,
     #[serde(default)]
     client_secret: SecretField,
-    #[serde(default, deserialize_with = "if_typed")]
-    app_type: Option<String>,
-    #[serde(default, deserialize_with = "if_typed")]
-    global: Option<bool>,
-    #[serde(default, deserialize_with = "if_typed")]
-    external_metadata_type: Option<String>,
-    #[serde(default, deserialize_with = "if_typed")]
-    third_party_security_mode: Option<String>,
-    #[serde(default, deserialize_with = "if_typed")]
-    token_endpoint_auth_method: Option<String>,
+    #[serde(default)]
+    app_type: Text,
+    #[serde(default)]
+    global: Flag,
+    #[serde(default)]
+    external_metadata_type: Text,
+    #[serde(default)]
+    third_party_security_mode: Text,
+    #[serde(default)]
+    token_endpoint_auth_method: Text,
     client_authentication_methods: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "if_typed")]
-    jwt_configuration: Option<JwtConfiguration>,
-    #[serde(default, deserialize_with = "if_typed")]
-    client_metadata: Option<BTreeMap<String, Value>>,
+    #[serde(default)]
+    jwt_configuration: Entry<JwtConfiguration>,
+    #[serde(default)]
+    client_metadata: Entry<BTreeMap<String, Text>>,
 }
 
 #[derive(Deserialize)]
 struct JwtConfiguration {
-    alg: Option<String>,
+    #[serde(default)]
+    alg: Text,
 }
 
 /// A page of a list by checkpoints. The last one has no `next`.
 #[derive(Deserialize)]
 struct PageBody {
     clients: Vec<Entry<ClientBody>>,
-    next: Option<Value>,
+    next: Option<Text>,
 }
 
 /// Parses the client with the given ID.
@@ -74,7 +74,7 @@ pub(crate) fn parse_page(response: &HttpResponse) -> Result<ClientPage, Error> {
     let clients = body.clients.into_iter().filter_map(|Entry(client)| client);
     let next = match body.next {
         None => NextPage::End,
-        Some(Value::String(next)) if (1..=MAX_NEXT_LENGTH).contains(&next.len()) => {
+        Some(Text(Some(next))) if (1..=MAX_NEXT_LENGTH).contains(&next.len()) => {
             NextPage::From(next)
         }
         Some(_) => NextPage::Unusable,
@@ -84,12 +84,12 @@ pub(crate) fn parse_page(response: &HttpResponse) -> Result<ClientPage, Error> {
 
 impl ClientBody {
     fn kind(&self) -> ClientKind {
-        let app_type = self.app_type.as_deref();
-        let method = self.token_endpoint_auth_method.as_deref();
+        let app_type = self.app_type.0.as_deref();
+        let method = self.token_endpoint_auth_method.0.as_deref();
         let is_confidential = matches!(method, Some("client_secret_post" | "client_secret_basic"));
-        if self.global == Some(true) {
+        if self.global.0 == Some(true) {
             ClientKind::Global
-        } else if self.external_metadata_type.as_deref() == Some("cimd") {
+        } else if self.external_metadata_type.0.as_deref() == Some("cimd") {
             ClientKind::MetadataDocument
         } else if self.client_authentication_methods.is_some() {
             ClientKind::KeyBased
@@ -97,7 +97,7 @@ impl ClientBody {
             ClientKind::Native
         } else if app_type == Some("spa") || method == Some("none") {
             ClientKind::Public
-        } else if self.third_party_security_mode.as_deref() == Some("strict") {
+        } else if self.third_party_security_mode.0.as_deref() == Some("strict") {
             ClientKind::StrictThirdParty
         } else {
             ClientKind::Confidential
@@ -116,17 +116,18 @@ impl ClientBody {
                 Err(InvalidSecret::Malformed) => (None, true),
             },
         };
-        let algorithm = self.jwt_configuration.and_then(|configuration| configuration.alg);
+        let algorithm = self.jwt_configuration.0.and_then(|configuration| configuration.alg.0);
         let mut metadata = BTreeMap::new();
-        for (key, value) in self.client_metadata.into_iter().flatten().take(MAX_METADATA_ENTRIES) {
-            if let Value::String(text) = value
+        for (key, value) in self.client_metadata.0.into_iter().flatten().take(MAX_METADATA_ENTRIES)
+        {
+            if let Text(Some(text)) = value
                 && key.len().max(text.len()) <= MAX_METADATA_LENGTH
             {
                 metadata.insert(key, text);
             }
         }
         Some(ClientInfo {
-            client_id: self.client_id?,
+            client_id: self.client_id.0?,
             kind,
             signs_with_secret: algorithm.as_deref() == Some("HS256"),
             metadata,
@@ -138,7 +139,7 @@ impl ClientBody {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -191,7 +192,7 @@ mod tests {
 #[cfg(test)]
 mod page_tests {
     use reqwest::StatusCode;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use zeroize::Zeroizing;
 
     use super::*;

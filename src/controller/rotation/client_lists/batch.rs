@@ -32,7 +32,7 @@ const MAX_COLLECTING: Duration = Duration::from_secs(3);
 const ANSWER_TTL: Duration = Duration::from_secs(60);
 
 /// How many unused answers keep the next page waiting. They have secrets.
-const MAX_UNUSED: usize = 100;
+const MAX_UNUSED: usize = 16;
 
 /// How often to check whether they were used.
 const UNUSED_CHECK: Duration = Duration::from_millis(20);

@@ -70,6 +70,13 @@ impl Clock {
         names
     }
 
+    /// Ends the reconciles of the resources that may be reconciled.
+    fn use_ready(&mut self) -> Vec<String> {
+        let names = self.ready();
+        names.iter().for_each(|name| self.batch.remove(name));
+        names
+    }
+
     fn take(&mut self, name: &str) -> bool {
         self.batch.take(name, self.now).is_some()
     }
@@ -107,7 +114,7 @@ fn one_list_answers_all_that_arrive_while_it_is_collected() {
     clock.start_list();
     assert_eq!(clock.ready(), names(0..0));
     clock.page(0..100, from("a"));
-    assert_eq!(clock.ready(), names(2..100), "two read their clients on their own");
+    assert_eq!(clock.use_ready(), names(2..100), "two read their clients on their own");
     assert_eq!(clock.next(), Next::Request { from: Some("a".into()), with_secrets: true });
     clock.page(100..200, NextPage::End);
     assert_eq!(clock.ready(), names(100..150));
@@ -169,7 +176,6 @@ fn failed_list_leaves_the_rest_to_single_reads() {
         clock.admit_all(0..200);
         clock.start_list();
         clock.page(0..100, from("a"));
-        assert!(matches!(clock.next(), Next::Request { from: Some(_), .. }));
         clock.batch.record_failure(failure, clock.now);
         assert_eq!(clock.ready(), names(2..200));
         assert!(clock.take("99") && !clock.take("100"));
@@ -184,9 +190,9 @@ fn pages_wait_while_answers_are_unused() {
     let mut clock = Clock::new();
     clock.admit_all(0..1000);
     clock.start_list();
-    clock.page(0..101, from("a"));
+    clock.page(0..17, from("a"));
     assert!(matches!(clock.next(), Next::Request { .. }));
-    clock.page(101..103, from("b"));
+    clock.page(17..19, from("b"));
     assert!(matches!(clock.next(), Next::Sleep(_)));
     clock.batch.remove("2");
     assert!(clock.take("3"));
@@ -227,7 +233,7 @@ fn namespace_with_few_resources_does_not_wait_for_those_of_others() {
     clock.start_list();
     assert_eq!(clock.admit_in("late", "901"), Turn::Reconcile);
     clock.page(0..100, from("a"));
-    clock.batch.take_ready();
+    clock.use_ready();
     clock.advance(PATIENCE + Duration::from_millis(1));
     assert!(matches!(clock.next(), Next::Request { .. }));
     assert_eq!(clock.ready(), ["900"]);

@@ -139,18 +139,17 @@ fn is_import(resource: &ClientSecretRotation) -> bool {
     !has_published && resource.spec.initial == Initial::Import
 }
 
-/// Returns whether a reconcile has seen another version of the resource, and had nothing left to do: the
-/// store may be behind it.
+/// Returns whether a reconcile that had nothing left to do has seen or written a later version of the
+/// resource.
 fn is_outdated(
     resource: &ClientSecretRotation,
     uid: &str,
     controller: &RotationController,
 ) -> bool {
     let version = resource.metadata.resource_version.as_ref();
-    controller.states.with(uid, |state| {
-        state.last_observed.as_ref().is_some_and(|observed| {
-            version.is_none_or(|version| !observed.resource_versions.contains(version))
-        })
+    controller.states.with(uid, |state| match &state.last_observed {
+        Some(observed) => observed.resource_versions.last() != version,
+        None => false,
     })
 }
 
