@@ -25,8 +25,7 @@ use super::{
 use crate::{
     controller::{
         error::Error, kube_call::check_fence, server_time::now, target_secret::ValueOrigin,
-        tenant::TenantHandle,
-        write_budget::kind_of_step,
+        tenant::TenantHandle, write_budget::kind_of_step,
     },
     failpoint::failpoint,
     metrics::ProbeResult,
