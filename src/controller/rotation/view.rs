@@ -88,14 +88,16 @@ fn is_contested(state: &RotationState) -> bool {
     contests.is_some_and(|contests| contests.is_held_off(now) || contests.contested(now).is_some())
 }
 
-/// Returns whether the watches show that there is no target Secret. One without our label exists for the
-/// watches as little as none does, so a resource that adopts one, or was rejected, reads it.
+/// Returns whether the watches show that there is no target Secret to import into. One without our label
+/// exists for the watches as little as none does, so a resource that adopts one, or was rejected, reads
+/// it; one that has published before reads it too, because a repair needs a live read.
 pub(super) fn is_target_absent(reconciliation: &Reconciliation<'_>) -> bool {
     let resource = &reconciliation.resource;
     let status = reconciliation.status();
     if resource.spec.target.adopt
         || resource.metadata.deletion_timestamp.is_some()
         || status.rotation.is_some()
+        || status.current.is_some()
         || is_condition_true(&status.conditions, condition_types::STALLED)
     {
         return false;
