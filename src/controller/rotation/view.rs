@@ -104,7 +104,7 @@ pub(super) fn is_target_absent(reconciliation: &Reconciliation<'_>) -> bool {
     }
     let stores = &reconciliation.controller.context.stores;
     let key = target_key(reconciliation);
-    if !stores.is_known_secret(&key, &[]) || !stores.tenants_with_credentials(&key).is_empty() {
+    if !stores.is_absent_secret(&key) || !stores.tenants_with_credentials(&key).is_empty() {
         return false;
     }
     reconciliation.with_state(|state| {

@@ -31,6 +31,8 @@ struct Entries {
     versions: HashMap<u64, u64>,
     /// The entries that a restarted watch has listed so far.
     listed: HashMap<u64, u64>,
+    /// Whether the initial list is complete, which it never is without permission.
+    is_complete: bool,
 }
 
 impl SecretVersions {
@@ -54,6 +56,11 @@ impl SecretVersions {
         })
     }
 
+    /// Returns whether the watch has completed its initial list.
+    pub(super) fn is_complete(&self) -> bool {
+        self.0.entries.read().is_complete
+    }
+
     /// Returns whether the version of a Secret is one of these; `None` if there is no such Secret.
     pub(super) fn is_one_of(&self, key: &ObjectKey, versions: &[String]) -> Option<bool> {
         let present = *self.0.entries.read().versions.get(&self.hash(key))?;
@@ -70,6 +77,7 @@ impl SecretVersions {
             }
             Event::InitDone => {
                 entries.versions = std::mem::take(&mut entries.listed);
+                entries.is_complete = true;
             }
             Event::Apply(secret) => {
                 let (key, version) = self.entry(secret);

@@ -165,6 +165,12 @@ impl Stores {
         Some(found.metadata.labels.clone().unwrap_or_default())
     }
 
+    /// Returns whether there is no Secret of this name with our label, as far as the watches show. They show
+    /// nothing while one of them lacks its initial list.
+    pub(crate) fn is_absent_secret(&self, key: &ObjectKey) -> bool {
+        self.secrets.iter().all(SecretVersions::is_complete) && self.is_known_secret(key, &[])
+    }
+
     /// Returns whether the version of a Secret with our label is one of these, or whether there are
     /// none and no such Secret.
     pub(crate) fn is_known_secret(&self, key: &ObjectKey, versions: &[String]) -> bool {
