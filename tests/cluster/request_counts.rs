@@ -155,7 +155,7 @@ async fn requests_of_a_rotation_are_bounded() {
     let finalizers = requests.0.get("patch clientsecretrotations");
     assert_eq!(finalizers, Some(&(2 * RESOURCES)), "{requests:?}");
     assert_eq!(requests.0.get("create events"), Some(&RESOURCES), "{requests:?}");
-    requests.assert_per_resource(12);
+    requests.assert_per_resource(13);
     fixture.finish().await;
 }
 
@@ -166,7 +166,7 @@ async fn requests_of_a_rotation_and_its_retirement_are_bounded() {
     let requests = rotate_all(&fixture, json!({ "gracePeriod": "30s" }), None).await;
     let events = requests.0.get("create events");
     assert_eq!(events, Some(&(2 * RESOURCES)), "{requests:?}");
-    requests.assert_per_resource(17);
+    requests.assert_per_resource(18);
     fixture.finish().await;
 }
 
