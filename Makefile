@@ -138,6 +138,7 @@ bench:
 	cargo build --profile bench --locked -p scenarios --bin bench
 	@$(if $(ESO_BIN),ESO_BIN="$(ESO_BIN)" ESO_CRDS="$(ESO_CRDS)") \
 		"$${CARGO_TARGET_DIR:-target}/release/bench" $(or $(ARGS),--output docs/performance)
+	$(if $(ARGS),,cargo run --locked -q -p xtask -- large-installations)
 
 # Times of single functions with criterion; no control plane. An argument selects benchmarks.
 #
