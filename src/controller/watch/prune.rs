@@ -63,9 +63,9 @@ impl<K: PruneResource> Prune for DeserializeGuard<K> {
                 (&mut invalid.metadata, false)
             }
         };
-        prune_metadata(metadata);
+        let is_verbatim = prune_metadata(metadata);
         selector.prune(&mut metadata.labels);
-        if !is_complete {
+        if !is_complete || !is_verbatim {
             let annotations = metadata.annotations.get_or_insert_default();
             annotations.insert(INCOMPLETE.into(), String::new());
         }
@@ -106,7 +106,8 @@ impl PruneResource for ClusterAuth0Tenant {
     }
 }
 
-fn prune_metadata(metadata: &mut ObjectMeta) {
+/// Drops what the operator doesn't use. Returns whether the annotations that it uses are as they were.
+fn prune_metadata(metadata: &mut ObjectMeta) -> bool {
     metadata.managed_fields = None;
     metadata.owner_references = None;
     metadata.generate_name = None;
@@ -114,23 +115,25 @@ fn prune_metadata(metadata: &mut ObjectMeta) {
     if let Some(finalizers) = &mut metadata.finalizers {
         finalizers.retain(|finalizer| finalizer == ROTATION_FINALIZER);
     }
+    let mut is_verbatim = true;
     if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|name, value| match name.as_str() {
-            REQUEST_ANNOTATION => {
-                *value = Request::parse(value).text;
-                true
-            }
-            OWNER_ANNOTATION | INITIALIZED_ANNOTATION => {
-                *value = bounded(value, VALUE_LIMIT);
-                true
-            }
-            _ => false,
+        annotations.retain(|name, value| {
+            let kept = match name.as_str() {
+                REQUEST_ANNOTATION => Request::parse(value).text,
+                OWNER_ANNOTATION | INITIALIZED_ANNOTATION => bounded(value, VALUE_LIMIT),
+                _ => return false,
+            };
+            is_verbatim &= kept == *value;
+            *value = kept;
+            true
         });
     }
+    is_verbatim
 }
 
 #[cfg(test)]
 mod tests {
+    use kube::ResourceExt as _;
     use serde_json::{Value, json};
 
     use super::*;
@@ -196,14 +199,21 @@ mod tests {
     }
 
     #[test]
-    fn resource_without_text_of_users_is_complete() {
-        let mut parsed = rotation("rotate/now", json!("client"));
-        let target = &mut parsed.0.as_mut().unwrap().spec.target;
-        target.template.clear();
-        target.labels.clear();
-        target.annotations.clear();
-        parsed.prune(&WatchSelector::default());
-        assert!(!is_incomplete(&parsed.0.unwrap().metadata));
+    fn resource_is_complete_if_no_text_of_users_is_shortened() {
+        let is_incomplete = |request: &str| {
+            let mut parsed = rotation(request, json!("client"));
+            let target = &mut parsed.0.as_mut().unwrap().spec.target;
+            target.template.clear();
+            target.labels.clear();
+            target.annotations.clear();
+            let annotations = parsed.0.as_mut().unwrap().annotations_mut();
+            annotations.remove(OWNER_ANNOTATION);
+            parsed.prune(&WatchSelector::default());
+            is_incomplete(&parsed.0.unwrap().metadata)
+        };
+        assert!(!is_incomplete("rotate/now"));
+        // Its error is in the complete text only.
+        assert!(is_incomplete(&format!("rotate/{}", "x".repeat(1000))));
     }
 
     #[test]
