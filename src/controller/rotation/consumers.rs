@@ -162,7 +162,8 @@ pub(super) async fn find_unreached_pods(
         let previous =
             reconciliation.with_state(|state| state.unreached_search.as_deref().cloned());
         let workloads = workloads(reconciliation);
-        let search = pods::find_unreached(&workloads, generation, previous).await?;
+        let lists = &reconciliation.controller.pod_lists;
+        let search = pods::find_unreached(&workloads, lists, generation, previous).await?;
         reconciliation.readings.unreached_pods = search.found.clone();
         reconciliation.with_state(|state| state.unreached_search = Some(search.into()));
     }

@@ -38,6 +38,7 @@ mod restart_stamp;
 mod restarts;
 mod consumers;
 mod pods;
+mod pod_lists;
 mod resource;
 mod state;
 
@@ -60,6 +61,7 @@ use kube::{
     },
 };
 use last_owners::LastOwners;
+use pod_lists::PodLists;
 use state::RotationState;
 use tokio::sync::watch as channel;
 
@@ -92,6 +94,7 @@ pub(crate) struct RotationController {
     states: Arc<StateMap<RotationState>>,
     last_owners: LastOwners,
     dry_runs: DryRuns,
+    pod_lists: PodLists,
     /// Until when the stores count as a list that was just made. Unset before this process leads.
     trusts_lists_until: OnceLock<Instant>,
     client_lists: Arc<ClientLists>,
@@ -116,6 +119,7 @@ impl RotationController {
             states: Arc::default(),
             last_owners: LastOwners::default(),
             dry_runs: DryRuns::default(),
+            pod_lists: PodLists::default(),
             trusts_lists_until: OnceLock::new(),
             client_lists: ClientLists::new(),
         }

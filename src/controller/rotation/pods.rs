@@ -12,9 +12,9 @@ use kube::{
     core::{Selector, SelectorExt as _},
 };
 use rotation::{RestartNeed, UnreachedPods};
-use tokio::sync::Semaphore;
 
 use super::{
+    pod_lists::{self, PAGE, PAGE_SIZE, PodLists, Takers},
     restarts::is_new_pod,
     workloads::{Found, Workload, Workloads, is_forbidden},
 };
@@ -26,14 +26,8 @@ use crate::{
 /// How many Pods a message names.
 const MAX_NAMES: usize = 10;
 
-/// How many Pods one list request returns. Users decide how large they are, up to 1.5 MiB each.
-const PAGE_SIZE: u32 = 10;
-
 /// Pods that run, or will.
 const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
-
-/// Lets one page at a time be in memory.
-static PAGE: Semaphore = Semaphore::const_new(1);
 
 /// Evidence from the Pods of a workload about its restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +120,7 @@ fn is_replica_set(
 /// one of those that the previous search found still runs, nothing has been solved.
 pub(super) async fn find_unreached(
     workloads: &Workloads<'_>,
+    lists: &PodLists,
     generation: Option<i64>,
     previous: Option<Search>,
 ) -> Result<Search, Error> {
@@ -145,48 +140,39 @@ pub(super) async fn find_unreached(
             restarted.extend(workload.selector);
         }
     }
-    list_unreached(workloads, &pods, &restarted, generation).await
+    list_unreached(workloads, lists, &pods, &restarted, generation).await
 }
 
 async fn list_unreached(
     workloads: &Workloads<'_>,
+    lists: &PodLists,
     pods: &Api<Pod>,
     restarted: &[Selector],
     generation: Option<i64>,
 ) -> Result<Search, Error> {
     let (mut names, mut example) = (Vec::new(), None);
-    let mut page = ListParams::default().limit(PAGE_SIZE);
-    loop {
-        // The only error is a closed semaphore, which nothing closes.
-        let _page = PAGE.acquire().await.ok();
-        let list = match kube_call("listing Pods", pods.list(&page)).await {
-            Ok(list) => list,
-            Err(error) if is_forbidden(&error) => {
-                let found = UnreachedPods::Unknown(
-                    "the operator may not list Pods in this namespace, so it cannot determine whether \
-                     some take the Secret in a way that is never updated"
-                        .into(),
-                );
-                return Ok(Search { generation, found, example: None });
-            }
-            Err(error) => return Err(error),
-        };
-        for pod in &list.items {
-            let is_restarted = restarted.iter().any(|selector| selector.matches(pod.labels()));
-            let taken = workloads.secret.taken_by_pod(pod);
-            if !is_restarted && (taken.pair || taken.current_only) {
-                example = Some((pod.name_any(), pod.uid().unwrap_or_default()));
-                names.push(pod.name_any());
-            }
+    let mut check = |pod: &Pod| {
+        let is_restarted = restarted.iter().any(|selector| selector.matches(pod.labels()));
+        let taken = workloads.secret.taken_by_pod(pod);
+        if !is_restarted && (taken.pair || taken.current_only) {
+            example = Some((pod.name_any(), pod.uid().unwrap_or_default()));
+            names.push(pod.name_any());
         }
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => {
-                let found = UnreachedPods::Pods(shorten(names));
-                return Ok(Search { generation, found, example });
-            }
+    };
+    match lists.takers(pods, workloads.namespace).await? {
+        Takers::All(takers) => takers.iter().for_each(check),
+        Takers::TooMany => pod_lists::visit(pods, |pod| check(&pod)).await?,
+        Takers::Forbidden => {
+            let found = UnreachedPods::Unknown(
+                "the operator may not list Pods in this namespace, so it cannot determine whether \
+                 some take the Secret in a way that is never updated"
+                    .into(),
+            );
+            return Ok(Search { generation, found, example: None });
         }
     }
+    let found = UnreachedPods::Pods(shorten(names));
+    Ok(Search { generation, found, example })
 }
 
 async fn still_runs(pods: &Api<Pod>, name: &str, uid: &str) -> Result<bool, Error> {
