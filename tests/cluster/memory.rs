@@ -115,10 +115,10 @@ async fn foreign_secrets_with_our_label_cost_no_memory() {
     fixture.finish().await;
 }
 
-/// Waits until the operator has reconciled this many resources since its start.
+/// Waits until the operator has reconciled this many resources since its start, or recognized them as
+/// settled.
 async fn wait_until_reconciled(fixture: &Fixture, resources: usize) {
-    let reconciles = "auth0_rotator_reconcile_total{result=\"ok\"}";
-    let are_reconciled = async || fixture.operator().metric(reconciles).await >= resources as f64;
+    let are_reconciled = async || fixture.operator().considered().await >= resources as f64;
     fixture.wait_within(Duration::from_secs(60), "resources are reconciled", are_reconciled).await;
 }
 

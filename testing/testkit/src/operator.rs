@@ -260,6 +260,13 @@ impl Operator {
         line.map_or(0.0, |value| value.parse().expect("a metric is a number"))
     }
 
+    /// Returns how many resources were reconciled, or recognized as settled, since the operator started.
+    /// One that was reconciled several times counts as often.
+    pub async fn considered(&self) -> f64 {
+        let metric = |result: &str| format!("auth0_rotator_reconcile_total{{result=\"{result}\"}}");
+        self.metric(&metric("ok")).await + self.metric(&metric("unchanged")).await
+    }
+
     /// Returns the last lines of the log.
     pub fn log_tail(&self) -> String {
         let lines = self.log();
