@@ -108,7 +108,7 @@ fn growth(after: ProcessMemory, before: ProcessMemory) -> u64 {
 async fn create_secrets(fixture: &Fixture, count: usize) {
     let api = fixture.api::<Secret>();
     let create = async |number: usize| {
-        let size = if number % LARGE_EVERY == 0 { LARGE } else { 100 };
+        let size = if number.is_multiple_of(LARGE_EVERY) { LARGE } else { 100 };
         let secret: Secret = from_json(json!({
             "metadata": { "name": format!("foreign-{number}") },
             "stringData": { "value": "x".repeat(size) },
@@ -121,7 +121,7 @@ async fn create_secrets(fixture: &Fixture, count: usize) {
 async fn create_pods(fixture: &Fixture, count: usize) {
     let api = fixture.api::<Pod>();
     let create = async |number: usize| {
-        let secret = if number % CONSUMER_EVERY == 0 { "shop-auth0" } else { "other" };
+        let secret = if number.is_multiple_of(CONSUMER_EVERY) { "shop-auth0" } else { "other" };
         let reference = json!({ "secretKeyRef": { "name": secret, "key": "client_secret" } });
         let pod: Pod = from_json(json!({
             "metadata": {

@@ -144,10 +144,8 @@ fn reduce(pod: Pod) -> Option<(Pod, usize)> {
 }
 
 fn reduce_container(container: Container, volumes: &[Volume]) -> Container {
-    let mut reduced = Container::default();
-    reduced.env = container.env;
-    reduced.env_from = container.env_from;
-    reduced.volume_mounts = container.volume_mounts;
+    let Container { env, env_from, volume_mounts, .. } = container;
+    let mut reduced = Container { env, env_from, volume_mounts, ..Container::default() };
     if let Some(variables) = &mut reduced.env {
         variables.retain_mut(|variable| {
             variable.value = None;

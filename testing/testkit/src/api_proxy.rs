@@ -55,7 +55,7 @@ impl Behavior {
         if one_of == 0 || method == Method::GET {
             return false;
         }
-        self.writes.fetch_add(1, Ordering::Relaxed) % one_of == 0
+        self.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(one_of)
     }
 }
 

@@ -61,6 +61,7 @@ fn rotate(strategy: Strategy) {
 
 /// Runs a workload under callgrind and compares its instructions with the budget of this name. Inside
 /// that run, only runs the workload.
+#[expect(clippy::print_stderr, reason = "a figure, shown with --nocapture")]
 fn assert_budget(name: &str, workload: impl FnOnce()) {
     if env::var_os(MEASURED).is_some() {
         return workload();
