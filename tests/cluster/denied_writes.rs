@@ -290,3 +290,57 @@ async fn auth0_is_not_called_if_only_real_writes_are_denied() {
     assert_eq!(fixture.operator().metric(proofs).await, 1.0, "one proof for a rotation");
     fixture.finish().await;
 }
+
+/// Waits until the policy denies writes of a Secret with this name, which has the key `spare`.
+async fn wait_until_denies(fixture: &Fixture, name: &str) {
+    let secret: Secret = from_json(json!({
+        "metadata": { "name": name }, "stringData": { "spare": "x" },
+    }));
+    let is_denied = async || {
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        fixture.api::<Secret>().create(&params, &secret).await.is_err()
+    };
+    fixture.wait_until_async("writes are denied", is_denied).await;
+}
+
+#[tokio::test]
+async fn keys_of_a_secret_are_checked_although_another_secret_was_accepted() {
+    let fixture = Fixture::start().await;
+    fixture.apply_rotation("allowed", json!({})).await;
+    fixture
+        .apply_rotation("denied", json!({ "target": { "keys": { "fallback": "spare" } } }))
+        .await;
+    for name in ["allowed", "denied"] {
+        fixture.wait_until_rotated(name, 1).await;
+    }
+    let expression =
+        "!has(object.data) || !('spare' in object.data) || size(object.data.spare) == 0";
+    install_policy(&fixture, expression).await;
+    wait_until_denies(&fixture, "other").await;
+    fixture.request("allowed", "rotate/now").await;
+    fixture.wait_until_rotated("allowed", 2).await;
+    fixture.request("denied", "rotate/now").await;
+    fixture.wait_for_reason("denied", "Stalled", "SecretRejected").await;
+    assert_eq!(fixture.rotation_count("denied"), 0);
+    remove_policy(&fixture).await;
+    fixture.wait_until_rotated("denied", 2).await;
+    assert_eq!(fixture.rotation_count("denied"), 1);
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn creation_of_a_secret_is_checked_although_another_secret_was_accepted() {
+    let fixture = Fixture::start().await;
+    let expression = "object.metadata.name != 'denied-auth0'";
+    install_policy(&fixture, expression).await;
+    wait_until_denies(&fixture, "denied-auth0").await;
+    fixture.apply_rotation("allowed", json!({ "initial": "Rotate" })).await;
+    fixture.wait_until_rotated("allowed", 2).await;
+    fixture.apply_rotation("denied", json!({ "initial": "Rotate" })).await;
+    fixture.wait_for_reason("denied", "Stalled", "SecretRejected").await;
+    assert_eq!(fixture.rotation_count("denied"), 0);
+    remove_policy(&fixture).await;
+    fixture.wait_until_rotated("denied", 2).await;
+    assert_eq!(fixture.rotation_count("denied"), 1);
+    fixture.finish().await;
+}

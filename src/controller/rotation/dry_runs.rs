@@ -1,8 +1,9 @@
 //! Results of dry runs that rotations share.
 //!
-//! Policies and webhooks select Secrets by namespace and labels, so that one dry run shows what happens
-//! to all Secrets of a namespace with the same labels. When many rotations are due at once, only the
-//! first ones ask. The real write after the dry run is checked for each Secret.
+//! Policies, webhooks and limits tell Secrets of a namespace apart by their labels, keys and sizes. Where
+//! these are equal, one dry run shows what happens to all: when many rotations are due at once, only the
+//! first ones ask. A policy may also select a name. With `Rotate`, a real write of the Secret follows
+//! before Auth0 is called. A Secret that does not exist has none, and is always asked for.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,22 +21,27 @@ const LIFETIME: Duration = Duration::from_secs(10);
 /// Maximum number of results.
 const CAPACITY: usize = 1024;
 
-/// Properties of a write by which policies and webhooks select it.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// Properties of a write by which policies, webhooks and limits distinguish it. Never printed: it has the
+/// lengths of values.
+#[derive(PartialEq, Eq, Hash)]
 pub(super) struct AdmissionKey {
     namespace: String,
-    /// Labels of the present Secret; `None` if it does not exist.
-    present: Option<BTreeMap<String, String>>,
-    written: BTreeMap<String, String>,
+    present_labels: BTreeMap<String, String>,
+    present_data: BTreeMap<String, usize>,
+    labels: BTreeMap<String, String>,
+    data: BTreeMap<String, usize>,
     has_owner: bool,
 }
 
 impl AdmissionKey {
-    pub(super) fn new(namespace: &str, rendered: &Rendered, present: Option<&Snapshot>) -> Self {
+    /// Returns the properties of a write over an existing Secret.
+    pub(super) fn new(namespace: &str, rendered: &Rendered, present: &Snapshot) -> Self {
         Self {
             namespace: namespace.to_owned(),
-            present: present.map(|present| present.metadata.labels.clone().unwrap_or_default()),
-            written: rendered.labels().clone(),
+            present_labels: present.metadata.labels.clone().unwrap_or_default(),
+            present_data: present.data_lengths(),
+            labels: rendered.labels().clone(),
+            data: rendered.data_lengths(),
             has_owner: rendered.has_owner(),
         }
     }

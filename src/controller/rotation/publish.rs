@@ -40,8 +40,10 @@ pub(super) async fn dry_run(reconciliation: &mut Reconciliation<'_>) -> Result<(
     };
     let present = target.snapshot();
     let rendered = rendering(reconciliation, &tenant.value_origin).render(&contents, present);
-    let admission = AdmissionKey::new(&reconciliation.key.namespace, &rendered, present);
-    if reconciliation.controller.dry_runs.has_passed(&admission) {
+    let admission =
+        present.map(|present| AdmissionKey::new(&reconciliation.key.namespace, &rendered, present));
+    let dry_runs = &reconciliation.controller.dry_runs;
+    if admission.as_ref().is_some_and(|admission| dry_runs.has_passed(admission)) {
         reconciliation.readings.dry_run_passed = true;
         return Ok(());
     }
@@ -57,7 +59,9 @@ pub(super) async fn dry_run(reconciliation: &mut Reconciliation<'_>) -> Result<(
         result => result?,
     };
     check_admitted(&rendered, &admitted)?;
-    reconciliation.controller.dry_runs.note(admission, asked_at);
+    if let Some(admission) = admission {
+        reconciliation.controller.dry_runs.note(admission, asked_at);
+    }
     reconciliation.readings.dry_run_passed = true;
     Ok(())
 }

@@ -89,6 +89,11 @@ impl Rendered {
         &self.labels
     }
 
+    /// Returns the length of each key's content.
+    pub(crate) fn data_lengths(&self) -> BTreeMap<String, usize> {
+        self.data.iter().map(|(key, value)| (key.clone(), value.len())).collect()
+    }
+
     /// Returns whether the resource is an owner of the Secret.
     pub(crate) fn has_owner(&self) -> bool {
         self.owner.is_some()

@@ -145,6 +145,12 @@ impl Snapshot {
         self.annotation(OWNER_ANNOTATION)
     }
 
+    /// Returns the length of each key's content, encoded.
+    pub(crate) fn data_lengths(&self) -> BTreeMap<String, usize> {
+        let lengths = self.data.iter().map(|(key, value)| (key, value.expose_secret().len()));
+        lengths.map(|(key, length)| (key.clone(), length)).collect()
+    }
+
     /// Returns a key's content, base64-encoded as it is stored.
     pub(crate) fn encoded(&self, key: &str) -> Option<&str> {
         self.data.get(key).map(|value| value.expose_secret())
