@@ -2,13 +2,10 @@
 //!
 //! When many rotations of a namespace publish at once, each asks which Pods never see the update. A
 //! search takes the list of another one if that list was begun after the search, so that one or two
-//! lists serve all that wait. A list holds only the references of Pods to Secrets, of bounded number.
+//! lists serve all that wait. A list holds only the references of Pods to Secrets, of bounded size, and
+//! only while a search waits.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Instant};
 
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use kube::{Api, api::ListParams};
@@ -24,11 +21,9 @@ pub(super) const PAGE_SIZE: u32 = 10;
 /// Lets one page at a time be in memory.
 pub(super) static PAGE: Semaphore = Semaphore::const_new(1);
 
-/// How many references and labels a shared list holds. Each has two names of at most 253 characters.
-const MAX_REFERENCES: usize = 2_000;
-
-/// How long a list is kept for searches that were begun before it.
-const LIFETIME: Duration = Duration::from_secs(10);
+/// Largest size of the Pods in a shared list, in bytes of JSON. In memory they take up to twenty times as
+/// much.
+const MAX_SIZE: usize = 256 * 1024;
 
 /// The Pods of a namespace that take a value of any Secret when they start.
 #[derive(Clone)]
@@ -59,52 +54,55 @@ impl PodLists {
     pub(super) async fn takers(&self, pods: &Api<Pod>, namespace: &str) -> Result<Takers, Error> {
         let asked_at = Instant::now();
         let slot = self.0.lock().entry(namespace.to_owned()).or_default().clone();
-        let mut last = slot.lock().await;
-        if let Some(list) = last.as_ref().filter(|list| list.begun_at >= asked_at) {
-            return Ok(list.takers.clone());
-        }
-        let begun_at = Instant::now();
-        let takers = list_takers(pods).await?;
-        *last = Some(SharedList { begun_at, takers: takers.clone() });
-        drop(last);
-        self.remove_old();
-        Ok(takers)
-    }
-
-    /// Drops the lists that no search can use anymore.
-    fn remove_old(&self) {
-        self.0.lock().retain(|_, slot| match slot.try_lock() {
-            Ok(list) => list.as_ref().is_some_and(|list| list.begun_at.elapsed() < LIFETIME),
-            Err(_) => true,
-        });
+        let takers = takers_after(asked_at, &slot, pods).await;
+        drop(slot);
+        // Nobody waits for the others.
+        self.0.lock().retain(|_, slot| Arc::strong_count(slot) > 1);
+        takers
     }
 }
 
+async fn takers_after(asked_at: Instant, slot: &Slot, pods: &Api<Pod>) -> Result<Takers, Error> {
+    let mut last = slot.lock().await;
+    if let Some(list) = last.as_ref().filter(|list| list.begun_at >= asked_at) {
+        return Ok(list.takers.clone());
+    }
+    let begun_at = Instant::now();
+    let takers = list_takers(pods).await?;
+    *last = Some(SharedList { begun_at, takers: takers.clone() });
+    Ok(takers)
+}
+
 async fn list_takers(pods: &Api<Pod>) -> Result<Takers, Error> {
-    let (mut takers, mut references) = (Vec::new(), 0);
+    let (mut takers, mut size) = (Vec::new(), 0);
     let result = visit(pods, |pod| {
-        let Some((taker, count)) = reduce(pod) else { return };
-        references += count;
-        if references <= MAX_REFERENCES {
+        if let Some(taker) = reduce(pod) {
+            size += serde_json::to_vec(&taker).map_or(MAX_SIZE, |json| json.len());
             takers.push(taker);
         }
+        if size > MAX_SIZE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     match result.await {
-        Ok(()) if references > MAX_REFERENCES => Ok(Takers::TooMany),
+        Ok(()) if size > MAX_SIZE => Ok(Takers::TooMany),
         Ok(()) => Ok(Takers::All(takers.into())),
         Err(error) if is_forbidden(&error) => Ok(Takers::Forbidden),
         Err(error) => Err(error),
     }
 }
 
-/// Lists the Pods of a namespace, one page at a time.
-pub(super) async fn visit(pods: &Api<Pod>, mut each: impl FnMut(Pod)) -> Result<(), Error> {
+/// Lists the Pods of a namespace, one page at a time, until `each` breaks.
+pub(super) async fn visit(
+    pods: &Api<Pod>,
+    mut each: impl FnMut(Pod) -> ControlFlow<()>,
+) -> Result<(), Error> {
     let mut page = ListParams::default().limit(PAGE_SIZE);
     loop {
         // The only error is a closed semaphore, which nothing closes.
         let _page = PAGE.acquire().await.ok();
         let list = kube_call("listing Pods", pods.list(&page)).await?;
-        list.items.into_iter().for_each(&mut each);
+        if list.items.into_iter().try_for_each(&mut each).is_break() {
+            return Ok(());
+        }
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
             None => return Ok(()),
@@ -113,34 +111,31 @@ pub(super) async fn visit(pods: &Api<Pod>, mut each: impl FnMut(Pod)) -> Result<
 }
 
 /// Returns the parts of a Pod that show which Secrets it takes in environment variables and `subPath`
-/// mounts, and their number; `None` if it takes none. Values of other variables are dropped.
-fn reduce(pod: Pod) -> Option<(Pod, usize)> {
+/// mounts; `None` if it takes none. Values of other variables are dropped.
+fn reduce(pod: Pod) -> Option<Pod> {
     let mut spec = pod.spec?;
     let mut volumes = spec.volumes.take().unwrap_or_default();
     volumes.retain(has_secret);
     let reduce = |containers: Vec<Container>| -> Vec<Container> {
         let reduced = containers.into_iter().map(|container| reduce_container(container, &volumes));
-        reduced.filter(|container| count(container) > 0).collect()
+        reduced.filter(takes_a_secret).collect()
     };
     let containers = reduce(spec.containers);
     let init_containers = reduce(spec.init_containers.unwrap_or_default());
-    let references = containers.iter().chain(&init_containers).map(count).sum::<usize>();
-    if references == 0 {
+    if containers.is_empty() && init_containers.is_empty() {
         return None;
     }
     let mut reduced = Pod::default();
     reduced.metadata.name = pod.metadata.name;
     reduced.metadata.uid = pod.metadata.uid;
     reduced.metadata.labels = pod.metadata.labels;
-    let labels = reduced.metadata.labels.as_ref().map_or(0, |labels| labels.len());
-    let items = volumes.iter().map(count_items).sum::<usize>();
     let spec = reduced.spec.get_or_insert_default();
     (spec.containers, spec.init_containers) = (containers, Some(init_containers));
     spec.volumes = Some(volumes);
     if let Some(phase) = pod.status.and_then(|status| status.phase) {
         reduced.status.get_or_insert_default().phase = Some(phase);
     }
-    Some((reduced, references + labels + items))
+    Some(reduced)
 }
 
 fn reduce_container(container: Container, volumes: &[Volume]) -> Container {
@@ -165,25 +160,22 @@ fn reduce_container(container: Container, volumes: &[Volume]) -> Container {
     reduced
 }
 
-/// Returns how many references to Secrets a reduced container has.
-fn count(container: &Container) -> usize {
-    container.env.as_ref().map_or(0, Vec::len)
-        + container.env_from.as_ref().map_or(0, Vec::len)
-        + container.volume_mounts.as_ref().map_or(0, Vec::len)
+/// Returns whether a reduced container has a reference to a Secret.
+fn takes_a_secret(container: &Container) -> bool {
+    let Container { env, env_from, volume_mounts, .. } = container;
+    [
+        env.as_ref().map(Vec::len),
+        env_from.as_ref().map(Vec::len),
+        volume_mounts.as_ref().map(Vec::len),
+    ]
+    .into_iter()
+    .flatten()
+    .any(|length| length > 0)
 }
 
 fn has_secret(volume: &Volume) -> bool {
     let projected = volume.projected.iter().flat_map(|source| source.sources.iter().flatten());
     volume.secret.is_some() || projected.into_iter().any(|source| source.secret.is_some())
-}
-
-fn count_items(volume: &Volume) -> usize {
-    let own = volume.secret.iter().flat_map(|source| source.items.iter().flatten()).count();
-    let projected = volume.projected.iter().flat_map(|source| source.sources.iter().flatten());
-    let of_sources = projected.map(|source| {
-        1 + source.secret.iter().flat_map(|secret| secret.items.iter().flatten()).count()
-    });
-    1 + own + of_sources.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -222,8 +214,7 @@ mod tests {
             "status": { "phase": "Running", "message": "m" },
         }))
         .unwrap();
-        let (reduced, count) = reduce(pod).unwrap();
-        assert_eq!(count, 5, "three references, a volume and a label");
+        let reduced = reduce(pod).unwrap();
         let text = serde_json::to_string(&reduced).unwrap();
         for kept in ["web", "\"u\"", "app", "secretKeyRef", "\"b\"", "subPath", "Running"] {
             assert!(text.contains(kept), "{kept} in {text}");

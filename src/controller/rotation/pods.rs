@@ -2,6 +2,8 @@
 //! through environment variables or `subPath` and no restart covers them, and those of workloads that
 //! were restarted.
 
+use std::ops::ControlFlow;
+
 use chrono::{DateTime, Utc};
 use k8s_openapi::{
     api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::Timestamp,
@@ -161,7 +163,13 @@ async fn list_unreached(
     };
     match lists.takers(pods, workloads.namespace).await? {
         Takers::All(takers) => takers.iter().for_each(check),
-        Takers::TooMany => pod_lists::visit(pods, |pod| check(&pod)).await?,
+        Takers::TooMany => {
+            let visit = |pod| {
+                check(&pod);
+                ControlFlow::Continue(())
+            };
+            pod_lists::visit(pods, visit).await?;
+        }
         Takers::Forbidden => {
             let found = UnreachedPods::Unknown(
                 "the operator may not list Pods in this namespace, so it cannot determine whether \
