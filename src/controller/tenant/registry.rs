@@ -73,6 +73,8 @@ struct LiveKey {
 #[derive(Clone)]
 struct LiveRead {
     read_at: Instant,
+    /// `None` if the tenant is gone.
+    uid: Option<String>,
     generation: Option<i64>,
     /// Whether the selector of this operator selects the tenant.
     is_selected: bool,
@@ -312,7 +314,8 @@ impl TenantRegistry {
             (live_metadata(api, &key.name).await?, None)
         };
         let is_selected = self.context.stores.selector.selects(&live);
-        Ok(LiveRead { read_at, generation: live.generation, is_selected, labels })
+        let ObjectMeta { uid, generation, .. } = live;
+        Ok(LiveRead { read_at, uid, generation, is_selected, labels })
     }
 
     async fn live_labels(&self, namespace: &str) -> Result<Labels, Error> {
@@ -478,7 +481,8 @@ impl TenantRegistry {
 impl LiveRead {
     /// Returns what differs from a tenant as it was found.
     fn difference(&self, found: &TenantHandle) -> Option<&'static str> {
-        if self.generation != found.generation {
+        // A tenant that was created again may have the same generation.
+        if self.uid.as_ref() != Some(&found.uid) || self.generation != found.generation {
             return Some("the tenant");
         }
         if !self.is_selected {
@@ -493,7 +497,7 @@ impl LiveRead {
     }
 }
 
-/// Returns the metadata of a tenant; that of a tenant that is gone has no generation.
+/// Returns the metadata of a tenant; that of a tenant that is gone has no UID.
 async fn live_metadata<T: TenantResource>(api: Api<T>, name: &str) -> Result<ObjectMeta, Error> {
     let live = kube_call("reading the tenant", api.get_metadata_opt(name)).await?;
     Ok(live.map(|live| live.metadata).unwrap_or_default())
