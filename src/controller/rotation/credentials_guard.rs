@@ -27,8 +27,8 @@ use crate::{
 /// How long the client ID in a credentials Secret counts in a reconcile.
 const RECONCILE_MAX_AGE: Duration = Duration::from_secs(10);
 
-/// How long it counts right before a change at Auth0, or before a target Secret is created. Resources that change at the same time share a
-/// read.
+/// How long it counts right before a change at Auth0, or before a target Secret is created. Resources
+/// that change at the same time share a read.
 const CHANGE_MAX_AGE: Duration = Duration::from_secs(2);
 
 /// Facts about a target Secret at the time of the check.

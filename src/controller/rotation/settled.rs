@@ -194,8 +194,9 @@ fn is_quiet(condition: &Condition) -> bool {
     }
 }
 
-/// Returns whether the tenant can be used, and no other object decides about the resource: no other resource names its client or its
-/// target Secret, no tenant has its credentials there, and no metadata at Auth0 permits the client.
+/// Returns whether the tenant can be used, and no other object decides about the resource: no other
+/// resource names its client or its target Secret, no tenant has its credentials there, and no metadata
+/// at Auth0 permits the client.
 fn is_alone(
     resource: &ClientSecretRotation,
     tenant: &TenantHandle,

@@ -37,7 +37,7 @@ const MAX_UNUSED: usize = 16;
 /// How often to check whether they were used.
 const UNUSED_CHECK: Duration = Duration::from_millis(20);
 
-/// How long a namespace with few resources waits for a list that goes on for those of others.
+/// Longest time that a namespace with few resources waits for a list of others.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// After this time without a page, resources read their clients on their own.
@@ -54,7 +54,7 @@ pub(super) struct Wanted<'a> {
     pub(super) needs: Needs,
 }
 
-/// What a resource needs to know about its client.
+/// The facts about its client that a resource needs.
 #[derive(Clone)]
 pub(super) struct Needs {
     pub(super) secret: bool,
@@ -62,7 +62,7 @@ pub(super) struct Needs {
     pub(super) metadata: Option<Vec<ClientMetadata>>,
 }
 
-/// What a resource does.
+/// The next action of a resource.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// It is reconciled now.
@@ -71,7 +71,7 @@ pub(super) enum Turn {
     Wait,
 }
 
-/// What the list does next.
+/// The next action of the list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// It waits for this time, or until something changes.
